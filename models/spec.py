@@ -1,0 +1,53 @@
+"""What a network is: one frozen row of data per variant."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Track = Literal["imagenet", "cifar", "mnist"]
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """One network of one paper, and the facts that others published about it.
+
+    `build(num_classes=...)` returns the network with fresh weights; it touches no device and
+    no random state but torch's own, so it also builds under `torch.device("meta")`.
+    """
+
+    name: str  # unique; ends in the track unless the track is imagenet
+    family: str  # "ResNet": one colour in every chart
+    year: int  # of the first public version of the paper
+    paper: str  # "He et al. 2015, arXiv:1512.03385, section 4.2"
+    track: Track
+    input_size: tuple[int, int, int]  # (channels, height, width)
+    num_classes: int
+    build: Callable[..., nn.Module]  # a class, a function, or functools.partial of one
+    params: int | None = None  # exact count; None for a network that nobody published
+    params_source: str = ""  # who published or how it was derived
+
+    @property
+    def differences(self) -> tuple[str, ...]:
+        """The "Differs from the paper: ..." paragraphs of the network's module, its class and its parts.
+
+        Parts are the blocks, stems and so on that the row passes to the class.
+        """
+        target, parts = self.build, []
+        if isinstance(self.build, partial):
+            target = self.build.func
+            parts = [part for part in self.build.keywords.values() if callable(part)]
+        module = sys.modules.get(target.__module__)
+        paragraphs = [
+            " ".join(paragraph.split())
+            for documented in (module, target, *parts)
+            for paragraph in (inspect.getdoc(documented) or "").split("\n\n")
+        ]
+        return tuple(p for p in paragraphs if p.startswith("Differs from the paper:"))
