@@ -1,0 +1,76 @@
+"""Budgets, presets and the request that becomes a configuration."""
+
+import pytest
+
+from bench.config import PRESETS, Budget, Request, RequestError, resolve
+from bench.metrics import METRICS, PROBE_NAMES, metrics_of
+
+
+@pytest.mark.parametrize(
+    ("word", "amount", "kind"),
+    [
+        ("10ep", 10, "ep"),
+        ("200kimg", 200, "kimg"),
+        ("60s", 60, "s"),
+        ("2pflop", 2, "pflop"),
+        ("0.5ep", 0.5, "ep"),
+    ],
+)
+def test_budget_words(word: str, amount: float, kind: str) -> None:
+    budget = Budget.parse(word)
+    assert (budget.amount, budget.kind) == (amount, kind)
+    assert str(budget) == word
+
+
+@pytest.mark.parametrize("word", ["", "10", "ep", "10 ep", "-1s", "0ep", "10epochs", "1e3s", "nan s", "10EP", "inf"])
+def test_malformed_budgets_say_what_to_write(word: str) -> None:
+    with pytest.raises(RequestError, match="10ep"):
+        Budget.parse(word)
+
+
+def test_the_preset_follows_the_device() -> None:
+    assert resolve(Request(), (), "cpu")[0].preset == "quick"
+    assert resolve(Request(), (), "cuda")[0].preset == "standard"
+
+
+def test_flags_win_over_the_preset() -> None:
+    config, models = resolve(
+        Request(models=("resnet*",), budget="3ep", seeds=2, batch_size=7, train_batch_size=9, test_images=50),
+        ("params",),
+        "cpu",
+    )
+    assert models == ("resnet*",)
+    assert (str(config.budget), config.seeds, config.train_batch_size, config.test_images) == (
+        "3ep",
+        2,
+        9,
+        50,
+    )
+    assert set(config.batch_size.values()) == {7}
+    assert config.probes == ("params",)
+
+
+@pytest.mark.parametrize(
+    ("request_", "probes", "words"),
+    [
+        (Request(seeds=0), (), "--seeds 0"),
+        (Request(batch_size=-4), (), "--batch-size -4"),
+        (Request(task_timeout_s=0.0), (), "--task-timeout-s"),
+        (Request(budget="soon"), (), "budget 'soon'"),
+        (Request(), ("speed",), "no probe is named 'speed'"),
+    ],
+)
+def test_bad_requests_are_named(request_: Request, probes: tuple[str, ...], words: str) -> None:
+    with pytest.raises(RequestError, match=words):
+        resolve(request_, probes, "cpu")
+
+
+def test_every_preset_is_complete() -> None:
+    for preset in PRESETS.values():
+        Budget.parse(preset.budget)
+        assert set(preset.probes) <= set(PROBE_NAMES)
+        assert set(preset.batch_size) == {"imagenet", "cifar", "mnist"}
+
+
+def test_every_metric_belongs_to_one_probe() -> None:
+    assert sorted(name for probe in PROBE_NAMES for name in metrics_of(probe)) == sorted(METRICS)
