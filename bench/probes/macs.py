@@ -1,0 +1,18 @@
+"""Multiply-accumulates of one image, and twice that: FLOPs."""
+
+from __future__ import annotations
+
+from bench.config import Config
+from bench.probes.layers import build_on_meta, products
+from bench.probes.reading import Measurement, Reading
+from models.spec import ModelSpec
+
+
+def forward_macs(spec: ModelSpec) -> int:
+    """Multiply-accumulates of convolution, linear and attention products for one image in eval mode."""
+    return sum(call.macs for call in products(build_on_meta(spec), spec.input_size))
+
+
+def measure(spec: ModelSpec, config: Config) -> Measurement:
+    macs = forward_macs(spec)
+    return Measurement({"macs": Reading(macs), "flops": Reading(2 * macs)})

@@ -1,0 +1,33 @@
+"""What a probe returns, and how it declines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+class Unsupported(Exception):
+    """This measurement does not apply to this network or this device; the message is the reason."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One metric as measured: the fields of a record that only the probe knows."""
+
+    value: float
+    samples: tuple[float, ...] = ()
+    trials: int | None = None
+    note: str = ""
+    batch_size: int | None = None
+    device: str = "meta"
+    dataset: str | None = None
+    budget: str | None = None
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Everything that one task brings back: readings by metric, and rows of the training curve if it trained."""
+
+    readings: Mapping[str, Reading]
+    curve: tuple[Mapping[str, Any], ...] = field(default=())

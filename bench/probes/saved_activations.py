@@ -1,0 +1,47 @@
+"""What one more image in the batch costs in memory while a network trains."""
+
+from __future__ import annotations
+
+import statistics
+
+from torch import nn
+
+from bench.config import Config
+from bench.probes.layers import build_on_meta, saved_tensors
+from bench.probes.reading import Measurement, Reading
+from models.spec import ModelSpec
+
+DRAWS = 16  # of a network that keeps other blocks in every step
+
+BytesByCall = dict[tuple[str, int], float]
+
+
+def measure(spec: ModelSpec, config: Config) -> Measurement:
+    """Slope over the batch size of the bytes that autograd keeps, in training mode at fp32, loss included.
+
+    A network that drops blocks at random keeps fewer bytes in some steps than in others: then the value is the mean
+    over many draws, and the draws are the samples.
+    """
+    totals = [sum(draw.values()) for draw in saved_per_image(build_on_meta(spec), spec)]
+    if len(totals) == 1:
+        return Measurement({"saved_activation_bytes": Reading(totals[0])})
+    note = f"blocks are dropped at random: mean of {DRAWS} draws, {min(totals):.0f} to {max(totals):.0f}"
+    reading = Reading(statistics.fmean(totals), samples=tuple(totals), note=note)
+    return Measurement({"saved_activation_bytes": reading})
+
+
+def saved_per_image(network: nn.Module, spec: ModelSpec) -> list[BytesByCall]:
+    """Saved bytes per image of every call: one draw, or `DRAWS` of them if two draws differ."""
+    draws = [_slope(network, spec, seed) for seed in (0, 1)]
+    if draws[0] == draws[1]:
+        return draws[:1]
+    return draws + [_slope(network, spec, seed) for seed in range(2, DRAWS)]
+
+
+def _slope(network: nn.Module, spec: ModelSpec, seed: int) -> BytesByCall:
+    """Between batches of two and four images; what does not grow with the batch falls away."""
+    small, large = (
+        {call.key: call.saved for call in saved_tensors(network, spec.input_size, batch_size, seed)}
+        for batch_size in (2, 4)
+    )
+    return {key: (saved - small[key]) / 2 for key, saved in large.items()}

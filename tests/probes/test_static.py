@@ -1,0 +1,208 @@
+"""Counts and saved bytes against networks that were worked out by hand."""
+
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bench.config import Budget, Config
+from bench.probes import PROBES
+from bench.probes.layers import products, saved_tensors
+from bench.probes.saved_activations import DRAWS
+from models import REGISTRY
+from models.lenet import LeNet5
+from models.resnet import BasicBlock
+from models.spec import ModelSpec
+
+
+def spec_of(build: Callable[..., nn.Module], input_size: tuple[int, int, int], num_classes: int = 10) -> ModelSpec:
+    return ModelSpec("own_cifar", "Own", 2024, "none", "cifar", input_size, num_classes, build)
+
+
+def config() -> Config:
+    return Config(
+        "quick",
+        (),
+        Budget(1, "ep"),
+        1,
+        "auto",
+        {"cifar": 2, "mnist": 2, "imagenet": 1},
+        None,
+        None,
+        0.1,
+        None,
+    )
+
+
+def measured(probe: str, spec: ModelSpec) -> float:
+    (reading,) = PROBES[probe](spec, config()).readings.values()
+    return reading.value
+
+
+def test_saved_bytes_of_lenet5_are_those_worked_out_by_hand() -> None:
+    """LeNet-5 with ReLU and max-pooling on 1x32x32, cross-entropy: op by op.
+
+    input 4,096; ReLU outputs 18,816 + 6,400 + 480 + 336; pool indices (int64) 9,408 + 3,200; pool outputs
+    4,704 + 1,600; log-softmax 40 and label 8.
+    """
+    build = partial(LeNet5, in_channels=1, activation=nn.ReLU, pool=nn.MaxPool2d)
+    assert measured("saved_activation_bytes", spec_of(build, (1, 32, 32))) == 49_088
+    assert (
+        4_096 + 18_816 + 6_400 + 480 + 336 + 9_408 + 3_200 + 4_704 + 1_600 + 40 + 8 == 49_088
+    )  # the sum that a reader can check
+    network = partial(LeNet5, in_channels=3, activation=nn.ReLU, pool=nn.MaxPool2d)
+    assert measured("saved_activation_bytes", spec_of(network, (3, 32, 32))) == 57_280
+
+
+def test_the_part_that_does_not_grow_with_the_batch_is_left_out() -> None:
+    """LeNet-5 keeps 49,088 bytes an image and 4 bytes (the loss's total weight) once."""
+    with torch.device("meta"):
+        network = LeNet5(in_channels=1, activation=nn.ReLU, pool=nn.MaxPool2d, num_classes=10)
+    for batch_size in (1, 2, 8):
+        saved = sum(call.saved for call in saved_tensors(network, (1, 32, 32), batch_size, seed=0))
+        assert saved == 49_088 * batch_size + 4
+
+
+@pytest.mark.parametrize("blocks", [1, 2, 3])
+def test_saved_bytes_of_basic_blocks_are_those_worked_out_by_hand(blocks: int) -> None:
+    """C channels, HxW: x, conv1, relu1, conv2, relu2 are kept, and the last of them is the next block's x.
+
+    The pooled features (C floats), log-softmax (10 floats) and the label (8 bytes) come on top.
+    """
+    channels, size = 64, 32
+
+    class Stack(nn.Module):
+        def __init__(self, num_classes: int) -> None:
+            super().__init__()
+            self.stem = nn.Conv2d(3, channels, 1, bias=False)
+            self.blocks = nn.Sequential(*(BasicBlock(channels, channels, 1, nn.Identity()) for _ in range(blocks)))
+            self.fc = nn.Linear(channels, num_classes)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.fc(self.blocks(self.stem(x)).mean((2, 3)))
+
+    feature_map = channels * size * size * 4
+    images = 3 * size * size * 4
+    expected = (1 + 4 * blocks) * feature_map + images + channels * 4 + 10 * 4 + 8
+    assert measured("saved_activation_bytes", spec_of(Stack, (3, size, size))) == expected
+
+
+def test_blocks_dropped_at_random_are_averaged_over_draws() -> None:
+    class Coin(nn.Module):
+        """Keeps its convolution in half of all training steps."""
+
+        def __init__(self, num_classes: int) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 8, 1)
+            self.fc = nn.Linear(3, num_classes)
+
+        def forward(self, x: Tensor) -> Tensor:
+            if self.training and torch.rand(()).item() < 0.5:
+                x = x + self.conv(x)[:, :3]
+            return self.fc(x.mean((2, 3)))
+
+    spec = spec_of(Coin, (3, 8, 8))
+    reading = PROBES["saved_activation_bytes"](spec, config()).readings["saved_activation_bytes"]
+    kept, dropped = 3 * 64 * 4 + 3 * 4 + 48, 3 * 4 + 48
+    assert len(reading.samples) == DRAWS
+    assert set(reading.samples) == {kept, dropped}
+    assert reading.value == sum(reading.samples) / DRAWS
+    assert "at random" in reading.note
+
+
+def test_macs_of_lenet5_are_those_worked_out_by_hand() -> None:
+    # 28*28*6*25 + 10*10*16*150 + 400*120 + 120*84 + 84*10
+    spec = REGISTRY["lenet5_mnist"]
+    assert PROBES["macs"](spec, config()).readings["macs"].value == 117_600 + 240_000 + 48_000 + 10_080 + 840
+    assert PROBES["macs"](spec, config()).readings["flops"].value == 2 * 416_520
+    assert measured("activations", spec) == 4_704 + 1_600 + 120 + 84 + 10
+
+
+class Attention(nn.Module):
+    """One attention layer in one of the ways people write it, between two linear ones; 16 tokens of 32 features."""
+
+    def __init__(self, kind: str, num_classes: int) -> None:
+        super().__init__()
+        self.kind = kind
+        self.embed = nn.Linear(3 * 16, 32)
+        self.attention = nn.MultiheadAttention(32, 4, batch_first=True)
+        self.encoder = nn.TransformerEncoderLayer(32, 4, 64, batch_first=True)
+        self.head = nn.Linear(32, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.embed(x.unfold(2, 4, 4).unfold(3, 4, 4).permute(0, 2, 3, 1, 4, 5).reshape(len(x), 16, 48))
+        if self.kind == "module":
+            tokens = self.attention(tokens, tokens, tokens, need_weights=False)[0]
+        elif self.kind == "module with weights":
+            tokens = self.attention(tokens, tokens, tokens)[0]
+        elif self.kind == "encoder":
+            tokens = self.encoder(tokens)
+        else:
+            q = tokens.view(len(x), 16, 4, 8).transpose(1, 2)
+            tokens = nn.functional.scaled_dot_product_attention(q, q, q).transpose(1, 2).flatten(2)
+        return self.head(tokens.mean(1))
+
+
+PRODUCTS = 2 * 16 * 16 * 32  # scores and weighted sum, all heads together
+PROJECTIONS = 4 * 16 * 32 * 32  # query, key, value, output
+
+
+@pytest.mark.parametrize(
+    ("kind", "inside"),
+    [
+        ("function", PRODUCTS),
+        ("module", PRODUCTS + PROJECTIONS),
+        ("module with weights", PRODUCTS + PROJECTIONS),
+        ("encoder", PRODUCTS + PROJECTIONS + 2 * 16 * 32 * 64),
+    ],
+)
+@pytest.mark.parametrize("probe", ["macs", "macs_fvcore"])
+def test_attention_products_are_counted_however_they_are_written(probe: str, kind: str, inside: int) -> None:
+    spec = spec_of(partial(Attention, kind), (3, 16, 16))
+    readings = PROBES[probe](spec, config()).readings
+    assert readings[probe].value == 16 * 48 * 32 + inside + 32 * 10
+    assert torch.backends.mha.get_fastpath_enabled()  # left as it was found
+
+
+def test_fvcore_agrees_on_a_network_with_every_kind_of_layer() -> None:
+    for name in ("resnet20_cifar", "lenet5_cifar", "squeezenet_cifar"):
+        assert (
+            measured("macs_fvcore", REGISTRY[name]) == PROBES["macs"](REGISTRY[name], config()).readings["macs"].value
+        )
+
+
+def test_shared_weights_count_once_and_buffers_and_frozen_weights_not_at_all() -> None:
+    class Shared(nn.Module):
+        def __init__(self, num_classes: int) -> None:
+            super().__init__()
+            self.first = nn.Linear(12, 12, bias=False)
+            self.second = nn.Linear(12, 12, bias=False)
+            self.second.weight = self.first.weight
+            self.frozen = nn.Linear(12, 12, bias=False).requires_grad_(False)
+            self.register_buffer("table", torch.zeros(5))
+            self.head = nn.Linear(12, num_classes)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.frozen(self.second(self.first(x.flatten(1)))))
+
+    spec = spec_of(Shared, (3, 2, 2))
+    assert measured("params", spec) == 12 * 12 + 12 * 10 + 10
+    with torch.device("meta"):
+        calls = products(Shared(10), (3, 2, 2))
+    assert sum(call.params for call in calls) == 12 * 12 + 12 * 10 + 10
+    assert sum(call.macs for call in calls) == 3 * 12 * 12 + 12 * 10
+
+
+def test_a_network_of_the_wrong_shape_is_refused_with_the_reason() -> None:
+    class Wrong(nn.Module):
+        def __init__(self, num_classes: int) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, num_classes, 1)
+
+        def forward(self, x: Tensor) -> dict[str, Tensor]:
+            return {"out": self.conv(x)}
+
+    with pytest.raises(ValueError, match="returns dict; expected logits"):
+        PROBES["saved_activation_bytes"](spec_of(Wrong, (3, 8, 8)), config())
