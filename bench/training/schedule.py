@@ -1,0 +1,76 @@
+"""How far a training run has come, and the learning rate that follows from it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bench.config import Budget
+
+# One forward pass and twice its work backward: the gradients of the inputs and of the weights.
+TRAINING_PER_FORWARD = 3
+
+
+def learning_rate_factor(fraction: float, warmup: float) -> float:
+    """Share of the peak rate: linear from zero over the first `warmup` of the budget, then half a cosine to zero.
+
+    Loshchilov & Hutter 2016, arXiv:1608.03983, section 3 (cosine); Goyal et al. 2017, arXiv:1706.02677,
+    section 2.2 (warm-up).
+    """
+    if fraction < warmup:
+        return fraction / warmup
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (fraction - warmup) / (1 - warmup))))
+
+
+@dataclass
+class Meter:
+    """What a training run has spent, in all four currencies of a budget.
+
+    Seconds run only between `start` and `pause`: evaluation is outside the budget.
+    """
+
+    budget: Budget
+    images_per_epoch: int
+    forward_flops: float  # of one image
+    clock: Callable[[], float] = time.perf_counter
+    images: int = 0
+    _seconds: float = 0.0
+    _running_since: float | None = None
+
+    def start(self) -> None:
+        self._running_since = self.clock()
+
+    def pause(self) -> None:
+        self._seconds, self._running_since = self.seconds, None
+
+    @property
+    def seconds(self) -> float:
+        running = 0.0 if self._running_since is None else self.clock() - self._running_since
+        return self._seconds + running
+
+    @property
+    def epochs(self) -> float:
+        return self.images / self.images_per_epoch
+
+    @property
+    def flops(self) -> float:
+        return TRAINING_PER_FORWARD * self.forward_flops * self.images
+
+    def fraction_after(self, batch_size: int) -> float:
+        """Share of the budget spent once one more batch has been trained on; 1 or more ends the run.
+
+        In seconds, the next batch is expected to take as long as the mean of those before it.
+        """
+        images = self.images + batch_size
+        match self.budget.kind:
+            case "ep":
+                return images / (self.budget.amount * self.images_per_epoch)
+            case "kimg":
+                return images / (self.budget.amount * 1e3)
+            case "pflop":
+                return TRAINING_PER_FORWARD * self.forward_flops * images / (self.budget.amount * 1e15)
+            case "s":
+                per_image = self.seconds / self.images if self.images else 0.0
+                return (self.seconds + per_image * batch_size) / self.budget.amount
