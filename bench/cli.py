@@ -1,0 +1,253 @@
+"""The command line: one dataclass per verb whose fields are its flags, one function that does it.
+
+Everything heavy is imported inside the verb that needs it: `--help` and `report` work without torch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from bench.config import Request, RequestError
+from bench.record import RunError
+
+OK, SOME_FAILED, BAD_REQUEST, INTERRUPTED = 0, 1, 2, 130
+PROG = "python -m bench"
+
+
+@dataclass(frozen=True)
+class All(Request):
+    """Measure every probe of the preset on every network of the preset, then write the report."""
+
+
+@dataclass(frozen=True)
+class RunProbes(Request):
+    """Measure some probes only and print the table."""
+
+    probes: tuple[str, ...] = ()
+    """Names of probes: params macs macs_fvcore activations saved_activation_bytes throughput accuracy."""
+
+
+@dataclass(frozen=True)
+class List:
+    """Show the registry as a table."""
+
+    family: str | None = None
+    """Only this family, such as ResNet."""
+    track: Literal["imagenet", "cifar", "mnist"] | None = None
+    """Only this track."""
+    json: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Print JSON for machines."""
+
+
+@dataclass(frozen=True)
+class Show:
+    """Show one network layer by layer: output shape, parameters, MACs, saved bytes."""
+
+    model: tyro.conf.Positional[str]
+    """Name of the network."""
+    json: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Print JSON for machines."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """Rebuild tables, charts and page of a run from its records."""
+
+    run: tyro.conf.Positional[str | None] = None
+    """Name of the run. Default: the newest."""
+    results_dir: Path = Path("results")
+    """Where runs are."""
+    reports_dir: Path = Path("reports")
+    """Where the report goes."""
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """Say what this machine has, what is missing and how to get it."""
+
+    data_dir: Path | None = None
+    """Where images are looked for. Default: $BENCH_DATA_DIR, else data/."""
+    cache_dir: Path | None = None
+    """Where decoded images are kept. Default: $XDG_CACHE_HOME/classic-bench, else ~/.cache/classic-bench."""
+    results_dir: Path = Path("results")
+    """Where runs would be written."""
+
+
+Command = (
+    Annotated[All, tyro.conf.subcommand("all")]
+    | Annotated[RunProbes, tyro.conf.subcommand("run")]
+    | Annotated[List, tyro.conf.subcommand("list")]
+    | Annotated[Show, tyro.conf.subcommand("show")]
+    | Annotated[Report, tyro.conf.subcommand("report")]
+    | Annotated[Doctor, tyro.conf.subcommand("doctor")]
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what the command line says; returns the exit status."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        command = _parse(arguments)
+        match command:
+            case All():
+                return _measure(command, (), arguments, report=True)
+            case RunProbes():
+                return _measure(command, command.probes, arguments, report=False)
+            case List():
+                return _list(command)
+            case Show():
+                return _show(command)
+            case Report():
+                return _report(command)
+            case _:
+                return _doctor(command)
+    except (RequestError, RunError) as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return BAD_REQUEST
+    except BrokenPipeError:  # `bench list | head`
+        sys.stderr.close()
+        return OK
+
+
+def _parse(arguments: list[str]) -> All | RunProbes | List | Show | Report | Doctor:
+    """The command, or a RequestError of one line where tyro would draw a box."""
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(
+                Command,
+                prog=PROG,
+                description="What does each classic image-classification architecture cost, and what does it buy?",
+                args=arguments,
+            )
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+        lines = [line.strip("│╭╮╰╯─ \t") for line in complaint.getvalue().splitlines()[1:]]
+        said = " ".join(line for line in lines if line).partition("For full helptext")[0]
+        raise RequestError(f"{said.strip()} (see `{PROG} --help`)") from None
+
+
+def _measure(request: Request, probes: tuple[str, ...], arguments: Sequence[str], report: bool) -> int:
+    from bench import launch
+    from models import UnknownModel
+
+    try:
+        prepared = launch.prepare(request, probes, lambda line: print(line, file=sys.stderr))
+    except UnknownModel as error:
+        raise RequestError(str(error)) from None
+    run = launch.open_run(prepared, [PROG, *arguments])
+    flags = arguments if request.run else [*arguments, "--run", run.name]
+    again = f"{PROG} {shlex.join(flags)}"
+    print(f"run {run.name} on {run.header['environment']['device']}; records in {run.folder}", file=sys.stderr)
+    for track, images in run.header["image_sets"].items():
+        print(f"{track} images: {images['name']} ({images['source']})", file=sys.stderr)
+    try:
+        failed = launch.work(prepared, run)
+    except KeyboardInterrupt:
+        print(f"\ninterrupted; what was measured is kept. To go on:\n  {again}", file=sys.stderr)
+        return INTERRUPTED
+    except OSError as error:
+        raise RunError(f"{error}; what was measured before is kept. To go on: {again}") from error
+    from bench.render.terminal import summary
+
+    print(summary(run))
+    if report:
+        from bench.render.report import write_report
+
+        print(f"report: {write_report(run, request.reports_dir) / 'index.html'}")
+    if failed:
+        print(f"{failed} rows failed; the report names each with its reason", file=sys.stderr)
+    return SOME_FAILED if failed else OK
+
+
+def _list(request: List) -> int:
+    from bench.catalogue import network_row
+    from bench.render.quantity import quantity
+    from bench.render.terminal import aligned
+    from models import REGISTRY
+
+    specs = [
+        spec
+        for spec in REGISTRY.values()
+        if (request.family is None or spec.family.casefold() == request.family.casefold())
+        and (request.track is None or spec.track == request.track)
+    ]
+    if not specs:
+        families = ", ".join(dict.fromkeys(spec.family for spec in REGISTRY.values()))
+        raise RequestError(f"no network of family {request.family!r} in that track; families: {families}")
+    rows = [network_row(spec) for spec in specs]
+    if request.json:
+        print(json.dumps(rows, indent=2))
+        return OK
+    for row in rows:
+        row["input_size"] = "x".join(map(str, row["input_size"]))
+        row["params"] = f"{row['params']:,}"
+        row["macs"] = quantity(row["macs"], "count")
+    print(aligned(rows))
+    return OK
+
+
+def _show(request: Show) -> int:
+    from bench.catalogue import layer_rows
+    from bench.render.quantity import quantity
+    from bench.render.terminal import aligned
+    from models import UnknownModel, select
+
+    try:
+        (spec,) = select([request.model])
+    except UnknownModel as error:
+        raise RequestError(str(error)) from None
+    except ValueError:
+        raise RequestError(f"{request.model!r} is more than one network: name one") from None
+    rows = layer_rows(spec)
+    columns = ("params", "macs", "activations", "saved_activation_bytes")
+    totals = {column: sum(row[column] for row in rows) for column in columns}
+    facts = {"name": spec.name, "family": spec.family, "year": spec.year, "paper": spec.paper}
+    if request.json:
+        print(json.dumps({**facts, "differences": spec.differences, "layers": rows, "totals": totals}, indent=2))
+        return OK
+    print(f"{spec.name}: {spec.family}, {spec.year}. {spec.paper}")
+    print(f"input {'x'.join(map(str, spec.input_size))}, {spec.num_classes} classes")
+    for difference in spec.differences:
+        print(f"- {difference}")
+    rows.append({"layer": "total", "operation": "", "output_shape": [], **totals})
+    for row in rows:
+        share = row["macs"] / totals["macs"] if totals["macs"] else 0.0
+        row["output_shape"] = "x".join(map(str, row["output_shape"]))
+        for column in columns[:3]:
+            row[column] = f"{row[column]:,}"
+        row["share of MACs"] = f"{100 * share:.1f} %"
+        row["saved_activation_bytes"] = quantity(row["saved_activation_bytes"], "bytes")
+    print(aligned(rows))
+    return OK
+
+
+def _report(request: Report) -> int:
+    from bench.record import Run, run_names
+    from bench.render.report import write_report
+
+    name = request.run or next(iter(run_names(request.results_dir)), None)
+    if name is None:
+        raise RequestError(f"there is no run in {request.results_dir}; `{PROG} all` makes one")
+    folder = write_report(Run.open(request.results_dir, name), request.reports_dir)
+    print(f"report: {folder / 'index.html'}")
+    return OK
+
+
+def _doctor(request: Doctor) -> int:
+    from bench.doctor import examine
+
+    for line in examine(request.data_dir, request.cache_dir, request.results_dir):
+        print(line)
+    return OK
