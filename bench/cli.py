@@ -133,8 +133,8 @@ def _parse(arguments: list[str]) -> All | RunProbes | List | Show | Report | Doc
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
-        lines = [line.strip("│╭╮╰╯─ \t") for line in complaint.getvalue().splitlines()[1:]]
-        said = " ".join(line for line in lines if line).partition("For full helptext")[0]
+        lines = [line.strip("│|╭╮╰╯─ \t") for line in complaint.getvalue().splitlines()[1:]]
+        said = " ".join(line for line in lines if line.strip("-+")).partition("For full helptext")[0]
         raise RequestError(f"{said.strip()} (see `{PROG} --help`)") from None
 
 

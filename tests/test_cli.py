@@ -1,0 +1,239 @@
+"""The command line: what it prints, and the exit status that scripts rely on."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bench.cli import main
+from bench.record import Run
+from tests.data.fakes import encoded, random_images
+
+ROOT = Path(__file__).resolve().parents[1]
+TINY = [
+    "--models",
+    "lenet5_cifar",
+    "cnn_mnist",
+    "--budget",
+    "0.1kimg",
+    "--train-batch-size",
+    "20",
+    "--test-images",
+    "20",
+]
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """Ten classes of noise, as a folder of class folders."""
+    for split, count in (("train", 40), ("test", 20)):
+        for number, image in enumerate(random_images(count, (3, 32, 32))):
+            path = tmp_path / "images" / split / f"class{number % 10}" / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(encoded(image))
+    return tmp_path / "images"
+
+
+def flags(tmp_path: Path) -> list[str]:
+    return [
+        *("--results-dir", str(tmp_path / "results")),
+        *("--reports-dir", str(tmp_path / "reports")),
+        *("--cache-dir", str(tmp_path / "cache")),
+    ]
+
+
+def complaint(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """What a wrong request says; it must be one line, on stderr, with exit status 2."""
+    assert main(arguments) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    lines = [line for line in said.err.strip().splitlines() if not line.startswith("preparing ")]
+    assert len(lines) == 1, said.err
+    assert "Traceback" not in said.err
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "--models", "resnet2O_cifar"], "resnet20_cifar"),
+        (["run", "--models", "resnet20_cifar", "--dataset", "cifar01"], "cifar10"),
+        (["run", "--budget", "10 epochs"], "such as 10ep"),
+        (["run", "--device", "gpu"], "auto, cpu, cuda or cuda:N"),
+        (["run", "--probes", "speed"], "throughput"),
+        (["run", "--preset", "tiny"], "quick"),
+        (["run", "--seeds", "many"], "--seeds"),
+        (["run", "--run", "../elsewhere", "--models", "lenet5_cifar", "--probes", "params"], "run name"),
+        (["run", "--nonsense"], "--nonsense"),
+        (["dance"], "dance"),
+        (["show", "resnet"], "no network is named 'resnet'"),
+        (["show", "resnet*_cifar"], "more than one"),
+        (["show"], "show"),
+        (["list", "--family", "Perceptron"], "AlexNet"),
+        (["report", "nowhere"], "nowhere"),
+    ],
+)
+def test_a_wrong_request_is_one_line_and_leaves_nothing(
+    arguments: list[str],
+    words: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert words in complaint(capsys, *arguments)
+    assert not list(tmp_path.glob("results/*"))
+
+
+@pytest.mark.skipif("__import__('torch').cuda.is_available()")
+def test_cuda_without_a_gpu_is_said_before_any_work(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "no CUDA device" in complaint(capsys, "run", "--device", "cuda", "--models", "lenet5_cifar")
+
+
+def test_an_unwritable_results_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("")
+    said = complaint(capsys, "run", "--models", "lenet5_cifar", "--results-dir", str(tmp_path / "file" / "results"))
+    assert "--results-dir" in said
+
+
+def test_a_truncated_parquet_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "data" / "cifar10"
+    folder.mkdir(parents=True)
+    for split in ("train", "test"):
+        (folder / f"{split}-00000-of-00001.parquet").write_bytes(b"PAR1 and then nothing")
+    said = complaint(
+        capsys,
+        "run",
+        "--models",
+        "lenet5_cifar",
+        "--probes",
+        "accuracy",
+        "--data-dir",
+        str(tmp_path / "data"),
+        *flags(tmp_path),
+    )
+    assert "parquet" in said
+    assert not (tmp_path / "results" / "a").exists()
+
+
+def test_help_and_report_do_not_import_torch(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "results", "a", {"models": [], "environment": {}, "image_sets": {}})
+    (run.folder / "records.jsonl").write_text("")
+    for arguments in (["--help"], ["all", "--help"], ["report", "a"]):
+        code = (
+            "import sys; from bench.cli import main\n"
+            f"try: main({arguments!r})\nexcept SystemExit: pass\n"
+            "assert 'torch' not in sys.modules"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+
+
+def test_list_gives_what_scripts_rely_on(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "--family", "lenet", "--track", "mnist", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["name"] == "lenet5_mnist"
+    assert (row["params"], row["macs"], row["input_size"]) == (61_706, 416_520, [1, 32, 32])
+    assert set(row) == {"name", "family", "year", "track", "input_size", "params", "macs", "paper"}
+
+
+def test_show_adds_up(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "lenet5_mnist", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["totals"]["params"] == 61_706
+    assert shown["totals"]["macs"] == sum(layer["macs"] for layer in shown["layers"]) == 416_520
+    assert any(line.startswith("Differs from the paper:") for line in shown["differences"])
+    assert main(["show", "lenet5_mnist"]) == 0
+    table = capsys.readouterr().out
+    assert "16x10x10" in table
+    assert "61,706" in table
+
+
+def test_doctor_names_device_images_and_disk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--data-dir", str(tmp_path), "--results-dir", str(tmp_path / "results")]) == 0
+    said = capsys.readouterr().out
+    for word in ("device: ", "torch: ", "python: ", "images: none", "GiB free"):
+        assert word in said
+
+
+def test_all_from_images_to_report_and_again(tmp_path: Path, images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["all", *TINY, "--dataset", str(images), "--run", "a", *flags(tmp_path)]
+    assert main(arguments) == 0
+    said = capsys.readouterr()
+    assert "[14/14]" in said.err
+    assert "lenet5_cifar" in said.out
+    report = tmp_path / "reports" / "a"
+    assert {path.name for path in report.iterdir()} == {"index.html", "report.md", "table.csv", "figures"}
+    run = Run.open(tmp_path / "results", "a")
+    before = run.records()
+    assert {record.status for record in before} == {"ok"}
+    assert {r.dataset for r in before if r.metric == "top1"} == {run.header["image_sets"]["cifar"]["name"]}
+    assert sorted(path.name for path in run.curves.iterdir()) == [
+        "cnn_mnist-seed0.parquet",
+        "lenet5_cifar-seed0.parquet",
+    ]
+
+    # Again by name alone: every setting is remembered and nothing is measured twice.
+    assert main(["all", "--run", "a", *flags(tmp_path)]) == 0
+    assert "[" not in capsys.readouterr().err.split("images:")[-1]
+    assert run.records() == before
+
+    # One network more joins the run.
+    assert main(["run", "--run", "a", "--models", "lenet5_mnist", "--probes", "params", *flags(tmp_path)]) == 0
+    assert len(run.records()) == len(before) + 1
+    assert {m["name"] for m in Run.open(tmp_path / "results", "a").header["models"]} == {
+        "lenet5_cifar",
+        "cnn_mnist",
+        "lenet5_mnist",
+    }
+
+    # Another budget would make the table a lie.
+    capsys.readouterr()
+    assert "budget 0.1kimg (now 1ep)" in complaint(capsys, "all", "--run", "a", "--budget", "1ep", *flags(tmp_path))
+
+
+def test_a_failed_row_gives_exit_status_1_and_still_a_report(
+    tmp_path: Path, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["all", *TINY[3:], "--models", "lenet5_cifar", "--dataset", str(images), "--run", "a"]
+    assert main([*arguments, "--task-timeout-s", "0.001", *flags(tmp_path)]) == 1
+    assert "rows failed" in capsys.readouterr().err
+    assert "timeout" in (tmp_path / "reports" / "a" / "index.html").read_text()
+    assert main([*arguments, "--task-timeout-s", "600", "--retry-failed", *flags(tmp_path)]) == 0
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path, images: Path, how: signal.Signals) -> None:
+    arguments = ["all", "--models", "lenet5_cifar", "--budget", "60s", "--dataset", str(images), "--run", "a"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bench", *arguments, *flags(tmp_path)], cwd=ROOT, stderr=subprocess.PIPE, text=True
+    )
+    records = tmp_path / "results" / "a" / "records.jsonl"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not (records.exists() and records.stat().st_size):
+        time.sleep(0.1)
+    process.send_signal(how)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "--run a" in said.splitlines()[-1]
+    assert Run.open(tmp_path / "results", "a").records()
+
+
+@pytest.mark.gpu
+def test_all_on_a_gpu(tmp_path: Path, images: Path) -> None:
+    arguments = ["all", *TINY, "--device", "cuda:0", "--dataset", str(images), "--run", "a", *flags(tmp_path)]
+    assert main(arguments) == 0
+    records = Run.open(tmp_path / "results", "a").records()
+    assert {r.device for r in records if r.probe in ("throughput", "accuracy")} == {"cuda:0"}

@@ -1,0 +1,161 @@
+"""Planning, resuming, and turning whatever happens into rows."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bench.config import Budget, Config
+from bench.metrics import metrics_of
+from bench.probes import PROBES
+from bench.record import Record, Run
+from bench.runner import STATIC, Outcome, Task, execute, plan, remaining, run_tasks
+from models import REGISTRY
+from models.spec import ModelSpec
+
+CONFIG = Config(
+    "quick",
+    ("params", "accuracy"),
+    Budget(1, "ep"),
+    2,
+    "auto",
+    {"cifar": 2, "mnist": 2, "imagenet": 1},
+    None,
+    None,
+    0.1,
+    None,
+)
+SPECS = (REGISTRY["lenet5_cifar"], REGISTRY["resnet20_cifar"])
+
+
+class Refuses(nn.Module):
+    """A network that cannot be built for the reason that its name says."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        raise RuntimeError("no such layer\nsecond line")
+
+
+class OutOfMemory(nn.Module):
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 PiB")
+
+
+class Dies(nn.Module):
+    """Takes its process down, as a fault in a kernel would."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        os.abort()
+
+
+class Fine(nn.Module):
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.fc = nn.Linear(3, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(x.mean((2, 3)))
+
+
+def spec_of(network: type[nn.Module]) -> ModelSpec:
+    return ModelSpec(f"{network.__name__.lower()}_cifar", "Own", 2024, "none", "cifar", (3, 8, 8), 10, network)
+
+
+def rows_of(spec: ModelSpec, probe: str) -> Sequence[Record]:
+    return execute(Task(spec, probe, 0, CONFIG), "cpu").records
+
+
+def test_static_probes_come_first_and_only_accuracy_has_seeds() -> None:
+    tasks = plan(SPECS, CONFIG)
+    assert [(task.spec.name, task.probe, task.seed) for task in tasks] == [
+        ("lenet5_cifar", "params", 0),
+        ("resnet20_cifar", "params", 0),
+        ("lenet5_cifar", "accuracy", 0),
+        ("lenet5_cifar", "accuracy", 1),
+        ("resnet20_cifar", "accuracy", 0),
+        ("resnet20_cifar", "accuracy", 1),
+    ]
+
+
+def test_static_probes_are_probes() -> None:
+    assert set(STATIC) < set(PROBES)
+
+
+def test_what_is_done_is_not_done_again() -> None:
+    tasks = plan(SPECS, CONFIG)
+    records = [
+        Record("lenet5_cifar", "params", "params", 62_006, "count", "ok"),
+        *(
+            Record("lenet5_cifar", "accuracy", metric, None, "", "failed", "killed", seed=1)
+            for metric in metrics_of("accuracy")
+        ),
+        Record("resnet20_cifar", "accuracy", "top1", 0.5, "fraction", "ok", seed=0),  # the task's other rows are lost
+    ]
+    left = remaining(tasks, records, retry_failed=False)
+    assert [(t.spec.name, t.probe, t.seed) for t in left] == [
+        ("resnet20_cifar", "params", 0),
+        ("lenet5_cifar", "accuracy", 0),
+        ("resnet20_cifar", "accuracy", 0),
+        ("resnet20_cifar", "accuracy", 1),
+    ]
+    again = remaining(tasks, records, retry_failed=True)
+    assert ("lenet5_cifar", "accuracy", 1) in [(t.spec.name, t.probe, t.seed) for t in again]
+
+
+def test_a_measured_row_says_how_it_was_measured() -> None:
+    (row,) = rows_of(REGISTRY["resnet20_cifar"], "params")
+    assert (row.status, row.value, row.unit, row.device) == ("ok", 269_722, "count", "meta")
+    rows = rows_of(spec_of(Fine), "throughput")
+    assert [row.metric for row in rows] == ["inference_images_per_s", "train_images_per_s"]
+    for row in rows:
+        assert (row.device, row.batch_size, row.precision) == ("cpu", 2, "fp32")
+        assert len(row.samples) >= 5
+        assert min(row.samples) <= (row.value or 0) <= max(row.samples)
+
+
+@pytest.mark.parametrize(
+    ("network", "status", "note"),
+    [(Refuses, "failed", "RuntimeError: no such layer"), (OutOfMemory, "oom", "OutOfMemoryError: CUDA out of memory")],
+)
+def test_whatever_goes_wrong_is_a_row_per_metric(network: type[nn.Module], status: str, note: str) -> None:
+    rows = rows_of(spec_of(network), "throughput")
+    assert [row.metric for row in rows] == list(metrics_of("throughput"))
+    assert {row.status for row in rows} == {status}
+    assert all(row.note.startswith(note) for row in rows)
+    assert all("\n" not in row.note for row in rows)
+
+
+def test_a_probe_that_does_not_apply_is_skipped_with_its_reason() -> None:
+    rows = rows_of(replace(REGISTRY["resnet20_cifar"], track="imagenet"), "accuracy")
+    assert {row.status for row in rows} == {"skipped"}
+    assert "imagenet" in rows[0].note
+
+
+def test_a_value_that_is_no_number_is_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    from bench.probes.reading import Measurement, Reading
+
+    monkeypatch.setitem(PROBES, "params", lambda spec, config: Measurement({"params": Reading(float("nan"))}))
+    (row,) = rows_of(SPECS[0], "params")
+    assert (row.status, row.value, row.note) == ("failed", None, "the value is nan")
+
+
+def test_a_network_that_kills_its_process_does_not_stop_the_run(tmp_path: Path) -> None:
+    run = Run.create(tmp_path, "a", {})
+    config = replace(CONFIG, probes=("params",))
+    ended: list[tuple[str, Outcome]] = []
+    tasks = plan([spec_of(Fine), spec_of(Dies), SPECS[1]], config)
+    run_tasks(
+        run, tasks, ("cpu",), None, lambda task, device: None, lambda task, out: ended.append((task.spec.name, out))
+    )
+    rows = {record.model: record for record in run.records()}
+    assert rows["fine_cifar"].value == 40
+    assert rows["resnet20_cifar"].value == 269_722
+    assert rows["dies_cifar"].status == "failed"
+    assert "SIGABRT" in rows["dies_cifar"].note
+    assert [name for name, _ in ended] == ["fine_cifar", "dies_cifar", "resnet20_cifar"]
