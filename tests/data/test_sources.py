@@ -1,0 +1,466 @@
+"""Where images come from: every place in its turn, damage never passed over, and the reason always stated."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from bench.config import RequestError, Track
+from bench.data import ImageSet, check_name, cifar10, found, mnist, parquet, prepare, tracks_of
+from bench.data.source import exact_name
+from tests.data import fakes
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Downloads are refused unless a test starts a server, and synthetic images are few."""
+    monkeypatch.setattr(cifar10, "URL", fakes.refused_url() + cifar10.ARCHIVE)
+    monkeypatch.setattr(mnist, "MIRRORS", (fakes.refused_url(),))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    fakes.few_synthetic_images(monkeypatch)
+
+
+class Place:
+    """A data folder and a cache of one test, and what was said."""
+
+    def __init__(self, folder: Path) -> None:
+        self.data = folder / "data"
+        self.cache = folder / "cache"
+        self.said: list[str] = []
+        self.data.mkdir()
+
+    def prepare(self, dataset: str, track: Track = "cifar") -> ImageSet:
+        return prepare(dataset, track, self.data, self.cache, self.said.append)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+def assert_holds(image_set: ImageSet, train: np.ndarray, test: np.ndarray) -> None:
+    folder = Path(image_set.folder)
+    np.testing.assert_array_equal(np.load(folder / "train_images.npy"), train)
+    np.testing.assert_array_equal(np.load(folder / "test_images.npy"), test)
+    np.testing.assert_array_equal(np.load(folder / "train_labels.npy"), fakes.interleaved(len(train)))
+    np.testing.assert_array_equal(np.load(folder / "test_labels.npy"), fakes.interleaved(len(test)))
+    assert (image_set.train_count, image_set.test_count) == (len(train), len(test))
+    assert image_set.shape == train.shape[1:]
+
+
+# --- official CIFAR-10 -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("below", ["", "cifar10"])
+def test_the_official_folder_is_read(place: Place, monkeypatch: pytest.MonkeyPatch, below: str) -> None:
+    train, test = fakes.write_official_cifar10(place.data / below, monkeypatch)
+    fakes.write_parquet_pair(place.data / "cifar10", kind="JPEG")  # a worse copy beside it
+    image_set = place.prepare("auto")
+    assert_holds(image_set, train, test)
+    assert (image_set.name, image_set.classes, image_set.mirror_ok) == ("cifar10", cifar10.CLASSES, True)
+    assert image_set.source == f"the official folder {place.data / below / cifar10.FOLDER}"
+
+
+@pytest.mark.parametrize("below", ["", "cifar10"])
+def test_the_official_archive_is_read_and_nothing_is_left_beside_it(
+    place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, below: str
+) -> None:
+    train, test = fakes.write_cifar10_archive(tmp_path / cifar10.ARCHIVE, monkeypatch)
+    (place.data / below).mkdir(exist_ok=True)
+    (tmp_path / cifar10.ARCHIVE).rename(place.data / below / cifar10.ARCHIVE)
+    assert_holds(place.prepare("cifar10"), train, test)
+    assert [path.name for path in (place.data / below).iterdir()] == [cifar10.ARCHIVE]
+
+
+class _Harm:
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[Callable[[Path], None], tuple[Path]]:
+        return Path.touch, (self.target,)
+
+
+@pytest.mark.parametrize("name", ["data_batch_3", "test_batch", "batches.meta"])
+def test_a_pickle_with_another_md5_is_never_loaded(
+    place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    fakes.write_official_cifar10(place.data, monkeypatch)
+    (place.data / cifar10.FOLDER / name).write_bytes(pickle.dumps(_Harm(tmp_path / "harm")))
+    with pytest.raises(RequestError, match=rf"{name} is damaged .*MD5"):
+        place.prepare("auto")
+    assert not (tmp_path / "harm").exists()
+
+
+def test_a_missing_batch_is_an_error_and_no_reason_to_look_further(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fakes.write_official_cifar10(place.data, monkeypatch)
+    fakes.write_parquet_pair(place.data / "cifar10")
+    (place.data / cifar10.FOLDER / "data_batch_5").unlink()
+    with pytest.raises(RequestError, match="data_batch_5 cannot be read: No such file"):
+        place.prepare("auto")
+
+
+def test_a_damaged_archive_is_an_error_and_no_reason_to_look_further(place: Place) -> None:
+    (place.data / cifar10.ARCHIVE).write_bytes(b"half of it")
+    fakes.write_parquet_pair(place.data / "cifar10")
+    with pytest.raises(RequestError, match=rf"{cifar10.ARCHIVE} is damaged .* remove it"):
+        place.prepare("auto")
+
+
+# --- Parquet -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("below", ["", "cifar10"])
+def test_lossless_parquet_is_read_exactly(place: Place, below: str) -> None:
+    train, test = fakes.write_parquet_pair(place.data / below)
+    image_set = place.prepare("cifar10")
+    assert_holds(image_set, train, test)
+    assert image_set.name == "cifar10-subset"  # 20 and 10 images are not the official 50,000 and 10,000
+    assert image_set.source == (f"the Parquet files in {place.data / below}; no official CIFAR-10 in {place.data}")
+
+
+def test_the_name_tells_jpeg_and_a_subset(place: Place) -> None:
+    train, _ = fakes.write_parquet_pair(place.data / "cifar10", kind="JPEG")
+    image_set = place.prepare("auto")
+    assert image_set.name == "cifar10-jpeg-subset"
+    decoded = np.load(Path(image_set.folder) / "train_images.npy")
+    assert not np.array_equal(decoded, train)
+    layout = parquet.Layout("cifar10", cifar10.CLASSES, cifar10.SHAPE, (20, 10), mirror_ok=True)
+    source = parquet.find(place.data, layout)
+    assert source is not None
+    assert source.decode().name == "cifar10-jpeg"
+    assert exact_name("cifar10", (50_000, 10_000), cifar10.COUNTS) == "cifar10"
+
+
+def test_parts_are_joined_in_order(place: Place) -> None:
+    train, test = fakes.write_parquet_pair(place.data / "cifar10")
+    (place.data / "cifar10" / "train-00000-of-00001.parquet").unlink()
+    for part, rows in enumerate((slice(0, 10), slice(10, 20))):
+        path = place.data / "cifar10" / f"train-0000{part}-of-00002.parquet"
+        fakes.write_parquet(path, train[rows], fakes.interleaved(20)[rows])
+    assert_holds(place.prepare("cifar10"), train, test)
+    path.unlink()
+    with pytest.raises(RequestError, match="has 1 of the 2 parts"):
+        place.prepare("cifar10")
+
+
+def test_images_of_another_size_directly_in_the_folder_are_another_data_set(place: Place) -> None:
+    train, test = fakes.write_parquet_pair(place.data, (1, 28, 28))
+    assert place.prepare("auto", "cifar").name == "synthetic"
+    assert_holds(place.prepare("auto", "mnist"), train, test)
+
+
+def _truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def _flip_a_byte(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 3] ^= 0xFF  # in the images
+    path.write_bytes(data)
+
+
+def _without_labels(path: Path) -> None:
+    pq.write_table(pq.read_table(path).drop_columns("label"), path)
+
+
+def _without_images(path: Path) -> None:
+    pq.write_table(pq.read_table(path).rename_columns(["pixels", "label"]), path)
+
+
+def _labels(values: list[int | None]) -> Callable[[Path], None]:
+    def write(path: Path) -> None:
+        table = pq.read_table(path)
+        pq.write_table(table.set_column(1, "label", pa.array(values * (len(table) // len(values)))), path)
+
+    return write
+
+
+def _larger_images(path: Path) -> None:
+    images = fakes.random_images(20, (3, 40, 33))
+    images[:2, :, :32, :32] = 0
+    fakes.write_parquet(path, images, fakes.interleaved(20))
+
+
+def _no_images(path: Path) -> None:
+    pq.write_table(pq.read_table(path).slice(0, 0), path)
+
+
+DAMAGE = {
+    "truncated": (_truncate, r"train-00000-of-00001\.parquet is damaged or not Parquet"),
+    "byte": (_flip_a_byte, r"train-00000-of-00001\.parquet"),
+    "labels missing": (_without_labels, r"train-.* has no integer column label; it has img"),
+    "images missing": (_without_images, r"train-.* has no column img or image .* it has pixels, label"),
+    "label above": (_labels([0, 10]), r"train-.*: labels run from 0 to 10, not from 0 to 9"),
+    "label below": (_labels([-1, 5]), r"train-.*: labels run from -1 to 5, not from 0 to 9"),
+    "label null": (_labels([3, None]), r"train-.*: an image or a label is missing"),
+    "size": (_larger_images, r"train-.*: image \d+ is 33x40 pixels, not 32x32"),
+    "empty": (_no_images, r"train-.* holds no images"),
+    "split missing": (Path.unlink, r"has no train-\*\.parquet"),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_damaged_parquet_is_an_error_that_names_the_file(place: Place, kind: str) -> None:
+    damage, message = DAMAGE[kind]
+    fakes.write_parquet_pair(place.data / "cifar10")
+    damage(place.data / "cifar10" / "train-00000-of-00001.parquet")
+    with pytest.raises(RequestError, match=message) as caught:
+        place.prepare("auto")
+    assert "\n" not in str(caught.value)
+    assert not any(place.cache.glob("*"))
+
+
+def test_an_image_that_cannot_be_decoded_is_named(place: Place) -> None:
+    fakes.write_parquet_pair(place.data / "cifar10")
+    path = place.data / "cifar10" / "test-00000-of-00001.parquet"
+    cells = pq.read_table(path).to_pydict()
+    cells["img"][7]["bytes"] = cells["img"][7]["bytes"][:60]
+    pq.write_table(pa.table(cells), path)
+    with pytest.raises(RequestError, match=r"test-00000-of-00001\.parquet: image 7 cannot be decoded"):
+        place.prepare("auto")
+
+
+# --- MNIST -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_the_official_digits_are_read(place: Place, monkeypatch: pytest.MonkeyPatch, compressed: bool) -> None:
+    train, test = fakes.write_official_mnist(place.data / mnist.RAW, monkeypatch, compressed)
+    monkeypatch.setattr(mnist, "COUNTS", (20, 10))
+    image_set = place.prepare("auto", "mnist")
+    assert_holds(image_set, train, test)
+    assert (image_set.name, image_set.mirror_ok) == ("mnist", False)
+    assert image_set.source == f"the official files in {place.data / mnist.RAW}"
+
+
+def test_a_damaged_digit_file_is_an_error(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    fakes.write_official_mnist(place.data / mnist.RAW, monkeypatch)
+    _truncate(place.data / mnist.RAW / "train-images-idx3-ubyte")
+    with pytest.raises(RequestError, match="train-images-idx3-ubyte is damaged"):
+        place.prepare("auto", "mnist")
+
+
+def test_digit_labels_that_do_not_fit_are_an_error(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    fakes.write_official_mnist(place.data / mnist.RAW, monkeypatch)
+    path = place.data / mnist.RAW / "t10k-labels-idx1-ubyte"
+    path.write_bytes(path.read_bytes()[:-1] + b"\x0a")
+    with pytest.raises(RequestError, match="t10k-labels-idx1-ubyte does not fit"):
+        place.prepare("auto", "mnist")
+
+
+def test_digits_in_parquet_are_read(place: Place) -> None:
+    train, test = fakes.write_parquet_pair(place.data / "mnist", (1, 28, 28))
+    image_set = place.prepare("mnist", "mnist")
+    assert_holds(image_set, train, test)
+    assert (image_set.name, image_set.mirror_ok) == ("mnist-subset", False)
+
+
+def test_an_interrupted_download_of_digits_is_completed(
+    place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    train, test = fakes.write_official_mnist(tmp_path / "served", monkeypatch, compressed=True)
+    with fakes.server(tmp_path / "served") as served:
+        monkeypatch.setattr(mnist, "MIRRORS", (fakes.refused_url(), served.url))  # the second mirror has it
+        (place.data / mnist.RAW).mkdir(parents=True)
+        first = "train-images-idx3-ubyte.gz"
+        (place.data / mnist.RAW / first).write_bytes((tmp_path / "served" / first).read_bytes())
+        assert_holds(place.prepare("auto", "mnist"), train, test)
+    assert sorted(served.requests) == sorted(f"/{name}.gz" for name in mnist.MD5S if f"{name}.gz" != first)
+
+
+# --- download ----------------------------------------------------------------------------------------------
+
+
+def test_the_archive_is_downloaded_once(place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    train, test = fakes.write_cifar10_archive(tmp_path / cifar10.ARCHIVE, monkeypatch)
+    with fakes.server(tmp_path) as served:
+        monkeypatch.setattr(cifar10, "URL", served.url + cifar10.ARCHIVE)
+        first = place.prepare("auto")
+        assert place.prepare("auto") == first
+    assert_holds(first, train, test)
+    assert first.source == f"the official archive {place.data / cifar10.ARCHIVE}"
+    assert served.requests == [f"/{cifar10.ARCHIVE}"]
+    assert place.said[0].startswith(f"downloading {cifar10.ARCHIVE} from 127.0.0.1")
+    assert f"downloading {cifar10.ARCHIVE}: 100 %" in place.said
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "reason"),
+    [
+        ("half", "the connection closed before the end"),
+        ("altered", "what 127.0.0.1 sent is damaged"),
+        ("silent", "timed out"),
+    ],
+)
+def test_a_failed_download_leaves_nothing_and_is_the_reason_for_synthetic_images(
+    place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, behaviour: fakes.Behaviour, reason: str
+) -> None:
+    fakes.write_cifar10_archive(tmp_path / cifar10.ARCHIVE, monkeypatch)
+    monkeypatch.setattr("bench.data.download.TIMEOUT_S", 0.3)
+    with fakes.server(tmp_path, behaviour) as served:
+        monkeypatch.setattr(cifar10, "URL", served.url + cifar10.ARCHIVE)
+        image_set = place.prepare("auto")
+        assert image_set.name == "synthetic"
+        assert f"no official CIFAR-10 in {place.data}, nor Parquet files; download failed: " in image_set.source
+        assert reason in image_set.source
+        with pytest.raises(RequestError, match=reason):
+            place.prepare("cifar10")
+    assert not any(place.data.iterdir())
+
+
+def test_a_refused_connection_and_a_missing_file_are_reasons(
+    place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert "Connection refused" in place.prepare("auto").source
+    with fakes.server(tmp_path) as served:
+        monkeypatch.setattr(cifar10, "URL", served.url + cifar10.ARCHIVE)
+        assert "HTTP status 404" in place.prepare("auto").source
+
+
+def test_a_slow_name_lookup_is_given_up(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    release = threading.Event()
+    monkeypatch.setattr("bench.data.download.socket.getaddrinfo", lambda *args: release.wait(10))
+    monkeypatch.setattr("bench.data.download.TIMEOUT_S", 0.05)
+    try:
+        assert "its name was not found within 0.05 s" in place.prepare("auto").source
+    finally:
+        release.set()
+
+
+def test_an_unwritable_data_folder_matters_only_to_a_named_data_set(place: Place) -> None:
+    place.data.rmdir()
+    place.data.write_text("a file")
+    assert "cannot be written" in place.prepare("auto").source
+    with pytest.raises(RequestError, match=r"cannot be written .*--data-dir"):
+        place.prepare("cifar10")
+
+
+def test_an_unwritable_cache_is_an_error_before_any_work(place: Place) -> None:
+    place.cache.write_text("a file")
+    with pytest.raises(RequestError, match=r"cannot be written.*--cache-dir"):
+        place.prepare("synthetic")
+    assert not place.said
+
+
+def test_synthetic_digits_stand_in_for_mnist(place: Place) -> None:
+    image_set = place.prepare("auto", "mnist")
+    assert (image_set.name, image_set.shape) == ("synthetic-mnist", (1, 28, 28))
+    assert "no official MNIST" in image_set.source
+    assert replace(place.prepare("synthetic", "mnist"), source="") == replace(image_set, source="")
+
+
+# --- a folder of one's own ---------------------------------------------------------------------------------
+
+
+def write_class_folders(folder: Path) -> None:
+    for split, count in (("train", 3), ("test", 2)):
+        for label, name in enumerate(("cat", "dog")):
+            (folder / split / name).mkdir(parents=True)
+            for i in range(count):
+                image = np.full((3, 50, 70), 60 + 90 * label + i, np.uint8)
+                (folder / split / name / f"{i}.png").write_bytes(fakes.encoded(image))
+
+
+def test_class_folders_become_images_of_the_track(place: Place, tmp_path: Path) -> None:
+    write_class_folders(tmp_path / "pets")
+    (tmp_path / "pets" / "train" / ".hidden").mkdir()
+    (tmp_path / "pets" / "train" / "cat" / "notes.txt").write_text("not an image")
+    colour, grey = place.prepare(f"{tmp_path}/pets", "cifar"), place.prepare(f"{tmp_path}/pets", "mnist")
+    assert (colour.name, colour.classes, colour.shape) == ("folder-pets", ("cat", "dog"), (3, 32, 32))
+    assert (grey.shape, grey.train_count, grey.test_count) == ((1, 28, 28), 6, 4)
+    assert "resized to 32x32 (bilinear" in colour.source
+    assert "converted to grey" in grey.source
+    for image_set in (colour, grey):
+        images = np.load(Path(image_set.folder) / "train_images.npy")
+        assert images[:, 0, 0, 0].tolist() == [60, 61, 62, 150, 151, 152]
+        assert np.load(Path(image_set.folder) / "train_labels.npy").tolist() == [0, 0, 0, 1, 1, 1]
+
+
+def test_a_changed_folder_is_read_again(place: Place, tmp_path: Path) -> None:
+    write_class_folders(tmp_path / "pets")
+    before = place.prepare(f"{tmp_path}/pets")
+    (tmp_path / "pets" / "test" / "dog" / "new.jpg").write_bytes(
+        fakes.encoded(fakes.random_images(1, (3, 20, 20))[0], "JPEG")
+    )
+    after = place.prepare(f"{tmp_path}/pets")
+    assert (before.test_count, after.test_count) == (4, 5)
+
+
+def test_a_folder_without_the_layout_is_an_error_that_states_it(place: Place, tmp_path: Path) -> None:
+    pets = tmp_path / "pets"
+    pets.mkdir()
+    expected = r"expected train/<class>/\*\.png or \*\.jpg and test/<class>"
+    with pytest.raises(RequestError, match=rf"no readable folder train/: {expected}"):
+        place.prepare(str(pets))
+    write_class_folders(pets)
+    (pets / "train" / "bird").mkdir()
+    with pytest.raises(RequestError, match=rf"no images in train/bird/: {expected}"):
+        place.prepare(str(pets))
+    (pets / "train" / "bird" / "0.png").write_bytes(b"not a PNG")
+    with pytest.raises(RequestError, match="same class folders; only one has bird"):
+        place.prepare(str(pets))
+    (pets / "test" / "bird").mkdir()
+    (pets / "test" / "bird" / "0.png").write_bytes(b"not a PNG")
+    with pytest.raises(RequestError, match=r"train/bird/0\.png cannot be decoded"):
+        place.prepare(str(pets))
+
+
+# --- names -------------------------------------------------------------------------------------------------
+
+
+def test_tracks_of(tmp_path: Path) -> None:
+    assert tracks_of("cifar10") == ("cifar",)
+    assert tracks_of("mnist") == ("mnist",)
+    assert tracks_of("auto") == tracks_of("synthetic") == tracks_of(str(tmp_path)) == ("cifar", "mnist")
+
+
+def test_a_wrong_name_is_an_error_with_the_nearest(place: Place) -> None:
+    with pytest.raises(RequestError, match=r"'cifar-10'; nearest: cifar10.*any folder with train/<class>/"):
+        check_name("cifar-10")
+    with pytest.raises(RequestError, match="there is no such folder"):
+        check_name("./nowhere")
+    with pytest.raises(RequestError, match="cifar10 has no images for the mnist track"):
+        place.prepare("cifar10", "mnist")
+    with pytest.raises(RequestError, match="no images for the imagenet track"):
+        place.prepare("auto", "imagenet")
+
+
+def test_found_lists_kind_and_path(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert found(place.data) == []
+    assert found(place.data / "absent") == []
+    fakes.write_official_cifar10(place.data, monkeypatch)
+    fakes.write_parquet_pair(place.data / "cifar10")
+    fakes.write_parquet_pair(place.data / "mnist", (1, 28, 28))
+    (place.data / "mnist" / "test-00000-of-00001.parquet").unlink()
+    assert found(place.data) == [
+        f"cifar10: the official folder {place.data / cifar10.FOLDER}",
+        f"cifar10: the Parquet files in {place.data / 'cifar10'}",
+        f"mnist: damaged: {place.data / 'mnist'} has no test-*.parquet beside the other split: add it",
+    ]
+    (place.data / "cifar10" / "train-00000-of-00001.parquet").unlink()
+    assert [line.split("/")[0] for line in found(place.data)] == [
+        "cifar10: the official folder ",
+        "cifar10: damaged: ",
+        "mnist: damaged: ",
+    ]
+
+
+def test_preparing_images_imports_no_torch(tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from bench.data import found, synthetic; "
+        "import numpy; synthetic.draw(numpy.arange(2), (1, 28, 28), 0); found(Path()); "
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
