@@ -1,0 +1,113 @@
+"""index.html: one file that needs nothing else, neither network nor neighbours."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup, escape
+
+from bench.metrics import Metric
+from bench.render.charts import Chart
+from bench.render.charts.palette import GRID, INK, MUTED, PAPER
+from bench.render.findings import findings
+from bench.render.problems import Remark, remarks
+from bench.render.readable import track_tables
+from bench.render.table import Results
+from bench.render.words import TITLE, conditions_line, missing_charts, synthetic_warning
+
+_HERE = Path(__file__).parent
+# What figures are drawn in -> the page's variables, so that figures follow light and dark.
+_THEMED = {INK: "var(--ink)", MUTED: "var(--muted)", GRID: "var(--line)", PAPER: "var(--paper)"}
+
+
+@dataclass(frozen=True)
+class Method:
+    """A metric, what it means and under which conditions the rows of this run were taken."""
+
+    metric: Metric
+    conditions: str
+
+
+def write_html(results: Results, charts: Sequence[Chart], found: Sequence[Remark]) -> str:
+    """The page. Every text of the run is escaped; the only script is the page's own, by its hash."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_HERE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["paper_link"] = paper_link
+    script = (_HERE / "sort.js").read_text(encoding="utf-8")
+    drawings = {chart.name: inline_svg(chart, f"f{number}-") for number, chart in enumerate(charts)}
+    hero = next((chart for chart in charts if chart.kind == "ball"), None)
+    return environment.get_template("page.html.j2").render(
+        title=TITLE,
+        header=results.header,
+        conditions=conditions_line(results),
+        warning=synthetic_warning(results),
+        findings=findings(results),
+        hero=hero,
+        comparisons=[chart for chart in charts if chart.kind != "bars" and chart is not hero],
+        bars={track: [c for c in charts if c.kind == "bars" and c.track == track] for track in results.tracks()},
+        missing=missing_charts(results, charts),
+        drawings=drawings,
+        tables=track_tables(results),
+        methods=[Method(metric, _conditions(results, metric)) for metric in results.metrics()],
+        sources={name: text for name, text in results.header.sources.items() if text},
+        models=[model for model in results.models if model.listed],
+        problems=found,
+        incomplete=_incomplete(found),
+        remarks=remarks(results),
+        style=Markup((_HERE / "style.css").read_text(encoding="utf-8")),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+
+
+def inline_svg(chart: Chart, prefix: str) -> Markup:
+    """A figure's SVG as part of a page: its ids made unique, its colours themed, its alt text attached."""
+    svg = chart.svg[chart.svg.index("<svg") :]
+    svg = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>|<style[^>]*>.*?</style>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'\bid="', f'id="{prefix}', svg)
+    svg = re.sub(r'xlink:href="#', f'href="#{prefix}', svg)
+    svg = re.sub(r"url\(#", f"url(#{prefix}", svg)
+    for colour, variable in _THEMED.items():
+        svg = svg.replace(colour, variable)
+    view = re.search(r'viewBox="[^"]*"', svg)
+    opening = f'<svg {view[0] if view else ""} role="img" aria-label="{escape(chart.alt)}">'
+    svg = re.sub(r"<svg[^>]*>", lambda _: opening, svg, count=1)
+    return Markup(re.sub(r"\n\s*", "\n", svg))
+
+
+def paper_link(paper: str) -> Markup:
+    """A citation whose arXiv number is a link; nothing else in it becomes one."""
+    linked = re.sub(
+        r"arXiv:(\d{4}\.\d{4,5})",
+        r'<a href="https://arxiv.org/abs/\1" rel="noreferrer">arXiv:\1</a>',
+        str(escape(paper)),
+    )
+    return Markup(linked)
+
+
+def _incomplete(found: Sequence[Remark]) -> list[str]:
+    """ "resnet20_cifar (failed)": the networks that lack a number for another reason than being skipped."""
+    return list(dict.fromkeys(f"{model} ({r.status})" for r in found if r.status != "skipped" for model in r.models))
+
+
+def _conditions(results: Results, metric: Metric) -> str:
+    """ "batch 256 (19 networks), 64 (1 network); fp32", for metrics that depend on these."""
+    rows = {r.model: r for r in results.records if r.metric == metric.name and r.status == "ok"}.values()
+    sizes = Counter(row.batch_size for row in rows if row.batch_size)
+    batches = ", ".join(f"{size} ({count} network{'' if count == 1 else 's'})" for size, count in sorted(sizes.items()))
+    precisions = ", ".join(dict.fromkeys(row.precision for row in rows))
+    devices = ", ".join(dict.fromkeys(row.device for row in rows if row.device))
+    words = (f"batch size {batches}" if batches else "", precisions, f"on {devices}" if devices else "")
+    return "; ".join(word for word in words if word)

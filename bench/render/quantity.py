@@ -1,0 +1,84 @@
+"""A number and its unit as people read them: "270 k", "1.25 MiB", "71.2 ± 0.9 %"."""
+
+from __future__ import annotations
+
+import math
+
+from bench.metrics import Metric
+
+_SI = ("", "k", "M", "G", "T", "P", "E")
+_BINARY = ("B", "KiB", "MiB", "GiB", "TiB")
+_PREFIXED = {"count": _SI, "images": _SI, "FLOPs": _SI, "bytes": _BINARY, "bytes/image": _BINARY}
+_SUFFIX = {"fraction": " %", "s": " s"}
+_AXIS_UNIT = {
+    "fraction": "%",
+    "count": "",
+    "images": "",
+    "FLOPs": "",
+    "bytes/image": "per image",
+    "bytes": "",
+}
+
+
+def is_bytes(unit: str) -> bool:
+    return _PREFIXED.get(unit) is _BINARY
+
+
+def quantity(value: float, unit: str, digits: int = 3) -> str:
+    """`value` to `digits` significant digits with its prefix: SI for counts, binary for bytes.
+
+    A quantity without a prefix keeps all digits before the point: "45,123".
+    """
+    if not math.isfinite(value):
+        return "–"
+    scale, suffix = _scale(value, unit, digits)
+    scaled = value / scale
+    whole = unit in _PREFIXED and scale == 1 and value == round(value)
+    decimals = 0 if whole or scaled == 0 else max(0, digits - 1 - _exponent(scaled, digits))
+    return f"{scaled:,.{decimals}f}{suffix}"
+
+
+def measured(value: float, low: float, high: float, unit: str) -> str:
+    """`value` ± the larger half of its interval, both rounded to the second digit of that half."""
+    half = max(high - value, value - low)
+    if not math.isfinite(value) or not math.isfinite(half) or half <= 0:
+        return quantity(value, unit)
+    scale, suffix = _scale(value, unit, 3)
+    decimals = 1 - _exponent(half / scale, 2)
+    shown = max(0, decimals)
+    return f"{round(value / scale, decimals):,.{shown}f} ± {round(half / scale, decimals):,.{shown}f}{suffix}"
+
+
+def tick(value: float, unit: str) -> str:
+    """`value` on an axis: its prefix, and no digit that says nothing ("10 M", "0.5 %")."""
+    scale, suffix = _scale(value, unit, 4)
+    return f"{float(f'{value / scale:.4g}'):,g}{suffix}"
+
+
+def axis_label(metric: Metric, condition: str = "") -> str:
+    """ "Saved activations (per image)": the metric with the unit that its ticks do not carry."""
+    words = ", ".join(word for word in (_AXIS_UNIT.get(metric.unit, metric.unit), condition) if word)
+    return f"{metric.label} ({words})" if words else metric.label
+
+
+def in_sentence(metric: Metric) -> str:
+    """The label within a sentence: "inference throughput", but "MACs"."""
+    return metric.label if metric.label[1:2].isupper() else metric.label[:1].lower() + metric.label[1:]
+
+
+def _scale(value: float, unit: str, digits: int) -> tuple[float, str]:
+    """What to divide by and what to write behind, such that rounding never yields "1000 k"."""
+    if unit not in _PREFIXED:
+        return (0.01 if unit == "fraction" else 1.0), _SUFFIX.get(unit, "")
+    prefixes = _PREFIXED[unit]
+    base = 1024 if prefixes is _BINARY else 1000
+    power = 0
+    digits = digits if base == 1000 else max(digits, 4)  # "1,023 KiB" has four
+    while power + 1 < len(prefixes) and float(f"{abs(value) / base**power:.{digits}g}") >= base:
+        power += 1
+    return float(base**power), f" {prefixes[power]}".rstrip()
+
+
+def _exponent(value: float, digits: int) -> int:
+    """Power of ten of the leading digit once rounded: 9.996 counts as 10 at three digits."""
+    return math.floor(math.log10(abs(float(f"{value:.{digits - 1}e}"))))

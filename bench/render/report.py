@@ -1,0 +1,64 @@
+"""write_report: a run's folder -> reports/<run>/, complete or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from bench.record import Run, RunError
+from bench.render.charts import draw_charts
+from bench.render.charts.curves import read_curves
+from bench.render.html import write_html
+from bench.render.markdown import write_markdown
+from bench.render.problems import problems
+from bench.render.table import read_results, to_table, write_csv
+
+
+def write_report(run: Run, reports: Path) -> Path:
+    """Write index.html, report.md, table.csv and figures/ of a run, and return their folder.
+
+    The folder is built beside its place and swapped in, so that its name never stands for half a report: an
+    earlier report of the same run is replaced as a whole.
+
+    Raises:
+        RunError: the records are damaged, or the reports folder cannot be written.
+    """
+    results = read_results(run)
+    curves, unreadable = read_curves(run.curves)
+    charts = draw_charts(results, curves)
+    found = problems(results, unreadable)
+    files: dict[str, bytes] = {
+        "table.csv": write_csv(to_table(results)).encode(),
+        "report.md": write_markdown(results, charts, found).encode(),
+        "index.html": write_html(results, charts, found).encode(),
+    }
+    for chart in charts:
+        files[f"figures/{chart.name}.svg"] = chart.svg.encode()
+        files[f"figures/{chart.name}.png"] = chart.png
+    try:
+        return _swap_in(files, reports / run.name)
+    except OSError as error:
+        raise RunError(f"cannot write {reports / run.name}: {error.strerror}; choose another reports folder") from error
+
+
+def _swap_in(files: dict[str, bytes], folder: Path) -> Path:
+    building = folder.with_name(f".{folder.name}.{os.getpid()}.new")
+    retired = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    shutil.rmtree(building, ignore_errors=True)  # what a killed process with our number may have left
+    try:
+        (building / "figures").mkdir(parents=True)
+        for name, content in files.items():
+            (building / name).write_bytes(content)
+        if folder.exists():
+            folder.rename(retired)
+        try:
+            building.rename(folder)
+        except OSError:
+            if retired.exists():
+                retired.rename(folder)
+            raise
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    shutil.rmtree(retired, ignore_errors=True)
+    return folder

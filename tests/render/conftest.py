@@ -1,0 +1,231 @@
+"""Runs as the runner would have written them. Every number in this file is a fixture, not a measurement."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from bench.metrics import METRICS, metrics_of
+from bench.record import Record, Run
+
+# name, family, year, params, MACs, saved bytes, accuracy: plausible magnitudes, crowded on purpose.
+FIXTURE_CIFAR: tuple[tuple[str, str, int, float, float, float, float], ...] = (
+    ("lenet5_cifar", "LeNet", 1998, 62_006, 651_720, 57_232, 0.453),
+    ("alexnet_cifar", "AlexNet", 2012, 23_272_266, 133_000_000, 1_204_000, 0.551),
+    ("zfnet_cifar", "ZFNet", 2013, 26_000_000, 180_000_000, 1_900_000, 0.548),
+    ("nin_cifar", "NiN", 2013, 966_986, 222_500_000, 3_800_000, 0.562),
+    ("vgg11_bn_cifar", "VGG", 2014, 9_231_114, 152_769_536, 1_601_536, 0.634),
+    ("vgg16_bn_cifar", "VGG", 2014, 14_728_266, 313_201_664, 2_600_960, 0.641),
+    ("googlenet_cifar", "GoogLeNet", 2014, 6_166_250, 1_521_756_160, 43_622_400, 0.648),
+    ("plain20_cifar", "PlainNet", 2015, 269_034, 40_550_000, 1_530_000, 0.585),
+    ("resnet20_cifar", "ResNet", 2015, 269_722, 40_551_000, 1_540_000, 0.612),
+    ("resnet32_cifar", "ResNet", 2015, 464_154, 68_900_000, 2_400_000, 0.607),
+    ("resnet56_cifar", "ResNet", 2015, 853_018, 125_500_000, 4_200_000, 0.571),
+    ("resnet18_cifar", "ResNet", 2015, 11_173_962, 555_422_720, 4_700_160, 0.684),
+    ("preact_resnet18_cifar", "PreActResNet", 2016, 11_171_146, 555_422_720, 4_438_016, 0.689),
+    ("wide_resnet28_10_cifar", "Wide ResNet", 2016, 36_479_194, 5_247_000_000, 24_000_000, 0.574),
+    ("resnext29_32x4d_cifar", "ResNeXt", 2016, 4_774_218, 772_483_072, 26_755_072, 0.601),
+    ("stochastic_depth110_cifar", "Stochastic Depth", 2016, 1_727_962, 254_000_000, 7_600_000, 0.413),
+    ("fractalnet20_cifar", "FractalNet", 2016, 38_600_000, 1_400_000_000, 6_900_000, 0.533),
+    ("densenet_bc100_k12_cifar", "DenseNet", 2016, 769_162, 292_000_000, 23_000_000, 0.594),
+    ("squeezenet_cifar", "SqueezeNet", 2016, 736_000, 61_000_000, 1_350_000, 0.523),
+    ("vit_tiny_cifar", "ViT", 2020, 5_500_000, 360_000_000, 9_800_000, 0.105),
+)
+FIXTURE_MNIST: tuple[tuple[str, str, int, float, float, float, float], ...] = (
+    ("lenet5_mnist", "LeNet", 1998, 61_706, 416_520, 57_000, 0.986),
+    ("cnn_mnist", "MNIST CNN", 1998, 125_000, 11_000_000, 220_000, 0.991),
+)
+FIXTURE_IMAGENET: tuple[tuple[str, str, int, float, float, float], ...] = (
+    ("alexnet", "AlexNet", 2012, 61_100_840, 714_188_480, 3_800_000),
+    ("vgg16_bn", "VGG", 2014, 138_365_992, 15_470_264_320, 127_000_000),
+    ("resnet50", "ResNet", 2015, 25_557_032, 4_089_184_256, 106_000_000),
+    ("squeezenet1_1", "SqueezeNet", 2016, 1_235_496, 349_152_000, 21_000_000),
+    ("vit_b_16", "ViT", 2020, 86_567_656, 17_563_828_224, 190_000_000),
+)
+TEST_IMAGES = {"cifar": 2000, "mnist": 2000}
+
+RunBuilder = Callable[..., Run]
+
+
+def header(models: Iterable[dict[str, Any]], **changes: object) -> dict[str, Any]:
+    """A run.json as the runner writes it."""
+    return {
+        "version": 1,
+        "name": "fixture",
+        "created": "2026-01-31T12:00:00+00:00",
+        "command": ["python", "-m", "bench", "all"],
+        "preset": "quick",
+        "budget": "20s",
+        "seeds": 1,
+        "precision": "fp32",
+        "environment": {
+            "device": "Fixture CPU, 2 threads",
+            "device_kind": "cpu",
+            "torch": "2.15.0",
+            "python": "3.11.7",
+            "threads": 2,
+            "commit": "0123456789abcdef",
+        },
+        "image_sets": {
+            "cifar": {
+                "name": "cifar10",
+                "source": "Fixture images of CIFAR-10.",
+                "mean": [0.5],
+                "test_count": 2000,
+            },
+            "mnist": {
+                "name": "mnist",
+                "source": "Fixture images of MNIST.",
+                "mean": [0.5],
+                "test_count": 2000,
+            },
+        },
+        "models": list(models),
+        **changes,
+    }
+
+
+def listed(name: str, family: str, year: int, track: str, **changes: object) -> dict[str, Any]:
+    """A network's entry in run.json."""
+    sizes = {"cifar": [3, 32, 32], "mnist": [1, 28, 28], "imagenet": [3, 224, 224]}
+    return {
+        "name": name,
+        "family": family,
+        "year": year,
+        "paper": f"Fixture et al. {year}, arXiv:1512.03385, section 4.2",
+        "track": track,
+        "input_size": sizes[track],
+        "num_classes": 1000 if track == "imagenet" else 10,
+        "differences": ["Differs from the paper: this is a fixture."] if track == "cifar" else [],
+        **changes,
+    }
+
+
+def ok(model: str, metric: str, value: float, **changes: Any) -> Record:
+    """A measured row; probe and unit follow from the metric."""
+    known = METRICS[metric]
+    return Record(model, known.probe, metric, value, known.unit, "ok", **changes)
+
+
+def bad(model: str, metric: str, status: Any, note: str, **changes: Any) -> Record:
+    """A row without a value."""
+    known = METRICS[metric]
+    return Record(model, known.probe, metric, None, known.unit, status, note=note, **changes)
+
+
+def counts(model: str, params: float, macs: float, saved: float) -> list[Record]:
+    return [
+        ok(model, "params", params, device="meta"),
+        ok(model, "macs", macs, device="meta"),
+        ok(model, "flops", 2 * macs, device="meta"),
+        ok(model, "activations", saved / 6, device="meta"),
+        ok(model, "saved_activation_bytes", saved, device="meta"),
+    ]
+
+
+def speeds(model: str, macs: float) -> list[Record]:
+    """Throughputs that fall with the MACs, each from twelve samples that spread by about two per cent."""
+    rows = []
+    for metric, factor in (("inference_images_per_s", 3.0), ("train_images_per_s", 1.0)):
+        middle = factor * 2.5e10 / (macs + 4e6) ** 0.92
+        samples = tuple(middle * (1 + 0.02 * math.sin(5 * i + macs)) for i in range(12))
+        rows.append(ok(model, metric, sorted(samples)[6], samples=samples, batch_size=64, device="cpu"))
+    return rows
+
+
+def training(
+    model: str,
+    top1: float,
+    *,
+    seed: int = 0,
+    dataset: str = "cifar10",
+    budget: str = "20s",
+    trials: int = 2000,
+) -> list[Record]:
+    """What one seed's training reports."""
+    facts: dict[str, Any] = {
+        "seed": seed,
+        "dataset": dataset,
+        "budget": budget,
+        "batch_size": 128,
+        "device": "cpu",
+    }
+    return [
+        ok(model, "top1", top1, trials=trials, **facts),
+        ok(model, "train_seconds", 20.0 + 0.01 * len(model), **facts),
+        ok(model, "train_images", 1000.0 * len(model), **facts),
+        ok(model, "train_epochs", 0.02 * len(model), **facts),
+        ok(model, "train_loss", 2.3 * (1 - top1), **facts),
+    ]
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> RunBuilder:
+    """Write a run from header models and records; keyword arguments change the header."""
+
+    def build(
+        models: Iterable[dict[str, Any]], records: Iterable[Record], name: str = "fixture", **changes: object
+    ) -> Run:
+        run = Run.create(tmp_path / "results", name, header(models, **changes))
+        with run.writer() as writer:
+            writer.append(records)
+        return run
+
+    return build
+
+
+def full_run(results: Path, *, synthetic: bool = False, seeds: int = 1, curves: bool = True) -> Run:
+    """20 networks of the cifar track, 2 of mnist, 5 of imagenet, with a failure and skipped rows."""
+    cifar, mnist = ("synthetic", "synthetic-mnist") if synthetic else ("cifar10", "mnist")
+    models: list[dict[str, Any]] = []
+    records: list[Record] = []
+    for track, dataset, rows in (("cifar", cifar, FIXTURE_CIFAR), ("mnist", mnist, FIXTURE_MNIST)):
+        for name, family, year, params, macs, saved, top1 in rows:
+            models.append(listed(name, family, year, track))
+            records += counts(name, params, macs, saved) + speeds(name, macs)
+            if name == "fractalnet20_cifar":
+                note = "out of memory at batch 128"
+                records += [
+                    bad(name, metric, "oom", note, dataset=dataset, budget="20s") for metric in metrics_of("accuracy")
+                ]
+                continue
+            for seed in range(seeds):
+                records += training(name, round(top1 + 0.004 * seed, 4), seed=seed, dataset=dataset)
+    for name, family, year, params, macs, saved in FIXTURE_IMAGENET:
+        models.append(listed(name, family, year, "imagenet"))
+        records += counts(name, params, macs, saved) + speeds(name, macs)
+        records.append(bad(name, "top1", "skipped", "networks of the imagenet track are not trained"))
+    sets = {
+        "cifar": {"name": cifar, "source": "Fixture images, 10 classes."},
+        "mnist": {"name": mnist, "source": "Fixture digits, 10 classes."},
+    }
+    run = Run.create(results, "full", header(models, image_sets=sets, seeds=seeds))
+    with run.writer() as writer:
+        writer.append(records)
+    if curves:
+        run.curves.mkdir()
+        for record in records:
+            if record.metric == "top1" and record.value is not None:
+                path = run.curves / f"{record.model}-seed{record.seed}.parquet"
+                curve(record.value, 1000 * len(record.model)).to_parquet(path)
+    return run
+
+
+def curve(top1: float, images: int, steps: int = 200) -> pd.DataFrame:
+    """A training curve that ends at `top1`, evaluated at every fiftieth step."""
+    done = [(i + 1) / steps for i in range(steps)]
+    return pd.DataFrame(
+        {
+            "images": [images * x for x in done],
+            "seconds": [20 * x for x in done],
+            "flops": [1e9 * images * x for x in done],
+            "epoch": done,
+            "train_loss": [2.3 * (1 - top1 * x**0.4) + 0.05 * math.sin(40 * x) for x in done],
+            "test_top1": [0.1 + (top1 - 0.1) * x**0.5 if i % 50 == 49 else math.nan for i, x in enumerate(done)],
+        }
+    )

@@ -1,0 +1,333 @@
+"""The folder that write_report leaves: complete, self-contained, safe, repeatable."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from bench.record import Record, RunError
+from bench.render import report
+from bench.render.html import paper_link
+from bench.render.markdown import escape
+from bench.render.report import write_report
+from tests.render.conftest import FIXTURE_CIFAR, RunBuilder, bad, counts, full_run, listed, ok, speeds, training
+
+A, B = (listed(f"{name}_cifar", name, 2015, "cifar") for name in "ab")
+
+
+class Page(HTMLParser):
+    """What a browser would find: elements with attributes, and the text outside scripts and styles."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str]]] = []
+        self.text = ""
+        self._silent = 0
+        self.source = path.read_text(encoding="utf-8")
+        self.feed(self.source)
+        self.text = " ".join(self.text.split())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, {name: value or "" for name, value in attrs}))
+        self._silent += tag in ("script", "style")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._silent -= tag in ("script", "style")
+
+    def handle_data(self, data: str) -> None:
+        self.text += "" if self._silent else data
+
+    def of(self, tag: str) -> list[dict[str, str]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("full")
+    return write_report(full_run(folder / "results"), folder / "reports")
+
+
+@pytest.fixture(scope="module")
+def page(full: Path) -> Page:
+    return Page(full / "index.html")
+
+
+def small_records(dataset: str = "cifar10") -> list[Record]:
+    return [
+        row
+        for i, name in enumerate(("a_cifar", "b_cifar"))
+        for row in [*counts(name, 5e5 + i, 7e6 + i, 9e5 + i), *training(name, 0.5 + i / 10, dataset=dataset)]
+    ]
+
+
+# --- the whole ---------------------------------------------------------------------------------------------
+
+
+def test_files(full: Path) -> None:
+    assert sorted(path.name for path in full.iterdir()) == ["figures", "index.html", "report.md", "table.csv"]
+    svg, png = ({path.stem for path in (full / "figures").glob(f"*.{kind}")} for kind in ("svg", "png"))
+    assert svg == png
+    assert {
+        "cifar-top1-vs-macs",
+        "cifar-top1-vs-inference_images_per_s",
+        "cifar-top1-vs-train_images_per_s",
+        "cifar-top1-vs-saved_activation_bytes",
+        "cifar-curves-loss",
+        "cifar-curves-top1",
+        "cifar-bars-params",
+        "imagenet-bars-macs",
+        "mnist-top1-vs-macs",
+    } <= svg
+    assert not [name for name in svg if name.startswith("imagenet-top1")]
+    assert (full / "index.html").stat().st_size < 8 * 2**20
+
+
+def test_the_page_needs_no_network(page: Page) -> None:
+    for tag, attributes in page.elements:
+        assert "src" not in attributes, tag
+        for name in ("href", "xlink:href", "action", "data", "poster", "srcset"):
+            link = attributes.get(name, "")
+            if re.match(r"[a-z]+:|//", link, re.IGNORECASE):
+                assert tag == "a", (tag, link)  # the one exception: a paper, as a plain link that is followed by hand
+                assert link.startswith("https://arxiv.org/abs/"), link
+    assert not page.of("link")
+    assert not re.search(r"@import|url\((?!#)", page.source)
+    assert page.of("a")[-1]["rel"] == "noreferrer"
+
+
+def test_only_the_pages_own_script_may_run(page: Page) -> None:
+    scripts = re.findall(r"<script[^>]*>(.*?)</script>", page.source, re.DOTALL)
+    assert len(scripts) == 1
+    digest = base64.b64encode(hashlib.sha256(scripts[0].encode()).digest()).decode()
+    policy = next(meta["content"] for meta in page.of("meta") if "http-equiv" in meta)
+    assert policy == f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+
+
+def test_every_figure_has_alt_text_and_its_own_ids(page: Page, full: Path) -> None:
+    drawings = page.of("svg")
+    assert len(drawings) == len(list((full / "figures").glob("*.svg")))
+    assert all(svg["role"] == "img" and len(svg["aria-label"]) > 40 for svg in drawings)
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    links = {a["href"][1:] for _, a in page.elements if a.get("href", "").startswith("#")}
+    assert links <= set(ids)
+
+
+def test_every_network_is_in_every_output(page: Page, full: Path) -> None:
+    markdown, table = ((full / name).read_text() for name in ("report.md", "table.csv"))
+    for name, *_ in FIXTURE_CIFAR:
+        assert name in page.text
+        assert f"| {name} |" in markdown
+        assert f"\n{name}," in table
+
+
+def test_a_failure_is_visible_in_every_output(page: Page, full: Path) -> None:
+    assert "fractalnet20_cifar (oom)" in page.text
+    assert "out of memory at batch 128" in page.text
+    markdown = (full / "report.md").read_text()
+    assert "| oom | out of memory at batch 128 | fractalnet20_cifar | accuracy |" in markdown
+    row = next(line for line in (full / "table.csv").read_text().splitlines() if line.startswith("fractalnet20"))
+    assert row.endswith(",oom")
+    # identical reasons share a row
+    assert page.text.count("networks of the imagenet track are not trained") == 1
+
+
+def test_chance_and_best_are_marked(page: Page) -> None:
+    cells = page.of("td")
+    assert [c["title"] for c in cells if "chance" in c.get("class", "").split()] == ["0.105 fraction"]
+    assert "0.689 fraction" in [c["title"] for c in cells if "best" in c.get("class", "").split()]
+
+
+def test_the_page_says_how_it_was_measured(page: Page) -> None:
+    for words in (
+        "batch size 64 (27 networks)",
+        "python -m bench all",
+        "Fixture CPU, 2 threads",
+        "Trainable parameters, shared tensors once.",
+        "Fixture images, 10 classes.",
+        "Differs from the paper: this is a fixture.",
+    ):
+        assert words in page.text
+
+
+def test_headings_sort_by_button(page: Page) -> None:
+    assert len(page.of("button")) == len([th for th in page.of("th") if "aria-sort" in th]) > 20
+
+
+def test_markdown_links_exist(full: Path) -> None:
+    links = re.findall(r"\]\(([^)]+)\)", (full / "report.md").read_text())
+    assert links
+    assert not [link for link in links if not (full / link).exists()]
+
+
+# --- special runs ------------------------------------------------------------------------------------------
+
+
+def test_rebuilding_gives_the_same_bytes(build: RunBuilder, tmp_path: Path) -> None:
+    run = build([A, B], small_records())
+    first = {p.relative_to(tmp_path / "one"): p.read_bytes() for p in files(write_report(run, tmp_path / "one"))}
+    # In another process, where hashes of strings and the order of sets differ.
+    again = f"""
+from pathlib import Path
+from bench.record import Run
+from bench.render.report import write_report
+write_report(Run.open(Path({str(run.folder.parent)!r}), {run.name!r}), Path({str(tmp_path / "two")!r}))
+"""
+    subprocess.run([sys.executable, "-W", "error", "-c", again], check=True)
+    assert {p.relative_to(tmp_path / "two"): p.read_bytes() for p in files(tmp_path / "two")} == first
+
+
+def files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def test_no_torch(build: RunBuilder, tmp_path: Path) -> None:
+    run = build([A], [ok("a_cifar", "params", 10)])
+    code = f"""
+import sys
+from pathlib import Path
+
+class NoTorch:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "torchvision", "models"):
+            raise ImportError(name + " is not for reports")
+
+sys.meta_path.insert(0, NoTorch())
+from bench.record import Run
+from bench.render.report import write_report
+write_report(Run.open(Path({str(run.folder.parent)!r}), {run.name!r}), Path({str(tmp_path / "reports")!r}))
+"""
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
+    assert (tmp_path / "reports" / run.name / "index.html").exists()
+
+
+def test_hostile_text_is_only_text(build: RunBuilder, tmp_path: Path) -> None:
+    evil = "<script>alert(1)</script>|`x`\n| a [b](http://evil) \"'&amp;<!-- -->"
+    models = [listed(f"{evil}{i}", evil, 2015, "cifar", paper=evil, differences=[evil]) for i in range(2)]
+    rows = [
+        row
+        for i in range(2)
+        for row in [
+            *counts(f"{evil}{i}", 10 + i, 20 + i, 30 + i),
+            *training(f"{evil}{i}", 0.4 + i / 10, dataset=evil),
+            bad(f"{evil}{i}", "train_images_per_s", "failed", evil),
+            ok(f"{evil}{i}", "inference_images_per_s", 1.0 + i, note=evil, batch_size=4),
+        ]
+    ]
+    run = build(
+        models, rows, environment={"device": evil, evil: evil}, preset=evil, budget=evil, command=[evil],
+        image_sets={"cifar": {"name": evil, "source": evil}},
+    )  # fmt: skip
+    folder = write_report(run, tmp_path / "reports")
+    page = Page(folder / "index.html")
+    assert len(page.of("script")) == 1
+    assert "<script>alert" not in page.source
+    assert not [a for _, attributes in page.elements for a in attributes if a.startswith("on")]
+    assert not [a for a in page.of("a") if "evil" in a.get("href", "")]
+    assert "<script>alert(1)</script>" in page.text
+    markdown = (folder / "report.md").read_text()
+    assert "<script" not in markdown
+    assert not re.search(r"(?<!\\)\]\(http", markdown)
+    widths = {len(re.findall(r"(?<!\\)\|", line)) for line in markdown.splitlines() if line.startswith("| &lt;script")}
+    assert len(widths) == 1  # every row of the table has the same number of cells
+    assert all(re.fullmatch(r"[a-z0-9_.-]+", path.name) for path in folder.rglob("*"))
+
+
+@pytest.mark.parametrize(
+    ("text", "escaped"),
+    [("a|b", "a\\|b"), ("a\nb", "a b"), ("`x`", "\\`x\\`"), ("<b>", "&lt;b&gt;"), ("\\|", "\\\\\\|")],
+)
+def test_markdown_escapes(text: str, escaped: str) -> None:
+    assert escape(text) == escaped
+
+
+def test_only_an_arxiv_number_becomes_a_link() -> None:
+    assert str(paper_link('<i> arXiv:1512.03385, "x" arXiv:javascript')) == (
+        '&lt;i&gt; <a href="https://arxiv.org/abs/1512.03385" rel="noreferrer">arXiv:1512.03385</a>, '
+        "&#34;x&#34; arXiv:javascript"
+    )
+
+
+def test_no_accuracy(build: RunBuilder, tmp_path: Path) -> None:
+    rows = [
+        row for i, n in enumerate(("a_cifar", "b_cifar")) for row in [*counts(n, 5 + i, 7 + i, 9 + i), *speeds(n, i)]
+    ]
+    folder = write_report(build([A, B], rows), tmp_path / "reports")
+    page = Page(folder / "index.html")
+    sentence = "No accuracy was measured, so the charts of accuracy against cost are left out."
+    assert sentence in page.text
+    assert sentence in (folder / "report.md").read_text()
+    assert "a_cifar has the fewest parameters" in page.text
+    names = {path.stem for path in (folder / "figures").iterdir()}
+    assert names
+    assert all("-bars-" in name for name in names)
+
+
+def test_a_single_network(build: RunBuilder, tmp_path: Path) -> None:
+    run = build([A], [*counts("a_cifar", 5, 7, 9), *training("a_cifar", 0.5)])
+    page = Page(write_report(run, tmp_path / "reports") / "index.html")
+    assert "a_cifar reaches 50.0 ± 2.2 %" in page.text
+    assert "the charts that compare them are left out" in page.text
+    assert not page.of("strong")[1:]  # the run's name alone: nothing is best among one
+
+
+def test_an_empty_run(build: RunBuilder, tmp_path: Path) -> None:
+    folder = write_report(build([A], []), tmp_path / "reports")
+    assert "This run has no numbers to compare yet." in Page(folder / "index.html").text
+    assert (folder / "table.csv").read_text().splitlines()[1].endswith(",not run")
+
+
+def test_synthetic_images_have_a_banner(build: RunBuilder, tmp_path: Path, page: Page) -> None:
+    folder = write_report(build([A, B], small_records("synthetic")), tmp_path / "reports")
+    banner = "They are not CIFAR-10 accuracies and must not be compared with published ones."
+    assert banner in Page(folder / "index.html").text
+    assert banner in (folder / "report.md").read_text()
+    assert "Synthetic images" not in page.text
+
+
+def test_a_header_of_the_wrong_shape_is_survived(build: RunBuilder, tmp_path: Path) -> None:
+    run = build([A], [ok("a_cifar", "params", 3)], environment=[1], image_sets=None, command="x", created=7, seeds="1")
+    assert "unknown device · undated" in Page(write_report(run, tmp_path / "reports") / "index.html").text
+
+
+# --- the swap ----------------------------------------------------------------------------------------------
+
+
+def test_a_new_report_replaces_the_old_one_whole(build: RunBuilder, tmp_path: Path) -> None:
+    stale = tmp_path / "reports" / "fixture" / "figures" / "stale.svg"
+    stale.parent.mkdir(parents=True)
+    stale.touch()
+    write_report(build([A], [ok("a_cifar", "params", 3)]), tmp_path / "reports")
+    assert not stale.exists()
+    assert [path.name for path in (tmp_path / "reports").iterdir()] == ["fixture"]
+
+
+def test_a_crash_leaves_the_old_report(build: RunBuilder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = build([A], [ok("a_cifar", "params", 3)])
+    before = (write_report(run, tmp_path / "reports") / "index.html").read_bytes()
+    write, rename = Path.write_bytes, Path.rename
+
+    def full_disk(path: Path, content: bytes) -> int:
+        if path.name == "index.html":
+            raise OSError(28, "No space left on device")
+        return write(path, content)
+
+    def refuse(path: Path, target: Path) -> Path:
+        if path.name.endswith(".new"):
+            raise OSError(5, "Input/output error")
+        return rename(path, target)
+
+    for method, fault in (("write_bytes", full_disk), ("rename", refuse)):
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, method, fault)
+            with pytest.raises(RunError, match="choose another reports folder"):
+                report.write_report(run, tmp_path / "reports")
+        assert [path.name for path in (tmp_path / "reports").iterdir()] == ["fixture"]
+        assert (tmp_path / "reports" / "fixture" / "index.html").read_bytes() == before
