@@ -1,0 +1,90 @@
+"""The registry: every classic architecture, one file per paper, in the order of their years."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+
+from models import (
+    alexnet,
+    densenet,
+    fractalnet,
+    googlenet,
+    lenet,
+    mnist_cnn,
+    nin,
+    plain_net,
+    preact_resnet,
+    resnet,
+    resnext,
+    squeezenet,
+    stochastic_depth,
+    vgg,
+    vit,
+    wide_resnet,
+    zfnet,
+)
+from models.spec import ModelSpec, Track
+
+__all__ = ["REGISTRY", "ModelSpec", "Track", "UnknownModel", "register", "select"]
+
+
+class UnknownModel(LookupError):
+    """No network has this name or matches this pattern; the message names the nearest."""
+
+
+def register(specs: Iterable[ModelSpec]) -> dict[str, ModelSpec]:
+    """Specs by name, in the order given.
+
+    Raises:
+        ValueError: two specs have the same name, or a name does not end in its track.
+    """
+    registry: dict[str, ModelSpec] = {}
+    for spec in specs:
+        if spec.name in registry:
+            raise ValueError(f"two networks are named {spec.name!r}")
+        if spec.track != "imagenet" and not spec.name.endswith(f"_{spec.track}"):
+            raise ValueError(f"{spec.name!r} is of the {spec.track} track: its name must end in _{spec.track}")
+        registry[spec.name] = spec
+    return registry
+
+
+REGISTRY: dict[str, ModelSpec] = register(
+    (
+        *lenet.SPECS,
+        *alexnet.SPECS,
+        *zfnet.SPECS,
+        *nin.SPECS,
+        *vgg.SPECS,
+        *googlenet.SPECS,
+        *resnet.SPECS,
+        *plain_net.SPECS,
+        *preact_resnet.SPECS,
+        *wide_resnet.SPECS,
+        *resnext.SPECS,
+        *stochastic_depth.SPECS,
+        *fractalnet.SPECS,
+        *densenet.SPECS,
+        *squeezenet.SPECS,
+        *vit.SPECS,
+        *mnist_cnn.SPECS,
+    )
+)
+
+
+def select(patterns: Iterable[str]) -> list[ModelSpec]:
+    """The networks that any of the names or globs ("resnet*", "*_cifar") match, each once, in registry order.
+
+    Raises:
+        UnknownModel: a pattern matches nothing.
+    """
+    chosen: set[str] = set()
+    for pattern in patterns:
+        matches = [name for name in REGISTRY if fnmatchcase(name, pattern)]
+        if not matches:
+            near = difflib.get_close_matches(pattern, REGISTRY, n=3, cutoff=0.4)
+            hint = f"; nearest: {', '.join(near)}" if near else ""
+            raise UnknownModel(f"no network is named {pattern!r}{hint}; `python -m bench list` shows all")
+        chosen.update(matches)
+    return [spec for name, spec in REGISTRY.items() if name in chosen]

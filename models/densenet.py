@@ -1,0 +1,175 @@
+"""DenseNet: every layer of a block sees the outputs of all layers before it, so that each can be very thin.
+
+Huang, Liu, van der Maaten, Weinberger 2016, "Densely Connected Convolutional Networks", arXiv:1608.06993:
+Table 1 (224 networks), section 3 and Table 2 (networks for CIFAR-10).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from models.layers import BNReLU, GlobalAvgPool, ImageNetStem, conv1x1, conv3x3, he_init
+from models.spec import ModelSpec
+
+
+class DenseLayer(nn.Module):
+    """x, followed by `growth_rate` new channels: (B, C, H, W) -> (B, C + growth_rate, H, W).
+
+    BN, ReLU, 3x3; with `bottleneck` ("B") BN, ReLU, 1x1 to 4 * growth_rate, BN, ReLU, 3x3.
+    """
+
+    def __init__(self, in_channels: int, growth_rate: int, bottleneck: bool, dropout: float) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [BNReLU(in_channels)]
+        if bottleneck:
+            layers += [conv1x1(in_channels, 4 * growth_rate), BNReLU(4 * growth_rate)]
+            in_channels = 4 * growth_rate
+        layers += [conv3x3(in_channels, growth_rate), nn.Dropout(dropout)]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat((x, self.layers(x)), dim=1)
+
+
+class Transition(nn.Sequential):
+    """BN, ReLU, 1x1, 2x2 average pool: (B, C, H, W) -> (B, out_channels, H/2, W/2)."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(BNReLU(in_channels), conv1x1(in_channels, out_channels), nn.AvgPool2d(2))
+
+
+class DenseNet(nn.Module):
+    """Stem, dense blocks of `layers` layers and transitions between, BN, ReLU, global average pool, linear.
+
+    (B, 3, H, W) -> (B, num_classes). A transition keeps the share `compression` of its channels ("C" where it
+    is below 1); `dropout` is the probability after every 3x3 of a dense layer.
+    """
+
+    def __init__(
+        self,
+        stem: nn.Module,
+        in_channels: int,
+        layers: Sequence[int],
+        growth_rate: int,
+        bottleneck: bool,
+        compression: float,
+        num_classes: int,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.stem = stem
+        blocks: list[nn.Module] = []
+        for block, depth in enumerate(layers):
+            if block > 0:
+                out_channels = int(in_channels * compression)
+                blocks.append(Transition(in_channels, out_channels))
+                in_channels = out_channels
+            dense = []
+            for _ in range(depth):
+                dense.append(DenseLayer(in_channels, growth_rate, bottleneck, dropout))
+                in_channels += growth_rate
+            blocks.append(nn.Sequential(*dense))
+        self.blocks = nn.Sequential(*blocks)
+        self.last_activation = BNReLU(in_channels)
+        self.pool = GlobalAvgPool()
+        self.classifier = nn.Linear(in_channels, num_classes)
+        he_init(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(self.pool(self.last_activation(self.blocks(self.stem(x)))))
+
+
+def imagenet_densenet(layers: tuple[int, int, int, int], growth_rate: int, num_classes: int) -> DenseNet:
+    """DenseNet-BC (Table 1): 7x7 stem to 2 * growth_rate channels, four blocks, compression 0.5."""
+    channels = 2 * growth_rate
+    return DenseNet(ImageNetStem(channels), channels, layers, growth_rate, True, 0.5, num_classes)
+
+
+def cifar_densenet(depth: int, growth_rate: int, num_classes: int, dropout: float = 0.0) -> DenseNet:
+    """Plain DenseNet (section 3): 3x3 to 16 channels, three blocks of (depth - 4) / 3 layers, no compression.
+
+    The authors' later code starts from 2 * growth_rate channels here too (1,059,298 parameters at depth 40
+    instead of 1,019,722) and pytorchcv halves the channels in between (599,050); the text has neither.
+    """
+    n = (depth - 4) // 3
+    return DenseNet(conv3x3(3, 16), 16, (n, n, n), growth_rate, False, 1.0, num_classes, dropout)
+
+
+def cifar_densenet_bc(depth: int, growth_rate: int, num_classes: int, dropout: float = 0.0) -> DenseNet:
+    """DenseNet-BC (section 3): 3x3 to 2 * growth_rate channels, three blocks of (depth - 4) / 6 layers."""
+    n, channels = (depth - 4) // 6, 2 * growth_rate
+    return DenseNet(conv3x3(3, channels), channels, (n, n, n), growth_rate, True, 0.5, num_classes, dropout)
+
+
+PAPER = "Huang et al. 2016, arXiv:1608.06993"
+
+SPECS = (
+    *(
+        ModelSpec(
+            name=f"densenet{depth}",
+            family="DenseNet",
+            year=2016,
+            paper=paper,
+            track="imagenet",
+            input_size=(3, 224, 224),
+            num_classes=1000,
+            build=partial(imagenet_densenet, layers=layers, growth_rate=growth_rate),
+            params=params,
+            params_source="torchvision 0.29 weights metadata",
+        )
+        for depth, layers, growth_rate, params, paper in (
+            (121, (6, 12, 24, 16), 32, 7_978_856, f"{PAPER}, Table 1"),
+            (161, (6, 12, 36, 24), 48, 28_681_000, f"{PAPER}, Table 1 with growth rate 48"),
+            (169, (6, 12, 32, 32), 32, 14_149_480, f"{PAPER}, Table 1"),
+            (201, (6, 12, 48, 32), 32, 20_013_928, f"{PAPER}, Table 1"),
+        )
+    ),
+    *(
+        ModelSpec(
+            name=f"densenet{depth}_k12_cifar",
+            family="DenseNet",
+            year=2016,
+            paper=f"{PAPER}, Table 2",
+            track="cifar",
+            input_size=(3, 32, 32),
+            num_classes=10,
+            build=partial(cifar_densenet, depth=depth, growth_rate=12),
+            params=params,
+            params_source=source,
+        )
+        for depth, params, source in (
+            (
+                40,
+                1_019_722,
+                "derived: 432 stem + 894,960 dense layers + 118,944 transitions + 896 last BN + 4,490 linear",
+            ),
+            (
+                100,
+                6_979_642,
+                "derived: 432 stem + 6,188,160 dense layers + 777,024 transitions + 2,336 last BN + 11,690 linear",
+            ),
+        )
+    ),
+    *(
+        ModelSpec(
+            name=f"densenet_bc{depth}_k{growth_rate}_cifar",
+            family="DenseNet",
+            year=2016,
+            paper=f"{PAPER}, Table 2",
+            track="cifar",
+            input_size=(3, 32, 32),
+            num_classes=10,
+            build=partial(cifar_densenet_bc, depth=depth, growth_rate=growth_rate),
+            params=params,
+            params_source="bearpaw/pytorch-classification@24f1c45",
+        )
+        for depth, growth_rate, params in (
+            (100, 12, 769_162),
+            (250, 24, 15_324_406),
+        )
+    ),
+)

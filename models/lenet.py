@@ -1,0 +1,82 @@
+"""LeNet-5: alternate convolution and pooling, then decide with fully connected layers.
+
+LeCun, Bottou, Bengio, Haffner 1998, "Gradient-Based Learning Applied to Document Recognition",
+Proceedings of the IEEE 86(11): section II.B and Figure 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from torch import nn
+
+from models.spec import ModelSpec
+
+
+class LeNet5(nn.Sequential):
+    """5x5 conv 6, pool, 5x5 conv 16, pool, linear 120, linear 84, linear: (B, C, 32, 32) -> (B, num_classes).
+
+    `activation` follows every convolution and every linear layer but the last; `pool` is called with the
+    window size 2.
+
+    Differs from the paper: this is the network of today's lectures. Pooling has no parameters (the
+    paper's subsampling layers have a trained coefficient and bias per map), every map of the second
+    convolution sees all six maps (the paper leaves some connections out, Table I), the tanh is not
+    scaled, and the output is a linear layer trained with cross-entropy (the paper has radial basis
+    functions). Hence 61,706 parameters, not the paper's 60,000.
+
+    Differs from the paper: `lenet5_cifar` reads three colour channels; the paper reads grey digits.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_classes: int,
+        activation: Callable[[], nn.Module] = nn.Tanh,
+        pool: Callable[[int], nn.Module] = nn.AvgPool2d,
+    ) -> None:
+        super().__init__(
+            nn.Conv2d(in_channels, 6, kernel_size=5),  # (6, 28, 28)
+            activation(),
+            pool(2),  # (6, 14, 14)
+            nn.Conv2d(6, 16, kernel_size=5),  # (16, 10, 10)
+            activation(),
+            pool(2),  # (16, 5, 5)
+            nn.Flatten(1),
+            nn.Linear(16 * 5 * 5, 120),
+            activation(),
+            nn.Linear(120, 84),
+            activation(),
+            nn.Linear(84, num_classes),
+        )
+
+
+PAPER = "LeCun et al. 1998, Proceedings of the IEEE 86(11)"
+
+SPECS = (
+    ModelSpec(
+        name="lenet5_mnist",
+        family="LeNet",
+        year=1998,
+        paper=f"{PAPER}, section II.B",
+        track="mnist",
+        input_size=(1, 32, 32),
+        num_classes=10,
+        build=partial(LeNet5, in_channels=1),
+        params=61_706,
+        params_source="derived: 156 + 2,416 + 48,120 + 10,164 + 850",
+    ),
+    ModelSpec(
+        name="lenet5_cifar",
+        family="LeNet",
+        year=1998,
+        paper=f"{PAPER}, section II.B, with three input channels",
+        track="cifar",
+        input_size=(3, 32, 32),
+        num_classes=10,
+        build=partial(LeNet5, in_channels=3),
+        params=62_006,
+        params_source="kuangliu/pytorch-cifar@49b7aa9",
+    ),
+)

@@ -1,0 +1,190 @@
+"""PreAct ResNet: BN and ReLU move in front of the convolutions, so that the shortcut path is never altered.
+
+He, Zhang, Ren, Sun 2016, "Identity Mappings in Deep Residual Networks", arXiv:1603.05027:
+Figure 4e, Tables 3 and 5, and the appendix on the first and last units and on shortcuts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import chain, repeat
+
+from torch import Tensor, nn
+
+from models.layers import (
+    BNReLU,
+    CifarStem,
+    ImageNetStem,
+    StagedNet,
+    conv1x1,
+    conv3x3,
+    pad_shortcut,
+)
+from models.spec import ModelSpec
+
+
+class PreActBlock(nn.Module):
+    """`branch(activation(x)) + shortcut`: nothing follows the addition (Figure 4e).
+
+    A projection takes the activated input, every other shortcut takes x itself (appendix).
+    """
+
+    def __init__(self, activation: nn.Module, branch: nn.Module, shortcut: nn.Module) -> None:
+        super().__init__()
+        self.activation = activation
+        self.branch = branch
+        self.shortcut = shortcut
+        self.projects = isinstance(shortcut, nn.Conv2d)
+
+    def forward(self, x: Tensor) -> Tensor:
+        activated = self.activation(x)
+        return self.branch(activated) + self.shortcut(activated if self.projects else x)
+
+
+def _project(in_channels: int, out_channels: int, stride: int) -> nn.Module:
+    if stride == 1 and in_channels == out_channels:
+        return nn.Identity()
+    return conv1x1(in_channels, out_channels, stride)
+
+
+def _two_3x3(in_channels: int, width: int, stride: int) -> nn.Module:
+    return nn.Sequential(conv3x3(in_channels, width, stride), BNReLU(width), conv3x3(width, width))
+
+
+def padded_block(activation: nn.Module, in_channels: int, width: int, stride: int) -> tuple[nn.Module, int]:
+    """activation, 3x3, BN, ReLU, 3x3, + shortcut without parameters; and its output channels."""
+    branch = _two_3x3(in_channels, width, stride)
+    return PreActBlock(activation, branch, pad_shortcut(in_channels, width, stride)), width
+
+
+def projected_block(activation: nn.Module, in_channels: int, width: int, stride: int) -> tuple[nn.Module, int]:
+    """activation, 3x3, BN, ReLU, 3x3, + identity or 1x1; and its output channels.
+
+    Differs from the paper: the network of these blocks is an adaptation by kuangliu/pytorch-cifar, with four
+    stages, a 3x3 stem, 1x1 projections and no activation after the last addition.
+    """
+    branch = _two_3x3(in_channels, width, stride)
+    return PreActBlock(activation, branch, _project(in_channels, width, stride)), width
+
+
+def bottleneck_block(activation: nn.Module, in_channels: int, width: int, stride: int) -> tuple[nn.Module, int]:
+    """activation, 1x1, BN, ReLU, 3x3, BN, ReLU, 1x1, + identity or 1x1; and its output channels.
+
+    Differs from the paper: the stride is in the 3x3 convolution, as in `resnet50`, not in the first 1x1.
+    """
+    branch = nn.Sequential(
+        conv1x1(in_channels, width),
+        BNReLU(width),
+        conv3x3(width, width, stride),
+        BNReLU(width),
+        conv1x1(width, 4 * width),
+    )
+    return PreActBlock(activation, branch, _project(in_channels, 4 * width, stride)), 4 * width
+
+
+class PreActResNet(StagedNet):
+    """Stem with BN and ReLU, stages of pre-activation blocks, BN, ReLU, global average pool, linear.
+
+    (B, 3, H, W) -> (B, num_classes)
+
+    The first block has no activation of its own: that of the stem lies before its two paths part (appendix).
+    """
+
+    def __init__(
+        self,
+        stem: Callable[[int], nn.Module],
+        block: Callable[[nn.Module, int, int, int], tuple[nn.Module, int]],
+        widths: tuple[int, ...],
+        layers: tuple[int, ...],
+        num_classes: int,
+        last_activation: Callable[[int], nn.Module] = BNReLU,
+    ) -> None:
+        activations: Iterator[Callable[[int], nn.Module]] = chain([nn.Identity], repeat(BNReLU))
+
+        def build(in_channels: int, width: int, stride: int) -> tuple[nn.Module, int]:
+            return block(next(activations)(in_channels), in_channels, width, stride)
+
+        in_channels = widths[0]
+        super().__init__(stem(in_channels), in_channels, build, widths, layers, num_classes, last_activation)
+
+
+PAPER = "He et al. 2016, arXiv:1603.05027"
+
+SPECS = (
+    *(
+        ModelSpec(
+            name=f"preact_resnet{depth}",
+            family="PreAct ResNet",
+            year=2016,
+            paper=paper,
+            track="imagenet",
+            input_size=(3, 224, 224),
+            num_classes=1000,
+            build=partial(
+                PreActResNet,
+                stem=ImageNetStem,
+                block=bottleneck_block,
+                widths=(64, 128, 256, 512),
+                layers=layers,
+            ),
+            params=params,
+            params_source=f"derived: {published:,} of osmr/pytorchcv@7f31dc8 less its second 64-channel BN",
+        )
+        for depth, layers, params, published, paper in (
+            (50, (3, 4, 6, 3), 25_549_352, 25_549_480, f"{PAPER}, Figure 4e at the depth of ResNet-50"),
+            (152, (3, 8, 36, 3), 60_185_128, 60_185_256, f"{PAPER}, Table 5"),
+        )
+    ),
+    ModelSpec(
+        name="preact_resnet18_cifar",
+        family="PreAct ResNet",
+        year=2016,
+        paper=f"{PAPER}, Figure 4e in a four-stage network with a 3x3 stem",
+        track="cifar",
+        input_size=(3, 32, 32),
+        num_classes=10,
+        build=partial(
+            PreActResNet,
+            stem=CifarStem,
+            block=projected_block,
+            widths=(64, 128, 256, 512),
+            layers=(2, 2, 2, 2),
+            last_activation=nn.Identity,
+        ),
+        params=11_171_146,
+        params_source="kuangliu/pytorch-cifar@49b7aa9",
+    ),
+    *(
+        ModelSpec(
+            name=f"preact_resnet{depth}_cifar",
+            family="PreAct ResNet",
+            year=2016,
+            paper=f"{PAPER}, Table 3",
+            track="cifar",
+            input_size=(3, 32, 32),
+            num_classes=10,
+            build=partial(
+                PreActResNet,
+                stem=CifarStem,
+                block=block,
+                widths=(16, 32, 64),
+                layers=(n, n, n),
+            ),
+            params=params,
+            params_source=source,
+        )
+        for depth, block, n, params, source in (
+            (
+                110,
+                padded_block,
+                18,
+                1_727_962,
+                "derived: 1,730,522 of bearpaw/pytorch-classification@24f1c45 less its two 1x1 projections "
+                "(512 + 2,048), which the paper has in bottleneck networks only",
+            ),
+            (164, bottleneck_block, 18, 1_703_258, "bearpaw/pytorch-classification@24f1c45"),
+            (1001, bottleneck_block, 111, 10_327_706, "bearpaw/pytorch-classification@24f1c45"),
+        )
+    ),
+)

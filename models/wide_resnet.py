@@ -1,0 +1,119 @@
+"""Wide ResNet: fewer, wider blocks reach the accuracy of a thousand thin ones, and run faster.
+
+Zagoruyko, Komodakis 2016, "Wide Residual Networks", arXiv:1605.07146:
+Table 1 (networks for CIFAR-10), section 3 (WRN-50-2-bottleneck for ImageNet).
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from torch import Tensor, nn
+
+from models.layers import BNReLU, Bottleneck, ImageNetStem, StagedNet, conv1x1, conv3x3
+from models.spec import ModelSpec
+
+
+class WideBasicBlock(nn.Module):
+    """BN, ReLU, 3x3, BN, ReLU, dropout, 3x3, + shortcut (Figure 1d).
+
+    Where the shape changes, the shortcut is a 1x1 that shares the first BN and ReLU.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int, dropout: float) -> None:
+        super().__init__()
+        self.activation = BNReLU(in_channels)
+        self.branch = nn.Sequential(
+            conv3x3(in_channels, out_channels, stride),
+            BNReLU(out_channels),
+            nn.Dropout(dropout),
+            conv3x3(out_channels, out_channels),
+        )
+        self.projection: nn.Module | None = None
+        if stride != 1 or in_channels != out_channels:
+            self.projection = conv1x1(in_channels, out_channels, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        activated = self.activation(x)
+        shortcut = x if self.projection is None else self.projection(activated)
+        return self.branch(activated) + shortcut
+
+
+class CifarWideResNet(StagedNet):
+    """3x3, three stages of n = (depth - 4) / 6 blocks at widths 16k, 32k, 64k, BN, ReLU, pool, linear.
+
+    (B, 3, 32, 32) -> (B, num_classes), Table 1. k is `widen_factor`; `dropout` acts within a block.
+    """
+
+    def __init__(self, depth: int, widen_factor: int, num_classes: int, dropout: float = 0.0) -> None:
+        def block(in_channels: int, width: int, stride: int) -> tuple[nn.Module, int]:
+            return WideBasicBlock(in_channels, width, stride, dropout), width
+
+        n = (depth - 4) // 6
+        widths = (16 * widen_factor, 32 * widen_factor, 64 * widen_factor)
+        super().__init__(conv3x3(3, 16), 16, block, widths, (n, n, n), num_classes, last_activation=BNReLU)
+
+
+class WideResNet(StagedNet):
+    """ResNet whose bottlenecks are `widen_factor` times wider inside, but not at their ends (section 3).
+
+    (B, 3, H, W) -> (B, num_classes)
+
+    Differs from the paper: the stride is in the 3x3 convolution (see `Bottleneck`), as in torchvision.
+    """
+
+    def __init__(self, layers: tuple[int, int, int, int], widen_factor: int, num_classes: int) -> None:
+        def block(in_channels: int, width: int, stride: int) -> tuple[nn.Module, int]:
+            return Bottleneck(in_channels, widen_factor * width, 4 * width, stride), 4 * width
+
+        super().__init__(ImageNetStem(64), 64, block, (64, 128, 256, 512), layers, num_classes)
+
+
+PAPER = "Zagoruyko & Komodakis 2016, arXiv:1605.07146"
+
+SPECS = (
+    *(
+        ModelSpec(
+            name=f"wide_resnet{depth}_2",
+            family="Wide ResNet",
+            year=2016,
+            paper=paper,
+            track="imagenet",
+            input_size=(3, 224, 224),
+            num_classes=1000,
+            build=partial(WideResNet, layers=layers, widen_factor=2),
+            params=params,
+            params_source="torchvision 0.29 weights metadata",
+        )
+        for depth, layers, params, paper in (
+            (50, (3, 4, 6, 3), 68_883_240, f"{PAPER}, WRN-50-2-bottleneck"),
+            (101, (3, 4, 23, 3), 126_886_696, f"{PAPER}, the same at the depth of ResNet-101"),
+        )
+    ),
+    *(
+        ModelSpec(
+            name=f"wide_resnet{depth}_{widen_factor}_cifar",
+            family="Wide ResNet",
+            year=2016,
+            paper=f"{PAPER}, Table 1",
+            track="cifar",
+            input_size=(3, 32, 32),
+            num_classes=10,
+            build=partial(CifarWideResNet, depth=depth, widen_factor=widen_factor),
+            params=params,
+            params_source=source,
+        )
+        for depth, widen_factor, params, source in (
+            (16, 4, 2_748_890, "bearpaw/pytorch-classification@24f1c45"),
+            (
+                16,
+                8,
+                10_961_370,
+                "derived: 170,752 k^2 + 4,096 k + 474, which gives bearpaw/pytorch-classification@24f1c45 "
+                "at k = 4 (2,748,890) and k = 10 (17,116,634)",
+            ),
+            (28, 10, 36_479_194, "bearpaw/pytorch-classification@24f1c45"),
+            (40, 4, 8_949_210, "bearpaw/pytorch-classification@24f1c45"),
+        )
+    ),
+)

@@ -1,0 +1,85 @@
+"""ResNet and its control: sizes of Table 1, the parameter-free shortcut, and plain networks without shortcuts."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from models import REGISTRY
+from models.layers import PadShortcut, StagedNet, pad_shortcut, projection_shortcut
+from models.resnet import BasicBlock
+
+
+def shapes(model: nn.Module) -> list[tuple[int, ...]]:
+    return [tuple(p.shape) for p in model.parameters()]
+
+
+@pytest.mark.parametrize(
+    ("name", "stem", "stages"),
+    [
+        ("resnet34", (64, 56), [(64, 56), (128, 28), (256, 14), (512, 7)]),
+        ("resnet50", (64, 56), [(256, 56), (512, 28), (1024, 14), (2048, 7)]),
+        ("resnet56_cifar", (16, 32), [(16, 32), (32, 16), (64, 8)]),
+        ("resnet18_cifar", (64, 32), [(64, 32), (128, 16), (256, 8), (512, 4)]),
+    ],
+)
+def test_each_stage_has_the_papers_channels_and_size(
+    name: str, stem: tuple[int, int], stages: list[tuple[int, int]]
+) -> None:
+    spec = REGISTRY[name]
+    with torch.device("meta"):
+        model = spec.build(num_classes=spec.num_classes).eval()
+        x = torch.empty(1, *spec.input_size)
+    assert isinstance(model, StagedNet)
+    x = model.stem(x)
+    assert x.shape[1:] == (stem[0], stem[1], stem[1])
+    for stage, (channels, size) in zip(model.stages, stages, strict=True):
+        x = stage(x)
+        assert x.shape[1:] == (channels, size, size)
+
+
+def test_option_a_keeps_every_second_pixel_and_adds_empty_channels() -> None:
+    x = torch.arange(1.0, 33.0).reshape(1, 2, 4, 4)
+    out = PadShortcut(2, 4, stride=2)(x)
+    empty = [[0.0, 0.0], [0.0, 0.0]]
+    expected = [empty, [[1.0, 3.0], [9.0, 11.0]], [[17.0, 19.0], [25.0, 27.0]], empty]
+    assert torch.equal(out, torch.tensor([expected]))
+
+
+@pytest.mark.parametrize("shortcut", [pad_shortcut, projection_shortcut])
+def test_a_shortcut_between_equal_shapes_is_the_identity(shortcut: object) -> None:
+    assert callable(shortcut)
+    assert isinstance(shortcut(16, 16, 1), nn.Identity)
+    assert not isinstance(shortcut(16, 32, 1), nn.Identity)
+    assert not isinstance(shortcut(16, 16, 2), nn.Identity)
+
+
+def test_a_block_whose_branch_is_zero_passes_what_is_positive() -> None:
+    block = BasicBlock(3, 3, 1, nn.Identity()).eval()
+    nn.init.zeros_(block.conv2.weight)
+    x = torch.randn(2, 3, 5, 5)
+    torch.testing.assert_close(block(x), x.clamp(min=0))
+
+
+@pytest.mark.parametrize("depth", [20, 56])
+def test_a_plain_network_is_the_residual_one_without_its_additions(depth: int) -> None:
+    torch.manual_seed(0)
+    plain = REGISTRY[f"plain{depth}_cifar"].build(num_classes=10)
+    residual = REGISTRY[f"resnet{depth}_cifar"].build(num_classes=10)
+    assert shapes(plain) == shapes(residual)
+    with torch.no_grad():
+        for ours, theirs in zip(plain.parameters(), residual.parameters(), strict=True):
+            ours.copy_(theirs)
+    images = torch.randn(1, 3, 32, 32)
+    with torch.no_grad():
+        assert not torch.allclose(plain.eval()(images), residual.eval()(images))
+        for block in residual.modules():
+            if isinstance(block, BasicBlock):
+                block.shortcut = Zero()
+        torch.testing.assert_close(plain(images), residual(images))
+
+
+class Zero(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.new_zeros(())
