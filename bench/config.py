@@ -49,7 +49,7 @@ class Budget:
 
 
 Track = Literal["imagenet", "cifar", "mnist"]
-Precision = Literal["fp32"]
+Precision = Literal["fp32", "tf32"]
 
 
 @dataclass(frozen=True)
@@ -160,6 +160,8 @@ class Request:
     """Batch size of training; the peak rate is scaled with it. Default: the recipe's (quick: 32)."""
     test_images: int | None = None
     """How many test images to use, the same number of every class. Default: all (quick: 1000)."""
+    precision: Precision = "fp32"
+    """Arithmetic of throughput and training: fp32, or tf32 on GPUs that have it."""
     task_timeout_s: float | None = None
     """Give up on one measurement of one network after this many seconds. Default: never."""
 
@@ -218,6 +220,7 @@ def resolve(request: Request, probes: tuple[str, ...], device_kind: str) -> tupl
         test_images=request.test_images or preset.test_images,
         measure_seconds=preset.measure_seconds,
         task_timeout_s=request.task_timeout_s,
+        precision=request.precision,
     )
     return config, request.models or preset.models
 

@@ -11,17 +11,16 @@ from bench.config import Precision
 
 
 @contextmanager
-def arithmetic(precision: Precision, device: str) -> Iterator[None]:
+def arithmetic(precision: Precision) -> Iterator[None]:
     """Run matrix products and convolutions as `precision` says.
 
     fp32 is 24-bit arithmetic everywhere: PyTorch's own default lets cuDNN use TF32 for convolutions.
-    tf32 allows it for both (CUDA only; the same as fp32 elsewhere). bf16 is autocast.
+    tf32 allows it for both; it is the same as fp32 on devices other than CUDA.
     """
-    tf32 = precision == "tf32"
-    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
+    matmul, convolution = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, convolution.allow_tf32
+    matmul.allow_tf32 = convolution.allow_tf32 = precision == "tf32"
     try:
-        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16"):
-            yield
+        yield
     finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+        matmul.allow_tf32, convolution.allow_tf32 = before

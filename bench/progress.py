@@ -30,13 +30,12 @@ class Display:
 
     def __init__(self, tasks: Sequence[Task], config: Config, console: Console | None = None) -> None:
         self._console = console or Console(stderr=True, highlight=False)
-        self._left = Counter(task.probe for task in tasks)
+        self._left = Counter(task.probes for task in tasks)
         self._total = len(tasks)
         self._done = 0
-        self._seconds: defaultdict[str, list[float]] = defaultdict(list)
+        self._seconds: defaultdict[tuple[str, ...], list[float]] = defaultdict(list)
         self._guess = _first_guess(config)
-        self._under_way: dict[str, str] = {}  # by device
-        self._started: dict[str, float] = {}
+        self._started: dict[str, float] = {}  # by label: what is under way
         self._bar: Progress | None = None
 
     def __enter__(self) -> Display:
@@ -61,33 +60,35 @@ class Display:
             self._bar.stop()
 
     def started(self, task: Task, device: str) -> None:
-        self._under_way[device] = f"{task.spec.name} {task.probe}"
-        self._started[f"{task.spec.name} {task.probe} {task.seed}"] = time.monotonic()
-        if self._bar is not None:
-            self._bar.update(self._row, description=" | ".join(self._under_way.values()), left=self.time_left())
+        self._started[task.label] = time.monotonic()
+        self._show()
 
     def ended(self, task: Task, outcome: Outcome) -> None:
         self._done += 1
-        self._left[task.probe] -= 1
-        elapsed = time.monotonic() - self._started.pop(f"{task.spec.name} {task.probe} {task.seed}")
-        self._seconds[task.probe].append(elapsed)
-        line = f"{task.spec.name} {task.probe}: {_told(outcome.records)} ({elapsed:.1f} s)"
+        self._left[task.probes] -= 1
+        elapsed = time.monotonic() - self._started.pop(task.label)
+        self._seconds[task.probes].append(elapsed)
+        line = f"{task.label}: {_told(outcome.records)} ({elapsed:.1f} s)"
         if self._bar is None:
-            self._console.print(
-                f"[{self._done}/{self._total}] {line}, {self.time_left()}", markup=False, soft_wrap=True
-            )
+            line = f"[{self._done}/{self._total}] {line}, {self.time_left()}"
+            self._console.print(line, markup=False, soft_wrap=True)
             return
-        self._bar.update(self._row, completed=self._done, left=self.time_left())
+        self._show()
         if any(record.status not in ("ok", "skipped") for record in outcome.records):
-            self._bar.print(line, markup=False)
+            self._bar.console.print(line, markup=False)
+
+    def _show(self) -> None:
+        if self._bar is not None:
+            doing = " | ".join(self._started)
+            self._bar.update(self._row, completed=self._done, description=doing, left=self.time_left())
 
     def time_left(self) -> str:
         """From the mean time of each probe so far, or a first guess where a probe has not run yet."""
         seconds = 0.0
-        for probe, count in self._left.items():
-            seen = self._seconds.get(probe)
+        for probes, count in self._left.items():
+            seen = self._seconds.get(probes)
             if count:
-                seconds += count * (statistics.fmean(seen) if seen else self._guess.get(probe, 0.0))
+                seconds += count * (statistics.fmean(seen) if seen else self._guess.get(probes[0], 0.0))
         if not any(self._left.values()):
             return "done"
         return f"about {seconds / 60:.0f} min left" if seconds >= 90 else f"about {seconds:.0f} s left"
@@ -100,15 +101,14 @@ def _first_guess(config: Config) -> dict[str, float]:
 
 
 def _told(records: Sequence[Record]) -> str:
-    """The rows of a task in a few words: its numbers, or why there are none."""
-    if records and records[0].status != "ok":
-        return f"{records[0].status}: {records[0].note}"
+    """The rows of a task in a few words: its scores, and why others are missing."""
     parts = [
         f"{METRICS[record.metric].label.lower()} {_with_unit(record.value, record.unit)}"
         for record in records
         if record.value is not None and METRICS[record.metric].better is not None
     ]
-    return ", ".join(parts)
+    reasons = dict.fromkeys(f"{record.status}: {record.note}" for record in records if record.status != "ok")
+    return ", ".join([*parts, *reasons])
 
 
 def _with_unit(value: float, unit: str) -> str:

@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -18,36 +19,36 @@ from bench.config import Config, for_task
 from bench.engines.local import Crash, LocalEngine
 from bench.metrics import METRICS, metrics_of
 from bench.probes import PROBES
-from bench.probes.reading import Unsupported
+from bench.probes.reading import Reading, Unsupported
 from bench.record import Record, Run, Status
 from models.spec import ModelSpec
 
 SEEDED = ("accuracy",)  # measured once per seed; every other probe has one answer
-STATIC = (
-    "params",
-    "macs",
-    "macs_fvcore",
-    "activations",
-    "saved_activation_bytes",
-)  # no device, no fresh process
+STATIC = ("params", "macs", "macs_fvcore", "activations", "saved_activation_bytes")  # need no device
 
 
 @dataclass(frozen=True)
 class Task:
-    """One probe of one network with one seed."""
+    """Probes of one network that are measured in one go: all static ones together, every other one alone."""
 
     spec: ModelSpec
-    probe: str
+    probes: tuple[str, ...]
     seed: int
     config: Config
 
     @property
-    def group(self) -> str:
-        return "static" if self.probe in STATIC else self.spec.name
+    def static(self) -> bool:
+        return self.probes[0] in STATIC
 
     @property
-    def keys(self) -> list[tuple[str, str, str, int]]:
-        return [(self.spec.name, self.probe, metric, self.seed) for metric in metrics_of(self.probe)]
+    def group(self) -> str:
+        """What may share a process: a network's own measurements, or anything that needs no device."""
+        return "static" if self.static else self.spec.name
+
+    @property
+    def label(self) -> str:
+        what = "counts" if len(self.probes) > 1 else self.probes[0]
+        return f"{self.spec.name} {what}" + (f" (seed {self.seed})" if self.seed else "")
 
 
 @dataclass(frozen=True)
@@ -60,78 +61,53 @@ class Outcome:
 
 def plan(specs: Sequence[ModelSpec], config: Config) -> list[Task]:
     """Every task of a run: the static probes of all networks first, then network by network what needs the device."""
-    tasks = [
-        Task(spec, probe, seed, config)
-        for spec in specs
-        for probe in config.probes
-        for seed in range(config.seeds if probe in SEEDED else 1)
-    ]
-    return sorted(tasks, key=lambda task: task.group != "static")  # stable: keeps the order within both parts
+    static = tuple(probe for probe in config.probes if probe in STATIC)
+    tasks = [Task(spec, static, 0, config) for spec in specs if static]
+    for spec in specs:
+        for probe in config.probes:
+            if probe not in STATIC:
+                seeds = config.seeds if probe in SEEDED else 1
+                tasks += [Task(spec, (probe,), seed, config) for seed in range(seeds)]
+    return tasks
 
 
 def remaining(tasks: Sequence[Task], records: Sequence[Record], retry_failed: bool) -> list[Task]:
-    """The tasks that have no complete outcome yet."""
+    """The tasks that have no complete outcome yet, without the probes that have."""
     done = {r.key for r in records if not retry_failed or r.status in ("ok", "skipped")}
-    return [task for task in tasks if not done.issuperset(task.keys)]
+    left = []
+    for task in tasks:
+        missing = tuple(
+            probe
+            for probe in task.probes
+            if not done.issuperset((task.spec.name, probe, metric, task.seed) for metric in metrics_of(probe))
+        )
+        if missing:
+            left.append(replace(task, probes=missing))
+    return left
 
 
 def execute(task: Task, device: str) -> Outcome:
     """Run one task here and now. Never raises: whatever goes wrong is in the rows."""
-    start = time.perf_counter()
-    try:
-        measurement = PROBES[task.probe](task.spec, for_task(task.config, device, task.seed))
-    except Unsupported as reason:
-        return without_value(task, "skipped", str(reason), time.perf_counter() - start)
-    except Exception as error:
-        status: Status = "oom" if _is_out_of_memory(error) else "failed"
-        first_line = (str(error).strip().splitlines() or ["no message"])[0]
-        return without_value(task, status, f"{type(error).__name__}: {first_line}", time.perf_counter() - start)
-    seconds = time.perf_counter() - start
-    rows = []
-    for metric, reading in measurement.readings.items():
-        usable = math.isfinite(reading.value)
-        rows.append(
-            Record(
-                model=task.spec.name,
-                probe=task.probe,
-                metric=metric,
-                value=reading.value if usable else None,
-                unit=METRICS[metric].unit,
-                status="ok" if usable else "failed",
-                note=reading.note if usable else f"the value is {reading.value}",
-                samples=reading.samples,
-                trials=reading.trials,
-                seconds=round(seconds, 3),
-                seed=task.seed,
-                batch_size=reading.batch_size,
-                precision=task.config.precision,
-                device=reading.device,
-                dataset=reading.dataset,
-                budget=reading.budget,
-            )
-        )
-    return Outcome(tuple(rows), measurement.curve)
-
-
-def without_value(task: Task, status: Status, reason: str, seconds: float) -> Outcome:
-    """One row per metric that the task should have measured, with the reason why there is none."""
-    return Outcome(
-        tuple(
-            Record(
-                model=task.spec.name,
-                probe=task.probe,
-                metric=metric,
-                value=None,
-                unit=METRICS[metric].unit,
-                status=status,
-                note=reason,
-                seconds=round(seconds, 3),
-                seed=task.seed,
-                precision=task.config.precision,
-            )
-            for metric in metrics_of(task.probe)
-        )
-    )
+    records: list[Record] = []
+    curve: tuple[Mapping[str, Any], ...] = ()
+    for probe in task.probes:
+        start = time.perf_counter()
+        readings: Mapping[str, Reading | Unsupported]
+        try:
+            measurement = PROBES[probe](task.spec, for_task(task.config, device, task.seed))
+        except Unsupported as reason:
+            records += _without_value(task, probe, "skipped", str(reason), time.perf_counter() - start)
+            continue
+        except Exception as error:
+            status: Status = "oom" if _is_out_of_memory(error) else "failed"
+            first_line = (str(error).strip().splitlines() or ["no message"])[0]
+            note = f"{type(error).__name__}: {first_line}"
+            records += _without_value(task, probe, status, note, time.perf_counter() - start)
+            continue
+        readings, curve = measurement.readings, measurement.curve or curve
+        seconds = time.perf_counter() - start
+        records += [_record(task, probe, metric, reading, seconds) for metric, reading in readings.items()]
+    return Outcome(tuple(records), curve)
 
 
 def run_tasks(
@@ -142,24 +118,77 @@ def run_tasks(
     on_start: Callable[[Task, str], object],
     on_end: Callable[[Task, Outcome], object],
 ) -> None:
-    """Execute the tasks and append their rows to the run, each as soon as it is there."""
-    engine: LocalEngine[Task, Outcome] = LocalEngine(devices, execute, run.folder / "workers.log")
+    """Execute the tasks and append their rows to the run, each as soon as it is there.
+
+    Static tasks go first and use every processor; then each device works alone, with nothing beside it.
+    """
+    processors = ["meta"] * min(os.cpu_count() or 1, 8)
     with run.writer() as writer:
-        started: dict[int, float] = {}
+        for slots, part in (
+            (processors, [task for task in tasks if task.static]),
+            (devices, [task for task in tasks if not task.static]),
+        ):
+            engine: LocalEngine[Task, Outcome] = LocalEngine(
+                slots[: len(part)], execute, run.folder / "workers.log", preload=("bench.probes.preload", __name__)
+            )
+            for task, outcome in engine.run(part, timeout_s, on_start):
+                if isinstance(outcome, Crash):
+                    outcome = crashed(task, outcome)
+                if outcome.curve:
+                    run.curves.mkdir(exist_ok=True)
+                    name = f"{task.spec.name}-seed{task.seed}.parquet"
+                    pd.DataFrame(outcome.curve).to_parquet(run.curves / name)
+                writer.append(outcome.records)
+                on_end(task, outcome)
 
-        def note_start(task: Task, device: str) -> None:
-            started[id(task)] = time.monotonic()
-            on_start(task, device)
 
-        for task, outcome in engine.run(tasks, timeout_s, note_start):
-            if isinstance(outcome, Crash):
-                seconds = time.monotonic() - started[id(task)]
-                outcome = without_value(task, outcome.kind, outcome.reason, seconds)
-            if outcome.curve:
-                run.curves.mkdir(exist_ok=True)
-                pd.DataFrame(outcome.curve).to_parquet(run.curves / f"{task.spec.name}-seed{task.seed}.parquet")
-            writer.append(outcome.records)
-            on_end(task, outcome)
+def crashed(task: Task, crash: Crash) -> Outcome:
+    """The rows of a task that brought its process down or took too long."""
+    rows = [
+        row for probe in task.probes for row in _without_value(task, probe, crash.kind, crash.reason, crash.seconds)
+    ]
+    return Outcome(tuple(rows))
+
+
+def _record(task: Task, probe: str, metric: str, reading: Reading | Unsupported, seconds: float) -> Record:
+    """The row of one metric, as the probe read it."""
+    blank = _blank(task, probe, metric, seconds)
+    if isinstance(reading, Unsupported):
+        return replace(blank, status="skipped", note=str(reading))
+    usable = math.isfinite(reading.value)
+    return replace(
+        blank,
+        value=reading.value if usable else None,
+        status="ok" if usable else "failed",
+        note=reading.note if usable else f"the value is {reading.value}",
+        samples=reading.samples,
+        trials=reading.trials,
+        batch_size=reading.batch_size,
+        device=reading.device,
+    )
+
+
+def _without_value(task: Task, probe: str, status: Status, reason: str, seconds: float) -> list[Record]:
+    """One row per metric that a probe should have measured, with the reason why there is none."""
+    return [replace(_blank(task, probe, metric, seconds), status=status, note=reason) for metric in metrics_of(probe)]
+
+
+def _blank(task: Task, probe: str, metric: str, seconds: float) -> Record:
+    """What is known of a row before its value; an accuracy row carries its images and budget even if it failed."""
+    image_set = task.config.image_sets.get(task.spec.track) if probe == "accuracy" else None
+    return Record(
+        model=task.spec.name,
+        probe=probe,
+        metric=metric,
+        value=None,
+        unit=METRICS[metric].unit,
+        status="failed",
+        seconds=round(seconds, 3),
+        seed=task.seed,
+        precision="fp32" if probe in STATIC else task.config.precision,
+        dataset=image_set.name if image_set else None,
+        budget=str(task.config.budget) if image_set else None,
+    )
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -5,6 +5,7 @@ import pytest
 from bench.catalogue import layer_rows, network_row
 from bench.config import Budget, Config
 from bench.probes import PROBES
+from bench.probes.reading import Reading
 from models import REGISTRY
 
 CONFIG = Config("quick", (), Budget(1, "ep"), 1, "auto", {"cifar": 2, "mnist": 2, "imagenet": 1}, None, None, 0.1, None)
@@ -24,8 +25,9 @@ def test_columns_sum_to_the_metrics(name: str) -> None:
     spec = REGISTRY[name]
     rows = layer_rows(spec)
     for metric in ("params", "macs", "activations", "saved_activation_bytes"):
-        value = PROBES[metric](spec, CONFIG).readings[metric].value
-        assert sum(row[metric] for row in rows) == pytest.approx(value, rel=1e-12), metric
+        reading = PROBES[metric](spec, CONFIG).readings[metric]
+        assert isinstance(reading, Reading)
+        assert sum(row[metric] for row in rows) == pytest.approx(reading.value, rel=1e-12), metric
 
 
 def test_lenet5_reads_as_in_the_lecture_notes() -> None:

@@ -33,6 +33,7 @@ class Crash:
 
     kind: Literal["failed", "timeout"]
     reason: str
+    seconds: float
 
 
 @dataclass
@@ -55,18 +56,20 @@ class _Slot(Generic[Task]):
 class LocalEngine(Generic[Task, Result]):
     """Runs tasks in worker processes, one per device.
 
-    Workers come from a fork server that has already imported the probes, so that a fresh process costs milliseconds
+    Workers come from a fork server that has already imported what they need, so that a fresh process costs milliseconds
     and not the seconds of importing torch. That buys isolation: what one network leaves in the allocator, in
     autotuning caches or in a broken state is gone before the next one starts.
     """
 
-    def __init__(self, devices: Sequence[str], execute: Execute[Task, Result], log: Path) -> None:
-        """`log` collects what workers write to their standard error."""
+    def __init__(
+        self, devices: Sequence[str], execute: Execute[Task, Result], log: Path, preload: Sequence[str] = ()
+    ) -> None:
+        """`log` collects what workers write to their standard error; `preload` names modules to import beforehand."""
         self._slots: list[_Slot[Task]] = [_Slot(device) for device in devices]
         self._execute = execute
         self._log = log
         self._context: ForkServerContext = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["bench.probes", execute.__module__])
+        self._context.set_forkserver_preload(list(preload))
 
     def run(
         self, tasks: Sequence[Task], timeout_s: float | None, on_start: Callable[[Task, str], object]
@@ -120,16 +123,16 @@ class LocalEngine(Generic[Task, Result]):
                 try:
                     outcome = worker.connection.recv()
                 except (EOFError, OSError):
-                    outcome = self._crash(worker)
+                    outcome = self._crash(slot, worker)
                     self._stop(slot)
             elif timeout_s is not None and time.monotonic() - slot.started >= timeout_s:
-                outcome = Crash("timeout", f"stopped after {timeout_s:g} s (--task-timeout-s)")
+                outcome = Crash("timeout", f"stopped after {timeout_s:g} s (--task-timeout-s)", timeout_s)
                 self._stop(slot)
             if outcome is not None:
                 slot.task = None
                 yield task, outcome
 
-    def _crash(self, worker: _Worker) -> Crash:
+    def _crash(self, slot: _Slot[Task], worker: _Worker) -> Crash:
         worker.process.join(timeout=5)
         code = worker.process.exitcode
         if code is not None and code < 0:
@@ -139,7 +142,9 @@ class LocalEngine(Generic[Task, Result]):
         else:
             reason = f"its process ended with exit status {code}"
         last = _last_line(self._log)
-        return Crash("failed", f"{reason}; last words: {last}" if last else reason)
+        if last:
+            reason = f"{reason}; last words: {last}"
+        return Crash("failed", reason, time.monotonic() - slot.started)
 
     def _stop(self, slot: _Slot[Task]) -> None:
         worker, slot.worker = slot.worker, None

@@ -42,13 +42,11 @@ def measure(spec: ModelSpec, config: Config) -> Measurement:
     flops = 2 * forward_macs(spec)
     torch.manual_seed(config.seed)
     network = spec.build(num_classes=len(image_set.classes)).to(device)
-    with arithmetic(config.precision, config.device):
+    with arithmetic(config.precision):
         outcome = train(network, recipe, config.budget, images, batch_size, flops, config.seed)
 
     spent = outcome.spent
-    common = Reading(
-        0.0, batch_size=batch_size, device=config.device, dataset=image_set.name, budget=str(config.budget)
-    )
+    common = Reading(0.0, batch_size=batch_size, device=config.device)
     readings = {
         "top1": replace(common, value=outcome.top1, trials=outcome.tested),
         "train_seconds": replace(common, value=spent.seconds),

@@ -21,13 +21,11 @@ class Reading:
     note: str = ""
     batch_size: int | None = None
     device: str = "meta"
-    dataset: str | None = None
-    budget: str | None = None
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """Everything that one task brings back: readings by metric, and rows of the training curve if it trained."""
+    """What a probe brings back: a reading or a reason for each metric, and the training curve if it trained."""
 
-    readings: Mapping[str, Reading]
+    readings: Mapping[str, Reading | Unsupported]
     curve: tuple[Mapping[str, Any], ...] = field(default=())

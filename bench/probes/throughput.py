@@ -8,7 +8,7 @@ import torch
 
 from bench.config import Config
 from bench.precision import arithmetic
-from bench.probes.reading import Measurement, Reading
+from bench.probes.reading import Measurement, Reading, Unsupported
 from bench.timing import steady_samples
 from bench.training.loop import synchronise, train_step
 from bench.training.recipes import make_optimizer, recipe_for
@@ -28,23 +28,28 @@ def measure(spec: ModelSpec, config: Config) -> Measurement:
     images = torch.randn(batch_size, *spec.input_size, device=device)
     labels = torch.randint(spec.num_classes, (batch_size,), device=device)
     recipe = recipe_for(spec.family)
+    trainable = [p for p in network.parameters() if p.requires_grad]
     # A rate this small leaves the weights where they are: random labels for seconds on end would drive some networks
     # to infinity, and arithmetic on infinities can take another time.
-    optimizer = make_optimizer(recipe, network.parameters(), rate=1e-8)
+    optimizer = make_optimizer(recipe, trainable, rate=1e-8) if trainable else None
 
     def infer() -> None:
         with torch.inference_mode():
             network(images)
 
     def train() -> None:
+        assert optimizer is not None
         train_step(network, optimizer, images, labels, recipe)
 
-    readings = {}
-    with arithmetic(config.precision, config.device):
+    readings: dict[str, Reading | Unsupported] = {}
+    with arithmetic(config.precision):
         for metric, step, training in (
             ("inference_images_per_s", infer, False),
             ("train_images_per_s", train, True),
         ):
+            if training and optimizer is None:
+                readings[metric] = Unsupported("there is nothing to train: the network has no trainable parameters")
+                continue
             network.train(training)
             timing = steady_samples(step, lambda: synchronise(device), config.measure_seconds)
             rates = tuple(batch_size / seconds for seconds in timing.seconds)

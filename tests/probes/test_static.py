@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from bench.config import Budget, Config
 from bench.probes import PROBES
 from bench.probes.layers import products, saved_tensors
+from bench.probes.reading import Reading
 from bench.probes.saved_activations import DRAWS
 from models import REGISTRY
 from models.lenet import LeNet5
@@ -36,9 +37,14 @@ def config() -> Config:
     )
 
 
-def measured(probe: str, spec: ModelSpec) -> float:
-    (reading,) = PROBES[probe](spec, config()).readings.values()
-    return reading.value
+def reading_of(probe: str, spec: ModelSpec, metric: str | None = None) -> Reading:
+    reading = PROBES[probe](spec, config()).readings[metric or probe]
+    assert isinstance(reading, Reading)
+    return reading
+
+
+def measured(probe: str, spec: ModelSpec, metric: str | None = None) -> float:
+    return reading_of(probe, spec, metric).value
 
 
 def test_saved_bytes_of_lenet5_are_those_worked_out_by_hand() -> None:
@@ -104,7 +110,7 @@ def test_blocks_dropped_at_random_are_averaged_over_draws() -> None:
             return self.fc(x.mean((2, 3)))
 
     spec = spec_of(Coin, (3, 8, 8))
-    reading = PROBES["saved_activation_bytes"](spec, config()).readings["saved_activation_bytes"]
+    reading = reading_of("saved_activation_bytes", spec)
     kept, dropped = 3 * 64 * 4 + 3 * 4 + 48, 3 * 4 + 48
     assert len(reading.samples) == DRAWS
     assert set(reading.samples) == {kept, dropped}
@@ -115,8 +121,8 @@ def test_blocks_dropped_at_random_are_averaged_over_draws() -> None:
 def test_macs_of_lenet5_are_those_worked_out_by_hand() -> None:
     # 28*28*6*25 + 10*10*16*150 + 400*120 + 120*84 + 84*10
     spec = REGISTRY["lenet5_mnist"]
-    assert PROBES["macs"](spec, config()).readings["macs"].value == 117_600 + 240_000 + 48_000 + 10_080 + 840
-    assert PROBES["macs"](spec, config()).readings["flops"].value == 2 * 416_520
+    assert measured("macs", spec) == 117_600 + 240_000 + 48_000 + 10_080 + 840
+    assert measured("macs", spec, "flops") == 2 * 416_520
     assert measured("activations", spec) == 4_704 + 1_600 + 120 + 84 + 10
 
 
@@ -161,16 +167,13 @@ PROJECTIONS = 4 * 16 * 32 * 32  # query, key, value, output
 @pytest.mark.parametrize("probe", ["macs", "macs_fvcore"])
 def test_attention_products_are_counted_however_they_are_written(probe: str, kind: str, inside: int) -> None:
     spec = spec_of(partial(Attention, kind), (3, 16, 16))
-    readings = PROBES[probe](spec, config()).readings
-    assert readings[probe].value == 16 * 48 * 32 + inside + 32 * 10
+    assert measured(probe, spec) == 16 * 48 * 32 + inside + 32 * 10
     assert torch.backends.mha.get_fastpath_enabled()  # left as it was found
 
 
 def test_fvcore_agrees_on_a_network_with_every_kind_of_layer() -> None:
     for name in ("resnet20_cifar", "lenet5_cifar", "squeezenet_cifar"):
-        assert (
-            measured("macs_fvcore", REGISTRY[name]) == PROBES["macs"](REGISTRY[name], config()).readings["macs"].value
-        )
+        assert measured("macs_fvcore", REGISTRY[name]) == measured("macs", REGISTRY[name])
 
 
 def test_shared_weights_count_once_and_buffers_and_frozen_weights_not_at_all() -> None:
