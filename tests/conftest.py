@@ -1,6 +1,11 @@
 """What holds for every test: GPU tests run wherever there is a GPU, and results are never written to the checkout."""
 
+import os
+
 import pytest
+
+# As bench.engines.local: before torch is imported, so that tests stay fast beside anything else that runs.
+os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
