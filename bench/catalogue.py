@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from bench.probes.layers import build_on_meta, products
+from bench.probes.layers import build_on_meta, layer_products
 from bench.probes.macs import forward_macs
 from bench.probes.saved_activations import BytesByCall, saved_per_image
 from models.spec import ModelSpec
@@ -32,9 +32,8 @@ def layer_rows(spec: ModelSpec) -> list[dict[str, Any]]:
 
     The columns add up to the network's `params`, `macs`, `activations` and `saved_activation_bytes`.
     """
-    network = build_on_meta(spec)
-    calls = products(network, spec.input_size)
-    saved = _mean(saved_per_image(network, spec))
+    calls = layer_products(spec)
+    saved = _mean(saved_per_image(build_on_meta(spec), spec))
     rows = {
         call.key: {
             "layer": call.path,

@@ -17,7 +17,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from bench.config import Request, RequestError
+from bench.config import Count, Folder, Names, Request, RequestError, Word, parse_input_size
 from bench.record import RunError
 
 OK, SOME_FAILED, BAD_REQUEST, INTERRUPTED = 0, 1, 2, 130
@@ -33,7 +33,7 @@ class All(Request):
 class RunProbes(Request):
     """Measure some probes only and print the table."""
 
-    probes: tuple[str, ...] = ()
+    probes: Names = ()
     """Names of probes: params macs macs_fvcore activations saved_activation_bytes throughput accuracy."""
 
 
@@ -41,10 +41,12 @@ class RunProbes(Request):
 class List:
     """Show the registry as a table."""
 
-    family: str | None = None
+    family: Word = None
     """Only this family, such as ResNet."""
     track: Literal["imagenet", "cifar", "mnist"] | None = None
     """Only this track."""
+    year: Count = None
+    """Only networks of this year."""
     json: tyro.conf.FlagCreatePairsOff[bool] = False
     """Print JSON for machines."""
 
@@ -54,7 +56,11 @@ class Show:
     """Show one network layer by layer: output shape, parameters, MACs, saved bytes."""
 
     model: tyro.conf.Positional[str]
-    """Name of the network."""
+    """Name of the network; also torchvision:NAME, timm:NAME or package.module:factory."""
+    input_size: Word = None
+    """What a network that is not of the registry takes: 32, or 1x28x28."""
+    num_classes: Count = None
+    """How many classes such a network tells apart."""
     json: tyro.conf.FlagCreatePairsOff[bool] = False
     """Print JSON for machines."""
 
@@ -75,9 +81,9 @@ class Report:
 class Doctor:
     """Say what this machine has, what is missing and how to get it."""
 
-    data_dir: Path | None = None
+    data_dir: Folder = None
     """Where images are looked for. Default: $BENCH_DATA_DIR, else data/."""
-    cache_dir: Path | None = None
+    cache_dir: Folder = None
     """Where decoded images are kept. Default: $XDG_CACHE_HOME/classic-bench, else ~/.cache/classic-bench."""
     results_dir: Path = Path("results")
     """Where runs would be written."""
@@ -182,10 +188,11 @@ def _list(request: List) -> int:
         for spec in REGISTRY.values()
         if (request.family is None or spec.family.casefold() == request.family.casefold())
         and (request.track is None or spec.track == request.track)
+        and (request.year is None or spec.year == request.year)
     ]
     if not specs:
-        families = ", ".join(dict.fromkeys(spec.family for spec in REGISTRY.values()))
-        raise RequestError(f"no network of family {request.family!r} in that track; families: {families}")
+        families = dict.fromkeys(f"{spec.family} ({spec.year})" for spec in REGISTRY.values())
+        raise RequestError(f"no network matches; families and their years: {', '.join(families)}")
     rows = [network_row(spec) for spec in specs]
     if request.json:
         print(json.dumps(rows, indent=2))
@@ -205,19 +212,23 @@ def _show(request: Show) -> int:
     from models import UnknownModel, select
 
     try:
-        (spec,) = select([request.model])
+        (spec,) = select([request.model], parse_input_size(request.input_size), request.num_classes)
     except UnknownModel as error:
         raise RequestError(str(error)) from None
     except ValueError:
         raise RequestError(f"{request.model!r} is more than one network: name one") from None
-    rows = layer_rows(spec)
+    try:
+        rows = layer_rows(spec)
+    except Exception as error:  # a user's own network may do anything
+        reason = (str(error).splitlines() or [""])[0]
+        raise RequestError(f"{spec.name} cannot be shown: {type(error).__name__}: {reason}") from error
     columns = ("params", "macs", "activations", "saved_activation_bytes")
     totals = {column: sum(row[column] for row in rows) for column in columns}
     facts = {"name": spec.name, "family": spec.family, "year": spec.year, "paper": spec.paper}
     if request.json:
         print(json.dumps({**facts, "differences": spec.differences, "layers": rows, "totals": totals}, indent=2))
         return OK
-    print(f"{spec.name}: {spec.family}, {spec.year}. {spec.paper}")
+    print(f"{spec.name}: {spec.family}, {spec.year}. {spec.paper}" if spec.year else f"{spec.name}: your own network")
     print(f"input {'x'.join(map(str, spec.input_size))}, {spec.num_classes} classes")
     for difference in spec.differences:
         print(f"- {difference}")

@@ -6,7 +6,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
 
 from bench.metrics import PROBE_NAMES
 
@@ -124,45 +126,57 @@ PRESETS: dict[str, Preset] = {
 }
 
 
+# How optional flags look in --help; the text says what happens without them.
+Count = Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")]
+Word = Annotated[str | None, tyro.conf.arg(metavar="WORD", help_behavior_hint="")]
+Folder = Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")]
+Names = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...", help_behavior_hint="")]
+
+
 @dataclass(frozen=True)
 class Request:
     """The flags of `all` and `run` as typed. None: left to the preset."""
 
-    models: tuple[str, ...] = ()
-    """Names or globs (resnet18_cifar 'resnet*'); `bench list` shows all. Default: those of the preset."""
+    models: Names = ()
+    """Names or globs (resnet18_cifar 'resnet*'), torchvision:NAME, timm:NAME or package.module:factory.
+    Default: those of the preset."""
+    input_size: Word = None
+    """What a network that is not of the registry takes: 32, or 1x28x28."""
+    num_classes: Count = None
+    """How many classes such a network tells apart."""
     device: str = "auto"
     """auto, cpu, cuda (every GPU) or cuda:N."""
     preset: Literal["auto", "quick", "standard", "full"] = "auto"
     """How much to do: quick on a CPU, standard on a GPU, full for a ranking with several seeds."""
-    budget: str | None = None
+    budget: Word = None
     """Training budget per network: 10ep, 200kimg, 60s or 2pflop."""
-    seeds: int | None = None
+    seeds: Count = None
     """Independent training runs per network."""
     dataset: str = "auto"
     """auto, cifar10, mnist, synthetic, or a folder with train/<class>/ and test/<class>/ images."""
-    data_dir: Path | None = None
+    data_dir: Folder = None
     """Where images are found or downloaded to. Default: $BENCH_DATA_DIR, else data/."""
-    cache_dir: Path | None = None
+    cache_dir: Folder = None
     """Where decoded images are kept. Default: $XDG_CACHE_HOME/classic-bench, else ~/.cache/classic-bench."""
     results_dir: Path = Path("results")
     """Where runs are written."""
     reports_dir: Path = Path("reports")
     """Where reports are written."""
-    run: str | None = None
+    run: Word = None
     """Name of the run; a run that exists is resumed. Default: date, time, device and preset."""
     retry_failed: bool = False
     """When resuming, try failed rows again."""
     engine: Literal["local"] = "local"
     """Where tasks run: in worker processes on this machine."""
-    batch_size: int | None = None
+    batch_size: Count = None
     """Batch size of the throughput measurement. Default: one for each track, the same for all networks."""
-    train_batch_size: int | None = None
+    train_batch_size: Count = None
     """Batch size of training; the peak rate is scaled with it. Default: the recipe's (quick: 32)."""
-    test_images: int | None = None
+    test_images: Count = None
     """How many test images to use, the same number of every class. Default: all (quick: 1000)."""
     precision: Precision = "fp32"
     """Arithmetic of throughput and training: fp32, or tf32 on GPUs that have it."""
-    task_timeout_s: float | None = None
+    task_timeout_s: Annotated[float | None, tyro.conf.arg(metavar="SECONDS", help_behavior_hint="")] = None
     """Give up on one measurement of one network after this many seconds. Default: never."""
 
 
@@ -194,6 +208,7 @@ def resolve(request: Request, probes: tuple[str, ...], device_kind: str) -> tupl
     """
     for flag, value in (
         ("--seeds", request.seeds),
+        ("--num-classes", request.num_classes),
         ("--batch-size", request.batch_size),
         ("--train-batch-size", request.train_batch_size),
         ("--test-images", request.test_images),
@@ -228,3 +243,18 @@ def resolve(request: Request, probes: tuple[str, ...], device_kind: str) -> tupl
 def for_task(config: Config, device: str, seed: int) -> Config:
     """The configuration of one task."""
     return replace(config, device=device, seed=seed)
+
+
+def parse_input_size(word: str | None) -> tuple[int, int, int] | None:
+    """ "96" or "3x96x96" as (channels, height, width); None stays None.
+
+    Raises:
+        RequestError: the word is neither.
+    """
+    if word is None:
+        return None
+    match = re.fullmatch(r"(?:(\d+)x(\d+)x(\d+)|(\d+))", word)
+    size = tuple(int(part) for part in word.split("x")) if match else ()
+    if not size or min(size) == 0:
+        raise RequestError(f"--input-size {word!r}: write a height such as 96, or channels, height and width: 3x96x96")
+    return (3, size[0], size[0]) if len(size) == 1 else (size[0], size[1], size[2])

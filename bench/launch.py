@@ -56,7 +56,7 @@ def prepare(request: Request, probes: tuple[str, ...], say: Callable[[str], None
         request = _continued(request)
     devices = devices_for(request.device)
     config, patterns = configuration.resolve(request, probes, devices[0].partition(":")[0])
-    specs = tuple(models.select(patterns))
+    specs = tuple(models.select(patterns, configuration.parse_input_size(request.input_size), request.num_classes))
     data.check_name(request.dataset)
     _require_writable(request.results_dir)
     tracks = {spec.track for spec in specs} & set(data.tracks_of(request.dataset))
@@ -191,8 +191,8 @@ def _merged(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]
     if differences:
         raise RequestError(f"run {now['name']!r} was made with {'; '.join(differences)}: choose another --run")
     described = {spec["name"]: spec for spec in [*before["models"], *now["models"]]}
-    order = list(models.REGISTRY)
-    ordered = sorted(described.values(), key=lambda spec: order.index(spec["name"]))
+    order = {name: place for place, name in enumerate(models.REGISTRY)}
+    ordered = sorted(described.values(), key=lambda spec: order.get(spec["name"], len(order)))
     return {
         **before,
         "models": ordered,

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
+from urllib.parse import quote
 
 Status = Literal["ok", "skipped", "failed", "oom", "timeout"]
 
@@ -82,6 +83,10 @@ class Run:
     @property
     def curves(self) -> Path:
         return self.folder / "curves"
+
+    def curve_path(self, model: str, seed: int) -> Path:
+        """Where a training curve is kept. Any name is a plain file name here: "timm:x/y" becomes timm%3Ax%2Fy."""
+        return self.curves / f"{quote(model, safe='')}-seed{seed}.parquet"
 
     @staticmethod
     def create(results: Path, name: str, header: dict[str, Any]) -> Run:

@@ -136,8 +136,7 @@ def run_tasks(
                     outcome = crashed(task, outcome)
                 if outcome.curve:
                     run.curves.mkdir(exist_ok=True)
-                    name = f"{task.spec.name}-seed{task.seed}.parquet"
-                    pd.DataFrame(outcome.curve).to_parquet(run.curves / name)
+                    pd.DataFrame(outcome.curve).to_parquet(run.curve_path(task.spec.name, task.seed))
                 writer.append(outcome.records)
                 on_end(task, outcome)
 

@@ -25,13 +25,10 @@ from models import (
     wide_resnet,
     zfnet,
 )
-from models.spec import ModelSpec, Track
+from models.elsewhere import InputSize, from_elsewhere
+from models.spec import ModelSpec, Track, UnknownModel
 
 __all__ = ["REGISTRY", "ModelSpec", "Track", "UnknownModel", "register", "select"]
-
-
-class UnknownModel(LookupError):
-    """No network has this name or matches this pattern; the message names the nearest."""
 
 
 def register(specs: Iterable[ModelSpec]) -> dict[str, ModelSpec]:
@@ -73,18 +70,28 @@ REGISTRY: dict[str, ModelSpec] = register(
 )
 
 
-def select(patterns: Iterable[str]) -> list[ModelSpec]:
+def select(
+    patterns: Iterable[str], input_size: InputSize | None = None, num_classes: int | None = None
+) -> list[ModelSpec]:
     """The networks that any of the names or globs ("resnet*", "*_cifar") match, each once, in registry order.
+
+    A name with a colon is a network from elsewhere (`models.elsewhere`): it comes after the registry's, takes
+    images of `input_size` and tells `num_classes` apart where its source does not say.
 
     Raises:
         UnknownModel: a pattern matches nothing.
     """
     chosen: set[str] = set()
+    own: dict[str, ModelSpec] = {}
     for pattern in patterns:
+        if ":" in pattern:
+            spec = from_elsewhere(pattern, input_size, num_classes)
+            own[spec.name] = spec
+            continue
         matches = [name for name in REGISTRY if fnmatchcase(name, pattern)]
         if not matches:
             near = difflib.get_close_matches(pattern, REGISTRY, n=3, cutoff=0.4)
             hint = f"; nearest: {', '.join(near)}" if near else ""
             raise UnknownModel(f"no network is named {pattern!r}{hint}; `python -m bench list` shows all")
         chosen.update(matches)
-    return [spec for name, spec in REGISTRY.items() if name in chosen]
+    return [*(spec for name, spec in REGISTRY.items() if name in chosen), *own.values()]

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 Track = Literal["imagenet", "cifar", "mnist"]
 
 
+class UnknownModel(LookupError):
+    """No network has this name or matches this pattern; the message names the nearest."""
+
+
 @dataclass(frozen=True)
 class ModelSpec:
     """One network of one paper, and the facts that others published about it.
@@ -25,7 +29,7 @@ class ModelSpec:
 
     name: str  # unique; ends in the track unless the track is imagenet
     family: str  # "ResNet": one colour in every chart
-    year: int  # of the first public version of the paper
+    year: int | None  # of the first public version of the paper; None for a network without one
     paper: str  # "He et al. 2015, arXiv:1512.03385, section 4.2"
     track: Track
     input_size: tuple[int, int, int]  # (channels, height, width)

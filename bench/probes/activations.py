@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from bench.config import Config
-from bench.probes.layers import build_on_meta, products
+from bench.probes.layers import layer_products
 from bench.probes.reading import Measurement, Reading
 from models.spec import ModelSpec
 
 
 def measure(spec: ModelSpec, config: Config) -> Measurement:
     """Output elements of convolution, linear and attention products for one image in eval mode."""
-    calls = products(build_on_meta(spec), spec.input_size)
-    return Measurement({"activations": Reading(sum(call.activations for call in calls))})
+    return Measurement({"activations": Reading(sum(call.activations for call in layer_products(spec)))})

@@ -8,10 +8,12 @@ autograd keeps for the backward pass.
 
 from __future__ import annotations
 
+import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -20,7 +22,6 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from bench.probes.reading import Unsupported
 from bench.training.loss import training_loss
 from models.spec import ModelSpec
 
@@ -42,6 +43,18 @@ class Call:
     def key(self) -> tuple[str, int]:
         """What names the same call in another pass of the same network."""
         return self.path, self.occurrence
+
+
+@dataclass(frozen=True)
+class SavedPass:
+    """The calls of one training step with the bytes kept of each, and whether the step drew random numbers.
+
+    On the meta device dropout draws none, since there is nothing to drop from: a network that draws decides what to
+    compute, such as which blocks to leave out.
+    """
+
+    calls: list[Call]
+    random: bool  # whether it drew
 
 
 class _Recorder:
@@ -138,17 +151,25 @@ class _ProductCounter(TorchDispatchMode):
         return out
 
 
+@lru_cache(maxsize=1)
 def build_on_meta(spec: ModelSpec) -> nn.Module:
-    """The network with shapes and no data; building it draws no random numbers.
+    """The network with shapes and no data.
 
-    Raises:
-        Unsupported: the network cannot be built on the meta device.
+    The last one is kept, because the probes that need no device all start with it, one after the other; they change
+    nothing in it but training and evaluation mode, which each sets for itself.
     """
     try:
         with torch.device("meta"):
             return spec.build(num_classes=spec.num_classes)
-    except NotImplementedError as error:
-        raise Unsupported(f"{spec.name} cannot be built without data (meta device): {error}") from error
+    except (NotImplementedError, RuntimeError):
+        # Somebody's constructor looks at numbers, which do not exist there: build it with data, then drop them.
+        return spec.build(num_classes=spec.num_classes).to("meta")
+
+
+@lru_cache(maxsize=1)
+def layer_products(spec: ModelSpec) -> tuple[Call, ...]:
+    """`products` of a network of the registry or of your own; the last answer is kept, as three probes need it."""
+    return tuple(products(build_on_meta(spec), spec.input_size))
 
 
 def products(network: nn.Module, input_size: tuple[int, int, int]) -> list[Call]:
@@ -172,7 +193,7 @@ def open_attention() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(before)
 
 
-def saved_tensors(network: nn.Module, input_size: tuple[int, int, int], batch_size: int, seed: int) -> list[Call]:
+def saved_tensors(network: nn.Module, input_size: tuple[int, int, int], batch_size: int, seed: int) -> SavedPass:
     """Every call with the bytes that autograd keeps of it, for a training step up to the loss, on the meta device.
 
     A storage counts once, at the call that first saves it; parameters and buffers do not count. The last row is the
@@ -193,10 +214,24 @@ def saved_tensors(network: nn.Module, input_size: tuple[int, int, int], batch_si
 
     images = torch.empty(batch_size, *input_size, device="meta")
     labels = torch.empty(batch_size, dtype=torch.int64, device="meta")
-    with torch.random.fork_rng(devices=[]), recorder.attached(), saved_tensors_hooks(pack, _unpack):
-        torch.manual_seed(seed)
+    with _seeded(seed) as drew, recorder.attached(), saved_tensors_hooks(pack, _unpack):
         training_loss(network(images), labels)
-    return recorder.calls
+        decided_at_random = drew()
+    return SavedPass(recorder.calls, decided_at_random)
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[Callable[[], bool]]:
+    """Seed torch and Python; yields whether anything was drawn since, and puts both back."""
+    python = random.getstate()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            random.seed(seed)
+            before = torch.get_rng_state(), random.getstate()
+            yield lambda: not torch.equal(torch.get_rng_state(), before[0]) or random.getstate() != before[1]
+    finally:
+        random.setstate(python)
 
 
 def _unpack(tensor: Tensor) -> Tensor:

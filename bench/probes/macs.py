@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from bench.config import Config
-from bench.probes.layers import build_on_meta, products
+from bench.probes.layers import layer_products
 from bench.probes.reading import Measurement, Reading
 from models.spec import ModelSpec
 
 
 def forward_macs(spec: ModelSpec) -> int:
     """Multiply-accumulates of convolution, linear and attention products for one image in eval mode."""
-    return sum(call.macs for call in products(build_on_meta(spec), spec.input_size))
+    return sum(call.macs for call in layer_products(spec))
 
 
 def measure(spec: ModelSpec, config: Config) -> Measurement:

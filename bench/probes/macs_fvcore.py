@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 
 from bench.config import Config
 from bench.probes.layers import open_attention
+from bench.probes.macs import forward_macs
 from bench.probes.reading import Measurement, Reading
 from models.spec import ModelSpec
 
@@ -40,10 +42,20 @@ def measure(spec: ModelSpec, config: Config) -> Measurement:
         analysis.set_op_handle("aten::scaled_dot_product_attention", _attention_macs)
         by_operator = analysis.by_operator()
         unknown = analysis.unsupported_ops()
-    macs = sum(int(count) for operator, count in by_operator.items() if operator not in _NOT_PRODUCTS)
-    missed = sorted(op for op in unknown if any(word in op for word in ("mm", "conv", "linear", "attention")))
-    note = f"fvcore does not count {', '.join(missed)}" if missed else ""
-    return Measurement({"macs_fvcore": Reading(macs, device="cpu", note=note)})
+    counted = {operator: int(count) for operator, count in by_operator.items() if operator not in _NOT_PRODUCTS}
+    macs = sum(counted.values())
+    return Measurement({"macs_fvcore": Reading(macs, device="cpu", note=_disagreement(spec, macs, counted, unknown))})
+
+
+def _disagreement(spec: ModelSpec, macs: int, counted: Mapping[str, int], unknown: Iterable[str]) -> str:
+    """What a reader needs to see why the two counts differ; nothing where they agree."""
+    ours = forward_macs(spec)
+    if macs == ours:
+        return ""
+    parts = ", ".join(f"{operator} {count}" for operator, count in sorted(counted.items())) or "nothing"
+    return f"the dispatcher counts {ours}; fvcore counts {parts}; operators it does not know: " + (
+        ", ".join(sorted(unknown)) or "none"
+    )
 
 
 def _attention_macs(inputs: list[Any], outputs: list[Any]) -> Counter[str]:

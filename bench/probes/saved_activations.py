@@ -31,17 +31,15 @@ def measure(spec: ModelSpec, config: Config) -> Measurement:
 
 
 def saved_per_image(network: nn.Module, spec: ModelSpec) -> list[BytesByCall]:
-    """Saved bytes per image of every call: one draw, or `DRAWS` of them if two draws differ."""
-    draws = [_slope(network, spec, seed) for seed in (0, 1)]
-    if draws[0] == draws[1]:
-        return draws[:1]
-    return draws + [_slope(network, spec, seed) for seed in range(2, DRAWS)]
+    """Saved bytes per image of every call: one draw, or `DRAWS` of them if the network decides at random."""
+    first, random = _slope(network, spec, seed=0)
+    if not random:
+        return [first]
+    return [first, *(_slope(network, spec, seed)[0] for seed in range(1, DRAWS))]
 
 
-def _slope(network: nn.Module, spec: ModelSpec, seed: int) -> BytesByCall:
-    """Between batches of two and four images; what does not grow with the batch falls away."""
-    small, large = (
-        {call.key: call.saved for call in saved_tensors(network, spec.input_size, batch_size, seed)}
-        for batch_size in (2, 4)
-    )
-    return {key: (saved - small[key]) / 2 for key, saved in large.items()}
+def _slope(network: nn.Module, spec: ModelSpec, seed: int) -> tuple[BytesByCall, bool]:
+    """Between batches of two and four images, what does not grow with the batch falls away; and whether it drew."""
+    small, large = (saved_tensors(network, spec.input_size, batch_size, seed) for batch_size in (2, 4))
+    before = {call.key: call.saved for call in small.calls}
+    return {call.key: (call.saved - before[call.key]) / 2 for call in large.calls}, large.random

@@ -136,6 +136,7 @@ def settle_batch_norm(network: nn.Module, batches: Iterator[tuple[Tensor, Tensor
 
     Running averages need some fifty steps to forget their start and lag behind weights that move fast, so after a
     short budget they would test the statistics and not the weights (Wu & Johnson 2021, arXiv:2105.07576, section 3).
+    Everything but batch norm runs as it will be tested: without dropout, and with all paths and blocks in place.
     Every network with batch norm gets the same; it is part of testing and outside the budget.
     """
     norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
@@ -145,7 +146,9 @@ def settle_batch_norm(network: nn.Module, batches: Iterator[tuple[Tensor, Tensor
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # a plain mean over the batches that follow
-    network.train()
+    network.eval()
+    for norm in norms:
+        norm.train()
     with torch.no_grad():
         for images, _ in itertools.islice(batches, SETTLING_BATCHES):
             network(images)

@@ -67,7 +67,7 @@ def test_the_part_that_does_not_grow_with_the_batch_is_left_out() -> None:
     with torch.device("meta"):
         network = LeNet5(in_channels=1, activation=nn.ReLU, pool=nn.MaxPool2d, num_classes=10)
     for batch_size in (1, 2, 8):
-        saved = sum(call.saved for call in saved_tensors(network, (1, 32, 32), batch_size, seed=0))
+        saved = sum(call.saved for call in saved_tensors(network, (1, 32, 32), batch_size, seed=0).calls)
         assert saved == 49_088 * batch_size + 4
 
 
@@ -209,3 +209,76 @@ def test_a_network_of_the_wrong_shape_is_refused_with_the_reason() -> None:
 
     with pytest.raises(ValueError, match="returns dict; expected logits"):
         PROBES["saved_activation_bytes"](spec_of(Wrong, (3, 8, 8)), config())
+
+
+def test_a_constructor_that_looks_at_numbers_is_built_with_data() -> None:
+    class Looks(nn.Module):
+        def __init__(self, num_classes: int) -> None:
+            super().__init__()
+            rates = [rate.item() for rate in torch.linspace(0, 0.5, 3)]  # fails on the meta device
+            self.fc = nn.Linear(3, num_classes)
+            self.dropout = nn.Dropout(rates[-1])
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.fc(self.dropout(x.mean((2, 3))))
+
+    spec = spec_of(Looks, (3, 8, 8))
+    assert measured("params", spec) == 40
+    assert measured("macs", spec) == 30
+
+
+def test_buffers_alone_are_a_network_without_parameters() -> None:
+    class Fixed(nn.Module):
+        def __init__(self, num_classes: int) -> None:
+            super().__init__()
+            self.register_buffer("weight", torch.ones(num_classes, 3))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x.mean((2, 3)) @ self.get_buffer("weight").T
+
+    spec = spec_of(Fixed, (3, 8, 8))
+    assert measured("params", spec) == 0
+    assert measured("macs", spec) == 30
+    readings = PROBES["throughput"](spec, config()).readings
+    assert isinstance(readings["inference_images_per_s"], Reading)
+    assert "nothing to train" in str(readings["train_images_per_s"])
+
+
+def test_a_network_that_needs_larger_images_says_so() -> None:
+    class Large(nn.Module):
+        def __init__(self, num_classes: int) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, num_classes, 96)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.conv(x).flatten(1)
+
+    assert measured("macs", spec_of(Large, (3, 96, 96))) == 3 * 96 * 96 * 10
+    with pytest.raises(RuntimeError, match="Kernel size can't be greater than actual input size"):
+        PROBES["macs"](spec_of(Large, (3, 32, 32)), config())
+
+
+def test_vit_b_16_counts_its_attention() -> None:
+    """17.56 GMACs; 16.87 without the two attention products (timm's published count)."""
+    spec = REGISTRY["vit_b_16"]
+    assert round(measured("macs", spec) / 1e9, 2) == 17.56
+
+
+def test_where_fvcore_disagrees_the_row_says_why() -> None:
+    class Baddbmm(nn.Module):
+        """A product that fvcore has no formula for."""
+
+        def __init__(self, num_classes: int) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(1, 3, num_classes))
+
+        def forward(self, x: Tensor) -> Tensor:
+            features = x.mean((2, 3)).unsqueeze(0)
+            return torch.baddbmm(torch.zeros(1, 1, 1, device=x.device), features, self.weight)[0]
+
+    spec = spec_of(Baddbmm, (3, 8, 8))
+    assert measured("macs", spec) == 30
+    reading = reading_of("macs_fvcore", spec)
+    assert reading.value == 0
+    assert "the dispatcher counts 30" in reading.note
+    assert "aten::baddbmm" in reading.note

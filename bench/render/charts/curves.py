@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+from urllib.parse import unquote
 
 import numpy as np
 import pandas as pd
@@ -58,7 +59,7 @@ def read_curves(folder: Path) -> tuple[list[Curve], list[str]]:
         except (OSError, ValueError, KeyError):  # pyarrow's errors are kinds of these
             unreadable.append(path.name)
         else:
-            curves.append(Curve(match[1], int(match[2]), steps.astype(float)))
+            curves.append(Curve(unquote(match[1]), int(match[2]), steps.astype(float)))
     return curves, unreadable
 
 
