@@ -120,6 +120,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (RequestError, RunError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return BAD_REQUEST
+    except KeyboardInterrupt:  # before any task: `_measure` catches the others
+        print("interrupted before anything was measured", file=sys.stderr)
+        return INTERRUPTED
     except BrokenPipeError:  # `bench list | head`
         sys.stderr.close()
         return OK

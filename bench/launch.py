@@ -23,17 +23,9 @@ from models.spec import ModelSpec
 
 FORMAT = 1  # of run.json and records.jsonl
 
-# A request's fields that a resumed run may change: they decide what is measured or where it is written, not how.
-_FREE_TO_CHANGE = {
-    "models",
-    "run",
-    "retry_failed",
-    "results_dir",
-    "reports_dir",
-    "data_dir",
-    "cache_dir",
-    "engine",
-}
+# The flags that a resumed run does not take from its first command: they find it, or are meant for this time only.
+_NOT_REMEMBERED = {"run", "results_dir", "retry_failed"}
+_FOLDERS = {"reports_dir", "data_dir", "cache_dir"}
 
 
 @dataclass(frozen=True)
@@ -152,15 +144,15 @@ def _continued(request: Request) -> Request:
             raise
         return request
     untouched = Request()
-    kept = {
-        field.name: before[field.name]
-        for field in fields(Request)
-        if field.name in before
-        and field.name not in _FREE_TO_CHANGE - {"models"}
-        and getattr(request, field.name) == getattr(untouched, field.name)
-    }
-    if "models" in kept:
-        kept["models"] = tuple(kept["models"])
+    kept: dict[str, Any] = {}
+    for field in fields(Request):
+        value = before.get(field.name)
+        if value is None or field.name in _NOT_REMEMBERED:
+            continue
+        if getattr(request, field.name) == getattr(untouched, field.name):
+            kept[field.name] = (
+                Path(value) if field.name in _FOLDERS else tuple(value) if field.name == "models" else value
+            )
     return replace(request, **kept)
 
 

@@ -42,7 +42,7 @@ class Display:
         if self._console.is_terminal and self._total:
             self._bar = Progress(
                 SpinnerColumn(),
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),
@@ -80,7 +80,7 @@ class Display:
     def _show(self) -> None:
         if self._bar is not None:
             doing = " | ".join(self._started)
-            self._bar.update(self._row, completed=self._done, description=doing, left=self.time_left())
+            self._bar.update(self._row, completed=self._done, description=doing, left=self.time_left(), refresh=True)
 
     def time_left(self) -> str:
         """From the mean time of each probe so far, or a first guess where a probe has not run yet."""

@@ -232,15 +232,14 @@ class _Pace:
     """Keeps the host at most two steps ahead of the device, so that a budget in seconds sees time pass."""
 
     def __init__(self, device: torch.device, in_step: bool) -> None:
+        self._device = device
         self._active = in_step and device.type == "cuda"
         self._queued: deque[torch.cuda.Event] = deque()
 
     def keep(self) -> None:
         if not self._active:
             return
-        event = torch.cuda.Event()
-        event.record()
-        self._queued.append(event)
+        self._queued.append(torch.cuda.current_stream(self._device).record_event())
         if len(self._queued) > 2:
             self._queued.popleft().synchronize()
 
