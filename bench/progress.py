@@ -75,7 +75,7 @@ class Display:
             return
         self._show()
         if any(record.status not in ("ok", "skipped") for record in outcome.records):
-            self._bar.console.print(line, markup=False)
+            self._bar.console.print(line, markup=False, highlight=False)
 
     def _show(self) -> None:
         if self._bar is not None:
