@@ -2,9 +2,10 @@
 
 Ten classes, so that the suite trains and ranks networks where no photographs can be had: five shapes, each
 striped or checked. What the class does not fix is drawn at random: colours, position, size, tilt, how much
-lighter the shape is than its ground, the ground's own stripes or checks, clutter behind and in front, noise. So
-no colour or brightness tells the class, nor does the shape or the texture alone. That shapes are lighter and
-stand upright gives a network something to start from after a few hundred images, as photographs do.
+lighter the shape is than its ground, the ground's own stripes or checks, clutter behind and in front, noise.
+Neither shape nor texture alone tells the class, and brightness says nothing of it. Three things give a network
+something to start from after a few hundred images, as photographs do: shapes stand upright, are lighter than
+their ground, and each class keeps to half of all hues (its own half, so that a hue leaves five classes open).
 
 A mirrored image is again one of the same class. Every image has a random stream of its own (Philox,
 Salmon et al. 2011, doi:10.1145/2063384.2063405) that its number selects, so image 7 is the same whichever
@@ -57,7 +58,9 @@ CLASSES = tuple(f"{texture} {shape}" for shape in OUTLINES for texture in TEXTUR
 TRAIN_COUNT = 20_000
 TEST_COUNT = 4_000
 SEED = 0
-VERSION = 2  # raise it with any change to the pixels: it is part of the cache key
+VERSION = 3  # raise it with any change to the pixels: it is part of the cache key
+
+HUE_SPREAD = 0.25  # of the circle, to either side of a class's own hue
 
 _CHUNK = 250  # images that one thread draws at once
 _DRAWS = 96  # random numbers per image beside its noise
@@ -120,7 +123,8 @@ def _draw_chunk(numbers: NDArray[np.int64], shape: tuple[int, int, int], seed: i
 
     inside = _coverage(_shape_distance(x, y, random, labels // len(TEXTURES)), unit)
     pattern = _texture(x, y, random, labels % len(TEXTURES) == 1)[..., None] * random.tint(channels)
-    filled = random.colour(ground_light + contrast, channels) + random.uniform(0.15, 0.3)[..., None] * pattern
+    hue = 2 * np.pi * (labels / len(CLASSES) + random.uniform(-HUE_SPREAD, HUE_SPREAD))
+    filled = random.colour(ground_light + contrast, channels, hue) + random.uniform(0.15, 0.3)[..., None] * pattern
     image += inside[..., None] * (filled - image)
 
     image = _clutter(image, x, y, random, channels, count=1)
@@ -142,11 +146,13 @@ class _Draws:
     def toss(self) -> NDArray[np.bool_]:
         return self.uniform(0, 1) < 0.5
 
-    def colour(self, lightness: Array, channels: int) -> Array:
-        """A random hue whose channels average to `lightness`."""
+    def colour(self, lightness: Array, channels: int, hue: Array | None = None) -> Array:
+        """A colour of a random or the given hue (radians), whose channels average to `lightness`."""
         if channels == 1:
             return lightness[..., None]
-        hue, saturation = self.uniform(0, 2 * np.pi), self.uniform(0, 0.25)
+        if hue is None:
+            hue = self.uniform(0, 2 * np.pi)
+        saturation = self.uniform(0, 0.25)
         thirds = 2 * np.pi / 3 * np.arange(channels)
         return lightness[..., None] + saturation[..., None] * np.cos(hue[..., None] + thirds)
 

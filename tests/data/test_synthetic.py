@@ -23,13 +23,13 @@ def digest(images: NDArray[np.uint8]) -> str:
 @pytest.mark.parametrize(
     ("shape", "expected"),
     [
-        (COLOUR, "45b1546fba95538fdb37d8b66715ef0ada20a7af5d707eec35cdb78e7d938eb7"),
-        (GREY, "3fe9916b018d5031187d85773a637d82dc2f400f467da41884c7d70f568c3bea"),
+        (COLOUR, "4481aba892e6151e2409dc3051b07ea8cc58a22a682eb1457cd9d582ac0e64e8"),
+        (GREY, "8c3acbdfb5e903446357eaf8d16c7972dd2294f1aa253e9d0b2916ff22b01941"),
     ],
     ids=["colour", "grey"],
 )
 def test_the_pixels_of_this_version_never_change(shape: tuple[int, int, int], expected: str) -> None:
-    assert synthetic.VERSION == 2, "a new version has new constants"
+    assert synthetic.VERSION == 3, "a new version has new constants"
     assert digest(synthetic.draw(np.arange(20), shape, seed=0)) == expected
 
 
@@ -89,10 +89,10 @@ def _pixels(images: NDArray[np.uint8]) -> NDArray[np.float64]:
     return images[:, :, ::2, ::2].reshape(len(images), -1).astype(np.float64)
 
 
-def test_colour_and_brightness_do_not_tell_the_class_and_pixels_only_a_little() -> None:
+def test_colour_brightness_and_pixels_tell_little_of_the_class() -> None:
     count, training = 2000, 1500
     images, labels = synthetic.draw(np.arange(count), COLOUR, 0), synthetic.labels_of(np.arange(count))
-    for features, most in ((_colour_histogram, 0.2), (_moments, 0.2), (_pixels, 0.45)):
+    for features, most in ((_colour_histogram, 0.3), (_moments, 0.3), (_pixels, 0.55)):
         x = features(images)
         x = (x - x[:training].mean(0)) / (x[:training].std(0) + 1e-9)
         x = np.column_stack((x, np.ones(count)))
