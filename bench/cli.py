@@ -61,6 +61,8 @@ class Show:
     """What a network that is not of the registry takes: 32, or 1x28x28."""
     num_classes: Count = None
     """How many classes such a network tells apart."""
+    diagram: Path | None = None
+    """Also draw its blocks, branches and skips into this SVG file."""
     json: tyro.conf.FlagCreatePairsOff[bool] = False
     """Print JSON for machines."""
 
@@ -210,8 +212,10 @@ def _list(request: List) -> int:
 
 def _show(request: Show) -> int:
     from bench.catalogue import layer_rows
+    from bench.render.diagram import draw
     from bench.render.quantity import quantity
     from bench.render.terminal import aligned
+    from bench.structure.panels import structure
     from models import UnknownModel, select
 
     try:
@@ -222,9 +226,16 @@ def _show(request: Show) -> int:
         raise RequestError(f"{request.model!r} is more than one network: name one") from None
     try:
         rows = layer_rows(spec)
+        diagram = draw(structure(spec)) if request.diagram else ""
     except Exception as error:  # a user's own network may do anything
         reason = (str(error).splitlines() or [""])[0]
         raise RequestError(f"{spec.name} cannot be shown: {type(error).__name__}: {reason}") from error
+    if request.diagram:
+        try:
+            request.diagram.write_text(diagram, encoding="utf-8")
+        except OSError as error:
+            raise RequestError(f"--diagram: cannot write {request.diagram}: {error.strerror}") from error
+        print(f"diagram: {request.diagram}", file=sys.stderr)
     columns = ("params", "macs", "activations", "saved_activation_bytes")
     totals = {column: sum(row[column] for row in rows) for column in columns}
     facts = {"name": spec.name, "family": spec.family, "year": spec.year, "paper": spec.paper}

@@ -231,6 +231,21 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path, images: Path, how:
     assert Run.open(tmp_path / "results", "a").records()
 
 
+def test_show_draws_a_diagram(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "resnet20.svg"
+    assert main(["show", "resnet20_cifar", "--json", "--diagram", str(path)]) == 0
+    said = capsys.readouterr()
+    assert said.err == f"diagram: {path}\n"
+    assert json.loads(said.out)["name"] == "resnet20_cifar"
+    assert path.read_text(encoding="utf-8").startswith("<svg ")
+
+
+def test_a_diagram_that_cannot_be_written_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = complaint(capsys, "show", "lenet5_mnist", "--diagram", str(tmp_path / "nowhere" / "lenet.svg"))
+    assert "--diagram" in said
+    assert "lenet.svg" in said
+
+
 @pytest.mark.gpu
 def test_all_on_a_gpu(tmp_path: Path, images: Path) -> None:
     arguments = ["all", *TINY, "--device", "cuda:0", "--dataset", str(images), "--run", "a", *flags(tmp_path)]

@@ -62,7 +62,9 @@ LIGHT = [
     "bench/record.py",
     "bench/stats.py",
     "bench/data/image_set.py",
+    "bench/structure/description.py",
     *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "bench" / "render").glob("*.py")),
+    *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "bench" / "render" / "diagram").glob("*.py")),
 ]
 
 
@@ -83,7 +85,9 @@ ALLOWED = {  # room -> the rooms of bench that it may import
     "bench/data": {"config", "data"},
     "bench/training": {"config", "data", "training"},
     "bench/probes": {"config", "data", "training", "probes", "precision", "timing"},
+    "bench/structure": {"probes", "structure"},
     "bench/render": {"metrics", "record", "stats", "render"},
+    "bench/render/diagram": {"render", "structure"},
 }
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -127,10 +127,24 @@ class _Recorder:
         return rows
 
 
-class _ProductCounter(TorchDispatchMode):
-    """Adds every product to the current call. The formulas are those of torch.utils.flop_counter."""
+class Tally(Protocol):
+    """What products are added to."""
 
-    def __init__(self, recorder: _Recorder) -> None:
+    macs: int
+    activations: int
+
+
+class Recorder(Protocol):
+    """Says to what an operation that happens now belongs."""
+
+    @property
+    def current(self) -> Tally: ...
+
+
+class ProductCounter(TorchDispatchMode):
+    """Adds every product to the recorder's current tally. The formulas are those of torch.utils.flop_counter."""
+
+    def __init__(self, recorder: Recorder) -> None:
         super().__init__()
         self._recorder = recorder
 
@@ -177,7 +191,7 @@ def products(network: nn.Module, input_size: tuple[int, int, int]) -> list[Call]
     network.eval()
     recorder = _Recorder(network)
     images = torch.empty(1, *input_size, device="meta")
-    with torch.no_grad(), open_attention(), recorder.attached(), _ProductCounter(recorder):
+    with torch.no_grad(), open_attention(), recorder.attached(), ProductCounter(recorder):
         network(images)
     return recorder.calls + recorder.leftover_params(network)
 

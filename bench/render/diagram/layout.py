@@ -1,0 +1,273 @@
+"""A panel as placed boxes, arrows and frames, in pixels from its own upper left corner."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
+
+from bench.render.diagram.box import Box, box_of
+from bench.render.diagram.grid import Grid, grid_of
+from bench.render.diagram.text import clipped, text_width
+from bench.structure.description import Panel
+
+FRAME_LABEL_SIZE = 10.0
+_GAP = 20.0  # between rows
+_FRAME_GAP = 36.0  # above a row where a frame with a label begins
+_COLUMN_GAP = 18.0
+_FRAME = 7.0  # from a box to its frame
+_LANE, _FIRST_LANE = 12.0, 18.0  # between skips, and from the boxes to the first
+_LEAVE, _ENTER = 7.0, 9.0  # how far below its source, and above its target, an arrow turns
+_TEXT_LIMITS = {1: 230.0, 2: 190.0, 3: 150.0}  # number of columns -> where labels break
+_MANY_COLUMNS_LIMIT = 125.0
+_OVERVIEW_LIMIT = 260.0
+
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class PlacedBox:
+    box: Box
+    x: float  # left
+    y: float  # top
+    width: float
+    height: float
+
+    @property
+    def middle(self) -> Point:
+        return self.x + self.width / 2, self.y + self.height / 2
+
+
+@dataclass(frozen=True)
+class Line:
+    """An arrow around corners; it ends at its last point."""
+
+    points: tuple[Point, ...]
+    skips: bool
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The outline of a module that several boxes belong to; its label stands above it."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    label: str
+
+
+@dataclass(frozen=True)
+class Layout:
+    width: float
+    height: float
+    boxes: tuple[PlacedBox, ...]
+    lines: tuple[Line, ...]
+    frames: tuple[Frame, ...]
+
+
+def layout_of(panel: Panel, is_overview: bool) -> Layout:
+    """Boxes in rows from top to bottom, skips in lanes beside them."""
+    grid = grid_of(panel)
+    limit = _OVERVIEW_LIMIT if is_overview else _TEXT_LIMITS.get(len(set(grid.columns)), _MANY_COLUMNS_LIMIT)
+    boxes = [box_of(node, limit) for node in panel.nodes]
+    groups = _framed_groups(panel, grid)
+    placed = _placed(boxes, grid, panel, groups, uniform=is_overview)
+    frames = [frame for group in groups if (frame := _frame(group, panel, placed))]
+    lines = _Router(panel, grid, placed).lines()
+    return _at_origin(placed, lines, frames)
+
+
+def _framed_groups(panel: Panel, grid: Grid) -> list[str]:
+    """Groups of several boxes, and those of one that is a branch of its own with a plain name ("shortcut")."""
+    members: dict[str, list[int]] = defaultdict(list)
+    for n, node in enumerate(panel.nodes):
+        if node.group:
+            members[node.group].append(n)
+    alone = {n for n, row in enumerate(grid.rows) if sum(b.start < row < b.end for b in grid.branches) == 1}
+    return [
+        group
+        for group, nodes in members.items()
+        if sum(panel.nodes[n].repeat for n in nodes) > 1 or ("." not in group and not alone.intersection(nodes))
+    ]
+
+
+def _placed(boxes: list[Box], grid: Grid, panel: Panel, groups: list[str], uniform: bool) -> list[PlacedBox]:
+    widths: dict[int, float] = defaultdict(float)
+    heights: dict[int, float] = defaultdict(float)
+    for n, box in enumerate(boxes):
+        widths[grid.columns[n]] = max(widths[grid.columns[n]], box.width)
+        heights[grid.rows[n]] = max(heights[grid.rows[n]], box.height)
+    left: dict[int, float] = {}
+    x = 0.0
+    for column in sorted(widths):
+        left[column] = x
+        x += widths[column] + _COLUMN_GAP
+    top: dict[int, float] = {}
+    y = 0.0
+    begun: set[str] = set()
+    for row in sorted(heights):
+        starting = {panel.nodes[n].group for n, r in enumerate(grid.rows) if r == row}.intersection(groups) - begun
+        begun |= starting
+        y += (_FRAME_GAP if starting else _GAP) if row else 0.0
+        top[row] = y
+        y += heights[row]
+    placed = []
+    for n, box in enumerate(boxes):
+        row, column = grid.rows[n], grid.columns[n]
+        width = widths[column] if uniform and not (box.is_circle or box.is_pill) else box.width
+        x = left[column] + (widths[column] - width) / 2
+        placed.append(PlacedBox(box, x, top[row] + (heights[row] - box.height) / 2, width, box.height))
+    for n, box in enumerate(boxes):
+        if box.node.kind == "join" and not box.is_circle:
+            placed[n] = _widened(n, placed, grid, panel)
+    return placed
+
+
+def _widened(join: int, placed: list[PlacedBox], grid: Grid, panel: Panel) -> PlacedBox:
+    """A join as a bar under all that it reads, unless something else is in the way."""
+    sources = [edge.source for edge in panel.edges if edge.target == join and edge.kind == "flow"]
+    columns = {grid.columns[source] for source in sources} | {grid.columns[join]}
+    beside = [c for c in range(min(columns), max(columns) + 1) if c != grid.columns[join]]
+    if any(grid.is_crossed(grid.rows[join], range(c, c + 1)) for c in beside):
+        return placed[join]
+    under = [placed[join], *(placed[source] for source in sources if grid.rows[source] > 0)]
+    x = min(one.x for one in under)
+    return replace(placed[join], x=x, width=max(one.x + one.width for one in under) - x)
+
+
+def _frame(group: str, panel: Panel, placed: list[PlacedBox]) -> Frame | None:
+    """Around the group's boxes, unless others would lie inside."""
+    members = [placed[n] for n, node in enumerate(panel.nodes) if node.group == group]
+    x = min(one.x for one in members) - _FRAME
+    y = min(one.y for one in members) - _FRAME
+    right = max(one.x + one.width for one in members) + _FRAME
+    bottom = max(one.y + one.height for one in members) + _FRAME
+    for n, other in enumerate(placed):
+        outside = other.x >= right or other.x + other.width <= x or other.y >= bottom or other.y + other.height <= y
+        if panel.nodes[n].group != group and not outside:
+            return None
+    return Frame(x, y, right - x, bottom - y, clipped(group, FRAME_LABEL_SIZE, right - x))
+
+
+@dataclass
+class _Router:
+    """Finds the corners of every arrow: within columns, through the gaps between rows, or in lanes at the side."""
+
+    panel: Panel
+    grid: Grid
+    placed: list[PlacedBox]
+    in_lanes: dict[int, list[tuple[int, bool]]] = field(default_factory=lambda: defaultdict(list))
+
+    def lines(self) -> list[Line]:
+        found = []
+        for edge in self.panel.edges:
+            points = None if edge.kind == "skip" else self._direct(edge.source, edge.target)
+            if points:
+                found.append(Line(points, skips=False))
+            else:
+                self.in_lanes[edge.source].append((edge.target, edge.kind == "skip"))
+        return found + self._lane_lines()
+
+    def _direct(self, source: int, target: int) -> tuple[Point, ...] | None:
+        """Straight down, or down one of the two columns, if no box stands in the way."""
+        rows, columns = self.grid.rows, self.grid.columns
+        here, there = self.placed[source], self.placed[target]
+        first, last = rows[source], rows[target]
+        start, end = here.y + here.height, there.y
+        narrow = source if here.width <= there.width else target
+        x = self.placed[narrow].middle[0]
+        if _spans(here, x) and _spans(there, x) and self.grid.is_free(columns[narrow], first, last):
+            return (x, start), (x, end)
+        ends_beside = there.box.node.kind == "join"
+        if ends_beside and (points := self._down_source(source, target)):
+            return points
+        if self.grid.is_free(columns[target], first, last):
+            turn = self._row_bottom(first) + _LEAVE
+            x = there.middle[0]
+            return (here.middle[0], start), (here.middle[0], turn), (x, turn), (x, end)
+        return None if ends_beside else self._down_source(source, target)
+
+    def _down_source(self, source: int, target: int) -> tuple[Point, ...] | None:
+        """Down the column of the source, then across: to the side of an addition, else to the top."""
+        column, last = self.grid.columns[source], self.grid.rows[target]
+        if not self.grid.is_free(column, self.grid.rows[source], last):
+            return None
+        here, there = self.placed[source], self.placed[target]
+        x, start = here.middle[0], here.y + here.height
+        if there.box.is_circle and not self._crossed_beside(target, column):
+            return (x, start), (x, there.middle[1]), _side(there, x)
+        turn = self._row_top(last) - _ENTER
+        return (x, start), (x, turn), (there.middle[0], turn), (there.middle[0], there.y)
+
+    def _lane_lines(self) -> list[Line]:
+        """One trunk beside the boxes for each source, with an arrow to everything that reads it from afar."""
+        has_left, has_right = min(self.grid.columns) < 0, max(self.grid.columns) > 0
+        to_left = has_right and not has_left
+        edge = min(p.x for p in self.placed) if to_left else max(p.x + p.width for p in self.placed)
+        rows = self.grid.rows
+        trunks = sorted(
+            self.in_lanes.items(), key=lambda item: (max(rows[t] for t, _ in item[1]) - rows[item[0]], item[0])
+        )
+        taken: list[list[tuple[int, int]]] = []
+        lines = []
+        for source, targets in trunks:
+            span = rows[source], max(rows[target] for target, _ in targets)
+            lane = next(
+                (n for n, spans in enumerate(taken) if all(span[1] <= a or b <= span[0] for a, b in spans)), len(taken)
+            )
+            taken[lane:] = [[*taken[lane], span] if lane < len(taken) else [span], *taken[lane + 1 :]]
+            away = _FIRST_LANE + _LANE * lane
+            x = edge - away if to_left else edge + away
+            lines += [Line(self._around(source, target, x), skips) for target, skips in targets]
+        return lines
+
+    def _around(self, source: int, target: int, x: float) -> tuple[Point, ...]:
+        here, there = self.placed[source], self.placed[target]
+        turn = self._row_bottom(self.grid.rows[source]) + _LEAVE
+        start = (here.middle[0], here.y + here.height), (here.middle[0], turn), (x, turn)
+        outermost = max(self.grid.columns) + 1 if x > here.x else min(self.grid.columns) - 1
+        if not self._crossed_beside(target, outermost):
+            return *start, (x, there.middle[1]), _side(there, x)
+        above = self._row_top(self.grid.rows[target]) - _ENTER
+        return *start, (x, above), (there.middle[0], above), (there.middle[0], there.y)
+
+    def _crossed_beside(self, node: int, column: int) -> bool:
+        """Something stands or passes between a node and that column, at the height of the node."""
+        own = self.grid.columns[node]
+        between = range(own + 1, column) if column > own else range(column + 1, own)
+        return self.grid.is_crossed(self.grid.rows[node], between)
+
+    def _row_top(self, row: int) -> float:
+        return min(p.y for p, r in zip(self.placed, self.grid.rows, strict=True) if r == row)
+
+    def _row_bottom(self, row: int) -> float:
+        return max(p.y + p.height for p, r in zip(self.placed, self.grid.rows, strict=True) if r == row)
+
+
+def _spans(placed: PlacedBox, x: float) -> bool:
+    return placed.x < x < placed.x + placed.width
+
+
+def _side(there: PlacedBox, x: float) -> Point:
+    """Where an arrow from `x` meets the box at half its height."""
+    return (there.x if x < there.middle[0] else there.x + there.width), there.middle[1]
+
+
+def _at_origin(placed: list[PlacedBox], lines: list[Line], frames: list[Frame]) -> Layout:
+    """Everything moved so that the panel begins at (0, 0)."""
+    xs = [x for line in lines for x, _ in line.points]
+    left = min([p.x for p in placed] + [f.x for f in frames] + xs)
+    right = max(
+        [p.x + p.width for p in placed]
+        + [max(f.x + f.width, f.x + text_width(f.label, FRAME_LABEL_SIZE)) for f in frames]
+        + xs
+    )
+    top = min([p.y for p in placed] + [f.y - FRAME_LABEL_SIZE - 4 for f in frames])
+    bottom = max([p.y + p.height for p in placed] + [f.y + f.height for f in frames])
+    return Layout(
+        width=right - left,
+        height=bottom - top,
+        boxes=tuple(replace(p, x=p.x - left, y=p.y - top) for p in placed),
+        lines=tuple(Line(tuple((x - left, y - top) for x, y in line.points), line.skips) for line in lines),
+        frames=tuple(replace(f, x=f.x - left, y=f.y - top) for f in frames),
+    )

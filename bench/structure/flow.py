@@ -1,0 +1,271 @@
+"""Which operation read what which other one wrote: the data flow of one inference, followed from tensor to tensor.
+
+Every torch function that the network calls passes through a `TorchFunctionMode`, which sees the very objects that the
+network holds: `out + shortcut(x)` reads the results of whichever calls made `out` and `shortcut(x)`, whoever wrote
+the network and whatever its modules are called. Hooks tell which module a call belongs to.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils.hooks import RemovableHandle
+
+from bench.probes.layers import ProductCounter, open_attention
+from bench.probes.reading import Unsupported
+from bench.structure.operations import (
+    SHAPE_ONLY,
+    Phrase,
+    changes_nothing,
+    describe,
+    drops_nothing,
+    function_name,
+    is_plumbing,
+)
+
+
+@dataclass(eq=False)
+class Scope:
+    """One call of one module."""
+
+    path: str  # "stages.0.1"; "" is the network itself
+    title: str  # the module's class
+    parent: Scope | None
+    occurrence: int  # the how-manieth call of this module, from 0
+    entered: tuple[int, ...] = ()  # operations whose results are its arguments
+
+    @property
+    def ancestors(self) -> Iterator[Scope]:
+        """Itself, its parent, ..., the network."""
+        scope: Scope | None = self
+        while scope is not None:
+            yield scope
+            scope = scope.parent
+
+
+@dataclass
+class Work:
+    """What the dispatcher counts for one call."""
+
+    macs: int = 0
+    activations: int = 0
+
+
+@dataclass(eq=False)
+class Operation:
+    """One call of a torch function that reads the image or something made from it."""
+
+    index: int  # in `Flow.operations`; 0 is the image itself
+    phrase: Phrase
+    scope: Scope
+    sources: tuple[int, ...]  # operations whose results it reads, each once, in the order of its arguments
+    output_shape: tuple[int, ...]  # of its first result, without the batch
+    params: int = 0  # of weights that no earlier operation used
+    macs: int = 0
+    shared: bool = False  # it has weights, and all of them were used before
+
+
+@dataclass(frozen=True)
+class Flow:
+    """All operations of one inference, in order."""
+
+    operations: tuple[Operation, ...]
+    outputs: frozenset[int]  # operations whose results the network returns
+    unused: tuple[tuple[str, int], ...]  # (module at the top, params) that no operation used
+
+
+@dataclass
+class _Provenance:
+    """Where each tensor's values come from. Tensors stay alive, so that no address is given to another."""
+
+    alive: list[Tensor] = field(default_factory=list)
+    made: dict[int, int] = field(default_factory=dict)  # tensor -> operation
+    written: dict[int, int] = field(default_factory=dict)  # storage -> the latest operation that wrote in place
+    constants: dict[int, tuple[str, ...]] = field(default_factory=dict)  # tensor without image -> weights it is made of
+
+    def source(self, tensor: Tensor) -> int | None:
+        """The operation that last wrote what this tensor shows; None for a constant."""
+        made = self.made.get(id(tensor))
+        written = self.written.get(_storage(tensor)) if self.written else None
+        return max((index for index in (made, written) if index is not None), default=None)
+
+    def make(self, tensor: Tensor, operation: int, in_place: bool) -> None:
+        self.alive.append(tensor)
+        self.made[id(tensor)] = operation
+        if in_place:
+            self.written[_storage(tensor)] = operation
+
+    def keep_constant(self, tensor: Tensor, weights: tuple[str, ...]) -> None:
+        self.alive.append(tensor)
+        self.constants[id(tensor)] = weights
+
+
+class _Tracer(TorchFunctionMode):
+    """Notes every call of a torch function with the module that made it."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.operations: list[Operation] = []
+        self.current = Work()  # of the call that runs now, or of calls that no operation stands for yet
+        self._paths = {module: path for path, module in network.named_modules()}
+        self._weights = dict(network.named_parameters())
+        self._used: set[str] = set()
+        self._scopes: list[Scope] = []
+        self._occurrences: Counter[str] = Counter()
+        self._provenance = _Provenance()
+        for name, tensor in (*network.named_buffers(), *self._weights.items()):
+            self._provenance.keep_constant(tensor, (name,))
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        tensors = list(_tensors((args, kwargs)))
+        versions = [tensor._version for tensor in tensors]
+        result = func(*args, **kwargs)
+        name = function_name(func)
+        results = [args[0]] if name == "setitem" else list(_tensors(result))
+        if not results or not self._scopes:
+            return result
+        returned = {id(tensor) for tensor in results}
+        written = any(t._version != v for t, v in zip(tensors, versions, strict=True) if id(t) in returned)
+        if isinstance(result, Tensor) and not written and any(tensor is result for tensor in tensors):
+            if is_plumbing(name) or drops_nothing(name, args, kwargs):
+                return result
+            # Evaluation mode hands dropout's argument back: a new object tells before from after.
+            result = result.view_as(result)
+            results = [result]
+        if name in SHAPE_ONLY:
+            tensors = []
+        self._note(name, args, kwargs, tensors, results, written)
+        return result
+
+    def _note(
+        self, name: str, args: Any, kwargs: Any, reads: list[Tensor], results: list[Tensor], written: bool
+    ) -> None:
+        sources = self._sources(reads)
+        weights = tuple(
+            weight
+            for tensor in reads
+            if self._provenance.source(tensor) is None
+            for weight in self._provenance.constants.get(id(tensor), ())
+        )
+        if len(sources) == 1 and changes_nothing(name, args):
+            self._provenance.make(results[0], sources[0], in_place=False)
+            return
+        if not sources:
+            for tensor in results:
+                self._provenance.keep_constant(tensor, weights)
+            return
+        operands = list(dict.fromkeys(weight.rpartition(".")[2] for weight in weights))
+        phrase = describe(name, args, kwargs, results[0], operands, joins=len(sources) > 1)
+        self._add(phrase, sources, weights, results, written)
+
+    def _add(
+        self, phrase: Phrase, sources: tuple[int, ...], weights: tuple[str, ...], results: list[Tensor], written: bool
+    ) -> None:
+        trained = [weight for weight in weights if weight in self._weights and self._weights[weight].requires_grad]
+        new = [weight for weight in dict.fromkeys(trained) if weight not in self._used]
+        self._used.update(new)
+        operation = Operation(
+            index=len(self.operations),
+            phrase=phrase,
+            scope=self._scopes[-1],
+            sources=sources,
+            output_shape=tuple(results[0].shape[1:]),
+            params=sum(self._weights[weight].numel() for weight in new),
+            macs=self.current.macs,
+            shared=bool(trained) and not new,
+        )
+        self.current = Work()
+        self.operations.append(operation)
+        for tensor in results:
+            self._provenance.make(tensor, operation.index, written)
+
+    def _sources(self, tensors: list[Tensor]) -> tuple[int, ...]:
+        found = (self._provenance.source(tensor) for tensor in tensors)
+        return tuple(dict.fromkeys(source for source in found if source is not None))
+
+    def _enter(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+        path = self._paths[module]
+        parent = self._scopes[-1] if self._scopes else None
+        scope = Scope(path, type(module).__name__, parent, self._occurrences[path])
+        self._occurrences[path] += 1
+        self._scopes.append(scope)
+        tensors = list(_tensors((args, kwargs)))
+        if parent is None:
+            for tensor in tensors:
+                self._add(Phrase("input", "input", "input"), (), (), [tensor], written=False)
+        scope.entered = self._sources(tensors)
+
+    def _leave(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        """Where a module made its result out of sight, such as a compiled one, it is one operation."""
+        scope = self._scopes[-1]
+        hidden = [tensor for tensor in _tensors(output) if self._provenance.source(tensor) is None]
+        hidden = [tensor for tensor in hidden if id(tensor) not in self._provenance.constants]
+        if hidden and scope.entered:
+            weights = tuple(f"{scope.path}.{name}".lstrip(".") for name, _ in module.named_parameters())
+            self._add(Phrase("other", scope.title, scope.title), scope.entered, weights, hidden, written=False)
+        self._scopes.pop()
+
+    def attach(self) -> list[RemovableHandle]:
+        return [
+            handle
+            for module in self._paths
+            for handle in (
+                module.register_forward_pre_hook(self._enter, with_kwargs=True),
+                module.register_forward_hook(self._leave, with_kwargs=True),
+            )
+        ]
+
+    def flow(self, output: Any) -> Flow:
+        unused: Counter[str] = Counter()
+        for name, weight in self._weights.items():
+            if weight.requires_grad and name not in self._used:
+                unused[name.partition(".")[0]] += weight.numel()
+        outputs = frozenset(self._sources(list(_tensors(output))))
+        return Flow(tuple(self.operations), outputs, tuple(unused.items()))
+
+
+def trace(network: nn.Module, input_size: tuple[int, int, int]) -> Flow:
+    """The data flow of one image through a network on the meta device, in evaluation mode.
+
+    Raises:
+        Unsupported: the network cannot run without data, or its result does not depend on the image.
+    """
+    network.eval()
+    tracer = _Tracer(network)
+    handles = tracer.attach()
+    images = torch.empty(1, *input_size, device="meta")
+    try:
+        with torch.no_grad(), open_attention(), ProductCounter(tracer), tracer:
+            output = network(images)
+    except NotImplementedError as error:
+        raise Unsupported(f"the network cannot run without data (meta device): {error}") from error
+    finally:
+        for handle in handles:
+            handle.remove()
+    flow = tracer.flow(output)
+    if not flow.outputs:
+        raise Unsupported("the network's result does not depend on its image")
+    return flow
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """Every tensor in nested tuples, lists and dicts."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _tensors(item)
+    elif isinstance(value, tuple | list):
+        for item in value:
+            yield from _tensors(item)
+
+
+def _storage(tensor: Tensor) -> int:
+    return tensor.untyped_storage()._cdata
