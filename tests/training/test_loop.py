@@ -36,12 +36,12 @@ def network(seed: int = 0) -> nn.Module:
 
 
 def test_it_learns_and_reports_what_it_spent() -> None:
-    outcome = train(network(), RECIPE, Budget.parse("8ep"), images(), 16, forward_flops=1e3, seed=0)
+    outcome = train(network(), RECIPE, Budget.parse("16ep"), images(), 16, forward_flops=1e3, seed=0)
     assert outcome.top1 > 0.9
     assert outcome.tested == 64
-    assert outcome.spent.images == 8 * 64
-    assert outcome.spent.epochs == 8
-    assert outcome.spent.flops == 3e3 * 8 * 64
+    assert outcome.spent.images == 16 * 64
+    assert outcome.spent.epochs == 16
+    assert outcome.spent.flops == 3e3 * 16 * 64
     assert outcome.spent.seconds > 0
     assert outcome.final_loss < outcome.curve[0].train_loss
 
