@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from bench.config import Budget
 from bench.data.batches import Split
 from bench.data.image_set import ImageSet
-from bench.training.loop import Diverged, Images, evaluate, train
+from bench.training.loop import SETTLING_BATCHES, Diverged, Images, evaluate, settle_batch_norm, train
 from bench.training.loss import logits, training_loss
 from bench.training.recipes import DEFAULT_RECIPE, RECIPES, Recipe, make_optimizer, recipe_for
 from models import REGISTRY
@@ -76,16 +76,27 @@ def test_a_budget_in_seconds_is_kept() -> None:
 
 
 def test_warm_up_leaves_no_trace() -> None:
-    """One batch with a rate of zero: weights, statistics and random state must be those of that batch alone."""
+    """With a rate of zero nothing may change but the statistics of batch norm, and no random state."""
     still = replace(RECIPE, peak_rate=0.0)
     net = network()
-    before = {name: value.clone() for name, value in net.state_dict().items() if "running" not in name}
+    before = {name: value.clone() for name, value in net.named_parameters()}
     state = torch.get_rng_state()
     train(net, still, Budget.parse("0.016kimg"), images(), 16, 1e3, seed=0)
-    after = net.state_dict()
-    assert all(torch.equal(after[name], value) for name, value in before.items() if "num_batches" not in name)
-    assert after["2.num_batches_tracked"] == 1
+    assert all(torch.equal(value, before[name]) for name, value in net.named_parameters())
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_batch_norm_is_settled_to_the_mean_over_training_batches() -> None:
+    net = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.BatchNorm1d(4, momentum=0.25))
+    batches = [(torch.randn(32, 1, 2, 2) + shift, torch.zeros(32)) for shift in range(SETTLING_BATCHES + 3)]
+    settle_batch_norm(net, iter(batches))
+    norm = net[2]
+    assert isinstance(norm, nn.BatchNorm1d)
+    used = torch.stack([x.flatten(1) for x, _ in batches[:SETTLING_BATCHES]])  # as tested: nothing is dropped
+    torch.testing.assert_close(norm.running_mean, used.mean(1).mean(0))
+    torch.testing.assert_close(norm.running_var, used.var(1).mean(0))
+    assert norm.momentum == 0.25
+    assert not net[0].training
 
 
 def test_a_loss_that_is_no_number_is_said() -> None:
