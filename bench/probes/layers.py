@@ -186,9 +186,12 @@ def layer_products(spec: ModelSpec) -> tuple[Call, ...]:
     return tuple(products(build_on_meta(spec), spec.input_size))
 
 
-def products(network: nn.Module, input_size: tuple[int, int, int]) -> list[Call]:
-    """Every call with its MACs, activations and parameters, for one image in eval mode, on the meta device."""
-    network.eval()
+def products(network: nn.Module, input_size: tuple[int, int, int], training: bool = False) -> list[Call]:
+    """Every call with its MACs, activations and parameters, for one image on the meta device.
+
+    In eval mode, which is what the metrics mean; or the forward pass of `training`.
+    """
+    network.train(training)
     recorder = _Recorder(network)
     images = torch.empty(1, *input_size, device="meta")
     with torch.no_grad(), open_attention(), recorder.attached(), ProductCounter(recorder):
