@@ -254,7 +254,7 @@ def test_a_network_that_needs_larger_images_says_so() -> None:
             return self.conv(x).flatten(1)
 
     assert measured("macs", spec_of(Large, (3, 96, 96))) == 3 * 96 * 96 * 10
-    with pytest.raises(RuntimeError, match="Kernel size can't be greater than actual input size"):
+    with pytest.raises(RuntimeError, match="input size"):
         PROBES["macs"](spec_of(Large, (3, 32, 32)), config())
 
 
