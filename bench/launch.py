@@ -18,6 +18,7 @@ import models
 from bench import config as configuration
 from bench import data, environment, progress, runner
 from bench.config import Config, Request, RequestError, Track
+from bench.data import ImageSet
 from bench.record import Run, RunError, run_names
 from models.spec import ModelSpec
 
@@ -83,7 +84,7 @@ def open_run(prepared: Prepared, command: Sequence[str]) -> Run:
         "test_images": config.test_images,
         "measure_seconds": config.measure_seconds,
         "environment": facts,
-        "image_sets": {track: asdict(image_set) for track, image_set in config.image_sets.items()},
+        "image_sets": {track: _identity(image_set) for track, image_set in config.image_sets.items()},
         "models": [_described(spec) for spec in prepared.specs],
     }
     if name in run_names(request.results_dir):
@@ -191,6 +192,11 @@ def _merged(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]
         "seeds": max(before["seeds"], now["seeds"]),
         "image_sets": {**before["image_sets"], **now["image_sets"]},
     }
+
+
+def _identity(image_set: ImageSet) -> dict[str, Any]:
+    """What a run tells of its images: all but where this machine caches them, which is nobody else's business."""
+    return {key: value for key, value in asdict(image_set).items() if key != "folder"}
 
 
 def _described(spec: ModelSpec) -> dict[str, Any]:

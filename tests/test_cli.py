@@ -179,6 +179,7 @@ def test_all_from_images_to_report_and_again(tmp_path: Path, images: Path, capsy
     run = Run.open(tmp_path / "results", "a")
     before = run.records()
     assert {record.status for record in before} == {"ok"}
+    assert str(tmp_path / "cache") not in json.dumps(run.header["image_sets"])  # a run can be published
     assert {r.dataset for r in before if r.metric == "top1"} == {run.header["image_sets"]["cifar"]["name"]}
     assert sorted(path.name for path in run.curves.iterdir()) == [
         "cnn_mnist-seed0.parquet",
