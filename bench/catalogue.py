@@ -8,20 +8,20 @@ from typing import Any
 
 from bench.probes.layers import build_on_meta, layer_products
 from bench.probes.macs import forward_macs
+from bench.probes.params import trainable_params
 from bench.probes.saved_activations import BytesByCall, saved_per_image
 from models.spec import ModelSpec
 
 
 def network_row(spec: ModelSpec) -> dict[str, Any]:
     """The facts of one network that need no measuring; MACs are counted on the meta device."""
-    params = sum(p.numel() for p in build_on_meta(spec).parameters() if p.requires_grad)
     return {
         "name": spec.name,
         "family": spec.family,
         "year": spec.year,
         "track": spec.track,
         "input_size": list(spec.input_size),
-        "params": params,
+        "params": trainable_params(spec),
         "macs": forward_macs(spec),
         "paper": spec.paper,
     }

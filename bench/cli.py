@@ -176,7 +176,7 @@ def _measure(request: Request, probes: tuple[str, ...], arguments: Sequence[str]
     if report:
         from bench.render.report import write_report
 
-        print(f"report: {write_report(run, request.reports_dir) / 'index.html'}")
+        print(f"report: {write_report(run, prepared.request.reports_dir) / 'index.html'}")
     if failed:
         print(f"{failed} rows failed; the report names each with its reason", file=sys.stderr)
     return SOME_FAILED if failed else OK

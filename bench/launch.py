@@ -98,7 +98,7 @@ def work(prepared: Prepared, run: Run) -> int:
     todo = runner.remaining(tasks, run.records(), prepared.request.retry_failed)
     with _terminable(), progress.Display(todo, prepared.config) as display:
         runner.run_tasks(run, todo, prepared.devices, prepared.config.task_timeout_s, display.started, display.ended)
-    return sum(record.status not in ("ok", "skipped") for record in run.records())
+    return sum(record.failed for record in run.records())
 
 
 def devices_for(word: str) -> tuple[str, ...]:
@@ -157,7 +157,7 @@ def _continued(request: Request) -> Request:
     return replace(request, **kept)
 
 
-def _image_sets(request: Request, tracks: Sequence[Track], say: Callable[[str], None]) -> Mapping[str, Any]:
+def _image_sets(request: Request, tracks: Sequence[Track], say: Callable[[str], None]) -> Mapping[str, ImageSet]:
     data_dir, cache_dir = data_dir_of(request.data_dir), cache_dir_of(request.cache_dir)
     return {track: data.prepare(request.dataset, track, data_dir, cache_dir, say) for track in tracks}
 

@@ -74,7 +74,7 @@ class Display:
             self._console.print(line, markup=False, soft_wrap=True)
             return
         self._show()
-        if any(record.status not in ("ok", "skipped") for record in outcome.records):
+        if any(record.failed for record in outcome.records):
             self._bar.console.print(line, markup=False, highlight=False)
 
     def _show(self) -> None:

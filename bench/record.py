@@ -50,6 +50,11 @@ class Record:
             raise ValueError(f"{self.model} {self.metric}: value {self.value} with status {self.status}")
 
     @property
+    def failed(self) -> bool:
+        """Whether something went wrong; a measurement that does not apply is no failure."""
+        return self.status not in ("ok", "skipped")
+
+    @property
     def key(self) -> tuple[str, str, str, int]:
         return self.model, self.probe, self.metric, self.seed
 

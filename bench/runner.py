@@ -1,6 +1,6 @@
 """Plan a run, leave out what is already measured, execute the rest, and write down every outcome.
 
-`execute` holds the only broad `except` of the suite: a network that fails in any way becomes a row with the reason.
+`execute` holds the only broad `except` of a run: a network that fails in any way becomes a row with the reason.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def plan(specs: Sequence[ModelSpec], config: Config) -> list[Task]:
 
 def remaining(tasks: Sequence[Task], records: Sequence[Record], retry_failed: bool) -> list[Task]:
     """The tasks that have no complete outcome yet, without the probes that have."""
-    done = {r.key for r in records if not retry_failed or r.status in ("ok", "skipped")}
+    done = {r.key for r in records if not (retry_failed and r.failed)}
     left = []
     for task in tasks:
         missing = tuple(
@@ -92,7 +92,6 @@ def execute(task: Task, device: str) -> Outcome:
     curve: tuple[Mapping[str, Any], ...] = ()
     for probe in task.probes:
         start = time.perf_counter()
-        readings: Mapping[str, Reading | Unsupported]
         try:
             measurement = PROBES[probe](task.spec, for_task(task.config, device, task.seed))
         except Unsupported as reason:
@@ -104,9 +103,9 @@ def execute(task: Task, device: str) -> Outcome:
             note = f"{type(error).__name__}: {first_line}"
             records += _without_value(task, probe, status, note, time.perf_counter() - start)
             continue
-        readings, curve = measurement.readings, measurement.curve or curve
         seconds = time.perf_counter() - start
-        records += [_record(task, probe, metric, reading, seconds) for metric, reading in readings.items()]
+        records += [_record(task, probe, metric, reading, seconds) for metric, reading in measurement.readings.items()]
+        curve = measurement.curve or curve
     return Outcome(tuple(records), curve)
 
 

@@ -186,8 +186,10 @@ def test_all_from_images_to_report_and_again(tmp_path: Path, images: Path, capsy
         "lenet5_cifar-seed0.parquet",
     ]
 
-    # Again by name alone: every setting is remembered and nothing is measured twice.
-    assert main(["all", "--run", "a", *flags(tmp_path)]) == 0
+    # Again by name alone: every setting and folder is remembered, and nothing is measured twice.
+    (report / "index.html").unlink()
+    assert main(["all", "--run", "a", "--results-dir", str(tmp_path / "results")]) == 0
+    assert (report / "index.html").exists()
     assert "[" not in capsys.readouterr().err.split("images:")[-1]
     assert run.records() == before
 

@@ -8,8 +8,10 @@ from bench.probes.reading import Measurement, Reading
 from models.spec import ModelSpec
 
 
-def measure(spec: ModelSpec, config: Config) -> Measurement:
+def trainable_params(spec: ModelSpec) -> int:
     """Elements of all trainable parameters; a tensor that is used twice counts once."""
-    network = build_on_meta(spec)
-    count = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
-    return Measurement({"params": Reading(count)})
+    return sum(parameter.numel() for parameter in build_on_meta(spec).parameters() if parameter.requires_grad)
+
+
+def measure(spec: ModelSpec, config: Config) -> Measurement:
+    return Measurement({"params": Reading(trainable_params(spec))})
