@@ -17,8 +17,9 @@ from typing import Annotated, Literal
 
 import tyro
 
-from bench.config import Count, Folder, Names, Request, RequestError, Word, parse_input_size
+from bench.config import RequestError
 from bench.record import RunError
+from bench.request import Count, Folder, Names, Request, Word, parse_input_size
 
 OK, SOME_FAILED, BAD_REQUEST, INTERRUPTED = 0, 1, 2, 130
 PROG = "python -m bench"

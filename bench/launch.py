@@ -15,14 +15,27 @@ from typing import Any
 import torch
 
 import models
-from bench import config as configuration
-from bench import data, environment, progress, runner
-from bench.config import Config, Request, RequestError, Track
+from bench import data, environment, execution, progress, runner
+from bench.config import Config, RequestError, Track
 from bench.data import ImageSet
 from bench.record import Run, RunError, run_names
+from bench.request import Request, parse_input_size, resolve
 from models.spec import ModelSpec
 
 FORMAT = 1  # of run.json and records.jsonl
+
+# What must be the same in every part of a run, beside its device, its torch and its images.
+_SETTINGS = (
+    "budget",
+    "precision",
+    "memory_format",
+    "compile",
+    "cuda_graphs",
+    "batch_size",
+    "train_batch_size",
+    "test_images",
+    "measure_seconds",
+)
 
 # The flags that a resumed run does not take from its first command: they find it, or are meant for this time only.
 _NOT_REMEMBERED = {"run", "results_dir", "retry_failed"}
@@ -48,8 +61,9 @@ def prepare(request: Request, probes: tuple[str, ...], say: Callable[[str], None
     if request.run is not None:
         request = _continued(request)
     devices = devices_for(request.device)
-    config, patterns = configuration.resolve(request, probes, devices[0].partition(":")[0])
-    specs = tuple(models.select(patterns, configuration.parse_input_size(request.input_size), request.num_classes))
+    config, patterns = resolve(request, probes, devices[0].partition(":")[0])
+    execution.check(config.execution, devices)
+    specs = tuple(models.select(patterns, parse_input_size(request.input_size), request.num_classes))
     data.check_name(request.dataset)
     _require_writable(request.results_dir)
     tracks = {spec.track for spec in specs} & set(data.tracks_of(request.dataset))
@@ -78,7 +92,11 @@ def open_run(prepared: Prepared, command: Sequence[str]) -> Run:
         "preset": config.preset,
         "budget": str(config.budget),
         "seeds": config.seeds,
-        "precision": config.precision,
+        "precision": config.execution.precision,
+        "memory_format": config.execution.memory_format,
+        "compile": config.execution.compile,
+        "cuda_graphs": config.execution.cuda_graphs,
+        "rounds": config.rounds,
         "batch_size": dict(config.batch_size),
         "train_batch_size": config.train_batch_size,
         "test_images": config.test_images,
@@ -168,11 +186,7 @@ def _merged(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]
     Raises:
         RequestError: something that a number depends on has changed.
     """
-    differences = [
-        f"{key} {before.get(key)} (now {now[key]})"
-        for key in ("budget", "precision", "batch_size", "train_batch_size", "test_images", "measure_seconds")
-        if before.get(key) != now[key]
-    ]
+    differences = [f"{key} {before.get(key)} (now {now[key]})" for key in _SETTINGS if before.get(key) != now[key]]
     for key in ("device", "torch"):
         was, is_now = before["environment"].get(key), now["environment"].get(key)
         if was != is_now:
@@ -190,6 +204,7 @@ def _merged(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]
         **before,
         "models": ordered,
         "seeds": max(before["seeds"], now["seeds"]),
+        "rounds": max(before["rounds"], now["rounds"]),
         "image_sets": {**before["image_sets"], **now["image_sets"]},
     }
 

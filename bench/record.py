@@ -20,6 +20,7 @@ from typing import Any, Literal, get_args
 from urllib.parse import quote
 
 Status = Literal["ok", "skipped", "failed", "oom", "timeout"]
+RecordKey = tuple[str, str, str, int, int]  # model, probe, metric, seed, round
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,14 @@ class Record:
     trials: int | None = None  # how many yes-or-no trials stand behind a fraction
     seconds: float = 0.0  # wall-clock of the task that produced it
     seed: int = 0
-    batch_size: int | None = None
+    round: int = 0  # timings are taken several times over all networks, each time in another order
+    batch_size: int | None = None  # as used
+    asked_batch_size: int | None = None  # where memory did not suffice, the batch size is a smaller one
+    predicted: bool = False  # worked out, not measured
     precision: str = "fp32"
+    memory_format: str = "contiguous"
+    compile: bool = False
+    cuda_graphs: bool = False
     device: str = ""  # "cpu", "cuda:0"; "meta" where no arithmetic was done
     dataset: str | None = None  # what the network was trained and tested on
     budget: str | None = None  # "10ep"
@@ -55,8 +62,8 @@ class Record:
         return self.status not in ("ok", "skipped")
 
     @property
-    def key(self) -> tuple[str, str, str, int]:
-        return self.model, self.probe, self.metric, self.seed
+    def key(self) -> RecordKey:
+        return self.model, self.probe, self.metric, self.seed, self.round
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), allow_nan=False)
@@ -128,8 +135,8 @@ class Run:
         return Run(folder, header)
 
     def records(self) -> list[Record]:
-        """Every number of the run, the newest row per (model, probe, metric, seed), in the order first written."""
-        newest: dict[tuple[str, str, str, int], Record] = {}
+        """Every number of the run: the newest row of each key, in the order first written."""
+        newest: dict[RecordKey, Record] = {}
         for record in _read_lines(self.folder / "records.jsonl"):
             newest[record.key] = record
         return list(newest.values())

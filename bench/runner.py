@@ -7,34 +7,37 @@ from __future__ import annotations
 
 import math
 import os
+import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
-import torch
 
-from bench.config import Config, for_task
+from bench.config import Config, Execution
 from bench.engines.local import Crash, LocalEngine
 from bench.metrics import METRICS, metrics_of
+from bench.out_of_memory import is_out_of_memory
 from bench.probes import PROBES
 from bench.probes.reading import Reading, Unsupported
-from bench.record import Record, Run, Status
+from bench.record import Record, RecordKey, Run, Status
 from models.spec import ModelSpec
 
-SEEDED = ("accuracy",)  # measured once per seed; every other probe has one answer
 STATIC = ("params", "macs", "macs_fvcore", "activations", "saved_activation_bytes")  # need no device
+ROUNDED = ("throughput", "latency")  # measured in several rounds over all networks
+SEEDED = ("accuracy",)  # measured once per seed; every other probe has one answer
 
 
 @dataclass(frozen=True)
 class Task:
-    """Probes of one network that are measured in one go: all static ones together, every other one alone."""
+    """Probes of one network that are measured in one go: the static ones, those of a round, every other one alone."""
 
     spec: ModelSpec
     probes: tuple[str, ...]
     seed: int
     config: Config
+    round: int = 0
 
     @property
     def static(self) -> bool:
@@ -42,13 +45,14 @@ class Task:
 
     @property
     def group(self) -> str:
-        """What may share a process: a network's own measurements, or anything that needs no device."""
-        return "static" if self.static else self.spec.name
+        """What may share a process: only what needs no device. A measurement finds the device as new."""
+        return "static" if self.static else f"{self.label}, round {self.round}"
 
     @property
     def label(self) -> str:
-        what = "counts" if len(self.probes) > 1 else self.probes[0]
-        return f"{self.spec.name} {what}" + (f" (seed {self.seed})" if self.seed else "")
+        what = "counts" if self.static and len(self.probes) > 1 else " and ".join(self.probes)
+        seed = f" (seed {self.seed})" if self.seed else ""
+        return f"{self.spec.name} {what}{seed}" + (f", round {self.round + 1}" if self.round else "")
 
 
 @dataclass(frozen=True)
@@ -60,14 +64,22 @@ class Outcome:
 
 
 def plan(specs: Sequence[ModelSpec], config: Config) -> list[Task]:
-    """Every task of a run: the static probes of all networks first, then network by network what needs the device."""
+    """Every task of a run, in its order.
+
+    First the static probes of all networks. Then rounds over all networks, each in another order, so that a machine
+    that grows hot or busy is unfair to none. Then what is measured once, and training last, one seed of all networks
+    after the other: an interrupted run has something of everything.
+    """
     static = tuple(probe for probe in config.probes if probe in STATIC)
+    rounded = tuple(probe for probe in config.probes if probe in ROUNDED)
+    once = [probe for probe in config.probes if probe not in STATIC + ROUNDED + SEEDED]
+    seeded = [probe for probe in config.probes if probe in SEEDED]
     tasks = [Task(spec, static, 0, config) for spec in specs if static]
-    for spec in specs:
-        for probe in config.probes:
-            if probe not in STATIC:
-                seeds = config.seeds if probe in SEEDED else 1
-                tasks += [Task(spec, (probe,), seed, config) for seed in range(seeds)]
+    for number in range(config.rounds if rounded else 0):
+        shuffled = random.Random(number).sample(list(specs), len(specs))
+        tasks += [Task(spec, rounded, 0, config, number) for spec in shuffled]
+    tasks += [Task(spec, (probe,), 0, config) for spec in specs for probe in once]
+    tasks += [Task(spec, (probe,), seed, config) for seed in range(config.seeds) for spec in specs for probe in seeded]
     return tasks
 
 
@@ -79,11 +91,18 @@ def remaining(tasks: Sequence[Task], records: Sequence[Record], retry_failed: bo
         missing = tuple(
             probe
             for probe in task.probes
-            if not done.issuperset((task.spec.name, probe, metric, task.seed) for metric in metrics_of(probe))
+            if not done.issuperset(
+                (task.spec.name, probe, metric, task.seed, task.round) for metric in metrics_of(probe)
+            )
         )
         if missing:
             left.append(replace(task, probes=missing))
     return left
+
+
+def _keys(task: Task, probe: str) -> Iterator[RecordKey]:
+    """Of the rows that a probe of a task owes."""
+    return ((task.spec.name, probe, metric, task.seed, task.round) for metric in metrics_of(probe))
 
 
 def execute(task: Task, device: str) -> Outcome:
@@ -93,12 +112,14 @@ def execute(task: Task, device: str) -> Outcome:
     for probe in task.probes:
         start = time.perf_counter()
         try:
-            measurement = PROBES[probe](task.spec, for_task(task.config, device, task.seed))
+            measurement = PROBES[probe](
+                task.spec, replace(task.config, device=device, seed=task.seed, round=task.round)
+            )
         except Unsupported as reason:
             records += _without_value(task, probe, "skipped", str(reason), time.perf_counter() - start)
             continue
         except Exception as error:
-            status: Status = "oom" if _is_out_of_memory(error) else "failed"
+            status: Status = "oom" if is_out_of_memory(error) else "failed"
             first_line = (str(error).strip().splitlines() or ["no message"])[0]
             note = f"{type(error).__name__}: {first_line}"
             records += _without_value(task, probe, status, note, time.perf_counter() - start)
@@ -162,6 +183,9 @@ def _record(task: Task, probe: str, metric: str, reading: Reading | Unsupported,
         samples=reading.samples,
         trials=reading.trials,
         batch_size=reading.batch_size,
+        asked_batch_size=reading.asked_batch_size,
+        predicted=reading.predicted,
+        cuda_graphs=reading.cuda_graphs,
         device=reading.device,
     )
 
@@ -174,6 +198,8 @@ def _without_value(task: Task, probe: str, status: Status, reason: str, seconds:
 def _blank(task: Task, probe: str, metric: str, seconds: float) -> Record:
     """What is known of a row before its value; an accuracy row carries its images and budget even if it failed."""
     image_set = task.config.image_sets.get(task.spec.track) if probe == "accuracy" else None
+    # Counts are taken of the network as its paper has it, however it runs.
+    execution = Execution() if probe in STATIC else task.config.execution
     return Record(
         model=task.spec.name,
         probe=probe,
@@ -183,14 +209,10 @@ def _blank(task: Task, probe: str, metric: str, seconds: float) -> Record:
         status="failed",
         seconds=round(seconds, 3),
         seed=task.seed,
-        precision="fp32" if probe in STATIC else task.config.precision,
+        round=task.round,
+        precision=execution.precision,
+        memory_format=execution.memory_format,
+        compile=execution.compile,
         dataset=image_set.name if image_set else None,
         budget=str(task.config.budget) if image_set else None,
     )
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    # The CPU allocator raises a plain RuntimeError; its text is all there is to go by.
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)

@@ -6,6 +6,7 @@ import math
 import statistics
 from collections.abc import Sequence
 
+import numpy as np
 from scipy import stats
 
 Interval = tuple[float, float]
@@ -44,3 +45,22 @@ def wilson_interval(fraction: float, trials: int, confidence: float = 0.95) -> I
     half = z * math.sqrt(fraction * (1 - fraction) / trials + z * z / (4 * trials * trials))
     scale = 1 + z * z / trials
     return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
+
+
+def percentile(samples: Sequence[float], share: float) -> float:
+    """The sample below which a `share` of them lies, interpolated between neighbours (Hyndman & Fan 1996, type 7)."""
+    return float(np.quantile(np.asarray(samples, dtype=float), share))
+
+
+def rounds_interval(rounds: Sequence[Sequence[float]], confidence: float = 0.95) -> Interval:
+    """Interval of the median over several rounds of positive samples that were taken at different times.
+
+    Samples of one round share the state of the machine, so the spread between the rounds counts, not the number of
+    samples: Student's t on the logarithms of the rounds' medians. A single round says nothing of other times, so its
+    interval is that of its samples alone; of two, everything that either holds possible.
+    """
+    inner = [median_interval(samples, confidence) for samples in rounds]
+    if len(rounds) < 3:
+        return min(low for low, _ in inner), max(high for _, high in inner)
+    low, high = mean_interval([math.log(statistics.median(samples)) for samples in rounds], confidence)
+    return math.exp(low), math.exp(high)

@@ -2,8 +2,10 @@
 
 import pytest
 
-from bench.config import PRESETS, Budget, Request, RequestError, resolve
+from bench.config import Budget, Execution, RequestError
 from bench.metrics import METRICS, PROBE_NAMES, metrics_of
+from bench.presets import PRESETS
+from bench.request import Request, resolve
 
 
 @pytest.mark.parametrize(
@@ -50,6 +52,13 @@ def test_flags_win_over_the_preset() -> None:
     assert config.probes == ("params",)
 
 
+def test_arithmetic_follows_the_device_unless_it_is_named() -> None:
+    assert resolve(Request(), (), "cpu")[0].execution == Execution("fp32", "contiguous", False, False)
+    assert resolve(Request(), (), "cuda")[0].execution == Execution("bf16", "channels_last", False, None)
+    named = Request(precision="fp16", memory_format="contiguous", compile=True, cuda_graphs=True)
+    assert resolve(named, (), "cuda")[0].execution == Execution("fp16", "contiguous", True, True)
+
+
 @pytest.mark.parametrize(
     ("request_", "probes", "words"),
     [
@@ -57,6 +66,9 @@ def test_flags_win_over_the_preset() -> None:
         (Request(batch_size=-4), (), "--batch-size -4"),
         (Request(task_timeout_s=0.0), (), "--task-timeout-s"),
         (Request(budget="soon"), (), "budget 'soon'"),
+        (Request(precision="tf32"), (), "only GPUs"),
+        (Request(cuda_graphs=True), (), "--device cuda"),
+        (Request(rounds=0), (), "--rounds 0"),
         (Request(), ("speed",), "no probe is named 'speed'"),
     ],
 )

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bench.config import Config
-from bench.probes import accuracy, activations, macs, macs_fvcore, params, saved_activations, throughput
+from bench.probes import (
+    accuracy,
+    activations,
+    best_batch,
+    latency,
+    macs,
+    macs_fvcore,
+    params,
+    saved_activations,
+    throughput,
+)
 from bench.probes.reading import Measurement
 from models.spec import ModelSpec
 
@@ -19,5 +29,7 @@ PROBES: dict[str, Probe] = {
     "activations": activations.measure,
     "saved_activation_bytes": saved_activations.measure,
     "throughput": throughput.measure,
+    "latency": latency.measure,
+    "best_batch": best_batch.measure,
     "accuracy": accuracy.measure,
 }

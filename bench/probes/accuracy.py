@@ -8,7 +8,7 @@ import torch
 
 from bench.config import Config
 from bench.data.batches import load_split
-from bench.precision import arithmetic
+from bench.execution import arithmetic, for_training
 from bench.probes.macs import forward_macs
 from bench.probes.reading import Measurement, Reading, Unsupported
 from bench.training.loop import Images, train
@@ -41,9 +41,9 @@ def measure(spec: ModelSpec, config: Config) -> Measurement:
     batch_size = config.train_batch_size or recipe.batch_size
     flops = 2 * forward_macs(spec)
     torch.manual_seed(config.seed)
-    network = spec.build(num_classes=len(image_set.classes)).to(device)
-    with arithmetic(config.precision):
-        outcome = train(network, recipe, config.budget, images, batch_size, flops, config.seed)
+    network = for_training(spec.build(num_classes=len(image_set.classes)), config.execution, device)
+    with arithmetic(config.execution.precision):
+        outcome = train(network, recipe, config.budget, images, batch_size, flops, config.seed, config.execution)
 
     spent = outcome.spent
     common = Reading(0.0, batch_size=batch_size, device=config.device)

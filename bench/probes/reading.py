@@ -20,6 +20,9 @@ class Reading:
     trials: int | None = None
     note: str = ""
     batch_size: int | None = None
+    asked_batch_size: int | None = None  # where it had to be made smaller
+    predicted: bool = False  # worked out, not measured
+    cuda_graphs: bool = False  # whether this was measured with them, whatever was asked
     device: str = "meta"
 
 

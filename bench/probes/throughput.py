@@ -1,63 +1,89 @@
-"""Images per second: inference, and the training step exactly as training runs it."""
+"""Images per second at one batch size for all networks of a track: inference, and the training step."""
 
 from __future__ import annotations
 
 import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import torch
 
 from bench.config import Config
-from bench.precision import arithmetic
+from bench.device_clock import device_seconds
+from bench.execution import arithmetic, synchronise
+from bench.out_of_memory import release_memory, with_batch_that_fits
 from bench.probes.reading import Measurement, Reading, Unsupported
-from bench.timing import steady_samples
-from bench.training.loop import synchronise, train_step
-from bench.training.recipes import make_optimizer, recipe_for
+from bench.probes.steps import MakeStep, check_finite, inference_step, training_step
+from bench.timing import Timing, steady_samples
 from models.spec import ModelSpec
+
+LAUNCH_BOUND = 1.25  # times the device's own time
+
+
+@dataclass(frozen=True)
+class _Timed:
+    steps: Timing
+    device_seconds: tuple[float, ...]  # empty where the device has no clock of its own
 
 
 def measure(spec: ModelSpec, config: Config) -> Measurement:
-    """Synchronised forward passes (eval mode) and training steps on one batch that stays on the device.
+    """Synchronised steps on one batch that stays on the device; data loading excluded.
 
-    The batch size is the same for every network of a track. Images are random: none of the operations timed here
-    runs faster on one image than on another.
+    A batch that does not fit is halved until it does; asked and used batch are in the row.
     """
-    device = torch.device(config.device)
-    batch_size = config.batch_size[spec.track]
-    torch.manual_seed(config.seed)
-    network = spec.build(num_classes=spec.num_classes).to(device)
-    images = torch.randn(batch_size, *spec.input_size, device=device)
-    labels = torch.randint(spec.num_classes, (batch_size,), device=device)
-    recipe = recipe_for(spec.family)
-    trainable = [p for p in network.parameters() if p.requires_grad]
-    # A rate this small leaves the weights where they are: random labels for seconds on end would drive some networks
-    # to infinity, and arithmetic on infinities can take another time.
-    optimizer = make_optimizer(recipe, trainable, rate=1e-8) if trainable else None
-
-    def infer() -> None:
-        with torch.inference_mode():
-            network(images)
-
-    def train() -> None:
-        assert optimizer is not None
-        train_step(network, optimizer, images, labels, recipe)
-
     readings: dict[str, Reading | Unsupported] = {}
-    with arithmetic(config.precision):
-        for metric, step, training in (
-            ("inference_images_per_s", infer, False),
-            ("train_images_per_s", train, True),
-        ):
-            if training and optimizer is None:
-                readings[metric] = Unsupported("there is nothing to train: the network has no trainable parameters")
-                continue
-            network.train(training)
-            timing = steady_samples(step, lambda: synchronise(device), config.measure_seconds)
-            rates = tuple(batch_size / seconds for seconds in timing.seconds)
-            readings[metric] = Reading(
-                value=statistics.median(rates),
-                samples=rates,
-                batch_size=batch_size,
-                device=config.device,
-                note="" if timing.steady else "not steady: step times still moved by over 5 % when sampling began",
-            )
+    with arithmetic(config.execution.precision):
+        for kind, make in (("inference", inference_step), ("train", training_step)):
+            try:
+                readings |= _readings(kind, make, spec, config)
+            except Unsupported as reason:
+                readings |= dict.fromkeys((f"{kind}_images_per_s", f"{kind}_device_ms"), reason)
+            release_memory()
     return Measurement(readings)
+
+
+def timed(make: MakeStep, spec: ModelSpec, config: Config, batch_size: int) -> Timing:
+    """Steady samples of one step at one batch size.
+
+    Raises:
+        Unsupported: there is no such step.
+        ValueError: the network returns nonsense.
+    """
+    return _timed(make, spec, config, batch_size).steps
+
+
+def _readings(kind: str, make: MakeStep, spec: ModelSpec, config: Config) -> Mapping[str, Reading | Unsupported]:
+    asked = config.batch_size[spec.track]
+    result, used = with_batch_that_fits(lambda batch_size: _timed(make, spec, config, batch_size), asked)
+    rates = tuple(used / seconds for seconds in result.steps.seconds)
+    notes = [result.steps.note] if result.steps.note else []
+    if used != asked:
+        notes.insert(0, f"batch {asked} did not fit into memory")
+    rate = Reading(
+        value=statistics.median(rates),
+        samples=rates,
+        batch_size=used,
+        asked_batch_size=asked,
+        cuda_graphs=bool(config.execution.cuda_graphs),
+        device=config.device,
+        note="; ".join(notes),
+    )
+    if not result.device_seconds:
+        busy: Reading | Unsupported = Unsupported("only a GPU works apart from the host, with a clock of its own")
+    else:
+        ms = tuple(1e3 * seconds for seconds in result.device_seconds)
+        share = statistics.median(ms) / (1e3 * statistics.median(result.steps.seconds))
+        note = f"launch-bound: the device works {share:.0%} of the step" if share < 1 / LAUNCH_BOUND else ""
+        busy = replace(rate, value=statistics.median(ms), samples=ms, note=note)
+    return {f"{kind}_images_per_s": rate, f"{kind}_device_ms": busy}
+
+
+def _timed(make: MakeStep, spec: ModelSpec, config: Config, batch_size: int) -> _Timed:
+    device = torch.device(config.device)
+    step = make(spec, config, batch_size)
+    steps = steady_samples(step, lambda: synchronise(device), config.measure_seconds)
+    own: tuple[float, ...] = ()
+    if device.type == "cuda":
+        own = device_seconds(step, device, statistics.median(steps.seconds))
+    check_finite(step())
+    return _Timed(steps, own)

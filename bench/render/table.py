@@ -16,7 +16,7 @@ import pandas as pd
 from bench.metrics import METRICS, Metric
 from bench.record import Record, Run
 from bench.render.header import Header, Model, read_header, unlisted
-from bench.stats import Interval, mean_interval, median_interval, wilson_interval
+from bench.stats import Interval, mean_interval, median_interval, rounds_interval, wilson_interval
 
 NO_INTERVAL: Interval = (math.nan, math.nan)
 NOT_RUN = "not run"  # the status of a network that the run names but has not measured yet
@@ -168,8 +168,8 @@ def _value_and_interval(rows: Sequence[Record]) -> tuple[float, Interval]:
         if fraction and trials:
             return values[0], wilson_interval(values[0], trials)
         return values[0], median_interval(samples) if len(samples) > 1 else NO_INTERVAL
-    if all(len(row.samples) > 1 for row in rows):
-        return statistics.median(samples), median_interval(samples)
+    if all(len(row.samples) > 1 for row in rows):  # rounds
+        return statistics.median(values), rounds_interval([row.samples for row in rows])
     if rows[-1].probe != "accuracy":  # a count repeated under several seeds has no spread to speak of
         return statistics.fmean(values), NO_INTERVAL
     low, high = mean_interval(values)

@@ -11,12 +11,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from bench.config import Budget
+from bench.config import Budget, Execution
 from bench.data.batches import Split, evaluation_batches, training_batches
 from bench.data.image_set import ImageSet
-from bench.training.loss import logits, training_loss
+from bench.execution import autocast, memory_format, synchronise
+from bench.training.loss import logits
 from bench.training.recipes import Recipe, make_optimizer
 from bench.training.schedule import Meter, learning_rate_factor
+from bench.training.step import TrainingStep
 
 CURVE_POINTS = 20  # at most so many, evenly over the budget, besides the end of every epoch
 EVALUATION_BATCH = {"cpu": 50, "cuda": 500}  # fits a cache, fills a GPU
@@ -58,19 +60,6 @@ class Images:
     input_size: tuple[int, int, int]  # of the network: (channels, height, width)
 
 
-def train_step(
-    network: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor, recipe: Recipe
-) -> Tensor:
-    """Forward, loss, backward, optimizer: one batch. Returns the loss, still on the device."""
-    optimizer.zero_grad(set_to_none=True)
-    loss = training_loss(network(images), labels, recipe.label_smoothing)
-    loss.backward()
-    if recipe.clip_norm is not None:
-        nn.utils.clip_grad_norm_(network.parameters(), recipe.clip_norm)
-    optimizer.step()
-    return loss.detach()
-
-
 def train(
     network: nn.Module,
     recipe: Recipe,
@@ -79,6 +68,7 @@ def train(
     batch_size: int,
     forward_flops: float,
     seed: int,
+    execution: Execution = Execution(),
 ) -> Outcome:
     """Train `network` from its present weights and test it at the end of the budget.
 
@@ -91,14 +81,16 @@ def train(
     """
     device = images.train.images.device
     rate = recipe.rate_at(batch_size)
-    _warm_up(network, recipe, images, batch_size)
+    _warm_up(network, recipe, images, batch_size, execution)
     optimizer = make_optimizer(recipe, network.parameters(), rate)
+    step = TrainingStep(network, optimizer, recipe, execution)
     batches = training_batches(
         images.train,
         images.image_set,
         images.input_size,
         batch_size,
         torch.Generator(device).manual_seed(seed),
+        memory_format=memory_format(execution),
     )
     meter = Meter(budget, len(images.train.labels), forward_flops)
     pace = _Pace(device, in_step=budget.kind == "s")
@@ -112,26 +104,28 @@ def train(
         factor = learning_rate_factor((fraction + min(upcoming, 1.0)) / 2, recipe.warmup)
         for group in optimizer.param_groups:
             group["lr"] = rate * factor
-        loss = train_step(network, optimizer, *next(batches), recipe)
+        loss = step(*next(batches))
         meter.images += batch_size
         fraction = upcoming
         pace.keep()
         if history.due(loss, fraction, batch_size):
             synchronise(device)
             meter.pause()
-            top1 = evaluate(network, images)[0] if history.test_due(fraction) else None
+            top1 = evaluate(network, images, execution)[0] if history.test_due(fraction) else None
             history.add_point(top1)
             network.train()
             meter.start()
     synchronise(device)
     meter.pause()
-    settle_batch_norm(network, batches)
-    top1, tested = evaluate(network, images)
+    settle_batch_norm(network, batches, execution)
+    top1, tested = evaluate(network, images, execution)
     history.add_point(top1)
     return Outcome(top1, tested, meter, history.final_loss(), tuple(history.points))
 
 
-def settle_batch_norm(network: nn.Module, batches: Iterator[tuple[Tensor, Tensor]]) -> None:
+def settle_batch_norm(
+    network: nn.Module, batches: Iterator[tuple[Tensor, Tensor]], execution: Execution = Execution()
+) -> None:
     """Replace the running statistics of batch norm by the mean over a few training batches.
 
     Running averages need some fifty steps to forget their start and lag behind weights that move fast, so after a
@@ -151,28 +145,27 @@ def settle_batch_norm(network: nn.Module, batches: Iterator[tuple[Tensor, Tensor
         norm.train()
     with torch.no_grad():
         for images, _ in itertools.islice(batches, SETTLING_BATCHES):
-            network(images)
+            with autocast(execution, images.device):
+                network(images)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
 
 
-def evaluate(network: nn.Module, images: Images) -> tuple[float, int]:
+def evaluate(network: nn.Module, images: Images, execution: Execution = Execution()) -> tuple[float, int]:
     """Share of the test images whose largest logit is the right one, and how many were tested."""
     network.eval()
     device = images.test.labels.device
     batch_size = EVALUATION_BATCH[device.type]
     correct = torch.zeros((), dtype=torch.int64, device=device)
     with torch.inference_mode():
-        for x, labels in evaluation_batches(images.test, images.image_set, images.input_size, batch_size):
-            correct += (logits(network(x)).argmax(1) == labels).sum()
+        for x, labels in evaluation_batches(
+            images.test, images.image_set, images.input_size, batch_size, memory_format=memory_format(execution)
+        ):
+            with autocast(execution, device):
+                output = network(x)
+            correct += (logits(output).argmax(1) == labels).sum()
     tested = len(images.test.labels)
     return correct.item() / tested, tested
-
-
-def synchronise(device: torch.device) -> None:
-    """Wait until the device has done everything that was asked of it."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 class _History:
@@ -244,7 +237,7 @@ class _Pace:
             self._queued.popleft().synchronize()
 
 
-def _warm_up(network: nn.Module, recipe: Recipe, images: Images, batch_size: int) -> None:
+def _warm_up(network: nn.Module, recipe: Recipe, images: Images, batch_size: int, execution: Execution) -> None:
     """Pay one-time costs (allocation, autotuning, lazy initialisation) outside the budget, then undo the steps.
 
     The labels are random, so nothing is learned; weights, buffers and random state are put back.
@@ -253,11 +246,12 @@ def _warm_up(network: nn.Module, recipe: Recipe, images: Images, batch_size: int
     weights = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         optimizer = make_optimizer(recipe, network.parameters(), rate=1e-6)
+        step = TrainingStep(network, optimizer, recipe, execution)
         network.train()
         for _ in range(3 if device.type == "cuda" else 1):
             x = torch.randn(batch_size, *images.input_size, device=device)
             labels = torch.randint(len(images.image_set.classes), (batch_size,), device=device)
-            train_step(network, optimizer, x, labels, recipe)
+            step(x.to(memory_format=memory_format(execution)), labels)
     optimizer.zero_grad(set_to_none=True)
     network.load_state_dict(weights)
     synchronise(device)

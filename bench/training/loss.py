@@ -18,7 +18,7 @@ def training_loss(output: Any, labels: Tensor, label_smoothing: float = 0.0) -> 
     Raises:
         ValueError: `output` is neither.
     """
-    main, *auxiliary = _heads(output)
+    main, *auxiliary = (head.float() for head in _heads(output))  # half precision ends at the logits
     loss = F.cross_entropy(main, labels, label_smoothing=label_smoothing)
     for head in auxiliary:
         loss = loss + AUXILIARY_WEIGHT * F.cross_entropy(head, labels, label_smoothing=label_smoothing)

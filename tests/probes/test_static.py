@@ -1,13 +1,14 @@
 """Counts and saved bytes against networks that were worked out by hand."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.config import Budget, Config, for_task
+from bench.config import Budget, Config
 from bench.probes import PROBES
 from bench.probes.layers import build_on_meta, products, saved_tensors
 from bench.probes.reading import Reading
@@ -275,7 +276,7 @@ def test_vit_b_16_counts_its_attention_on_real_tensors() -> None:
 @pytest.mark.gpu
 def test_vit_b_16_counts_the_same_where_a_gpu_would_run_it() -> None:
     """Fused attention kernels hide products from counters; the probe counts on the meta device whatever runs it."""
-    reading = PROBES["macs"](REGISTRY["vit_b_16"], for_task(config(), "cuda:0", 0)).readings["macs"]
+    reading = PROBES["macs"](REGISTRY["vit_b_16"], replace(config(), device="cuda:0")).readings["macs"]
     assert isinstance(reading, Reading)
     assert reading.value == VIT_B_16
 

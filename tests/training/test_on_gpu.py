@@ -5,23 +5,29 @@ import math
 import pytest
 import torch
 
-from bench.config import PRESETS
-from bench.training.loop import train_step
+from bench.config import Execution, Precision
+from bench.execution import arithmetic, for_training
+from bench.presets import PRESETS
 from bench.training.recipes import make_optimizer, recipe_for
+from bench.training.step import TrainingStep
 from models import REGISTRY
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", PRESETS["quick"].models)
-def test_every_family_takes_a_step(name: str) -> None:
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16", "fp16"])
+def test_every_family_takes_a_step(name: str, precision: Precision) -> None:
     spec = REGISTRY[name]
     device = torch.device("cuda:0")
     torch.manual_seed(0)
-    network = spec.build(num_classes=spec.num_classes).to(device).train()
+    execution = Execution(precision, "channels_last")
+    network = for_training(spec.build(num_classes=spec.num_classes), execution, device)
     recipe = recipe_for(spec.family)
     optimizer = make_optimizer(recipe, network.parameters(), recipe.rate_at(8))
     images = torch.randn(8, *spec.input_size, device=device)
     before = [parameter.detach().clone() for parameter in network.parameters()]
-    loss = train_step(network, optimizer, images, torch.arange(8, device=device), recipe)
+    step = TrainingStep(network, optimizer, recipe, execution)
+    with arithmetic(precision):
+        loss = step(images, torch.arange(8, device=device))
     assert math.isfinite(loss.item())
     assert any(not torch.equal(now, was) for now, was in zip(network.parameters(), before, strict=True))

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bench.config import Precision
-from bench.precision import arithmetic
+from bench.execution import arithmetic
 
 
 def switches() -> tuple[bool, bool]:

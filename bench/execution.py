@@ -1,0 +1,84 @@
+"""In which arithmetic and manner a network runs: said once in `Execution`, set both ways, undone afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+import torch
+from torch import nn
+
+from bench.config import Execution, Precision, RequestError
+
+HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def check(execution: Execution, devices: Sequence[str]) -> None:
+    """Whether every device can run so.
+
+    Raises:
+        RequestError: a GPU has no such arithmetic.
+    """
+    if execution.precision not in ("tf32", "bf16"):
+        return
+    for device in devices:
+        if device != "cpu" and torch.cuda.get_device_capability(device) < (8, 0):
+            name = torch.cuda.get_device_name(device)
+            raise RequestError(f"{device} ({name}) has no {execution.precision}: use --precision fp16 or fp32")
+
+
+@contextmanager
+def arithmetic(precision: Precision) -> Iterator[None]:
+    """Run fp32 matrix products and convolutions as `precision` says, with the fastest kernels for fixed shapes.
+
+    fp32 is 24-bit arithmetic everywhere: PyTorch's own default lets cuDNN use TF32 for convolutions.
+    Everything but fp32 allows TF32 for what is left in fp32. cuDNN tries its kernels on the first step of each shape,
+    which warm-up leaves outside every measurement.
+    """
+    matmul, convolution = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, convolution.allow_tf32, convolution.benchmark
+    matmul.allow_tf32 = convolution.allow_tf32 = precision != "fp32"
+    convolution.benchmark = True
+    try:
+        yield
+    finally:
+        matmul.allow_tf32, convolution.allow_tf32, convolution.benchmark = before
+
+
+def memory_format(execution: Execution) -> torch.memory_format:
+    return torch.channels_last if execution.memory_format == "channels_last" else torch.contiguous_format
+
+
+def for_inference(network: nn.Module, execution: Execution, device: torch.device) -> nn.Module:
+    """The network on the device in eval mode, with weights of the type that it computes in; changed in place."""
+    network = network.to(device, inference_dtype(execution)).to(memory_format=memory_format(execution)).eval()
+    return _compiled(network, execution)
+
+
+def for_training(network: nn.Module, execution: Execution, device: torch.device) -> nn.Module:
+    """The network on the device in training mode, with fp32 weights; each forward pass goes under `autocast`."""
+    network = network.to(device).to(memory_format=memory_format(execution)).train()
+    return _compiled(network, execution)
+
+
+def inference_dtype(execution: Execution) -> torch.dtype:
+    """Of weights and images in inference."""
+    return HALF.get(execution.precision, torch.float32)
+
+
+def autocast(execution: Execution, device: torch.device) -> AbstractContextManager[object]:
+    """Around one forward pass of fp32 weights. Around more than one it would keep casts of weights gone stale."""
+    dtype = HALF.get(execution.precision)
+    return nullcontext() if dtype is None else torch.autocast(device.type, dtype)
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait until the device has done everything that was asked of it."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _compiled(network: nn.Module, execution: Execution) -> nn.Module:
+    if execution.compile:
+        network.compile()  # in place: parameters keep their names
+    return network

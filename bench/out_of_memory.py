@@ -1,0 +1,41 @@
+"""Telling real exhaustion of memory from every other error, and trying again with a smaller batch."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+
+Result = TypeVar("Result")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    # The CPU allocator raises a plain RuntimeError; its text is all there is to go by.
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+def with_batch_that_fits(attempt: Callable[[int], Result], batch_size: int) -> tuple[Result, int]:
+    """`attempt(batch_size)`, halving the batch as long as memory does not suffice: the result and the batch used.
+
+    Raises:
+        Exception: whatever `attempt` raises for any other reason, or for lack of memory at a batch of one.
+    """
+    while True:
+        try:
+            return attempt(batch_size), batch_size
+        except Exception as error:
+            if not is_out_of_memory(error) or batch_size == 1:
+                raise
+        release_memory()  # outside of the handler, where the error still holds every tensor of the attempt
+        batch_size //= 2
+
+
+def release_memory() -> None:
+    """Give back what nothing refers to any more, so that the next network starts as the first did."""
+    gc.collect()
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()

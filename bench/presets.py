@@ -1,0 +1,85 @@
+"""What `quick`, `standard` and `full` do where the user does not say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from bench.config import Track
+from bench.metrics import PROBE_NAMES
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What a run does where the user does not say."""
+
+    models: tuple[str, ...]  # names or globs
+    probes: tuple[str, ...]
+    budget: str
+    seeds: int
+    test_images: int | None  # None: all of them
+    train_batch_size: int | None  # None: the recipe's own
+    batch_size: Mapping[Track, int]  # of the throughput probe: equal for all networks of a track
+    rounds: int  # over all networks, each in another order
+    measure_seconds: float  # of sampling, per round and step
+
+
+PRESETS: dict[str, Preset] = {
+    # One network per family, the lightest that is still itself, on two CPU cores in about ten minutes.
+    "quick": Preset(
+        models=(
+            "lenet5_cifar",
+            "cnn_mnist",
+            "alexnet_cifar",
+            "zfnet_cifar",
+            "nin_cifar",
+            "vgg11_bn_cifar",
+            "googlenet_cifar",
+            "resnet20_cifar",
+            "resnet18_cifar",
+            "plain20_cifar",
+            "preact_resnet18_cifar",
+            "wide_resnet16_4_cifar",
+            "resnext29_32x4d_cifar",
+            "stochastic_depth_resnet110_cifar",
+            "fractalnet20_cifar",
+            "densenet40_k12_cifar",
+            "densenet_bc100_k12_cifar",
+            "squeezenet_cifar",
+            "vit_tiny_cifar",
+            "lenet5_mnist",
+        ),
+        probes=tuple(probe for probe in PROBE_NAMES if probe != "best_batch"),  # minutes of sweeping on a CPU
+        budget="12s",
+        seeds=1,
+        test_images=1000,
+        train_batch_size=32,
+        batch_size={"cifar": 16, "mnist": 16, "imagenet": 2},
+        rounds=3,
+        measure_seconds=0.4,
+    ),
+    # Everything that trains, on one GPU, with the usual short budget.
+    "standard": Preset(
+        models=("*",),
+        probes=PROBE_NAMES,
+        budget="10ep",
+        seeds=1,
+        test_images=None,
+        train_batch_size=None,
+        batch_size={"cifar": 512, "mnist": 512, "imagenet": 64},
+        rounds=3,
+        measure_seconds=0.4,
+    ),
+    # The same with enough epochs and seeds to rank neighbours.
+    "full": Preset(
+        models=("*",),
+        probes=PROBE_NAMES,
+        budget="60ep",
+        seeds=3,
+        test_images=None,
+        train_batch_size=None,
+        batch_size={"cifar": 512, "mnist": 512, "imagenet": 64},
+        rounds=5,
+        measure_seconds=1.0,
+    ),
+}

@@ -1,0 +1,98 @@
+"""Images per second at the batch size that suits each network best."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from bench.config import Config
+from bench.execution import arithmetic
+from bench.out_of_memory import is_out_of_memory, release_memory
+from bench.probes.reading import Measurement, Reading, Unsupported
+from bench.probes.steps import MakeStep, inference_step, training_step
+from bench.probes.throughput import timed
+from bench.timing import Timing
+from models.spec import ModelSpec
+
+WORTH_IT = 1.02  # a doubled batch must gain 2 % to be tried further
+LARGEST = 1 << 16
+
+
+@dataclass
+class Sweep:
+    """Batch sizes tried, in order, and the first that did not fit."""
+
+    tried: dict[int, Timing] = field(default_factory=dict)
+    too_large: int | None = None
+
+    def rate(self, batch_size: int) -> float:
+        return batch_size / statistics.median(self.tried[batch_size].seconds)
+
+    @property
+    def best(self) -> int:
+        return max(self.tried, key=self.rate)
+
+
+def measure(spec: ModelSpec, config: Config) -> Measurement:
+    """Double the batch from the common one as long as it pays, and halve it as long as that pays instead."""
+    readings: dict[str, Reading | Unsupported] = {}
+    with arithmetic(config.execution.precision):
+        for kind, make in (("inference", inference_step), ("train", training_step)):
+            try:
+                readings[f"best_{kind}_images_per_s"] = _best(make, spec, config)
+            except Unsupported as reason:
+                readings[f"best_{kind}_images_per_s"] = reason
+            release_memory()
+    return Measurement(readings)
+
+
+def sweep(attempt: Callable[[int], Timing], start: int) -> Sweep:
+    """Time batch sizes by doubling and halving from `start`, with an early stop in both directions.
+
+    Raises:
+        Exception: what `attempt` raises, except lack of memory above a batch of one.
+    """
+    found = Sweep()
+
+    def pays(batch_size: int, than: int | None) -> bool:
+        """Time it; whether it is worth going on in the same direction."""
+        try:
+            found.tried[batch_size] = attempt(batch_size)
+        except Exception as error:
+            if not is_out_of_memory(error) or batch_size == 1:
+                raise
+            found.too_large = batch_size
+            return False
+        return than is None or found.rate(batch_size) >= WORTH_IT * found.rate(than)
+
+    size = start
+    while not pays(size, None):  # it did not fit
+        release_memory()
+        size //= 2
+    first = size
+    while found.too_large is None and size < LARGEST and pays(2 * size, size):
+        size *= 2
+    release_memory()
+    if size == first:
+        while size > 1 and pays(size // 2, size):
+            size //= 2
+    return found
+
+
+def _best(make: MakeStep, spec: ModelSpec, config: Config) -> Reading:
+    start = config.batch_size[spec.track]
+    found = sweep(lambda batch_size: timed(make, spec, config, batch_size), start)
+    timing = found.tried[found.best]
+    rates = tuple(found.best / seconds for seconds in timing.seconds)
+    tried = ", ".join(f"{size}: {found.rate(size):,.0f}/s" for size in sorted(found.tried))
+    limit = f"; batch {found.too_large} did not fit into memory" if found.too_large else ""
+    steadiness = f"; {timing.note}" if timing.note else ""
+    return Reading(
+        value=found.rate(found.best),
+        samples=rates,
+        batch_size=found.best,
+        cuda_graphs=bool(config.execution.cuda_graphs),
+        device=config.device,
+        note=f"tried {tried}{limit}{steadiness}",
+    )

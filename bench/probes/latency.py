@@ -1,0 +1,46 @@
+"""How long one image takes when it comes alone."""
+
+from __future__ import annotations
+
+import torch
+
+from bench.config import Config
+from bench.execution import arithmetic, synchronise
+from bench.probes.reading import Measurement, Reading
+from bench.probes.steps import check_finite, inference_step
+from bench.stats import percentile
+from bench.timing import steady_samples
+from models.spec import ModelSpec
+
+LEAST_SAMPLES = 100  # below, a 99th percentile is the slowest sample
+
+
+def measure(spec: ModelSpec, config: Config) -> Measurement:
+    """Milliseconds of a forward pass at batch 1, waited for after each: median, 95th and 99th percentile."""
+    device = torch.device(config.device)
+    with arithmetic(config.execution.precision):
+        step = inference_step(spec, config, batch_size=1)
+        timing = steady_samples(
+            step,
+            lambda: synchronise(device),
+            config.measure_seconds,
+            least_samples=LEAST_SAMPLES,
+            shortest_sample_s=0.0,
+        )
+        check_finite(step())
+    ms = tuple(1e3 * seconds for seconds in timing.seconds)
+    return Measurement(
+        {
+            name: Reading(
+                value=percentile(ms, share),
+                # Once is enough: the other two are statistics of the same samples.
+                samples=ms if name == "latency_ms" else (),
+                batch_size=1,
+                asked_batch_size=1,
+                cuda_graphs=bool(config.execution.cuda_graphs),
+                device=config.device,
+                note=timing.note,
+            )
+            for name, share in (("latency_ms", 0.5), ("latency_p95_ms", 0.95), ("latency_p99_ms", 0.99))
+        }
+    )

@@ -1,0 +1,151 @@
+"""The flags of `all` and `run` as typed, and how they become a configuration."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from bench.config import Budget, Config, Execution, MemoryFormat, Precision, RequestError
+from bench.metrics import PROBE_NAMES
+from bench.presets import PRESETS
+
+# How optional flags look in --help; the text says what happens without them.
+Count = Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")]
+Word = Annotated[str | None, tyro.conf.arg(metavar="WORD", help_behavior_hint="")]
+Folder = Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")]
+Names = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...", help_behavior_hint="")]
+
+
+@dataclass(frozen=True)
+class Request:
+    """The flags of `all` and `run` as typed. None: left to the preset."""
+
+    models: Names = ()
+    """Names or globs (resnet18_cifar 'resnet*'), torchvision:NAME, timm:NAME or package.module:factory.
+    Default: those of the preset."""
+    input_size: Word = None
+    """What a network that is not of the registry takes: 32, or 1x28x28."""
+    num_classes: Count = None
+    """How many classes such a network tells apart."""
+    device: str = "auto"
+    """auto, cpu, cuda (every GPU) or cuda:N."""
+    preset: Literal["auto", "quick", "standard", "full"] = "auto"
+    """How much to do: quick on a CPU, standard on a GPU, full for a ranking with several seeds."""
+    budget: Word = None
+    """Training budget per network: 10ep, 200kimg, 60s or 2pflop."""
+    seeds: Count = None
+    """Independent training runs per network."""
+    dataset: str = "auto"
+    """auto, cifar10, mnist, synthetic, or a folder with train/<class>/ and test/<class>/ images."""
+    data_dir: Folder = None
+    """Where images are found or downloaded to. Default: $BENCH_DATA_DIR, else data/."""
+    cache_dir: Folder = None
+    """Where decoded images are kept. Default: $XDG_CACHE_HOME/classic-bench, else ~/.cache/classic-bench."""
+    results_dir: Path = Path("results")
+    """Where runs are written."""
+    reports_dir: Path = Path("reports")
+    """Where reports are written."""
+    run: Word = None
+    """Name of the run; a run that exists is resumed. Default: date, time, device and preset."""
+    retry_failed: bool = False
+    """When resuming, try failed rows again."""
+    engine: Literal["local"] = "local"
+    """Where tasks run: in worker processes on this machine."""
+    batch_size: Count = None
+    """Batch size of the throughput measurement. Default: one for each track, the same for all networks."""
+    train_batch_size: Count = None
+    """Batch size of training; the peak rate is scaled with it. Default: the recipe's (quick: 32)."""
+    test_images: Count = None
+    """How many test images to use, the same number of every class. Default: all (quick: 1000)."""
+    precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = "auto"
+    """Arithmetic of measuring and training. auto: bf16 on a GPU that has it, else fp32. bf16 and fp16 mean weights of
+    that type for inference, and autocast over fp32 weights for training."""
+    memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
+    """How images lie in memory. auto: channels_last on a GPU, contiguous on a CPU."""
+    compile: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Compile networks with torch.compile before they are timed or trained; compilation is timed apart."""
+    cuda_graphs: Annotated[bool | None, tyro.conf.arg(help_behavior_hint="")] = None
+    """Replay steps as CUDA graphs. Default: not when steps are timed; in training, where the network allows it."""
+    rounds: Count = None
+    """How often each throughput and latency is measured, each time in another order of networks. Default: 3."""
+    task_timeout_s: Annotated[float | None, tyro.conf.arg(metavar="SECONDS", help_behavior_hint="")] = None
+    """Give up on one measurement of one network after this many seconds. Default: never."""
+
+
+def resolve(request: Request, probes: tuple[str, ...], device_kind: str) -> tuple[Config, tuple[str, ...]]:
+    """The configuration of a run on a "cpu" or "cuda" device, and the names or globs of its networks.
+
+    Raises:
+        RequestError: a number is out of range, or a probe does not exist.
+    """
+    for flag, value in (
+        ("--seeds", request.seeds),
+        ("--num-classes", request.num_classes),
+        ("--batch-size", request.batch_size),
+        ("--train-batch-size", request.train_batch_size),
+        ("--test-images", request.test_images),
+        ("--task-timeout-s", request.task_timeout_s),
+        ("--rounds", request.rounds),
+    ):
+        if value is not None and value <= 0:
+            raise RequestError(f"{flag} {value}: must be above zero")
+    for probe in probes:
+        if probe not in PROBE_NAMES:
+            raise RequestError(f"no probe is named {probe!r}; there are: {', '.join(PROBE_NAMES)}")
+    name = request.preset if request.preset != "auto" else "standard" if device_kind == "cuda" else "quick"
+    preset = PRESETS[name]
+    batch_size = preset.batch_size
+    if request.batch_size is not None:
+        batch_size = dict.fromkeys(preset.batch_size, request.batch_size)
+    config = Config(
+        preset=name,
+        probes=probes or preset.probes,
+        budget=Budget.parse(request.budget or preset.budget),
+        seeds=request.seeds or preset.seeds,
+        dataset=request.dataset,
+        batch_size=batch_size,
+        train_batch_size=request.train_batch_size or preset.train_batch_size,
+        test_images=request.test_images or preset.test_images,
+        measure_seconds=preset.measure_seconds,
+        task_timeout_s=request.task_timeout_s,
+        rounds=request.rounds or preset.rounds,
+        execution=_execution(request, device_kind),
+    )
+    return config, request.models or preset.models
+
+
+def _execution(request: Request, device_kind: str) -> Execution:
+    """What "auto" means on a "cpu" or "cuda" device.
+
+    Raises:
+        RequestError: the device cannot do what was asked.
+    """
+    cuda = device_kind == "cuda"
+    precision: Precision = request.precision if request.precision != "auto" else "bf16" if cuda else "fp32"
+    memory_format: MemoryFormat = (
+        request.memory_format if request.memory_format != "auto" else "channels_last" if cuda else "contiguous"
+    )
+    if not cuda and precision == "tf32":
+        raise RequestError("--precision tf32: only GPUs have it; on a CPU use fp32 or bf16")
+    if not cuda and request.cuda_graphs:
+        raise RequestError("--cuda-graphs: needs --device cuda")
+    return Execution(precision, memory_format, request.compile, request.cuda_graphs if cuda else False)
+
+
+def parse_input_size(word: str | None) -> tuple[int, int, int] | None:
+    """ "96" or "3x96x96" as (channels, height, width); None stays None.
+
+    Raises:
+        RequestError: the word is neither.
+    """
+    if word is None:
+        return None
+    match = re.fullmatch(r"(?:(\d+)x(\d+)x(\d+)|(\d+))", word)
+    size = tuple(int(part) for part in word.split("x")) if match else ()
+    if not size or min(size) == 0:
+        raise RequestError(f"--input-size {word!r}: write a height such as 96, or channels, height and width: 3x96x96")
+    return (3, size[0], size[0]) if len(size) == 1 else (size[0], size[1], size[2])

@@ -1,0 +1,43 @@
+"""One training step: forward, loss, backward, optimizer, in the arithmetic that was asked for."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from bench.config import Execution
+from bench.execution import autocast
+from bench.training.loss import training_loss
+from bench.training.recipes import Recipe
+
+
+class TrainingStep:
+    """`step(images, labels)` trains on one batch and returns the loss, still on the device.
+
+    The network is where `for_training` put it: fp32 weights, of which the forward pass sees bf16 or fp16 casts.
+    fp16 gradients are scaled, or small ones would vanish (Micikevicius et al. 2017, arXiv:1710.03740, section 3.2).
+    """
+
+    def __init__(
+        self, network: nn.Module, optimizer: torch.optim.Optimizer, recipe: Recipe, execution: Execution
+    ) -> None:
+        self.network = network
+        self.optimizer = optimizer
+        self._recipe = recipe
+        self._execution = execution
+        device = next(network.parameters()).device
+        self._device = device
+        self._scaler = torch.amp.GradScaler(device.type, enabled=execution.precision == "fp16")
+
+    def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
+        self.optimizer.zero_grad(set_to_none=True)
+        with autocast(self._execution, self._device):
+            output = self.network(images)
+        loss = training_loss(output, labels, self._recipe.label_smoothing)
+        self._scaler.scale(loss).backward()
+        if self._recipe.clip_norm is not None:
+            self._scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.network.parameters(), self._recipe.clip_norm)
+        self._scaler.step(self.optimizer)
+        self._scaler.update()
+        return loss.detach()
