@@ -5,8 +5,6 @@ Everything heavy is imported inside the verb that needs it: `--help` and `report
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import shlex
 import sys
@@ -17,11 +15,12 @@ from typing import Annotated, Literal
 
 import tyro
 
+from bench.commands import BAD_REQUEST, INTERRUPTED, OK, SOME_FAILED, ab, compare, history
+from bench.commands.parsing import parse
 from bench.config import RequestError
 from bench.record import RunError
 from bench.request import Count, Folder, Names, Request, Word, parse_input_size
 
-OK, SOME_FAILED, BAD_REQUEST, INTERRUPTED = 0, 1, 2, 130
 PROG = "python -m bench"
 
 
@@ -35,7 +34,7 @@ class RunProbes(Request):
     """Measure some probes only and print the table."""
 
     probes: Names = ()
-    """Names of probes: params macs macs_fvcore activations saved_activation_bytes throughput accuracy."""
+    """Names of probes, such as params macs throughput; a name that is none is answered with all that there are."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +97,9 @@ Command = (
     | Annotated[List, tyro.conf.subcommand("list")]
     | Annotated[Show, tyro.conf.subcommand("show")]
     | Annotated[Report, tyro.conf.subcommand("report")]
+    | Annotated[compare.Compare, tyro.conf.subcommand("compare")]
+    | Annotated[history.History, tyro.conf.subcommand("history")]
+    | Annotated[ab.Ab, tyro.conf.subcommand("ab")]
     | Annotated[Doctor, tyro.conf.subcommand("doctor")]
 )
 
@@ -118,6 +120,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return _show(command)
             case Report():
                 return _report(command)
+            case compare.Compare():
+                return compare.run(command)
+            case history.History():
+                return history.run(command)
+            case ab.Ab():
+                return ab.run(command)
             case _:
                 return _doctor(command)
     except (RequestError, RunError) as error:
@@ -131,23 +139,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return OK
 
 
-def _parse(arguments: list[str]) -> All | RunProbes | List | Show | Report | Doctor:
-    """The command, or a RequestError of one line where tyro would draw a box."""
-    complaint = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(complaint):
-            return tyro.cli(
-                Command,
-                prog=PROG,
-                description="What does each classic image-classification architecture cost, and what does it buy?",
-                args=arguments,
-            )
-    except SystemExit as stop:
-        if stop.code in (0, None):
-            raise
-        lines = [line.strip("│|╭╮╰╯─ \t") for line in complaint.getvalue().splitlines()[1:]]
-        said = " ".join(line for line in lines if line.strip("-+")).partition("For full helptext")[0]
-        raise RequestError(f"{said.strip()} (see `{PROG} --help`)") from None
+def _parse(
+    arguments: list[str],
+) -> All | RunProbes | List | Show | Report | compare.Compare | history.History | ab.Ab | Doctor:
+    if arguments[:1] == ["ab"]:
+        arguments = ab.joined(arguments)
+    purpose = "What does each classic image-classification architecture cost, and what does it buy?"
+    command: All | RunProbes | List | Show | Report | compare.Compare | history.History | ab.Ab | Doctor = parse(
+        Command, arguments, PROG, purpose
+    )
+    return command
 
 
 def _measure(request: Request, probes: tuple[str, ...], arguments: Sequence[str], report: bool) -> int:
@@ -158,22 +159,27 @@ def _measure(request: Request, probes: tuple[str, ...], arguments: Sequence[str]
         prepared = launch.prepare(request, probes, lambda line: print(line, file=sys.stderr))
     except UnknownModel as error:
         raise RequestError(str(error)) from None
-    run = launch.open_run(prepared, [PROG, *arguments])
-    flags = arguments if request.run else [*arguments, "--run", run.name]
-    again = f"{PROG} {shlex.join(flags)}"
-    print(f"run {run.name} on {run.header['environment']['device']}; records in {run.folder}", file=sys.stderr)
-    for track, images in run.header["image_sets"].items():
-        print(f"{track} images: {images['name']} ({images['source']})", file=sys.stderr)
-    try:
-        failed = launch.work(prepared, run)
-    except KeyboardInterrupt:
-        print(f"\ninterrupted; what was measured is kept. To go on:\n  {again}", file=sys.stderr)
-        return INTERRUPTED
-    except OSError as error:
-        raise RunError(f"{error}; what was measured before is kept. To go on: {again}") from error
+    with launch.open_run(prepared, [PROG, *arguments]) as run:
+        flags = arguments if request.run else [*arguments, "--run", run.name]
+        again = f"{PROG} {shlex.join(flags)}"
+        print(f"run {run.name} on {run.header['environment']['device']}; records in {run.folder}", file=sys.stderr)
+        for track, images in run.header["image_sets"].items():
+            print(f"{track} images: {images['name']} ({images['source']})", file=sys.stderr)
+        try:
+            failed = launch.work(prepared, run)
+        except KeyboardInterrupt:
+            print(f"\ninterrupted; what was measured is kept. To go on:\n  {again}", file=sys.stderr)
+            return INTERRUPTED
+        except OSError as error:
+            raise RunError(f"{error}; what was measured before is kept. To go on: {again}") from error
+    if run.restored:
+        print(f"{run.folder} was removed meanwhile: made again with every row, without earlier curves", file=sys.stderr)
+    from bench.render.published import beside_published
     from bench.render.terminal import summary
 
     print(summary(run))
+    if line := beside_published(run):
+        print(line)
     if report:
         from bench.render.report import write_report
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from bench.data.image_set import ImageSet
+    from bench.training.recipe import Recipe
 
 Track = Literal["imagenet", "cifar", "mnist"]
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
@@ -49,6 +51,39 @@ class Budget:
         return f"{self.amount:g}{self.kind}"
 
 
+_MEMORY_UNITS = {"MB": 10**6, "GB": 10**9, "TB": 10**12, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+
+
+@dataclass(frozen=True)
+class MemorySize:
+    """An amount of memory, as people write it."""
+
+    amount: float
+    unit: str
+
+    @staticmethod
+    def parse(word: str) -> MemorySize:
+        """ "16GiB" (2^30 bytes), "24GB" (10^9 bytes) or "800MiB".
+
+        Raises:
+            RequestError: the word is no such amount, or it is less than a byte.
+        """
+        match = re.fullmatch(rf"(\d+(?:\.\d+)?)({'|'.join(_MEMORY_UNITS)})", word)
+        if match is None or float(match[1]) * _MEMORY_UNITS[match[2]] < 1:
+            raise RequestError(
+                f"--fit {word!r}: write a number above zero and a unit, such as 16GiB (2^30 bytes), 24GB (10^9 bytes) "
+                "or 800MiB"
+            )
+        return MemorySize(float(match[1]), match[2])
+
+    @property
+    def bytes(self) -> int:
+        return int(self.amount * _MEMORY_UNITS[self.unit])
+
+    def __str__(self) -> str:
+        return f"{self.amount:g}{self.unit}"
+
+
 @dataclass(frozen=True)
 class Execution:
     """In which arithmetic and in what manner a network runs. Every part is set both ways and is in every row."""
@@ -67,7 +102,7 @@ class Execution:
 
 @dataclass(frozen=True)
 class Config:
-    """A request with nothing left open. Probes get one with `device`, `seed` and `round` set for their task."""
+    """A request with nothing left open. Probes get one with device, seed, round and budget set for their task."""
 
     preset: str
     probes: tuple[str, ...]
@@ -85,3 +120,11 @@ class Config:
     seed: int = 0
     round: int = 0
     image_sets: Mapping[str, ImageSet] = field(default_factory=dict)  # by track
+    recipes: Mapping[str, Recipe] = field(default_factory=dict)  # by family; the others have their default
+    tuning_trials: int = 0  # per family, the default recipe among them
+    initial_weights: Path | None = None  # that training starts from; None: fresh ones
+    other_budgets: tuple[Budget, ...] = ()  # under which the same networks are trained too
+    checkpoints: Path | None = None  # folder from which a training that was killed goes on
+    checkpoint_every_s: float = 30.0  # at least so far apart
+    tensorboard: bool = False  # write training curves as TensorBoard events too
+    fit: MemorySize | None = None  # what the largest batch is to fit into

@@ -9,15 +9,21 @@ from pathlib import Path
 import torch
 
 from bench import data, environment
-from bench.launch import cache_dir_of, data_dir_of
+from bench.data.cache import cache_dir_of
+from bench.launch import data_dir_of, devices_for
 
 
 def examine(data_dir: Path | None, cache_dir: Path | None, results_dir: Path) -> Iterator[str]:
     """One line per finding; a line with "->" says how to get what is missing."""
-    device = "cuda:0" if torch.cuda.is_available() else "cpu"
-    for key, value in environment.describe(device).items():
-        yield f"{key}: {value}"
-    if device == "cpu":
+    devices = devices_for("auto")
+    for fact, value in environment.describe(devices[0]).items():
+        yield f"{fact}: {value}"
+    for name, state in environment.conditions(devices).items():
+        if isinstance(state, dict):  # of a GPU
+            yield from (f"{name} {fact}: {value}" for fact, value in state.items())
+        else:
+            yield f"{name}: {state}"
+    if devices == ("cpu",):
         built = torch.version.cuda
         reason = "this PyTorch was built without CUDA" if built is None else "PyTorch finds no usable GPU or driver"
         yield f"CUDA: no ({reason}) -> `nvidia-smi` shows what the driver sees; without a GPU the preset is quick"

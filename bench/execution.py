@@ -72,6 +72,12 @@ def autocast(execution: Execution, device: torch.device) -> AbstractContextManag
     return nullcontext() if dtype is None else torch.autocast(device.type, dtype)
 
 
+def choose(device: str) -> None:
+    """Make "cuda:1" the GPU of this process: streams, graphs and compiled kernels are made there."""
+    if device.startswith("cuda"):
+        torch.cuda.set_device(device)
+
+
 def synchronise(device: torch.device) -> None:
     """Wait until the device has done everything that was asked of it."""
     if device.type == "cuda":

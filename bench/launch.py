@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib.util
 import os
-import signal
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
@@ -15,18 +16,25 @@ from typing import Any
 import torch
 
 import models
-from bench import data, environment, execution, progress, runner
+from bench import cluster, data, environment, execution, progress, runner, session
 from bench.config import Config, RequestError, Track
 from bench.data import ImageSet
-from bench.record import Run, RunError, run_names
+from bench.data.cache import cache_dir_of
+from bench.engines.dispatch import NoSeats
+from bench.engines.engine import Workplace
+from bench.engines.local import LocalMachine
+from bench.interrupts import Interrupts
+from bench.record import Run, RunError, checked_name, next_start, run_names, unused_name
 from bench.request import Request, parse_input_size, resolve
+from bench.tensorboard import require_tensorboard
+from bench.training import pretrained, recipe_file
+from bench.training.experiments import Experiment, experiment_named
 from models.spec import ModelSpec
 
 FORMAT = 1  # of run.json and records.jsonl
 
 # What must be the same in every part of a run, beside its device, its torch and its images.
 _SETTINGS = (
-    "budget",
     "precision",
     "memory_format",
     "compile",
@@ -35,11 +43,15 @@ _SETTINGS = (
     "train_batch_size",
     "test_images",
     "measure_seconds",
+    "tune",
+    "weights",
+    "fit",
 )
 
 # The flags that a resumed run does not take from its first command: they find it, or are meant for this time only.
-_NOT_REMEMBERED = {"run", "results_dir", "retry_failed"}
-_FOLDERS = {"reports_dir", "data_dir", "cache_dir"}
+_NOT_REMEMBERED = {"run", "results_dir", "retry_failed", "force"}
+_FOLDERS = {"reports_dir", "data_dir", "cache_dir", "recipes"}
+_SEVERAL = {"models", "budget"}
 
 
 @dataclass(frozen=True)
@@ -60,37 +72,58 @@ def prepare(request: Request, probes: tuple[str, ...], say: Callable[[str], None
     """
     if request.run is not None:
         request = _continued(request)
-    devices = devices_for(request.device)
+    devices = cluster.join(request) if request.engine == "ray" else devices_for(request.device)
     config, patterns = resolve(request, probes, devices[0].partition(":")[0])
-    execution.check(config.execution, devices)
-    specs = tuple(models.select(patterns, parse_input_size(request.input_size), request.num_classes))
-    data.check_name(request.dataset)
+    if request.engine == "local":
+        execution.check(config.execution, devices)
+    experiment = experiment_named(request.recipe) if request.recipe else None
+    if experiment:
+        specs: tuple[ModelSpec, ...] = (experiment.spec(),)
+    else:
+        specs = tuple(models.select(patterns, parse_input_size(request.input_size), request.num_classes))
+    data.check_name(config.dataset)
     _require_writable(request.results_dir)
-    tracks = {spec.track for spec in specs} & set(data.tracks_of(request.dataset))
-    if "accuracy" in config.probes:
-        config = replace(config, image_sets=_image_sets(request, sorted(tracks), say))
+    if request.tensorboard:
+        require_tensorboard()
+    if request.tune and importlib.util.find_spec("optuna") is None:
+        raise RequestError("--tune needs Optuna, which is not installed: pip install 'optuna>=4,<5'")
+    if experiment:
+        config = _as_documented(config, request, experiment, specs[0], say)
+    elif request.recipes:
+        config = replace(config, recipes=recipe_file.read(request.recipes))
+    _check_channels(config, specs)
+    tracks = {spec.track for spec in specs} & set(data.tracks_of(config.dataset))
+    if {"accuracy", "tuning"} & set(config.probes):
+        config = replace(config, image_sets=_image_sets(request, config.dataset, sorted(tracks), say))
     return Prepared(request, config, specs, devices)
 
 
-def open_run(prepared: Prepared, command: Sequence[str]) -> Run:
-    """The run's folder: a new one, or the one that is resumed if it was made in the same way.
+@contextmanager
+def open_run(prepared: Prepared, command: Sequence[str]) -> Iterator[Run]:
+    """The run's folder: a new one, or the one that is resumed if it was made in the same way. Nobody else writes to it
+    meanwhile.
 
     Raises:
-        RunError: the folder cannot be used.
-        RequestError: the run exists and was made with other settings, images or hardware.
+        RunError: the folder cannot be used, or another process is writing to it.
+        RequestError: the run exists and was made with other settings, images or hardware, and --force was not given.
     """
     config, request = prepared.config, prepared.request
-    facts = environment.describe(prepared.devices[0])
+    with execution.arithmetic(config.execution.precision):  # PyTorch's switches as they are while it is measured
+        here = request.engine == "local"
+        facts = environment.describe(prepared.devices[0]) if here else cluster.facts(prepared.devices)
     now = datetime.now().astimezone()
-    name = request.run or f"{now:%Y%m%d-%H%M%S}-{facts['device_kind']}-{config.preset}"
+    wish = f"{now:%Y%m%d-%H%M%S}-{facts['device_kind']}-{config.preset}"
+    name = checked_name(request.run) if request.run else unused_name(request.results_dir, wish)
     header: dict[str, Any] = {
         "version": FORMAT,
         "name": name,
         "created": now.isoformat(timespec="seconds"),
+        "start": next_start(request.results_dir),
         "command": list(command),
         "request": {key: _plain(value) for key, value in asdict(request).items()},
         "preset": config.preset,
         "budget": str(config.budget),
+        "other_budgets": [str(budget) for budget in config.other_budgets],
         "seeds": config.seeds,
         "precision": config.execution.precision,
         "memory_format": config.execution.memory_format,
@@ -101,22 +134,50 @@ def open_run(prepared: Prepared, command: Sequence[str]) -> Run:
         "train_batch_size": config.train_batch_size,
         "test_images": config.test_images,
         "measure_seconds": config.measure_seconds,
+        "tune": config.tuning_trials or None,
+        "weights": _weights_identity(config.initial_weights),
+        "fit": str(config.fit) if config.fit else None,
+        "experiment": experiment_named(request.recipe).described() if request.recipe else None,
+        "recipes": {family: recipe.to_json() for family, recipe in config.recipes.items()},
         "environment": facts,
         "image_sets": {track: _identity(image_set) for track, image_set in config.image_sets.items()},
         "models": [_described(spec) for spec in prepared.specs],
     }
-    if name in run_names(request.results_dir):
-        header = _merged(Run.open(request.results_dir, name).header, header)
-    return Run.create(request.results_dir, name, header)
+    run = Run(request.results_dir / name, header)
+    with run.claimed():  # before anything in it is read or changed
+        if name in run_names(request.results_dir):
+            header = _merged(Run.open(request.results_dir, name).header, header, request.force)
+        run.rewrite_header(header)
+        yield run
 
 
 def work(prepared: Prepared, run: Run) -> int:
     """Measure what the run lacks; returns how many of its rows are failed, out of memory or timed out."""
-    tasks = runner.plan(prepared.specs, prepared.config)
+    config = replace(prepared.config, checkpoints=run.folder.absolute() / "checkpoints")
+    tasks = runner.without_second_tuning(runner.plan(prepared.specs, config), run)
     todo = runner.remaining(tasks, run.records(), prepared.request.retry_failed)
-    with _terminable(), progress.Display(todo, prepared.config) as display:
-        runner.run_tasks(run, todo, prepared.devices, prepared.config.task_timeout_s, display.started, display.ended)
+    place = _place(prepared, run)
+    here = prepared.request.engine == "local"  # the state of this machine says nothing about a cluster's
+    with (
+        Interrupts() as interrupts,
+        progress.Display(todo, config) as display,
+        session.conditions_kept(run, prepared.devices) if todo and here else nullcontext(),
+    ):
+        try:
+            if not all(task.static for task in todo):
+                session.keep_limits(run, place, prepared.devices, config.execution.precision, interrupts)
+            runner.run_tasks(run, todo, place, config.task_timeout_s, display.started, display.ended, interrupts)
+        except NoSeats as reason:
+            raise RunError(f"{reason}; what was measured is kept, and --run {run.name} goes on") from reason
     return sum(record.failed for record in run.records())
+
+
+def _place(prepared: Prepared, run: Run) -> Workplace[Any, Any]:
+    gib, request = prepared.request.task_memory_gib, prepared.request
+    memory_limit = None if gib is None else int(gib * 2**30)
+    if request.engine == "ray":
+        return cluster.place(prepared.devices, prepared.config, memory_limit, request.cache_dir)
+    return LocalMachine(prepared.devices, run.folder / "workers.log", runner.PRELOAD, memory_limit)
 
 
 def devices_for(word: str) -> tuple[str, ...]:
@@ -146,13 +207,6 @@ def data_dir_of(request_value: Path | None) -> Path:
     return request_value or Path(os.environ.get("BENCH_DATA_DIR") or "data")
 
 
-def cache_dir_of(request_value: Path | None) -> Path:
-    if request_value is not None:
-        return request_value
-    root = os.environ.get("XDG_CACHE_HOME")
-    return (Path(root) if root else Path.home() / ".cache") / "classic-bench"
-
-
 def _continued(request: Request) -> Request:
     """The request with every flag that was not given taken from the run that it names, if that exists."""
     assert request.run is not None
@@ -170,22 +224,72 @@ def _continued(request: Request) -> Request:
             continue
         if getattr(request, field.name) == getattr(untouched, field.name):
             kept[field.name] = (
-                Path(value) if field.name in _FOLDERS else tuple(value) if field.name == "models" else value
+                Path(value) if field.name in _FOLDERS else tuple(value) if field.name in _SEVERAL else value
             )
     return replace(request, **kept)
 
 
-def _image_sets(request: Request, tracks: Sequence[Track], say: Callable[[str], None]) -> Mapping[str, ImageSet]:
+def _as_documented(
+    config: Config, request: Request, experiment: Experiment, spec: ModelSpec, say: Callable[[str], None]
+) -> Config:
+    """The configuration with the recipe of an experiment, and the file of weights that it starts from.
+
+    Raises:
+        RequestError: the images are of another kind, or the weights cannot be had or are of another network.
+    """
+    if spec.track not in data.tracks_of(config.dataset):
+        raise RequestError(
+            f"--recipe {request.recipe} needs {experiment.dataset}: leave out --dataset {config.dataset}"
+        )
+    recipe, weights = experiment.recipe, None
+    if experiment.weights is not None and "accuracy" in config.probes:
+        weights = pretrained.prepare(request.weights, experiment.weights, spec, data_dir_of(request.data_dir), say)
+        recipe = replace(recipe, name=f"{recipe.name} from {weights.name if weights else 'random weights'}")
+    return replace(config, recipes={spec.family: recipe}, initial_weights=weights)
+
+
+def _check_channels(config: Config, specs: Sequence[ModelSpec]) -> None:
+    """
+    Raises:
+        RequestError: a recipe normalises another number of channels than a network of its family takes.
+    """
+    for spec in specs:
+        recipe = config.recipes.get(spec.family)
+        channels = spec.input_size[0]
+        if recipe and recipe.mean and len(recipe.mean) != channels:
+            raise RequestError(
+                f"the recipe of {spec.family} has {len(recipe.mean)} means for the {channels} channels of {spec.name}"
+            )
+
+
+def _image_sets(
+    request: Request, dataset: str, tracks: Sequence[Track], say: Callable[[str], None]
+) -> Mapping[str, ImageSet]:
     data_dir, cache_dir = data_dir_of(request.data_dir), cache_dir_of(request.cache_dir)
-    return {track: data.prepare(request.dataset, track, data_dir, cache_dir, say) for track in tracks}
+    return {track: data.prepare(dataset, track, data_dir, cache_dir, say) for track in tracks}
 
 
-def _merged(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
-    """The header of a resumed run: as it was, with the networks and images that are new.
+def _merged(before: Mapping[str, Any], now: Mapping[str, Any], force: bool) -> dict[str, Any]:
+    """The header of a resumed run: as it was, with the networks and images that are new, and what --force let pass.
 
     Raises:
         RequestError: something that a number depends on has changed.
+        RunError: it is no header.
     """
+    try:
+        return _continuation(before, now, force)
+    except (KeyError, TypeError, AttributeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise RunError(f"run.json of run {now['name']!r} is damaged ({reason}): choose another --run") from error
+
+
+def _continuation(before: Mapping[str, Any], now: Mapping[str, Any], force: bool) -> dict[str, Any]:
+    was, is_now = before["budget"], now["budget"]
+    if was != is_now:  # not to be forced: the run's tables are of its first budget
+        raise RequestError(
+            f"run {now['name']!r} was made with budget {was} (now {is_now}): choose another --run, or add to it "
+            f"with --budget {was} {is_now}"
+        )
     differences = [f"{key} {before.get(key)} (now {now[key]})" for key in _SETTINGS if before.get(key) != now[key]]
     for key in ("device", "torch"):
         was, is_now = before["environment"].get(key), now["environment"].get(key)
@@ -195,18 +299,34 @@ def _merged(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]
         was = before["image_sets"].get(track)
         if was is not None and was["sha256"] != image_set["sha256"]:
             differences.append(f"{track} images {was['name']} (now {image_set['name']})")
-    if differences:
-        raise RequestError(f"run {now['name']!r} was made with {'; '.join(differences)}: choose another --run")
+    if (before.get("recipes") or {}) != now["recipes"]:
+        differences.append("other recipes")
+    if differences and not force:
+        raise RequestError(
+            f"run {now['name']!r} was made with {'; '.join(differences)}: choose another --run, or --force to mix them"
+        )
+    forced = before.get("forced", []) + ([{"at": now["created"], "differences": differences}] if differences else [])
     described = {spec["name"]: spec for spec in [*before["models"], *now["models"]]}
     order = {name: place for place, name in enumerate(models.REGISTRY)}
     ordered = sorted(described.values(), key=lambda spec: order.get(spec["name"], len(order)))
     return {
         **before,
+        "start": now["start"],
+        "forced": forced,
         "models": ordered,
+        "other_budgets": list(dict.fromkeys([*before.get("other_budgets", []), *now["other_budgets"]])),
         "seeds": max(before["seeds"], now["seeds"]),
         "rounds": max(before["rounds"], now["rounds"]),
         "image_sets": {**before["image_sets"], **now["image_sets"]},
     }
+
+
+def _weights_identity(file: Path | None) -> str | None:
+    """Name and SHA-256 of a file of weights; None for fresh ones."""
+    if file is None:
+        return None
+    with file.open("rb") as opened:
+        return f"{file.name} (SHA-256 {hashlib.file_digest(opened, 'sha256').hexdigest()})"
 
 
 def _identity(image_set: ImageSet) -> dict[str, Any]:
@@ -239,17 +359,3 @@ def _require_writable(folder: Path) -> None:
             pass
     except OSError as error:
         raise RequestError(f"cannot write to {folder}: {error.strerror}; choose another --results-dir") from None
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Let SIGTERM, which clusters and containers send, end a run as Ctrl-C does."""
-
-    def interrupt(_signal: int, _frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

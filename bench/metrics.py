@@ -3,11 +3,15 @@
 from dataclasses import dataclass
 from typing import Literal
 
+DERIVED = "derived"  # in place of a probe: worked out from other metrics when a report is made
+
+LEVELS = (70, 80, 90)  # percent of test accuracy, until which it is measured what training takes
+
 
 @dataclass(frozen=True)
 class Metric:
     name: str  # a column of table.csv and the `metric` of a record
-    probe: str  # who measures it: a name of bench.probes.PROBES
+    probe: str  # who measures it: a name of bench.probes.PROBES, or DERIVED
     unit: str  # as stored
     label: str  # as people read it on an axis, without the unit
     better: Literal["lower", "higher"] | None  # None: a statement, not a score
@@ -50,6 +54,23 @@ _ROWS = (
         "lower",
         "Bytes per image of the distinct storages that autograd keeps for backward in training mode at fp32, "
         "without parameters and buffers (slope over the batch size).",
+    ),
+    Metric(
+        "traffic_bytes",
+        "traffic",
+        "bytes/image",
+        "Memory traffic",
+        "lower",
+        "Bytes per image that the operators of an eager inference pass read and write if each of them reads its inputs "
+        "and writes its outputs once, weights once per batch; at the batch size and precision of the run.",
+    ),
+    Metric(
+        "arithmetic_intensity",
+        "traffic",
+        "FLOP/byte",
+        "Arithmetic intensity",
+        None,
+        "FLOPs of an inference pass for each byte of its memory traffic: little of it, and memory sets the pace.",
     ),
     Metric(
         "inference_images_per_s",
@@ -112,6 +133,201 @@ _ROWS = (
         "As training throughput, at the batch size of a doubling sweep at which the network is fastest.",
     ),
     Metric(
+        "peak_inference_bytes",
+        "memory",
+        "bytes",
+        "Peak memory of inference",
+        "lower",
+        "Most bytes held during a forward pass in eval mode, weights and images included: by the CUDA "
+        "allocator, warm, above what was held before the network was built; predicted on other devices.",
+    ),
+    Metric(
+        "peak_training_bytes",
+        "memory",
+        "bytes",
+        "Peak memory of training",
+        "lower",
+        "Most bytes held during a training step that is not the first (forward, loss, backward, optimizer), "
+        "weights, images, gradients and optimizer state included: by the CUDA allocator, warm, above what was"
+        " held before the network was built; predicted on other devices.",
+    ),
+    Metric(
+        "predicted_inference_bytes",
+        "memory",
+        "bytes",
+        "Predicted peak memory of inference",
+        "lower",
+        "The same peak by a replay of the pass on the meta device that follows every tensor from its birth to"
+        " its death; scratch space inside of kernels is not in it.",
+    ),
+    Metric(
+        "predicted_training_bytes",
+        "memory",
+        "bytes",
+        "Predicted peak memory of training",
+        "lower",
+        "The same peak by a replay of the step on the meta device that follows every tensor from its birth to"
+        " its death; scratch space inside of kernels is not in it.",
+    ),
+    Metric(
+        "weight_bytes",
+        "memory",
+        "bytes",
+        "Weights",
+        "lower",
+        "Weights and buffers at the moment of the predicted peak of training.",
+    ),
+    Metric(
+        "gradient_bytes",
+        "memory",
+        "bytes",
+        "Gradients",
+        "lower",
+        "Gradients of weights at the moment of the predicted peak of training.",
+    ),
+    Metric(
+        "optimizer_bytes",
+        "memory",
+        "bytes",
+        "Optimizer state",
+        "lower",
+        "What the optimizer keeps between steps, at the moment of the predicted peak of training.",
+    ),
+    Metric(
+        "activation_bytes",
+        "memory",
+        "bytes",
+        "Saved activations at the peak",
+        "lower",
+        "The batch and what autograd still keeps for the backward pass, half-precision copies of weights "
+        "included, at the moment of the predicted peak of training.",
+    ),
+    Metric(
+        "workspace_bytes",
+        "memory",
+        "bytes",
+        "Transient workspace",
+        "lower",
+        "All else at the moment of the predicted peak of training: outputs that nothing keeps, gradients of "
+        "activations, temporaries. The five parts add up to the peak.",
+    ),
+    Metric(
+        "reserved_inference_bytes",
+        "memory",
+        "bytes",
+        "Reserved memory of inference",
+        "lower",
+        "What the CUDA allocator reserved from the device during the measured forward passes.",
+    ),
+    Metric(
+        "reserved_training_bytes",
+        "memory",
+        "bytes",
+        "Reserved memory of training",
+        "lower",
+        "What the CUDA allocator reserved from the device during the measured training steps.",
+    ),
+    Metric(
+        "largest_inference_batch",
+        "memory",
+        "count",
+        "Largest batch of inference",
+        "higher",
+        "The largest batch size whose predicted peak is within the memory named with --fit.",
+    ),
+    Metric(
+        "largest_training_batch",
+        "memory",
+        "count",
+        "Largest batch of training",
+        "higher",
+        "The largest batch size whose predicted peak is within the memory named with --fit.",
+    ),
+    Metric(
+        "energy_joules_per_image",
+        "energy",
+        "J",
+        "Inference energy",
+        "lower",
+        "Joules of the whole GPU board per image of inference, idle power included.",
+    ),
+    Metric(
+        "train_energy_joules_per_image",
+        "energy",
+        "J",
+        "Training energy",
+        "lower",
+        "Joules of the whole GPU board per image of training, idle power included.",
+    ),
+    Metric(
+        "idle_watts",
+        "energy",
+        "W",
+        "Idle power",
+        None,
+        "What the GPU board draws while it does nothing, taken before the network is put on it.",
+    ),
+    Metric(
+        "achieved_flops_per_s",
+        DERIVED,
+        "FLOP/s",
+        "Achieved FLOP/s",
+        "higher",
+        "FLOPs of one image times the inference throughput.",
+    ),
+    Metric(
+        "inference_mfu",
+        DERIVED,
+        "fraction",
+        "Use of the device in inference",
+        "higher",
+        "Achieved FLOP/s as a share of the device's peak for dense matrix products at this precision: the vendor's "
+        "figure where it is known, else the fastest product measured in this run.",
+    ),
+    Metric(
+        "mfu",
+        DERIVED,
+        "fraction",
+        "Use of the device in training",
+        "higher",
+        "Three times the FLOPs of one image (one forward pass, two backward) times the training throughput, as a share "
+        "of the same peak (model FLOPs utilisation).",
+    ),
+    Metric(
+        "tuned_top1",
+        "tuning",
+        "fraction",
+        "Validation accuracy of the tuned recipe",
+        "higher",
+        "The best of the tried recipes, on the tenth of the training images that was held out for the choice. The best "
+        "of several is flattering: this is no test accuracy.",
+    ),
+    Metric(
+        "gradient_norm_ratio",
+        "gradient_flow",
+        "ratio",
+        "Gradient of the first convolution over the last's",
+        None,
+        "Norms of the weights' gradients at initialisation, with ReLU and He's initial weights and without batch norm; "
+        "median over draws of weights and batches.",
+    ),
+    Metric(
+        "gradient_norm_ratio_sigmoid",
+        "gradient_flow",
+        "ratio",
+        "The same with sigmoid",
+        None,
+        "As the gradient ratio, with sigmoid in place of ReLU.",
+    ),
+    Metric(
+        "gradient_norm_ratio_batch_norm",
+        "gradient_flow",
+        "ratio",
+        "The same with batch norm",
+        None,
+        "As the gradient ratio, with the batch norm that the paper's networks have.",
+    ),
+    Metric(
         "top1",
         "accuracy",
         "fraction",
@@ -153,14 +369,40 @@ _ROWS = (
         "lower",
         "Mean cross-entropy over the last tenth of the budget.",
     ),
+    Metric(
+        "compile_seconds",
+        "accuracy",
+        "s",
+        "Compilation",
+        "lower",
+        "Wall-clock of the first training step where networks are compiled, and of all else that is paid once; it is "
+        "outside the budget.",
+    ),
+    *(
+        Metric(
+            f"{currency}_to_{level}",
+            "accuracy",
+            unit,
+            f"{label} to {level} %",
+            "lower",
+            f"{label} until test accuracy first reached {level} %, on the straight line between the first test at or "
+            "above it and the one before; batch norm is as training left it.",
+        )
+        for level in LEVELS
+        for currency, unit, label in (
+            ("seconds", "s", "Training time"),
+            ("images", "images", "Images"),
+            ("flops", "FLOPs", "Training FLOPs"),
+        )
+    ),
 )
 
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ROWS}
 
 # In the order in which a run takes them: the cheap and exact ones first.
-PROBE_NAMES: tuple[str, ...] = tuple(dict.fromkeys(metric.probe for metric in _ROWS))
+PROBE_NAMES: tuple[str, ...] = tuple(dict.fromkeys(metric.probe for metric in _ROWS if metric.probe != DERIVED))
 
 
 def metrics_of(probe: str) -> tuple[str, ...]:
-    """Names of the metrics that one probe reports."""
+    """Names of the metrics that one probe reports, or of those that are derived."""
     return tuple(metric.name for metric in _ROWS if metric.probe == probe)

@@ -24,6 +24,9 @@ class Preset:
     measure_seconds: float  # of sampling, per round and step
 
 
+# Every probe but tuning, which is asked for with --tune.
+_PROBES = tuple(probe for probe in PROBE_NAMES if probe != "tuning")
+
 PRESETS: dict[str, Preset] = {
     # One network per family, the lightest that is still itself, on two CPU cores in about ten minutes.
     "quick": Preset(
@@ -49,7 +52,7 @@ PRESETS: dict[str, Preset] = {
             "vit_tiny_cifar",
             "lenet5_mnist",
         ),
-        probes=tuple(probe for probe in PROBE_NAMES if probe != "best_batch"),  # minutes of sweeping on a CPU
+        probes=tuple(probe for probe in _PROBES if probe != "best_batch"),  # minutes of sweeping on a CPU
         budget="12s",
         seeds=1,
         test_images=1000,
@@ -61,7 +64,7 @@ PRESETS: dict[str, Preset] = {
     # Everything that trains, on one GPU, with the usual short budget.
     "standard": Preset(
         models=("*",),
-        probes=PROBE_NAMES,
+        probes=_PROBES,
         budget="10ep",
         seeds=1,
         test_images=None,
@@ -73,7 +76,7 @@ PRESETS: dict[str, Preset] = {
     # The same with enough epochs and seeds to rank neighbours.
     "full": Preset(
         models=("*",),
-        probes=PROBE_NAMES,
+        probes=_PROBES,
         budget="60ep",
         seeds=3,
         test_images=None,

@@ -18,11 +18,13 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from bench.config import Config
+from bench.config import Budget, Config
 from bench.metrics import METRICS
 from bench.record import Record
 from bench.render.quantity import quantity
 from bench.runner import Outcome, Task
+
+Kind = tuple[tuple[str, ...], Budget]  # tasks that take about as long: the same probes under the same budget
 
 
 class Display:
@@ -30,11 +32,11 @@ class Display:
 
     def __init__(self, tasks: Sequence[Task], config: Config, console: Console | None = None) -> None:
         self._console = console or Console(stderr=True, highlight=False)
-        self._left = Counter(task.probes for task in tasks)
+        self._left = Counter(map(_kind, tasks))
         self._total = len(tasks)
         self._done = 0
-        self._seconds: defaultdict[tuple[str, ...], list[float]] = defaultdict(list)
-        self._guess = _first_guess(config)
+        self._seconds: defaultdict[Kind, list[float]] = defaultdict(list)
+        self._config = config
         self._started: dict[str, float] = {}  # by label: what is under way
         self._bar: Progress | None = None
 
@@ -65,9 +67,9 @@ class Display:
 
     def ended(self, task: Task, outcome: Outcome) -> None:
         self._done += 1
-        self._left[task.probes] -= 1
+        self._left[_kind(task)] -= 1
         elapsed = time.monotonic() - self._started.pop(task.label)
-        self._seconds[task.probes].append(elapsed)
+        self._seconds[_kind(task)].append(elapsed)
         line = f"{task.label}: {_told(outcome.records)} ({elapsed:.1f} s)"
         if self._bar is None:
             line = f"[{self._done}/{self._total}] {line}, {self.time_left()}"
@@ -85,29 +87,40 @@ class Display:
     def time_left(self) -> str:
         """From the mean time of each probe so far, or a first guess where a probe has not run yet."""
         seconds = 0.0
-        for probes, count in self._left.items():
-            seen = self._seconds.get(probes)
+        for kind, count in self._left.items():
+            seen = self._seconds.get(kind)
             if count:
-                seconds += count * (statistics.fmean(seen) if seen else self._guess.get(probes[0], 0.0))
+                seconds += count * (statistics.fmean(seen) if seen else _first_guess(kind, self._config))
         if not any(self._left.values()):
             return "done"
         return f"about {seconds / 60:.0f} min left" if seconds >= 90 else f"about {seconds:.0f} s left"
 
 
-def _first_guess(config: Config) -> dict[str, float]:
-    """Seconds for one task of the two slow probes, until one has run."""
-    training = config.budget.amount if config.budget.kind == "s" else 60.0
-    return {"throughput": 4 * config.measure_seconds, "accuracy": 1.3 * training}
+def _kind(task: Task) -> Kind:
+    return task.probes, task.config.budget
+
+
+def _first_guess(kind: Kind, config: Config) -> float:
+    """Seconds for one task of the slow probes, until one has run; nothing for the others."""
+    probes, budget = kind
+    training = 1.3 * (budget.amount if budget.kind == "s" else 60.0)
+    guesses = {
+        "throughput": 4 * config.measure_seconds,
+        "tuning": training * config.tuning_trials,
+        "accuracy": training,
+    }
+    return guesses.get(probes[0], 0.0)
 
 
 def _told(records: Sequence[Record]) -> str:
-    """The rows of a task in a few words: its scores, and why others are missing."""
+    """The rows of a task in a few words: its scores, and what failed; or else why there are none."""
     parts = [
         f"{METRICS[record.metric].label.lower()} {_with_unit(record.value, record.unit)}"
         for record in records
         if record.value is not None and METRICS[record.metric].better is not None
     ]
-    reasons = dict.fromkeys(f"{record.status}: {record.note}" for record in records if record.status != "ok")
+    untold = [record for record in records if record.failed or not parts]
+    reasons = dict.fromkeys(f"{record.status}: {record.note}" for record in untold if record.status != "ok")
     return ", ".join([*parts, *reasons])
 
 

@@ -1,26 +1,34 @@
 """A measured number with everything needed to believe it, and the run folder that keeps such numbers.
 
 results/<run>/run.json       what was asked, where, with which data (written once, atomically)
+results/<run>/recipes.json   recipes found by --tune, by family
 results/<run>/records.jsonl  one record a line, appended and fsynced
-results/<run>/curves/        training curves as Parquet, one file per (model, seed)
+results/<run>/checkpoints/   from which trainings go on that were interrupted
+results/<run>/tensorboard/   training curves as TensorBoard events, if asked for
+results/<run>/curves/        curves as Parquet: one of training per (model, seed, budget), others by their probe
 """
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
+import io
 import json
+import math
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal, get_args
+from types import UnionType
+from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 from urllib.parse import quote
 
 Status = Literal["ok", "skipped", "failed", "oom", "timeout"]
-RecordKey = tuple[str, str, str, int, int]  # model, probe, metric, seed, round
+RecordKey = tuple[str, str, str, int, int, str | None]  # model, probe, metric, seed, round, budget
 
 
 @dataclass(frozen=True)
@@ -47,8 +55,10 @@ class Record:
     compile: bool = False
     cuda_graphs: bool = False
     device: str = ""  # "cpu", "cuda:0"; "meta" where no arithmetic was done
+    hardware: str = ""  # "NVIDIA H200"; empty where no arithmetic was done
     dataset: str | None = None  # what the network was trained and tested on
     budget: str | None = None  # "10ep"
+    recipe: str | None = None  # how the network was trained: "default: SGD 0.1, weight decay 0.0005, batch 128, cosine"
 
     def __post_init__(self) -> None:
         if self.status not in get_args(Status):
@@ -63,18 +73,41 @@ class Record:
 
     @property
     def key(self) -> RecordKey:
-        return self.model, self.probe, self.metric, self.seed, self.round
+        return self.model, self.probe, self.metric, self.seed, self.round, self.budget
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), allow_nan=False)
 
     @staticmethod
     def from_json(line: str) -> Record:
-        raw = json.loads(line)
-        known = {field.name for field in fields(Record)}  # a newer version may have added fields
+        """The record that `to_json` wrote; fields that a newer version may have added are ignored.
+
+        Raises:
+            ValueError: it is no record.
+        """
+        raw = _parsed(line)
+        if not isinstance(raw, dict):
+            raise ValueError("it is not a JSON object")
+        known = {field.name for field in fields(Record)}
         values: dict[str, Any] = {key: value for key, value in raw.items() if key in known}
-        values["samples"] = tuple(values.get("samples", ()))
-        return Record(**values)
+        if isinstance(values.get("samples"), list):
+            values["samples"] = tuple(values["samples"])
+        hints = _record_types()
+        for key, value in values.items():
+            if not _fits(value, hints[key]):
+                raise ValueError(f"{key} cannot be {json.dumps(value)[:60]}")
+        try:
+            return Record(**values)
+        except TypeError as error:  # a field without a default is missing
+            raise ValueError(str(error).partition(" ")[2]) from None
+
+
+def file_stem(model: str) -> str:
+    """Any name of a network as a plain file name: "timm:x/y" becomes timm%3Ax%2Fy."""
+    name = quote(model, safe="")
+    if len(name) > 150:  # file systems end at 255
+        name = f"{name[:100]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+    return name
 
 
 class RunError(Exception):
@@ -87,6 +120,8 @@ class Run:
     def __init__(self, folder: Path, header: dict[str, Any]) -> None:
         self.folder = folder
         self.header = header
+        self.restored = False  # whether the folder was removed while it was written to, and made again
+        self._claim: io.FileIO | None = None
 
     @property
     def name(self) -> str:
@@ -96,9 +131,36 @@ class Run:
     def curves(self) -> Path:
         return self.folder / "curves"
 
-    def curve_path(self, model: str, seed: int) -> Path:
-        """Where a training curve is kept. Any name is a plain file name here: "timm:x/y" becomes timm%3Ax%2Fy."""
-        return self.curves / f"{quote(model, safe='')}-seed{seed}.parquet"
+    def tuned(self) -> dict[str, Any]:
+        """What --tune found so far: an entry of recipes.json for each family.
+
+        Raises:
+            RunError: the file cannot be read.
+        """
+        path = self.folder / "recipes.json"
+        try:
+            entries = json.loads(path.read_text(encoding="utf-8"))["recipes"]
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RunError(f"{path} cannot be read: {error}; remove it, and --retry-failed tunes again") from error
+        if not isinstance(entries, dict):
+            raise RunError(f"{path} does not hold recipes by family; remove it")
+        return entries
+
+    def keep_tuned(self, family: str, entry: Mapping[str, Any]) -> None:
+        """Add a family's entry to recipes.json."""
+        entries = {**self.tuned(), family: entry}
+        text = json.dumps({"recipes": entries}, indent=2, allow_nan=False)
+        _write_atomically(self.folder / "recipes.json", text + "\n")
+
+    def curve_path(self, model: str, kind: str) -> Path:
+        """Where a curve of a kind, such as "seed0", is kept."""
+        return self.curves / f"{file_stem(model)}-{kind}.parquet"
+
+    def events_path(self, model: str, kind: str) -> Path:
+        """The folder of the same curve as TensorBoard events."""
+        return self.folder / "tensorboard" / f"{file_stem(model)}-{kind}"
 
     @staticmethod
     def create(results: Path, name: str, header: dict[str, Any]) -> Run:
@@ -107,13 +169,10 @@ class Run:
         Raises:
             RunError: the name is not a plain file name, or the folder cannot be written.
         """
-        folder = results / checked_name(name)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            _write_atomically(folder / "run.json", json.dumps(header, indent=2, allow_nan=False) + "\n")
-        except OSError as error:
-            raise RunError(f"cannot write {folder}: {error.strerror}; choose another --results-dir") from error
-        return Run(folder, header)
+        run = Run(results / checked_name(name), header)
+        with run.claimed():
+            run.rewrite_header(header)
+        return run
 
     @staticmethod
     def open(results: Path, name: str) -> Run:
@@ -124,7 +183,7 @@ class Run:
         """
         folder = results / checked_name(name)
         try:
-            header = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+            header = _parsed((folder / "run.json").read_bytes())
         except FileNotFoundError:
             known = ", ".join(run_names(results)[:5]) or "none yet"
             raise RunError(f"there is no run {name!r} in {results}; newest runs: {known}") from None
@@ -134,6 +193,18 @@ class Run:
             raise RunError(f"{folder / 'run.json'} is not a JSON object")
         return Run(folder, header)
 
+    def rewrite_header(self, header: dict[str, Any]) -> None:
+        """Replace run.json, atomically. Only who has claimed the run may.
+
+        Raises:
+            RunError: it cannot be written.
+        """
+        try:
+            _write_atomically(self.folder / "run.json", _header_text(header))
+        except OSError as error:
+            raise RunError(f"cannot write {self.folder}: {error.strerror}; choose another --results-dir") from error
+        self.header = header
+
     def records(self) -> list[Record]:
         """Every number of the run: the newest row of each key, in the order first written."""
         newest: dict[RecordKey, Record] = {}
@@ -142,16 +213,19 @@ class Run:
         return list(newest.values())
 
     @contextmanager
-    def writer(self) -> Iterator[RecordWriter]:
-        """The one writer of this run.
+    def claimed(self) -> Iterator[io.FileIO]:
+        """Make the folder and let no other process write to the run meanwhile; gives its records for appending.
 
         Raises:
             RunError: another process is writing to the same run, or the folder cannot be written.
         """
+        if self._claim is not None:
+            yield self._claim
+            return
         path = self.folder / "records.jsonl"
         try:
-            _end_torn_line(path)
-            file = path.open("a", encoding="utf-8")
+            self.folder.mkdir(parents=True, exist_ok=True)
+            file = path.open("a+b", buffering=0)
         except OSError as error:
             raise RunError(f"cannot write {path}: {error.strerror}; choose another --results-dir") from error
         with file:
@@ -159,24 +233,101 @@ class Run:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 raise RunError(f"another process is writing to run {self.name!r}; choose another --run") from None
-            yield RecordWriter(file)
+            self._claim = file
+            try:
+                yield file
+            finally:
+                self._claim = None
+
+    @contextmanager
+    def writer(self) -> Iterator[RecordWriter]:
+        """The one writer of this run.
+
+        Raises:
+            RunError: as `claimed`.
+        """
+        with self.claimed() as file:
+            try:
+                _end_torn_line(file)
+            except OSError as error:
+                raise RunError(f"cannot write {self.folder}: {error.strerror}") from error
+            writer = RecordWriter(self, file)
+            yield writer
+            writer.restore_if_removed()
 
 
 class RecordWriter:
-    def __init__(self, file: Any) -> None:
+    """Appends to records.jsonl. Every call leaves a file of whole lines, whatever happens in it."""
+
+    def __init__(self, run: Run, file: io.FileIO) -> None:
+        self._run = run
         self._file = file
 
     def append(self, records: Iterable[Record]) -> None:
-        """Write whole lines and return only when they are on the disk."""
-        self._file.write("".join(record.to_json() + "\n" for record in records))
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        """Write whole lines and return only when they are on the disk.
+
+        Raises:
+            OSError: they cannot be written; none of them is then in the file.
+        """
+        self.restore_if_removed()
+        _write_all(self._file, "".join(record.to_json() + "\n" for record in records).encode())
+
+    def restore_if_removed(self) -> None:
+        """Make a folder that was removed anew, with every row: the open file still holds them all.
+
+        Raises:
+            OSError: that is not possible.
+            RunError: another run has taken the place.
+        """
+        path = self._run.folder / "records.jsonl"
+        try:
+            if os.path.samestat(path.stat(), os.fstat(self._file.fileno())):
+                return
+            raise RunError(f"{path} was replaced while the run was writing to it; nothing is added to it any more")
+        except FileNotFoundError:
+            pass
+        self._file.seek(0)
+        rows = self._file.readall()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("x+b", buffering=0) as anew:
+            fcntl.flock(anew, fcntl.LOCK_EX)
+            _write_all(anew, rows)
+            os.dup2(anew.fileno(), self._file.fileno(), inheritable=False)  # the claim goes on with it
+        _write_atomically(path.with_name("run.json"), _header_text(self._run.header))
+        self._run.restored = True
 
 
 def run_names(results: Path) -> list[str]:
-    """Names of the runs in a results folder, newest first."""
-    headers = sorted(results.glob("*/run.json"), key=lambda path: path.stat().st_mtime, reverse=True)
-    return [path.parent.name for path in headers]
+    """Names of the runs in a results folder, the one that was last started or resumed first.
+
+    That order is counted, not told by the clock, which may be set back.
+    """
+    found = [folder for folder in results.glob("*") if _NAME.fullmatch(folder.name) and (folder / "run.json").exists()]
+    return [folder.name for folder in sorted(found, key=_last_start, reverse=True)]
+
+
+def next_start(results: Path) -> int:
+    """What a run that starts or goes on now has as `start` in its header: more than any other."""
+    return 1 + max((_last_start(results / name)[0] for name in run_names(results)), default=0)
+
+
+def unused_name(results: Path, wish: str) -> str:
+    """`wish`, or with a number if there is such a run, as where the clock was set back."""
+    names = set(run_names(results))
+    tries = (f"{wish}-{number}" if number > 1 else wish for number in range(1, len(names) + 2))
+    return next(name for name in tries if name not in names)
+
+
+def _last_start(folder: Path) -> tuple[int, float]:
+    """For sorting: the count of starts, and the time for runs that have none. A damaged header comes last."""
+    with suppress(OSError, ValueError):
+        header, time = _parsed((folder / "run.json").read_bytes()), (folder / "run.json").stat().st_mtime
+        count = header.get("start", 0) if isinstance(header, dict) else 0
+        return count if isinstance(count, int) else 0, time
+    return -1, 0.0
+
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 def checked_name(name: str) -> str:
@@ -185,37 +336,98 @@ def checked_name(name: str) -> str:
     Raises:
         RunError: it could leave the results folder or would not work on every file system.
     """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+    if not _NAME.fullmatch(name):
         raise RunError(f"run name {name!r}: use letters, digits, '.', '_' and '-', starting with a letter or digit")
     return name
 
 
 def _read_lines(path: Path) -> Iterator[Record]:
-    if not path.exists():
+    """
+    Raises:
+        RunError: the file cannot be read, or a line other than a torn one is no record.
+    """
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except FileNotFoundError:
         return
-    lines = path.read_text(encoding="utf-8").split("\n")
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror}") from error
     torn = len(lines) - 1  # what follows the last newline: empty, or a line that a crash cut short
     for number, line in enumerate(lines):
         if not line:
             continue
         try:
-            yield Record.from_json(line)
-        except (ValueError, TypeError) as error:
+            yield Record.from_json(line.decode())
+        except ValueError as error:
             if number != torn and not line.endswith(_TORN):
-                raise RunError(f"{path} line {number + 1} is damaged: {error}; remove that line") from error
+                reason = " ".join(str(error).split())
+                raise RunError(f"{path} line {number + 1} is damaged: {reason}; remove that line") from error
 
 
-_TORN = "\x18"  # CANCEL: marks a line that a crash cut short, so that later lines stay readable
+_TORN = b"\x18"  # CANCEL: marks a line that a crash cut short, so that later lines stay readable
 
 
-def _end_torn_line(path: Path) -> None:
+def _end_torn_line(file: io.FileIO) -> None:
     """Close a last line that has no newline, so that the next record starts on a line of its own."""
-    if not path.exists() or path.stat().st_size == 0:
+    if file.seek(0, os.SEEK_END) == 0:
         return
-    with path.open("rb+") as file:
-        file.seek(-1, os.SEEK_END)
-        if file.read(1) != b"\n":
-            file.write(f"{_TORN}\n".encode())
+    file.seek(-1, os.SEEK_END)
+    if file.read(1) != b"\n":
+        _write_all(file, _TORN + b"\n")
+
+
+def _write_all(file: io.FileIO, data: bytes) -> None:
+    """Append to the disk, all or nothing."""
+    end = file.seek(0, os.SEEK_END)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[file.write(view) :]
+        os.fsync(file.fileno())
+    except OSError:
+        with suppress(OSError):
+            file.truncate(end)
+        raise
+
+
+def _header_text(header: dict[str, Any]) -> str:
+    return json.dumps(header, indent=2, allow_nan=False) + "\n"
+
+
+def _parsed(text: str | bytes) -> Any:
+    """
+    Raises:
+        ValueError: it is not JSON, holds NaN or an infinity, or is nested beyond reason.
+    """
+    try:
+        return json.loads(text, parse_constant=_refuse)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no number")
+
+
+@cache
+def _record_types() -> dict[str, Any]:
+    return get_type_hints(Record)
+
+
+def _fits(value: object, hint: Any) -> bool:
+    """Whether a value read from JSON may be what a field is declared to be; a number is a finite one."""
+    if isinstance(hint, UnionType):
+        return any(_fits(value, each) for each in get_args(hint))
+    if get_origin(hint) is Literal:
+        return value in get_args(hint)
+    if get_origin(hint) is tuple:
+        return isinstance(value, tuple) and all(_fits(item, get_args(hint)[0]) for item in value)
+    if hint is float:
+        try:
+            return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        except OverflowError:
+            return False
+    return type(value) is hint
 
 
 def _write_atomically(path: Path, text: str) -> None:

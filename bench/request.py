@@ -9,15 +9,18 @@ from typing import Annotated, Literal
 
 import tyro
 
-from bench.config import Budget, Config, Execution, MemoryFormat, Precision, RequestError
+from bench.config import Budget, Config, Execution, MemoryFormat, MemorySize, Precision, RequestError
 from bench.metrics import PROBE_NAMES
 from bench.presets import PRESETS
+from bench.training.experiments import EXPERIMENTS, Experiment, experiment_named
 
 # How optional flags look in --help; the text says what happens without them.
 Count = Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")]
 Word = Annotated[str | None, tyro.conf.arg(metavar="WORD", help_behavior_hint="")]
+File = Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")]
 Folder = Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")]
 Names = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...", help_behavior_hint="")]
+Words = Annotated[tuple[str, ...], tyro.conf.arg(metavar="WORD ...", help_behavior_hint="")]
 
 
 @dataclass(frozen=True)
@@ -35,8 +38,9 @@ class Request:
     """auto, cpu, cuda (every GPU) or cuda:N."""
     preset: Literal["auto", "quick", "standard", "full"] = "auto"
     """How much to do: quick on a CPU, standard on a GPU, full for a ranking with several seeds."""
-    budget: Word = None
-    """Training budget per network: 10ep, 200kimg, 60s or 2pflop."""
+    budget: Words = ()
+    """Training budget per network: 10ep, 200kimg, 60s or 2pflop. Several: all are trained under each; tables and charts
+    show the first, and the report compares them."""
     seeds: Count = None
     """Independent training runs per network."""
     dataset: str = "auto"
@@ -53,10 +57,16 @@ class Request:
     """Name of the run; a run that exists is resumed. Default: date, time, device and preset."""
     retry_failed: bool = False
     """When resuming, try failed rows again."""
-    engine: Literal["local"] = "local"
-    """Where tasks run: in worker processes on this machine."""
+    force: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Resume a run that was made with other settings, images, hardware or PyTorch; the run says so."""
+    engine: Literal["local", "ray"] = "local"
+    """Where tasks run: in worker processes on this machine, or on every node of a Ray cluster."""
+    ray_address: str = "auto"
+    """The cluster of --engine ray: auto for the one that this machine is part of, else HOST:PORT."""
     batch_size: Count = None
     """Batch size of the throughput measurement. Default: one for each track, the same for all networks."""
+    fit: Word = None
+    """Find the largest batch that fits into this much memory: 16GiB, 24GB or 800MiB."""
     train_batch_size: Count = None
     """Batch size of training; the peak rate is scaled with it. Default: the recipe's (quick: 32)."""
     test_images: Count = None
@@ -65,22 +75,41 @@ class Request:
     """Arithmetic of measuring and training. auto: bf16 on a GPU that has it, else fp32. bf16 and fp16 mean weights of
     that type for inference, and autocast over fp32 weights for training."""
     memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
-    """How images lie in memory. auto: channels_last on a GPU, contiguous on a CPU."""
+    """How images lie in memory. auto: channels_last, on a CPU too, where most networks are faster for it."""
     compile: tyro.conf.FlagCreatePairsOff[bool] = False
     """Compile networks with torch.compile before they are timed or trained; compilation is timed apart."""
     cuda_graphs: Annotated[bool | None, tyro.conf.arg(help_behavior_hint="")] = None
     """Replay steps as CUDA graphs. Default: not when steps are timed; in training, where the network allows it."""
+    recipe: Word = None
+    """Repeat a documented experiment as it was written: resnet18-cifar, finetune-224, mnist-cnn or lenet5-mnist. It fixes
+    network, images, budget, batch size and all of training, and fp32 where --precision says nothing; --budget, --seeds,
+    --dataset and --test-images still count."""
+    weights: Word = None
+    """What --recipe finetune-224 starts from: a file of torchvision's ResNet-18 weights, or random. Default: the
+    published ones, from --data-dir or downloaded to it."""
+    recipes: File = None
+    """Train as this recipes.json of an earlier run with --tune says; families that it lacks have their default."""
+    tune: Count = None
+    """Before training, try N recipes for each family on a part of the training images that is held out, the default one
+    first, under the same budget, with the family's smallest network; the best is in the run's recipes.json."""
+    tensorboard: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Also write training curves as TensorBoard events, to tensorboard/ in the folder of the run."""
+    checkpoint_every_s: Annotated[float, tyro.conf.arg(metavar="SECONDS")] = 30.0
+    """A training that is killed goes on from its last checkpoint: one is written where an epoch or a twentieth of the
+    budget ends, but no sooner than this after the one before."""
     rounds: Count = None
     """How often each throughput and latency is measured, each time in another order of networks. Default: 3."""
     task_timeout_s: Annotated[float | None, tyro.conf.arg(metavar="SECONDS", help_behavior_hint="")] = None
     """Give up on one measurement of one network after this many seconds. Default: never."""
+    task_memory_gib: Annotated[float | None, tyro.conf.arg(metavar="GIB", help_behavior_hint="")] = None
+    """The most memory of the machine (not of the GPU) that one measurement may take. Default: what is free."""
 
 
 def resolve(request: Request, probes: tuple[str, ...], device_kind: str) -> tuple[Config, tuple[str, ...]]:
     """The configuration of a run on a "cpu" or "cuda" device, and the names or globs of its networks.
 
     Raises:
-        RequestError: a number is out of range, or a probe does not exist.
+        RequestError: a number is out of range, a probe or recipe does not exist, or two flags contradict each other.
     """
     for flag, value in (
         ("--seeds", request.seeds),
@@ -89,33 +118,83 @@ def resolve(request: Request, probes: tuple[str, ...], device_kind: str) -> tupl
         ("--train-batch-size", request.train_batch_size),
         ("--test-images", request.test_images),
         ("--task-timeout-s", request.task_timeout_s),
+        ("--task-memory-gib", request.task_memory_gib),
         ("--rounds", request.rounds),
+        ("--tune", request.tune),
     ):
         if value is not None and value <= 0:
             raise RequestError(f"{flag} {value}: must be above zero")
+    if request.checkpoint_every_s < 0:
+        raise RequestError(f"--checkpoint-every-s {request.checkpoint_every_s:g}: must not be below zero")
     for probe in probes:
         if probe not in PROBE_NAMES:
             raise RequestError(f"no probe is named {probe!r}; there are: {', '.join(PROBE_NAMES)}")
+    experiment = experiment_named(request.recipe) if request.recipe else None
+    _refuse_conflicts(request, experiment)
     name = request.preset if request.preset != "auto" else "standard" if device_kind == "cuda" else "quick"
     preset = PRESETS[name]
     batch_size = preset.batch_size
     if request.batch_size is not None:
         batch_size = dict.fromkeys(preset.batch_size, request.batch_size)
+    words = request.budget or (experiment.budget if experiment else preset.budget,)
+    budget, *other_budgets = dict.fromkeys(map(Budget.parse, words))
     config = Config(
         preset=name,
-        probes=probes or preset.probes,
-        budget=Budget.parse(request.budget or preset.budget),
+        probes=_with_tuning(probes or preset.probes, request.tune),
+        budget=budget,
+        other_budgets=tuple(other_budgets),
         seeds=request.seeds or preset.seeds,
-        dataset=request.dataset,
+        dataset=experiment.dataset if experiment and request.dataset == "auto" else request.dataset,
         batch_size=batch_size,
-        train_batch_size=request.train_batch_size or preset.train_batch_size,
-        test_images=request.test_images or preset.test_images,
+        train_batch_size=None if experiment else request.train_batch_size or preset.train_batch_size,
+        test_images=request.test_images or (None if experiment else preset.test_images),
         measure_seconds=preset.measure_seconds,
         task_timeout_s=request.task_timeout_s,
         rounds=request.rounds or preset.rounds,
+        fit=MemorySize.parse(request.fit) if request.fit is not None else None,
         execution=_execution(request, device_kind),
+        tuning_trials=request.tune or 0,
+        tensorboard=request.tensorboard,
+        checkpoint_every_s=request.checkpoint_every_s,
     )
     return config, request.models or preset.models
+
+
+def _refuse_conflicts(request: Request, experiment: Experiment | None) -> None:
+    """
+    Raises:
+        RequestError: two flags say how training goes, or one says nothing without another.
+    """
+    if experiment is not None:
+        for flag, value in (
+            ("--models", request.models),
+            ("--input-size", request.input_size),
+            ("--num-classes", request.num_classes),
+            ("--train-batch-size", request.train_batch_size),
+            ("--recipes", request.recipes),
+            ("--tune", request.tune),
+        ):
+            if value:
+                raise RequestError(f"--recipe {request.recipe} fixes how training goes: leave out {flag}")
+    if request.weights and (experiment is None or experiment.weights is None):
+        known = ", ".join(name for name, known in EXPERIMENTS.items() if known.weights)
+        raise RequestError(f"--weights {request.weights}: only goes with --recipe {known}")
+    if request.tune and request.recipes:
+        raise RequestError("--tune finds recipes and --recipes brings them: choose one")
+
+
+def _with_tuning(probes: tuple[str, ...], trials: int | None) -> tuple[str, ...]:
+    """
+    Raises:
+        RequestError: tuning was asked for as a probe, or where nothing is trained.
+    """
+    if trials is None:
+        if "tuning" in probes:
+            raise RequestError("the probe tuning needs to know how many recipes to try: --tune 20")
+        return probes
+    if not {"accuracy", "tuning"} & set(probes):
+        raise RequestError(f"--tune {trials}: nothing is trained; add accuracy to --probes")
+    return tuple(dict.fromkeys(("tuning", *probes)))
 
 
 def _execution(request: Request, device_kind: str) -> Execution:
@@ -125,10 +204,9 @@ def _execution(request: Request, device_kind: str) -> Execution:
         RequestError: the device cannot do what was asked.
     """
     cuda = device_kind == "cuda"
-    precision: Precision = request.precision if request.precision != "auto" else "bf16" if cuda else "fp32"
-    memory_format: MemoryFormat = (
-        request.memory_format if request.memory_format != "auto" else "channels_last" if cuda else "contiguous"
-    )
+    fast: Precision = "bf16" if cuda and request.recipe is None else "fp32"
+    precision: Precision = request.precision if request.precision != "auto" else fast
+    memory_format: MemoryFormat = request.memory_format if request.memory_format != "auto" else "channels_last"
     if not cuda and precision == "tf32":
         raise RequestError("--precision tf32: only GPUs have it; on a CPU use fp32 or bf16")
     if not cuda and request.cuda_graphs:

@@ -3,9 +3,16 @@
 import os
 
 import pytest
+from hypothesis import settings
 
 # As bench.engines.local: before torch is imported, so that tests stay fast beside anything else that runs.
 os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+
+
+# The suite tries the same few cases every time; --hypothesis-profile=full tries many, and others each time.
+settings.register_profile("few", max_examples=40, deadline=None, derandomize=True, database=None)
+settings.register_profile("full", max_examples=2500, deadline=None, database=None)
+settings.load_profile("few")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -17,3 +24,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if not torch.cuda.is_available():
         for item in needy:
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+@pytest.hookimpl(tryfirst=True)  # pytest-benchmark reads its options in the same hook
+def pytest_configure(config: pytest.Config) -> None:
+    marks = config.getoption("-m")
+    if "perf" in marks and "not perf" not in marks:
+        from tests.perf import baselines  # needs torch, which the tests of the report do without
+
+        config.pluginmanager.register(baselines)
+        baselines.use_storage_of_this_device(config)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Here, because pytest reads options of no other conftest before it parses the command line."""
+    parser.addoption("--renew-golden", action="store_true", help="write tests/golden/counts.json anew, on purpose")
+    parser.addoption(
+        "--networks",
+        default="",
+        metavar="NAMES",
+        help="names or globs, with commas, of the networks of tests/perf; default: those of the quick preset",
+    )

@@ -3,7 +3,7 @@
 import pytest
 
 from bench.config import Budget, Execution, RequestError
-from bench.metrics import METRICS, PROBE_NAMES, metrics_of
+from bench.metrics import DERIVED, METRICS, PROBE_NAMES, metrics_of
 from bench.presets import PRESETS
 from bench.request import Request, resolve
 
@@ -37,7 +37,7 @@ def test_the_preset_follows_the_device() -> None:
 
 def test_flags_win_over_the_preset() -> None:
     config, models = resolve(
-        Request(models=("resnet*",), budget="3ep", seeds=2, batch_size=7, train_batch_size=9, test_images=50),
+        Request(models=("resnet*",), budget=("3ep",), seeds=2, batch_size=7, train_batch_size=9, test_images=50),
         ("params",),
         "cpu",
     )
@@ -52,8 +52,14 @@ def test_flags_win_over_the_preset() -> None:
     assert config.probes == ("params",)
 
 
+def test_several_budgets_are_the_first_and_the_others_each_once() -> None:
+    config, _ = resolve(Request(budget=("10ep", "60s", "10.0ep", "2pflop")), (), "cpu")
+    assert (config.budget, config.other_budgets) == (Budget(10, "ep"), (Budget(60, "s"), Budget(2, "pflop")))
+    assert resolve(Request(), (), "cpu")[0].other_budgets == ()
+
+
 def test_arithmetic_follows_the_device_unless_it_is_named() -> None:
-    assert resolve(Request(), (), "cpu")[0].execution == Execution("fp32", "contiguous", False, False)
+    assert resolve(Request(), (), "cpu")[0].execution == Execution("fp32", "channels_last", False, False)
     assert resolve(Request(), (), "cuda")[0].execution == Execution("bf16", "channels_last", False, None)
     named = Request(precision="fp16", memory_format="contiguous", compile=True, cuda_graphs=True)
     assert resolve(named, (), "cuda")[0].execution == Execution("fp16", "contiguous", True, True)
@@ -65,7 +71,7 @@ def test_arithmetic_follows_the_device_unless_it_is_named() -> None:
         (Request(seeds=0), (), "--seeds 0"),
         (Request(batch_size=-4), (), "--batch-size -4"),
         (Request(task_timeout_s=0.0), (), "--task-timeout-s"),
-        (Request(budget="soon"), (), "budget 'soon'"),
+        (Request(budget=("3ep", "soon")), (), "budget 'soon'"),
         (Request(precision="tf32"), (), "only GPUs"),
         (Request(cuda_graphs=True), (), "--device cuda"),
         (Request(rounds=0), (), "--rounds 0"),
@@ -84,5 +90,7 @@ def test_every_preset_is_complete() -> None:
         assert set(preset.batch_size) == {"imagenet", "cifar", "mnist"}
 
 
-def test_every_metric_belongs_to_one_probe() -> None:
-    assert sorted(name for probe in PROBE_NAMES for name in metrics_of(probe)) == sorted(METRICS)
+def test_every_metric_belongs_to_one_probe_or_is_derived() -> None:
+    assert DERIVED not in PROBE_NAMES
+    owners = (*PROBE_NAMES, DERIVED)
+    assert sorted(name for owner in owners for name in metrics_of(owner)) == sorted(METRICS)

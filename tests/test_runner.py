@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.config import Budget, Config
+from bench.engines.local import LocalMachine
 from bench.metrics import metrics_of
 from bench.probes import PROBES
 from bench.record import Record, Run
@@ -97,6 +98,24 @@ def test_timings_come_in_rounds_over_all_networks_each_in_its_own_order() -> Non
     assert len({task.group for task in tasks}) == len(tasks)  # a fresh process for each
 
 
+def test_every_network_is_trained_under_every_budget() -> None:
+    config = replace(CONFIG, probes=("params", "accuracy"), other_budgets=(Budget(60, "s"),), seeds=2)
+    tasks = [task for task in plan(SPECS, config) if "accuracy" in task.probes]
+    assert [(task.seed, str(task.config.budget), task.spec.name) for task in tasks] == [
+        (seed, budget, spec.name) for seed in range(2) for budget in ("1ep", "60s") for spec in SPECS
+    ]
+    assert [task.label for task in tasks[4:7:2]] == [
+        "lenet5_cifar accuracy (seed 1)",
+        "lenet5_cifar accuracy (seed 1) under 60s",
+    ]
+    assert [task.curve_kind for task in tasks[4:7:2]] == ["seed1", "seed1-60s"]
+    assert len({task.label for task in tasks}) == len({task.group for task in tasks}) == 8
+    # What is there under one budget is still to do under the other.
+    records = [record for task in tasks[:2] for record in execute(task, "cpu").records]
+    assert {record.status for record in records} == {"skipped"}  # this run has no images
+    assert remaining(tasks, records, retry_failed=False) == tasks[2:]
+
+
 def test_static_probes_are_probes() -> None:
     assert set(STATIC) < set(PROBES)
 
@@ -106,10 +125,11 @@ def test_what_is_done_is_not_done_again() -> None:
     records = [
         Record("lenet5_cifar", "params", "params", 62_006, "count", "ok"),
         *(
-            Record("lenet5_cifar", "accuracy", metric, None, "", "failed", "killed", seed=1)
+            Record("lenet5_cifar", "accuracy", metric, None, "", "failed", "killed", seed=1, budget="1ep")
             for metric in metrics_of("accuracy")
         ),
-        Record("resnet20_cifar", "accuracy", "top1", 0.5, "fraction", "ok", seed=0),  # the task's other rows are lost
+        # The task's other rows are lost.
+        Record("resnet20_cifar", "accuracy", "top1", 0.5, "fraction", "ok", seed=0, budget="1ep"),
     ]
     left = remaining(tasks, records, retry_failed=False)
     assert [(t.spec.name, t.probes, t.seed) for t in left] == [
@@ -172,9 +192,8 @@ def test_a_network_that_kills_its_process_does_not_stop_the_run(tmp_path: Path) 
     config = replace(CONFIG, probes=("params",))
     ended: list[tuple[str, Outcome]] = []
     tasks = plan([spec_of(Fine), spec_of(Dies), SPECS[1]], config)
-    run_tasks(
-        run, tasks, ("cpu",), None, lambda task, device: None, lambda task, out: ended.append((task.spec.name, out))
-    )
+    place: LocalMachine[Task, Outcome] = LocalMachine(("cpu",), tmp_path / "workers.log")
+    run_tasks(run, tasks, place, None, lambda task, device: None, lambda task, out: ended.append((task.spec.name, out)))
     rows = {record.model: record for record in run.records()}
     assert rows["fine_cifar"].value == 40
     assert rows["resnet20_cifar"].value == 269_722

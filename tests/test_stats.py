@@ -5,8 +5,17 @@ import random
 import statistics
 
 import pytest
+import scipy.stats
 
-from bench.stats import mean_interval, median_interval, wilson_interval
+from bench.stats import (
+    holm,
+    mean_difference,
+    mean_interval,
+    median_interval,
+    rank_correlation,
+    share_difference,
+    wilson_interval,
+)
 
 
 def test_median_interval_has_the_published_ranks() -> None:
@@ -41,3 +50,50 @@ def test_wilson_interval_matches_a_published_example() -> None:
     # Newcombe 1998, Statistics in Medicine 17, Table I: 81 of 263 and 0 of 20 (score method without correction).
     assert wilson_interval(81 / 263, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
     assert wilson_interval(0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
+
+
+def test_mean_difference_is_welchs() -> None:
+    first, second = [0.81, 0.80, 0.83, 0.79], [0.78, 0.70, 0.75]
+    known = scipy.stats.ttest_ind(first, second, equal_var=False)
+    found = mean_difference(first, second, resolution=1e-4)
+    assert found.value == pytest.approx(0.8075 - 0.743333, abs=1e-6)
+    assert found.p_value == pytest.approx(known.pvalue, rel=1e-9)
+    assert found.interval == pytest.approx(tuple(known.confidence_interval()), rel=1e-9)
+
+
+def test_two_pairs_of_equal_runs_are_not_infinitely_sure() -> None:
+    # Steps of 0.01 hide spreads of up to 0.01 / sqrt(12) = 0.0029: t = 0.01 / 0.0029 = 3.46 with 2 degrees of freedom.
+    assert mean_difference([0.6, 0.6], [0.59, 0.59], resolution=0.01).p_value == pytest.approx(0.0742, abs=1e-4)
+
+
+def test_share_difference_has_the_published_interval() -> None:
+    # Newcombe 1998, Table II, example (a), method 10: 56/70 and 48/80.
+    found = share_difference(56 / 70, 70, 48 / 80, 80)
+    assert found.value == pytest.approx(0.2)
+    assert found.interval == pytest.approx((0.0524, 0.3339), abs=1e-4)
+    # The square of z is Pearson's chi-squared without correction of the same 2x2 table.
+    known = scipy.stats.chi2_contingency([[56, 14], [48, 32]], correction=False)
+    assert found.p_value == pytest.approx(known.pvalue, rel=1e-9)
+
+
+def test_shares_without_any_spread_do_not_differ() -> None:
+    assert share_difference(1.0, 50, 1.0, 80).p_value == 1.0
+
+
+def test_holm_by_hand() -> None:
+    # Sorted 0.005, 0.01, 0.03, 0.04 times 4, 3, 2, 1, never falling: 0.02, 0.03, 0.06, 0.06.
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.6, 0.9]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_rank_correlation_matches_scipy_with_ties() -> None:
+    draw = random.Random(3)
+    x = [float(draw.randint(0, 9)) for _ in range(40)]
+    y = [value + draw.gauss(0, 3) for value in x]
+    assert rank_correlation(x, y) == pytest.approx(scipy.stats.spearmanr(x, y).statistic)
+    assert rank_correlation([1, 2, 3], [30, 20, 10]) == pytest.approx(-1)
+
+
+def test_equal_values_have_no_rank_correlation() -> None:
+    assert math.isnan(rank_correlation([1, 1, 1], [1, 2, 3]))

@@ -5,9 +5,9 @@ A batch never waits for the host: no image is touched alone, and nothing is copi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -16,7 +16,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bench.data.cache import read_array
 from bench.data.image_set import ImageSet
+from bench.data.preparation import Preparation
+
+# Of input made at once, but never less than a batch: on a CPU as much as its cache holds, on a GPU enough that
+# launching the work costs less than doing it.
+PREPARED_BYTES = {"cpu": 2 << 20, "cuda": 64 << 20}
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,67 +42,95 @@ def load_split(
     number of images has no effect.
 
     Raises:
-        ValueError: the limit is below one image per class.
+        ValueError: the arrays do not fit each other or the data set's classes, a class has no image, or the limit is
+            below one image per class.
+        DamagedImages: the arrays are not those that the run was started with.
     """
-    folder = Path(image_set.folder)
-    images: NDArray[np.uint8] = np.load(folder / f"{split}_images.npy", mmap_mode="r")
-    labels: NDArray[np.int64] = np.load(folder / f"{split}_labels.npy")
+    images: NDArray[np.uint8] = read_array(image_set, f"{split}_images")
+    labels: NDArray[np.int64] = read_array(image_set, f"{split}_labels")
+    _check(images, labels, image_set, split)
     if limit is not None and limit < len(labels):
         rows = _balanced(labels, len(image_set.classes), limit)
         images, labels = images[rows], labels[rows]
-    # np.array copies: torch would keep the memory-mapped file, which cannot be written, and warn about it.
-    return Split(torch.from_numpy(np.array(images)).to(device), torch.from_numpy(labels).to(device))
+    return Split(torch.from_numpy(images).to(device), torch.from_numpy(labels).to(device))
 
 
-def normalise(
-    images: Tensor,
-    image_set: ImageSet,
-    input_size: tuple[int, int, int],
-    dtype: torch.dtype = torch.float32,
-    memory_format: torch.memory_format = torch.contiguous_format,
-) -> Tensor:
-    """(x / 255 - mean) / std: uint8 (B, C, H, W) -> (B, *input_size).
-
-    A network that takes larger images gets these centred on black (MNIST's 28 in LeNet-5's 32); black is
-    normalised as any other pixel. An odd row or column goes to the bottom or right.
-
-    Raises:
-        ValueError: the network takes another number of channels, or smaller images.
-    """
-    return _Normalise(image_set, input_size, images.device, dtype, memory_format)(images)
-
-
-def training_batches(
-    split: Split,
-    image_set: ImageSet,
-    input_size: tuple[int, int, int],
-    batch_size: int,
-    generator: torch.Generator,
-    crop_padding: int = 4,
-    flip: bool = True,
-    dtype: torch.dtype = torch.float32,
-    memory_format: torch.memory_format = torch.contiguous_format,
-) -> Iterator[tuple[Tensor, Tensor]]:
+class TrainingBatches(Iterator[tuple[Tensor, Tensor]]):
     """Endless (images, labels), always `batch_size` of them: every image once per pass, in random order.
 
     An image is padded with `crop_padding` black pixels on each side, cropped to its size at a random place,
     and mirrored in one case of two if `flip` is set and the data set allows it. A batch may hold the end of
     one pass and the start of the next. The generator is of the split's device; its seed fixes every batch.
-
-    Raises:
-        ValueError: as `normalise`, at the first batch; or the batch size is below one.
     """
-    if batch_size < 1:
-        raise ValueError(f"batch size {batch_size}: must be at least 1")
-    count, device = len(split.labels), split.labels.device
-    to_input = _Normalise(image_set, input_size, device, dtype, memory_format)
-    order = torch.empty(0, dtype=torch.int64, device=device)
-    while True:
-        while len(order) < batch_size:
-            order = torch.cat((order, torch.randperm(count, generator=generator, device=device)))
-        rows, order = order[:batch_size], order[batch_size:]
-        images = _cropped_and_flipped(split.images[rows], generator, crop_padding, flip and image_set.mirror_ok)
-        yield to_input(images), split.labels[rows]
+
+    def __init__(
+        self,
+        split: Split,
+        image_set: ImageSet,
+        input_size: tuple[int, int, int],
+        batch_size: int,
+        generator: torch.Generator,
+        crop_padding: int = 4,
+        flip: bool = True,
+        resize: bool = False,
+        dtype: torch.dtype = torch.float32,
+        memory_format: torch.memory_format = torch.contiguous_format,
+    ) -> None:
+        """
+        Raises:
+            ValueError: as `Preparation`; or the batch size is below one.
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch size {batch_size}: must be at least 1")
+        device = split.labels.device
+        self._labels = split.labels
+        self._batch_size = batch_size
+        self._generator = generator
+        self._offsets = 2 * crop_padding + 1
+        self._flip = flip and image_set.mirror_ok
+        self._windows = _Windows(split.images, crop_padding, memory_format)
+        self._prepare = Preparation(image_set, input_size, device, dtype, memory_format, resize)
+        self._batches_at_once = max(1, PREPARED_BYTES[device.type] // (batch_size * self._prepare.bytes_per_image))
+        # What is to come: image, rows down, columns right, mirrored or not; one column per image.
+        self._plan = torch.empty(4, 0, dtype=torch.int64, device=device)
+        self._taken = 0  # columns of the plan
+        self._ready: deque[tuple[Tensor, Tensor]] = deque()
+
+    def __next__(self) -> tuple[Tensor, Tensor]:
+        if not self._ready:
+            self._make()
+        self._taken += self._batch_size
+        return self._ready.popleft()
+
+    def state(self) -> dict[str, Tensor]:
+        """All that decides the batches to come."""
+        return {"plan": self._plan[:, self._taken :].cpu(), "generator": self._generator.get_state()}
+
+    def resume(self, state: Mapping[str, Tensor]) -> None:
+        """Go on as the batches whose `state` this was, with the same images and settings."""
+        self._plan, self._taken = state["plan"].to(self._plan.device), 0
+        self._generator.set_state(state["generator"])
+        self._ready.clear()
+
+    def _make(self) -> None:
+        count = self._batches_at_once * self._batch_size
+        while self._plan.shape[1] - self._taken < count:
+            self._plan = torch.cat((self._plan[:, self._taken :], self._pass()), 1)
+            self._taken = 0
+        rows, down, right, mirrored = self._plan[:, self._taken : self._taken + count]
+        images = self._prepare(self._windows.crops(rows, down, right, mirrored if self._flip else None))
+        labels = self._labels[rows]
+        self._ready.extend(zip(images.split(self._batch_size), labels.split(self._batch_size), strict=True))
+
+    def _pass(self) -> Tensor:
+        """A plan for every image once. All is drawn whether used or not: a recipe without flips sees the same crops."""
+        count, device, generator = len(self._labels), self._labels.device, self._generator
+        order = torch.randperm(count, generator=generator, device=device)
+        down, right, mirrored = (
+            torch.randint(high, (count,), generator=generator, device=device)
+            for high in (self._offsets, self._offsets, 2)
+        )
+        return torch.stack((order, down, right, mirrored))
 
 
 def evaluation_batches(
@@ -104,67 +138,66 @@ def evaluation_batches(
     image_set: ImageSet,
     input_size: tuple[int, int, int],
     batch_size: int,
+    resize: bool = False,
     dtype: torch.dtype = torch.float32,
     memory_format: torch.memory_format = torch.contiguous_format,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """(images, labels) of the whole split once, in its order; the last batch may be smaller.
 
     Raises:
-        ValueError: as `normalise`.
+        ValueError: as `Preparation`.
     """
-    to_input = _Normalise(image_set, input_size, split.labels.device, dtype, memory_format)
+    prepare = Preparation(image_set, input_size, split.labels.device, dtype, memory_format, resize)
     for images, labels in zip(split.images.split(batch_size), split.labels.split(batch_size), strict=True):
-        yield to_input(images), labels
+        yield prepare(images), labels
 
 
-class _Normalise:
-    """What `normalise` does, with its constants on the device once."""
+class _Windows:
+    """A padded copy of all images, from which crops are taken as runs of bytes: a crop is one such run per line."""
 
-    def __init__(
-        self,
-        image_set: ImageSet,
-        input_size: tuple[int, int, int],
-        device: torch.device,
-        dtype: torch.dtype,
-        memory_format: torch.memory_format,
-    ) -> None:
-        channels, height, width = image_set.shape
-        down, right = input_size[1] - height, input_size[2] - width
-        if input_size[0] != channels or down < 0 or right < 0:
-            raise ValueError(
-                f"the network takes {_size(input_size)}, {image_set.name} is {_size(image_set.shape)}: "
-                "channels must agree, and images are padded but not resized"
-            )
-        self.pad = (right // 2, right - right // 2, down // 2, down - down // 2)
-        self.mean = torch.tensor(image_set.mean, device=device).view(-1, 1, 1)
-        self.std = torch.tensor(image_set.std, device=device).view(-1, 1, 1)
-        self.dtype = dtype
-        self.memory_format = memory_format
+    def __init__(self, images: Tensor, padding: int, memory_format: torch.memory_format) -> None:
+        _, channels, self._height, self._width = images.shape
+        self._channels_last = memory_format == torch.channels_last
+        padded = F.pad(images, (padding,) * 4)
+        # A line holds all channels of a row of pixels, or one of them.
+        self._planes, self._pixel = (1, channels) if self._channels_last else (channels, 1)
+        bytes_ = (padded.permute(0, 2, 3, 1) if self._channels_last else padded).contiguous().view(-1)
+        self._lines, self._line = padded.shape[2], padded.shape[3] * self._pixel  # per plane; bytes of one
+        run = self._width * self._pixel
+        self._runs = bytes_.as_strided((bytes_.numel() - run + 1, run), (1, 1))
+        planes = torch.arange(self._planes, device=images.device)[:, None] * self._lines
+        lines = torch.arange(self._height, device=images.device)
+        self._starts = ((planes + lines) * self._line).flatten()  # of the lines of an image, from its first byte
 
-    def __call__(self, images: Tensor) -> Tensor:
-        if any(self.pad):
-            images = F.pad(images, self.pad)
-        scaled = images.to(torch.float32, memory_format=self.memory_format).div_(255)
-        return scaled.sub_(self.mean).div_(self.std).to(self.dtype)
+    def crops(self, rows: Tensor, down: Tensor, right: Tensor, mirrored: Tensor | None) -> Tensor:
+        """(B, C, H, W) from images, rows down, columns right, and ones for those to be mirrored, each (B,)."""
+        first = (rows * (self._planes * self._lines) + down) * self._line + right * self._pixel
+        images = self._runs.index_select(0, (first[:, None] + self._starts).flatten())
+        images = images.view(len(rows), self._planes, self._height, self._width, self._pixel)
+        if mirrored is not None:
+            # Both ways round, of which one is taken: no image is picked out on the host.
+            both = torch.cat((images, images.flip(3)))
+            images = both.index_select(0, torch.arange(len(rows), device=rows.device) + len(rows) * mirrored)
+        return images.squeeze(1).permute(0, 3, 1, 2) if self._channels_last else images.squeeze(4)
 
 
-def _cropped_and_flipped(images: Tensor, generator: torch.Generator, padding: int, flip: bool) -> Tensor:
-    """One random offset and one toss per image, applied to all by a single gather."""
-    batch, channels, height, width = images.shape
-    device = images.device
-    # Drawn whether used or not: a recipe without flips sees the same crops.
-    down = torch.randint(2 * padding + 1, (batch, 1), generator=generator, device=device)
-    right = torch.randint(2 * padding + 1, (batch, 1), generator=generator, device=device)
-    mirrored = torch.randint(2, (batch, 1), generator=generator, device=device).bool()
-    if not padding and not flip:
-        return images
-    y = down + torch.arange(height, device=device)
-    x = torch.arange(width, device=device).expand(batch, width)
-    if flip:
-        x = torch.where(mirrored, width - 1 - x, x)
-    pixel = y[:, :, None] * (width + 2 * padding) + (right + x)[:, None, :]
-    source = F.pad(images, (padding,) * 4).flatten(2)
-    return source.gather(2, pixel.view(batch, 1, -1).expand(-1, channels, -1)).view(images.shape)
+def _check(images: NDArray[np.uint8], labels: NDArray[np.int64], image_set: ImageSet, split: str) -> None:
+    """
+    Raises:
+        ValueError: see `load_split`.
+    """
+    what = f"{image_set.name}, {split} images"
+    if images.shape != (len(labels), *image_set.shape) or images.dtype != np.uint8:
+        shape = "x".join(map(str, image_set.shape))
+        raise ValueError(f"{what}: {images.dtype} {images.shape} does not fit {len(labels)} labels and {shape} pixels")
+    wrong = labels[(labels < 0) | (labels >= len(image_set.classes))]
+    if len(wrong):
+        raise ValueError(
+            f"{what}: label {wrong[0]} is out of range: there are {len(image_set.classes)} classes, from 0"
+        )
+    missing = set(range(len(image_set.classes))) - set(labels.tolist())
+    if missing:
+        raise ValueError(f"{what}: there is none of class {image_set.classes[min(missing)]!r}")
 
 
 def _balanced(labels: NDArray[np.int64], classes: int, limit: int) -> NDArray[np.int64]:
@@ -173,7 +206,3 @@ def _balanced(labels: NDArray[np.int64], classes: int, limit: int) -> NDArray[np
     if count < 1:
         raise ValueError(f"a limit of {limit} images leaves none of some of the {classes} classes")
     return np.sort(np.concatenate([rows[:count] for rows in of_class]))
-
-
-def _size(size: tuple[int, int, int]) -> str:
-    return "x".join(map(str, size))

@@ -1,18 +1,20 @@
-"""Decoded once: <cache>/<key>/ holds four .npy files and image_set.json, with their identity and checksum.
+"""Decoded once: <cache>/<key>/ holds four .npy files and image_set.json, with their identity and checksums.
 
 An entry appears whole, by a rename. It is read back only if its arrays have the SHA-256 that was written;
-else it is decoded again.
+else it is decoded again. Whoever reads an array later checks it once more.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import secrets
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +23,9 @@ from bench.config import RequestError
 from bench.data.image_set import ImageSet
 from bench.data.source import Decoded, Source
 
-FORMAT = 1  # raise it with any change to what an entry holds
+FORMAT = 2  # raise it with any change to what an entry holds
 
+Arrays = dict[str, NDArray[np.generic]]
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 _HEADER = "image_set.json"
 _ON_DISK = tuple(field.name for field in fields(ImageSet) if field.name not in ("folder", "source"))
@@ -30,6 +33,18 @@ _ON_DISK = tuple(field.name for field in fields(ImageSet) if field.name not in (
 
 class _DamagedEntryError(Exception):
     """A cache entry is not what was written; the message says why."""
+
+
+class DamagedImages(Exception):
+    """Decoded images changed on the disk after the run had checked them."""
+
+
+def cache_dir_of(chosen: Path | None) -> Path:
+    """Where decoded images are kept on this machine."""
+    if chosen is not None:
+        return chosen
+    root = os.environ.get("XDG_CACHE_HOME")
+    return (Path(root) if root else Path.home() / ".cache") / "classic-bench"
 
 
 def load_or_decode(source: Source, cache_dir: Path, say: Callable[[str], None]) -> ImageSet:
@@ -46,28 +61,63 @@ def load_or_decode(source: Source, cache_dir: Path, say: Callable[[str], None]) 
         except _DamagedEntryError as reason:
             say(f"the decoded images in {entry} are damaged ({reason}): decoding again")
 
-    building = cache_dir / f"{entry.name}.{secrets.token_hex(4)}.building"
-    try:
-        building.mkdir(parents=True)
-    except OSError as error:
-        raise _unwritable(cache_dir, error) from error
-    try:
+    def decode() -> tuple[ImageSet, Arrays]:
         say(f"preparing {source.description}")
-        decoded = source.decode()
-        try:
-            _write(building, decoded)
-            _put(building, entry)
-        except OSError as error:
-            raise _unwritable(cache_dir, error) from error
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+        return _described(source.decode())
+
+    _build(entry, decode)
     try:
         return _read(entry, source.description)
     except _DamagedEntryError as reason:
         raise RequestError(f"{entry} differs from what was just written to it ({reason}): is the disk sound?") from None
 
 
-def sha256_of(arrays: dict[str, NDArray[np.generic]]) -> str:
+def place(image_set: ImageSet, fetch: Callable[[str], NDArray[np.generic]], cache_dir: Path) -> ImageSet:
+    """A data set that another machine has decoded, on this one: `fetch` gives its arrays, but only if it is not here.
+
+    Raises:
+        RequestError: the cache cannot be written.
+        DamagedImages: what `fetch` gives is not this data set.
+    """
+    entry = cache_dir / f"from-elsewhere-{image_set.sha256[:16]}"
+    for folder in (Path(image_set.folder), entry):
+        try:
+            here = _read(folder, image_set.source)
+        except _DamagedEntryError:
+            continue
+        if here.sha256 == image_set.sha256:
+            return here
+    _build(entry, lambda: (image_set, {name: fetch(name) for name in ARRAYS}))
+    try:
+        return _read(entry, image_set.source)
+    except _DamagedEntryError as reason:
+        raise DamagedImages(f"{image_set.name} did not arrive in {entry} as it was sent: {reason}") from None
+
+
+def read_array(image_set: ImageSet, name: str) -> NDArray[Any]:
+    """One of `ARRAYS`, in memory of its own, checked as it is there.
+
+    Raises:
+        DamagedImages: it is not what the run was started with.
+    """
+    path = Path(image_set.folder) / f"{name}.npy"
+    try:
+        array: NDArray[Any] = np.load(path)
+    except (OSError, ValueError, EOFError) as error:
+        raise DamagedImages(f"{path} cannot be read any more: {' '.join(str(error).split())}") from error
+    if image_set.array_sha256 and array_sha256(array) != image_set.array_sha256[ARRAYS.index(name)]:
+        raise DamagedImages(f"{path} has changed since the run began: is the disk sound? A new run decodes it again")
+    return array
+
+
+def array_sha256(array: NDArray[np.generic]) -> str:
+    """Over type, shape and contents."""
+    digest = hashlib.sha256(f"{array.dtype.str} {array.shape}\n".encode())
+    digest.update(np.ascontiguousarray(array).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def sha256_of(arrays: Arrays) -> str:
     """Over names, types, shapes and contents, in the order of `ARRAYS`."""
     digest = hashlib.sha256()
     for name in ARRAYS:
@@ -77,10 +127,33 @@ def sha256_of(arrays: dict[str, NDArray[np.generic]]) -> str:
     return digest.hexdigest()
 
 
-def _write(folder: Path, decoded: Decoded) -> None:
-    arrays: dict[str, NDArray[np.generic]] = {name: getattr(decoded, name) for name in ARRAYS}
-    for name, array in arrays.items():
-        np.save(folder / f"{name}.npy", array)
+def _build(entry: Path, make: Callable[[], tuple[ImageSet, Arrays]]) -> None:
+    """Write an entry beside its place and put it there whole.
+
+    Raises:
+        RequestError: the cache cannot be written.
+    """
+    building = entry.with_name(f"{entry.name}.{secrets.token_hex(4)}.building")
+    try:
+        building.mkdir(parents=True)
+    except OSError as error:
+        raise _unwritable(entry.parent, error) from error
+    try:
+        image_set, arrays = make()
+        try:
+            for name, array in arrays.items():
+                np.save(building / f"{name}.npy", array)
+            written = {name: value for name, value in asdict(image_set).items() if name in _ON_DISK}
+            (building / _HEADER).write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
+            _put(building, entry)
+        except OSError as error:
+            raise _unwritable(entry.parent, error) from error
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def _described(decoded: Decoded) -> tuple[ImageSet, Arrays]:
+    arrays: Arrays = {name: getattr(decoded, name) for name in ARRAYS}
     mean, std = _statistics(decoded.train_images)
     channels, height, width = decoded.train_images.shape[1:]
     image_set = ImageSet(
@@ -95,9 +168,9 @@ def _write(folder: Path, decoded: Decoded) -> None:
         std=std,
         sha256=sha256_of(arrays),
         mirror_ok=decoded.mirror_ok,
+        array_sha256=tuple(array_sha256(arrays[name]) for name in ARRAYS),
     )
-    written = {name: value for name, value in asdict(image_set).items() if name in _ON_DISK}
-    (folder / _HEADER).write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
+    return image_set, arrays
 
 
 def _put(building: Path, entry: Path) -> None:
@@ -122,12 +195,13 @@ def _read(entry: Path, description: str) -> ImageSet:
         arrays = {name: np.load(entry / f"{name}.npy", mmap_mode="r") for name in ARRAYS}
         if set(header) != set(_ON_DISK):
             raise _DamagedEntryError(f"{_HEADER} has other fields")
+        lists = {name: tuple(header[name]) for name in ("classes", "shape", "mean", "std", "array_sha256")}
+        image_set = ImageSet(**{**header, **lists}, folder=str(entry.absolute()), source=description)
     except (OSError, ValueError, TypeError, EOFError) as error:
         raise _DamagedEntryError(" ".join(str(error).split())) from error
-    if sha256_of(arrays) != header["sha256"]:
+    if image_set.array_sha256 != tuple(array_sha256(arrays[name]) for name in ARRAYS):
         raise _DamagedEntryError("its SHA-256 is another")
-    lists = {name: tuple(header[name]) for name in ("classes", "shape", "mean", "std")}
-    return ImageSet(**{**header, **lists}, folder=str(entry.absolute()), source=description)
+    return image_set
 
 
 def _statistics(images: NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -1,7 +1,8 @@
-"""One file over HTTP: bounded waiting, a progress line, the MD5 checked before the file gets its name."""
+"""One file over HTTP: bounded waiting, a progress line, its checksum compared before the file gets its name."""
 
 from __future__ import annotations
 
+import http
 import http.client
 import secrets
 import socket
@@ -12,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from bench.data.checksum import md5_of
+from bench.data.checksum import Checksum
 
 TIMEOUT_S = 5.0  # for the name, for the connection, and for each silence after it
 
@@ -23,11 +24,11 @@ class DownloadError(Exception):
     """The file could not be had; the message is a short reason."""
 
 
-def download(url: str, target: Path, md5: str, say: Callable[[str], None]) -> None:
+def download(url: str, target: Path, checksum: Checksum, say: Callable[[str], None]) -> None:
     """Write the file at `url` to `target`, whole or not at all.
 
     Raises:
-        DownloadError: `target` cannot be written, the server cannot be reached or stops, or the MD5 is wrong.
+        DownloadError: `target` cannot be written, the server cannot be reached or stops, or the checksum is wrong.
     """
     host = urlsplit(url).hostname or url
     partial = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")
@@ -39,9 +40,9 @@ def download(url: str, target: Path, md5: str, say: Callable[[str], None]) -> No
     try:
         _require_name_lookup(url)
         _fetch(url, partial, target.name, say)
-        actual = md5_of(partial)
-        if actual != md5:
-            raise DownloadError(f"what {host} sent is damaged (MD5 {actual}, not {md5})")
+        actual = checksum.of(partial)
+        if actual != checksum.digits:
+            raise DownloadError(f"what {host} sent is damaged ({checksum.kind} {actual}, not {checksum.digits})")
         partial.replace(target)
     except (OSError, http.client.HTTPException) as error:
         raise DownloadError(f"{host}: {_reason(error)}") from error
@@ -50,12 +51,30 @@ def download(url: str, target: Path, md5: str, say: Callable[[str], None]) -> No
 
 
 def _fetch(url: str, partial: Path, name: str, say: Callable[[str], None]) -> None:
-    request = urllib.request.Request(url, headers={"User-Agent": "classic-bench"})
-    with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response, partial.open("wb") as file:
-        total = int(response.headers.get("Content-Length") or 0)
+    """Get the whole file; where the connection ends too early, go on from there as long as that brings more of it."""
+    while True:
+        before = partial.stat().st_size
+        try:
+            return _fetch_rest(url, partial, name, say)
+        except (OSError, http.client.HTTPException):
+            if partial.stat().st_size <= before:
+                raise
+
+
+def _fetch_rest(url: str, partial: Path, name: str, say: Callable[[str], None]) -> None:
+    received = partial.stat().st_size
+    headers = {"User-Agent": "classic-bench", **({"Range": f"bytes={received}-"} if received else {})}
+    request = urllib.request.Request(url, headers=headers)
+    with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response, partial.open("ab") as file:
+        if response.status != http.HTTPStatus.PARTIAL_CONTENT:  # from the start, asked for or not
+            file.truncate(0)
+            received = 0
+        length = int(response.headers.get("Content-Length") or 0)
+        total = received + length if length else 0
         size = f", {total / 1e6:.0f} MB" if total else ""
-        say(f"downloading {name} from {urlsplit(url).hostname}{size}")
-        received, announced = 0, 0
+        what = f"going on with {name}" if received else f"downloading {name}"
+        say(f"{what} from {urlsplit(url).hostname}{size}")
+        announced = 10 * received // total if total else 0
         while chunk := response.read(_CHUNK_BYTES):
             file.write(chunk)
             received += len(chunk)

@@ -24,3 +24,4 @@ class ImageSet:
     std: tuple[float, ...]
     sha256: str  # over the four arrays
     mirror_ok: bool = True  # whether a horizontal flip keeps the class: not so for digits
+    array_sha256: tuple[str, ...] = ()  # of each array, checked whenever one is read; empty: they are not checked

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.config import RequestError
-from bench.data.checksum import require_md5
+from bench.data.checksum import Checksum, read_checked
 from bench.data.download import DownloadError, download
 from bench.data.source import Decoded, Source, exact_name, file_identity
 
@@ -29,10 +29,17 @@ MD5S: dict[str, str] = {  # torchvision.datasets.MNIST.resources
     "t10k-images-idx3-ubyte": "9fb629c4189551a2d022fa330f9573f3",
     "t10k-labels-idx1-ubyte": "ec29112dd5afa0611ce80d1b7f02629c",
 }  # of the compressed files, <name>.gz
+PLAIN_MD5S: dict[str, str] = {
+    "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+    "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+    "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+    "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+}  # of the same files, decompressed
 RAW = Path("MNIST", "raw")
 CLASSES = tuple("0123456789")
 COUNTS = (60_000, 10_000)
 SHAPE = (1, 28, 28)
+OFFICIAL_BYTES = {16 + 784 * count for count in COUNTS} | {8 + count for count in COUNTS}  # of the plain files
 
 
 def find(data_dir: Path) -> Source | None:
@@ -59,7 +66,7 @@ def fetch(data_dir: Path, say: Callable[[str], None]) -> Source:
         reasons = []
         for mirror in MIRRORS:
             try:
-                download(f"{mirror}{name}.gz", raw / f"{name}.gz", md5, say)
+                download(f"{mirror}{name}.gz", raw / f"{name}.gz", Checksum("MD5", md5), say)
                 break
             except DownloadError as failure:
                 reasons.append(str(failure))
@@ -79,8 +86,7 @@ def _plain_or_compressed(raw: Path, name: str) -> Path:
 
 
 def _decode(raw: Path) -> Decoded:
-    arrays = {name: _read_idx(_plain_or_compressed(raw, name), md5) for name, md5 in MD5S.items()}
-    train_images, train_labels, test_images, test_labels = arrays.values()
+    train_images, train_labels, test_images, test_labels = (_read_idx(raw, name) for name in MD5S)
     for images, labels, name in (
         (train_images, train_labels, "train-labels-idx1-ubyte"),
         (test_images, test_labels, "t10k-labels-idx1-ubyte"),
@@ -98,13 +104,14 @@ def _decode(raw: Path) -> Decoded:
     )
 
 
-def _read_idx(path: Path, md5: str) -> NDArray[np.uint8]:
+def _read_idx(raw: Path, name: str) -> NDArray[np.uint8]:
+    path = _plain_or_compressed(raw, name)
     if path.suffix == ".gz":
-        require_md5(path, md5)
-    try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except OSError as error:
-        raise RequestError(f"{path} cannot be read: {error.strerror}") from error
+        data = gzip.decompress(read_checked(path, Checksum("MD5", MD5S[name])))
+    elif path.stat().st_size in OFFICIAL_BYTES:  # another size: one's own digits in the same format
+        data = read_checked(path, Checksum("MD5", PLAIN_MD5S[name]))
+    else:
+        data = path.read_bytes()
     if len(data) >= 4 and data[:3] == b"\0\0\x08":
         dimensions = data[3]
         shape = np.frombuffer(data[4 : 4 + 4 * dimensions], ">u4").tolist()

@@ -6,40 +6,26 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
-from typing import Generic, Literal, Protocol, TypeVar
+from typing import Any, Generic
 
-
-class GroupedTask(Protocol):
-    @property
-    def group(self) -> str:
-        """Tasks of one group may share a process; another group gets a fresh one."""
-
-
-Task = TypeVar("Task", bound=GroupedTask)
-Result = TypeVar("Result")
-Execute = Callable[[Task, str], Result]  # (task, device); must be importable by name
-
-
-@dataclass(frozen=True)
-class Crash:
-    """A task that brought its worker down, or that was stopped for taking too long."""
-
-    kind: Literal["failed", "timeout"]
-    reason: str
-    seconds: float
+from bench.engines import leash
+from bench.engines.engine import Crash, Execute, Result, Stop, Task
+from bench.engines.transcript import Transcript
 
 
 @dataclass
 class _Worker:
     process: ForkServerProcess
     connection: Connection
+    transcript: Transcript
     group: str
 
 
@@ -53,6 +39,20 @@ class _Slot(Generic[Task]):
     started: float = 0.0
 
 
+@dataclass(frozen=True)
+class LocalMachine(Generic[Task, Result]):
+    """This machine as a place to work: counts on every processor, measurements on the given devices."""
+
+    devices: tuple[str, ...]
+    log: Path
+    preload: tuple[str, ...] = ()
+    memory_limit: int | None = None  # bytes, of each worker
+
+    def engine(self, execute: Execute[Task, Result], needs_device: bool, tasks: int) -> LocalEngine[Task, Result]:
+        slots = self.devices if needs_device else ("meta",) * min(os.cpu_count() or 1, 8)
+        return LocalEngine(slots[:tasks], execute, self.log, self.preload, self.memory_limit)
+
+
 class LocalEngine(Generic[Task, Result]):
     """Runs tasks in worker processes, one per device.
 
@@ -62,125 +62,159 @@ class LocalEngine(Generic[Task, Result]):
     """
 
     def __init__(
-        self, devices: Sequence[str], execute: Execute[Task, Result], log: Path, preload: Sequence[str] = ()
+        self,
+        devices: Sequence[str],
+        execute: Execute[Task, Result],
+        log: Path,
+        preload: Sequence[str] = (),
+        memory_limit: int | None = None,
     ) -> None:
-        """`log` collects what workers write to their standard error; `preload` names modules to import beforehand."""
+        """`log` collects the end of what each task prints; `preload` names modules to import beforehand.
+
+        `memory_limit` is in bytes and for each worker. None: what is free when it starts, but for a GPU's, whose driver
+        does its own bookkeeping.
+        """
         self._slots: list[_Slot[Task]] = [_Slot(device) for device in devices]
         self._execute = execute
         self._log = log
+        self._memory_limit = memory_limit
         self._context: ForkServerContext = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(list(preload))
+        self._context.set_forkserver_preload(["bench.engines.orphanage", *preload])
         # How long an idle OpenMP thread spins before it sleeps. libgomp's default (300,000 rounds, milliseconds) makes
         # two threads that compete with anything else twenty times slower; this is as fast where nothing competes.
         os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
     def run(
-        self, tasks: Sequence[Task], timeout_s: float | None, on_start: Callable[[Task, str], object]
-    ) -> Iterator[tuple[Task, Result | Crash]]:
-        """Every task with its outcome, in the order in which they end; leaves no process behind, however it ends."""
+        self,
+        tasks: Sequence[Task],
+        timeout_s: float | None,
+        on_start: Callable[[Task, str], object],
+        stop: Stop | None = None,
+    ) -> Generator[tuple[Task, Result | Crash]]:
+        """As `bench.engines.engine.Engine.run`."""
         waiting = deque(tasks)
         try:
-            while waiting or any(slot.task is not None for slot in self._slots):
+            while not (stop and stop.requested) and (waiting or any(slot.task is not None for slot in self._slots)):
                 for slot in self._slots:
                     if slot.task is None and waiting:
                         self._begin(slot, waiting.popleft())
                         on_start(slot.task, slot.device)  # type: ignore[arg-type]
-                yield from self._finished(timeout_s)
+                yield from self._ended(timeout_s, stop)
         finally:
             for slot in self._slots:
-                self._stop(slot)
+                self._end(slot)
 
     def _begin(self, slot: _Slot[Task], task: Task) -> None:
         if slot.worker is not None and slot.worker.group != task.group:
-            self._stop(slot)
+            self._end(slot)
         if slot.worker is None:
-            slot.worker = self._start(task.group)
+            slot.worker = self._start(slot.device, task.group)
         slot.task, slot.started = task, time.monotonic()
         with contextlib.suppress(OSError):  # it died between two tasks: its sentinel says so in a moment
             slot.worker.connection.send((task, slot.device))
 
-    def _start(self, group: str) -> _Worker:
+    def _start(self, device: str, group: str) -> _Worker:
         ours, theirs = self._context.Pipe()
+        transcript, output = self._context.Pipe(duplex=False)
+        limit = self._memory_limit
+        if limit is None and not device.startswith("cuda"):
+            limit = leash.available_memory()
         process = self._context.Process(
-            target=_serve, args=(theirs, self._execute, str(self._log)), name=f"bench-{group}", daemon=True
+            target=_serve, args=(theirs, output, self._execute, limit), name=f"bench-{group}", daemon=True
         )
         process.start()
         theirs.close()
-        return _Worker(process, ours, group)
+        output.close()
+        return _Worker(process, ours, Transcript(transcript), group)
 
-    def _finished(self, timeout_s: float | None) -> Iterator[tuple[Task, Result | Crash]]:
-        """Wait for at least one task to end, or for the next time-out to fall due."""
-        busy = [slot for slot in self._slots if slot.task is not None and slot.worker is not None]
+    def _ended(self, timeout_s: float | None, stop: Stop | None) -> Iterator[tuple[Task, Result | Crash]]:
+        """Wait until something happens; the tasks that have ended by then, if any."""
+        busy = [(slot, slot.worker, slot.task) for slot in self._slots]
+        under_way = [(slot, worker, task) for slot, worker, task in busy if worker is not None and task is not None]
         patience = None
         if timeout_s is not None:
-            patience = max(0.0, min(slot.started for slot in busy) + timeout_s - time.monotonic())
-        handles = [slot.worker.connection for slot in busy if slot.worker is not None]
-        sentinels = [slot.worker.process.sentinel for slot in busy if slot.worker is not None]
-        ready = wait([*handles, *sentinels], patience)
-        for slot in busy:
-            worker, task = slot.worker, slot.task
-            assert worker is not None
-            assert task is not None
+            patience = max(0.0, min(slot.started for slot, _, _ in under_way) + timeout_s - time.monotonic())
+        handles: list[Connection | int | Stop] = [] if stop is None else [stop]
+        for _, worker, _ in under_way:
+            handles += [worker.connection, worker.process.sentinel]
+            handles += [worker.transcript.pipe] if worker.transcript.open else []
+        ready = wait(handles, patience)  # type: ignore[arg-type]
+        for slot, worker, task in under_way:
+            worker.transcript.read()
             outcome: Result | Crash | None = None
             if worker.connection in ready or worker.process.sentinel in ready:
-                try:
-                    outcome = worker.connection.recv()
-                except (EOFError, OSError):
-                    outcome = self._crash(slot, worker)
-                    self._stop(slot)
+                outcome = _received(worker) or self._crash(slot, worker)
             elif timeout_s is not None and time.monotonic() - slot.started >= timeout_s:
                 outcome = Crash("timeout", f"stopped after {timeout_s:g} s (--task-timeout-s)", timeout_s)
-                self._stop(slot)
             if outcome is not None:
+                worker.transcript.read()
+                self._keep(worker)
+                if isinstance(outcome, Crash):
+                    self._end(slot)
                 slot.task = None
                 yield task, outcome
 
     def _crash(self, slot: _Slot[Task], worker: _Worker) -> Crash:
         worker.process.join(timeout=5)
+        worker.transcript.read()
         code = worker.process.exitcode
-        if code is not None and code < 0:
-            name = signal.Signals(-code).name
-            hint = "; the system kills what uses too much memory" if name == "SIGKILL" else ""
-            reason = f"its process was killed by {name}{hint}"
+        if code is None:
+            reason = "its process stopped answering"
+        elif code < 0:
+            hint = "; the system kills what uses too much memory" if -code == signal.SIGKILL else ""
+            reason = f"its process was killed by {signal.Signals(-code).name}{hint}"
         else:
             reason = f"its process ended with exit status {code}"
-        last = _last_line(self._log)
-        if last:
-            reason = f"{reason}; last words: {last}"
-        return Crash("failed", reason, time.monotonic() - slot.started)
+        last = worker.transcript.last_words()
+        return Crash("failed", f"{reason}; last words: {last}" if last else reason, time.monotonic() - slot.started)
 
-    def _stop(self, slot: _Slot[Task]) -> None:
+    def _keep(self, worker: _Worker) -> None:
+        """Add what the task printed to the log, which is no result: that a disk is full does not end the run here."""
+        text = worker.transcript.text()
+        worker.transcript.forget()
+        if text:
+            with contextlib.suppress(OSError), self._log.open("a", encoding="utf-8") as file:
+                file.write(f"--- {worker.group}\n{text.rstrip()}\n")
+
+    def _end(self, slot: _Slot[Task]) -> None:
+        """Kill the worker, which holds nothing that is wanted any more, and whatever it has started."""
         worker, slot.worker = slot.worker, None
         if worker is None:
             return
-        worker.connection.close()  # an idle worker ends by itself
-        if slot.task is not None:
-            worker.process.kill()
-        worker.process.join(timeout=2)
-        if worker.process.is_alive():
-            worker.process.kill()
-            worker.process.join()
+        assert worker.process.pid is not None
+        leash.kill_family(worker.process.pid)
+        worker.process.kill()  # it may not have had the time to found a family
+        worker.process.join()
         worker.process.close()
+        worker.connection.close()
+        worker.transcript.close()
 
 
-def _serve(connection: Connection, execute: Execute[Task, Result], log: str) -> None:
+def _received(worker: _Worker) -> Any:
+    """The result that a worker has sent; None if it died before. What it started may still hold its end open."""
+    with contextlib.suppress(EOFError, OSError):
+        return worker.connection.recv() if worker.connection.poll() else None
+    return None
+
+
+def _serve(connection: Connection, output: Connection, execute: Execute[Task, Result], limit: int | None) -> None:
     """The worker: run what comes until the other side is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the main process decides
-    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    os.dup2(file, 2)
-    os.close(file)
+    leash.die_with_main_process()
+    leash.be_killed_first()
+    if limit is not None:
+        leash.limit_memory(limit)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process decides
+    os.dup2(output.fileno(), 1)
+    os.dup2(output.fileno(), 2)
+    output.close()
+    # By lines, so that a worker that dies loses no words.
+    sys.stdout, sys.stderr = (os.fdopen(n, "w", buffering=1, encoding="utf-8", errors="replace") for n in (1, 2))
     while True:
         try:
             task, device = connection.recv()
-            connection.send(execute(task, device))
+            outcome = execute(task, device)
+            sys.stdout.flush()
+            sys.stderr.flush()
+            connection.send(outcome)
         except (EOFError, BrokenPipeError, ConnectionResetError):
             return
-
-
-def _last_line(log: Path) -> str:
-    """The last line that a worker wrote, shortened."""
-    try:
-        lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    except OSError:
-        return ""
-    return lines[-1].strip()[:200] if lines else ""

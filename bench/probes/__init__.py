@@ -9,12 +9,17 @@ from bench.probes import (
     accuracy,
     activations,
     best_batch,
+    energy,
+    gradient_flow,
     latency,
     macs,
     macs_fvcore,
+    memory,
     params,
     saved_activations,
     throughput,
+    traffic,
+    tuning,
 )
 from bench.probes.reading import Measurement
 from models.spec import ModelSpec
@@ -28,8 +33,13 @@ PROBES: dict[str, Probe] = {
     "macs_fvcore": macs_fvcore.measure,
     "activations": activations.measure,
     "saved_activation_bytes": saved_activations.measure,
+    "traffic": traffic.measure,
     "throughput": throughput.measure,
     "latency": latency.measure,
     "best_batch": best_batch.measure,
+    "memory": memory.measure,
+    "energy": energy.measure,
+    "tuning": tuning.measure,
+    "gradient_flow": gradient_flow.measure,
     "accuracy": accuracy.measure,
 }

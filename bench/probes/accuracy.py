@@ -5,15 +5,25 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 
 import torch
+from torch import nn
 
 from bench.config import Config
+from bench.data import ImageSet
 from bench.data.batches import load_split
 from bench.execution import arithmetic, for_training
+from bench.metrics import LEVELS
 from bench.probes.macs import forward_macs
 from bench.probes.reading import Measurement, Reading, Unsupported
-from bench.training.loop import Images, train
+from bench.training.checkpoint import Checkpoint, checkpoint_path
+from bench.training.images import Images
+from bench.training.loop import train
+from bench.training.milestones import CURRENCIES, spent_to_reach
+from bench.training.pretrained import load as load_weights
+from bench.training.recipe import Recipe
 from bench.training.recipes import recipe_for
 from models.spec import ModelSpec
+
+CHECKPOINT_FORMAT = 1  # raise it with any change to how training goes
 
 
 def measure(spec: ModelSpec, config: Config) -> Measurement:
@@ -23,6 +33,87 @@ def measure(spec: ModelSpec, config: Config) -> Measurement:
         Unsupported: the run has no images for networks of this track.
         Diverged: the training loss became infinite or not a number.
     """
+    image_set = image_set_for(spec, config)
+    recipe = recipe_for(spec.family, config.recipes)
+    if recipe.mean and recipe.std:
+        image_set = replace(image_set, mean=recipe.mean, std=recipe.std)
+    device = torch.device(config.device)
+    images = Images(
+        image_set,
+        train=load_split(image_set, "train", device),
+        test=load_split(image_set, "test", device, limit=config.test_images),
+        input_size=spec.input_size,
+        resize=recipe.resize,
+    )
+    batch_size = config.train_batch_size or recipe.batch_size
+    flops = 2 * forward_macs(spec)
+    torch.manual_seed(config.seed)
+    network = spec.build(num_classes=len(image_set.classes))
+    if config.initial_weights is not None:
+        load_weights(config.initial_weights, network)
+    network = for_training(network, config.execution, device)
+    checkpoint = _checkpoint(spec, config, recipe, image_set, batch_size, network)
+    with arithmetic(config.execution.precision):
+        outcome = train(
+            network, recipe, config.budget, images, batch_size, flops, config.seed, config.execution, checkpoint
+        )
+
+    spent, warm_up = outcome.spent, outcome.warm_up
+    notes = [checkpoint.note] if checkpoint and checkpoint.note else []
+    if outcome.resumed_at is not None:
+        notes.append(f"interrupted, and resumed after {outcome.resumed_at:,} images")
+    common = Reading(0.0, batch_size=batch_size, cuda_graphs=warm_up.cuda_graphs, device=config.device)
+    readings: dict[str, Reading | Unsupported] = {
+        "top1": replace(common, value=outcome.top1, trials=outcome.tested, note="; ".join(notes)),
+        "train_seconds": replace(common, value=spent.seconds, note="; ".join(filter(None, [*notes, warm_up.note]))),
+        "train_images": replace(common, value=spent.images),
+        "train_epochs": replace(common, value=spent.epochs),
+        "train_flops": replace(common, value=spent.flops),
+        "train_loss": replace(common, value=outcome.final_loss),
+        "compile_seconds": replace(common, value=warm_up.seconds)
+        if config.execution.compile
+        else Unsupported("networks were not compiled (--compile)"),
+    }
+    for level in LEVELS:
+        reached = spent_to_reach(outcome.curve, level / 100)
+        for currency in CURRENCIES:
+            readings[f"{currency}_to_{level}"] = (
+                replace(common, value=reached[currency]) if reached else Unsupported(f"never reached {level} %")
+            )
+    return Measurement(readings, curve=tuple(asdict(point) for point in outcome.curve))
+
+
+def _checkpoint(
+    spec: ModelSpec, config: Config, recipe: Recipe, image_set: ImageSet, batch_size: int, network: nn.Module
+) -> Checkpoint | None:
+    """Where this training keeps its state, known by everything on which that depends; None where nothing is kept."""
+    if config.checkpoints is None:
+        return None
+    identity = {
+        "format": CHECKPOINT_FORMAT,
+        "model": spec.name,
+        "weights": [[name, list(tensor.shape)] for name, tensor in network.state_dict().items()],
+        "initial_weights": str(config.initial_weights),
+        "images": image_set.sha256,
+        "test_images": config.test_images,
+        "recipe": recipe.to_json(),
+        "batch_size": batch_size,
+        "budget": str(config.budget),
+        "seed": config.seed,
+        "execution": asdict(config.execution),
+        "device": torch.device(config.device).type,
+        "torch": torch.__version__,
+    }
+    path = checkpoint_path(config.checkpoints, spec.name, config.seed, str(config.budget))
+    return Checkpoint(path, identity, config.checkpoint_every_s)
+
+
+def image_set_for(spec: ModelSpec, config: Config) -> ImageSet:
+    """The images that networks like this one are trained on.
+
+    Raises:
+        Unsupported: the run has none.
+    """
     image_set = config.image_sets.get(spec.track)
     if image_set is None:
         raise Unsupported(
@@ -30,29 +121,4 @@ def measure(spec: ModelSpec, config: Config) -> Measurement:
             if spec.track == "imagenet"
             else f"--dataset {config.dataset} has no images for the {spec.track} track"
         )
-    device = torch.device(config.device)
-    images = Images(
-        image_set,
-        train=load_split(image_set, "train", device),
-        test=load_split(image_set, "test", device, limit=config.test_images),
-        input_size=spec.input_size,
-    )
-    recipe = recipe_for(spec.family)
-    batch_size = config.train_batch_size or recipe.batch_size
-    flops = 2 * forward_macs(spec)
-    torch.manual_seed(config.seed)
-    network = for_training(spec.build(num_classes=len(image_set.classes)), config.execution, device)
-    with arithmetic(config.execution.precision):
-        outcome = train(network, recipe, config.budget, images, batch_size, flops, config.seed, config.execution)
-
-    spent = outcome.spent
-    common = Reading(0.0, batch_size=batch_size, device=config.device)
-    readings = {
-        "top1": replace(common, value=outcome.top1, trials=outcome.tested),
-        "train_seconds": replace(common, value=spent.seconds),
-        "train_images": replace(common, value=spent.images),
-        "train_epochs": replace(common, value=spent.epochs),
-        "train_flops": replace(common, value=spent.flops),
-        "train_loss": replace(common, value=outcome.final_loss),
-    }
-    return Measurement(readings, curve=tuple(asdict(point) for point in outcome.curve))
+    return image_set

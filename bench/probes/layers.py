@@ -141,18 +141,25 @@ class Recorder(Protocol):
     def current(self) -> Tally: ...
 
 
-class _Shortcuts(TorchDispatchMode):
-    """Answers the two kinds of operation whose shapes PyTorch works out slowly, in Python, and nobody asks for values.
+class Shortcuts(TorchDispatchMode):
+    """Answers the kinds of operation whose shapes PyTorch works out slowly, in Python, and nobody asks for values.
 
-    Without this, batch norm and random initial weights take nine tenths of the time of a pass on the meta device.
+    Without this, batch norm and random initial weights take nine tenths of the time of a pass on the meta device, and
+    gradients of convolutions lose the memory format that a real kernel keeps.
     """
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.ops.aten.native_batch_norm.default and args[0].is_meta:
-            images, training = args[0], args[5]
+            images, weight, training = args[0], args[1], args[5]
             # The mean and deviation per channel, which training keeps for the backward pass.
-            statistics = images.new_empty(images.shape[1] if training else 0)
+            like = images if weight is None else weight
+            statistics = like.new_empty(images.shape[1] if training else 0)
             return torch.empty_like(images), statistics, torch.empty_like(statistics)
+        if func is torch.ops.aten.convolution_backward.default and args[0].is_meta:
+            gradient, images, weight = args[:3]
+            mask = args[10]  # which of the three gradients are wanted
+            bias = gradient.new_empty(gradient.shape[1]) if mask[2] else None
+            return torch.empty_like(images) if mask[0] else None, torch.empty_like(weight) if mask[1] else None, bias
         if func in (torch.ops.aten.normal_.default, torch.ops.aten.uniform_.default) and args[0].is_meta:
             return args[0]
         return func(*args, **(kwargs or {}))
@@ -190,7 +197,7 @@ def build_on_meta(spec: ModelSpec) -> nn.Module:
     nothing in it but training and evaluation mode, which each sets for itself.
     """
     try:
-        with torch.device("meta"), _Shortcuts():
+        with torch.device("meta"), Shortcuts():
             return spec.build(num_classes=spec.num_classes)
     except (NotImplementedError, RuntimeError):
         # Somebody's constructor looks at numbers, which do not exist there: build it with data, then drop them.
@@ -211,7 +218,7 @@ def products(network: nn.Module, input_size: tuple[int, int, int], training: boo
     network.train(training)
     recorder = _Recorder(network)
     images = torch.empty(1, *input_size, device="meta")
-    with torch.no_grad(), open_attention(), recorder.attached(), ProductCounter(recorder), _Shortcuts():
+    with torch.no_grad(), open_attention(), recorder.attached(), ProductCounter(recorder), Shortcuts():
         network(images)
     return recorder.calls + recorder.leftover_params(network)
 
@@ -248,14 +255,14 @@ def saved_tensors(network: nn.Module, input_size: tuple[int, int, int], batch_si
 
     images = torch.empty(batch_size, *input_size, device="meta")
     labels = torch.empty(batch_size, dtype=torch.int64, device="meta")
-    with _seeded(seed) as drew, recorder.attached(), _Shortcuts(), saved_tensors_hooks(pack, _unpack):
+    with seeded(seed) as drew, recorder.attached(), Shortcuts(), saved_tensors_hooks(pack, _unpack):
         training_loss(network(images), labels)
         decided_at_random = drew()
     return SavedPass(recorder.calls, decided_at_random)
 
 
 @contextmanager
-def _seeded(seed: int) -> Iterator[Callable[[], bool]]:
+def seeded(seed: int) -> Iterator[Callable[[], bool]]:
     """Seed torch and Python; yields whether anything was drawn since, and puts both back."""
     python = random.getstate()
     try:

@@ -28,7 +28,8 @@ class Reading:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What a probe brings back: a reading or a reason for each metric, and the training curve if it trained."""
+    """What a probe brings back: a reading or a reason for each metric, and what else it made."""
 
     readings: Mapping[str, Reading | Unsupported]
     curve: tuple[Mapping[str, Any], ...] = field(default=())
+    tuned: Mapping[str, Any] | None = None  # an entry of recipes.json

@@ -16,7 +16,8 @@ from bench.execution import for_inference, for_training, inference_dtype, memory
 from bench.graphs import captured
 from bench.probes.reading import Unsupported
 from bench.training.loss import logits
-from bench.training.recipes import make_optimizer, recipe_for
+from bench.training.optimizer import make_optimizer
+from bench.training.recipes import recipe_for
 from bench.training.step import TrainingStep
 from models.spec import ModelSpec
 
@@ -51,7 +52,7 @@ def training_step(spec: ModelSpec, config: Config, batch_size: int) -> Step:
     trainable = [p for p in network.parameters() if p.requires_grad]
     if not trainable:
         raise Unsupported("there is nothing to train: the network has no trainable parameters")
-    recipe = recipe_for(spec.family)
+    recipe = recipe_for(spec.family, config.recipes)
     # A rate this small leaves the weights where they are: random labels for seconds on end would drive some networks
     # to infinity, and arithmetic on infinities can take another time.
     optimizer = make_optimizer(recipe, trainable, rate=1e-8)

@@ -19,6 +19,10 @@ from models.spec import ModelSpec
 
 LAUNCH_BOUND = 1.25  # times the device's own time
 
+# How long a sample lasts at least. A GPU has to be kept busy while the next step is queued; a CPU only takes turns,
+# and short samples keep what disturbs one of them from disturbing more.
+SHORTEST_SAMPLE_S = {"cuda": 0.01, "cpu": 0.001}
+
 
 @dataclass(frozen=True)
 class _Timed:
@@ -81,7 +85,12 @@ def _readings(kind: str, make: MakeStep, spec: ModelSpec, config: Config) -> Map
 def _timed(make: MakeStep, spec: ModelSpec, config: Config, batch_size: int) -> _Timed:
     device = torch.device(config.device)
     step = make(spec, config, batch_size)
-    steps = steady_samples(step, lambda: synchronise(device), config.measure_seconds)
+    steps = steady_samples(
+        step,
+        lambda: synchronise(device),
+        config.measure_seconds,
+        shortest_sample_s=SHORTEST_SAMPLE_S[device.type],
+    )
     own: tuple[float, ...] = ()
     if device.type == "cuda":
         own = device_seconds(step, device, statistics.median(steps.seconds))

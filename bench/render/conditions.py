@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench.metrics import Metric
+from bench.record import Record
 from bench.render.header import Model
 from bench.render.table import AccuracyGroup, Results
 
@@ -34,13 +35,57 @@ def chart_conditions(results: Results, group: AccuracyGroup) -> str:
     return f"{group.track} track · {accuracy_conditions(results, group)}"
 
 
-def throughput_conditions(results: Results, models: Sequence[Model], metric: Metric) -> str:
-    """ "batch 256, fp32", or the range where a network needed another batch size."""
-    rows = [row for model in models for row in results.cell(model, metric.name).records if row.value is not None]
-    sizes = sorted({row.batch_size for row in rows if row.batch_size})
+def step_conditions(results: Results, models: Sequence[Model], metric: Metric, usual: str = "") -> str:
+    """ "batch 256, bf16, channels_last": how the steps ran that a metric was taken from; empty for other metrics.
+
+    Where memory did not suffice for the batch size that all were to use, that one is named: the exceptions are marked.
+    A manner that is the `usual` one is not repeated.
+    """
+    rows = _step_rows(results, models, metric)
+    sizes = sorted({row.asked_batch_size or row.batch_size or 0 for row in rows if row.probe != "best_batch"})
     batch = f"batch {' to '.join(str(size) for size in dict.fromkeys((sizes[0], sizes[-1])))}" if sizes else ""
-    precision = "/".join(dict.fromkeys(row.precision for row in rows))
-    return ", ".join(word for word in (batch, precision) if word)
+    manner = _execution_words(rows)
+    return ", ".join(word for word in (batch, manner if manner != usual else "") if word)
+
+
+def label_of(results: Results, models: Sequence[Model], metric: Metric) -> str:
+    """The label of a metric, which says so where all of its numbers are predicted: "Peak memory, predicted"."""
+    cells = [cell for model in models if (cell := results.cell(model, metric.name)).measured]
+    said = metric.label.lower().startswith("predicted")
+    return (
+        f"{metric.label}, predicted" if cells and not said and all(cell.predicted for cell in cells) else metric.label
+    )
+
+
+def usual_execution(results: Results, models: Sequence[Model], metrics: Sequence[Metric]) -> str:
+    """ "bf16, channels_last": how the steps ran that most of the metrics were taken from; empty if none was."""
+    manners = [_execution_words(_step_rows(results, models, metric)) for metric in metrics]
+    return max(manners, key=lambda manner: (manner != "", manners.count(manner)), default="")
+
+
+def _step_rows(results: Results, models: Sequence[Model], metric: Metric) -> list[Record]:
+    rows = [row for model in models for row in results.cell(model, metric.name).records if row.value is not None]
+    return [row for row in rows if row.batch_size and row.probe != "accuracy"]
+
+
+def measured_conditions(results: Results, models: Sequence[Model], *metrics: Metric) -> str:
+    """ "cifar track · 3 × 32 × 32 input · 10 classes · batch 512, bf16 · NVIDIA H200 · 2026-01-31".
+
+    Device and date are left out where nothing depends on them.
+    """
+    steps = dict.fromkeys(step_conditions(results, models, metric) for metric in metrics)
+    ran = "; ".join(words for words in steps if words)
+    where = (ran, results.header.device, results.header.date) if ran else ()
+    return " · ".join((track_conditions(models), *where))
+
+
+def _execution_words(rows: Sequence[Record]) -> str:
+    """ "bf16, channels_last, compiled, CUDA graphs": what differs from PyTorch's defaults in some of the rows."""
+    words = ["/".join(dict.fromkeys(row.precision for row in rows))]
+    words += ["/".join(dict.fromkeys(row.memory_format for row in rows if row.memory_format != "contiguous"))]
+    words += ["compiled" if any(row.compile for row in rows) else ""]
+    words += ["CUDA graphs" if any(row.cuda_graphs for row in rows) else ""]
+    return ", ".join(word for word in words if word)
 
 
 def track_conditions(models: Sequence[Model]) -> str:

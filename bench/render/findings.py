@@ -1,4 +1,4 @@
-"""Up to three sentences that say what a run found, derived from its numbers alone."""
+"""A few sentences that say what a run found, derived from its numbers alone."""
 
 from __future__ import annotations
 
@@ -7,17 +7,21 @@ from collections.abc import Sequence
 from bench.metrics import METRICS
 from bench.render.conditions import dataset_words
 from bench.render.header import Model
+from bench.render.marks import launch_bound
 from bench.render.pareto import accuracy_front
 from bench.render.quantity import measured, quantity
 from bench.render.table import AccuracyGroup, Results
+from bench.render.work import work_and_time
 
+_ENOUGH = 5  # networks, below which there is no rule to speak of
 _CLOSE_TO_BEST = 0.9  # of the best accuracy: who reaches this with the fewest parameters?
 
 
 def findings(results: Results) -> list[str]:
-    """Sentences on the largest group of networks with an accuracy, or on costs where there is none."""
+    """Sentences on the largest group of networks with an accuracy, or on costs where there is none; then on speed."""
     groups = results.accuracy_groups()
     sentences = _accuracy_findings(results, groups[0]) if groups else _cost_findings(results)
+    sentences += _speed_findings(results, next(iter(results.tracks().values()), ()))
     return [sentence for sentence in sentences if sentence]
 
 
@@ -112,6 +116,28 @@ def _cost_findings(results: Results) -> list[str]:
         amount = quantity(best, unit) + (f" {unit}" if unit == "images/s" else "")
         verb = "has" if len(first) == 1 else "have"
         sentences.append(f"{_join(first)} {verb} {words} of {len(cells)} {models[0].track} networks: {amount}.")
+    return sentences
+
+
+def _speed_findings(results: Results, models: Sequence[Model]) -> list[str]:
+    """How far MACs tell the time of a network of one track, and how many networks keep the device waiting."""
+    if len(models) < _ENOUGH:
+        return []
+    timed = [
+        m for m in models if results.cell(m, "macs").value > 0 and results.cell(m, "inference_images_per_s").value > 0
+    ]
+    found = work_and_time(results, [m for m in timed if not results.cell(m, "inference_images_per_s").asked_batch_size])
+    sentences = []
+    if found is not None and found.networks >= _ENOUGH:
+        sentences.append(f"{found.correlation_sentence} {found.outlier_sentence}".strip())
+    clocked = [model for model in models if results.cell(model, "train_device_ms").measured]
+    waiting = [model for model in clocked if launch_bound(results, model, "train_device_ms")]
+    if waiting:
+        verb = "is" if len(waiting) == 1 else "are"
+        sentences.append(
+            f"{len(waiting)} of {len(clocked)} {models[0].track} networks {verb} launch-bound in training: the device "
+            "waits for the host."
+        )
     return sentences
 
 

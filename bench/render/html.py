@@ -14,10 +14,15 @@ import jinja2
 from markupsafe import Markup, escape
 
 from bench.metrics import Metric
+from bench.render.budgets import budget_tables
 from bench.render.charts import Chart
 from bench.render.charts.palette import GRID, INK, MUTED, PAPER
+from bench.render.degradation import degradation
 from bench.render.findings import findings
+from bench.render.low_use import lowest_use
+from bench.render.machine import conditions_grid, execution_line, limits_grid
 from bench.render.problems import Remark, remarks
+from bench.render.ranking import rankings
 from bench.render.readable import track_tables
 from bench.render.table import Results
 from bench.render.words import TITLE, conditions_line, missing_charts, synthetic_warning
@@ -54,18 +59,26 @@ def write_html(results: Results, charts: Sequence[Chart], found: Sequence[Remark
         conditions=conditions_line(results),
         warning=synthetic_warning(results),
         findings=findings(results),
+        low_use={track: lowest_use(results, models) for track, models in results.tracks().items()},
         hero=hero,
-        comparisons=[chart for chart in charts if chart.kind != "bars" and chart is not hero],
-        bars={track: [c for c in charts if c.kind == "bars" and c.track == track] for track in results.tracks()},
+        comparisons=[chart for chart in charts if chart is not hero and chart.kind not in ("gradient_flow", "budgets")],
+        budget_charts=[chart for chart in charts if chart.kind == "budgets"],
+        depth_charts=[chart for chart in charts if chart.kind == "gradient_flow"],
         missing=missing_charts(results, charts),
         drawings=drawings,
         tables=track_tables(results),
         methods=[Method(metric, _conditions(results, metric)) for metric in results.metrics()],
         sources={name: text for name, text in results.header.sources.items() if text},
         models=[model for model in results.models if model.listed],
+        rankings=rankings(results),
+        budgets=budget_tables(results),
+        degradation=degradation(results),
         problems=found,
         incomplete=_incomplete(found),
         remarks=remarks(results),
+        execution=execution_line(results.header),
+        conditions_grid=conditions_grid(results.header),
+        limits_grid=limits_grid(results.header),
         style=Markup((_HERE / "style.css").read_text(encoding="utf-8")),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),

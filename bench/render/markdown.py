@@ -5,11 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from bench.render.budgets import BudgetTable, budget_tables
 from bench.render.charts import Chart
 from bench.render.conditions import accuracy_conditions
+from bench.render.degradation import degradation
 from bench.render.findings import findings
-from bench.render.problems import Remark
-from bench.render.readable import TextCell, TrackTable, track_tables
+from bench.render.low_use import lowest_use
+from bench.render.problems import Remark, remarks
+from bench.render.ranking import Ranking, rankings
+from bench.render.readable import Table, TextCell, TrackTables, track_tables
 from bench.render.table import Results
 from bench.render.words import TITLE, conditions_line, missing_charts, synthetic_warning
 
@@ -20,18 +24,30 @@ def write_markdown(results: Results, charts: Sequence[Chart], found: Sequence[Re
     warning = synthetic_warning(results)
     if warning:
         parts.append(f"> **{escape(warning)}**")
-    parts += [_figure(chart) for chart in charts if chart.kind == "ball"][:1]
+    hero = next((chart for chart in charts if chart.kind == "ball"), None)
+    parts += [_figure(hero)] if hero else []
     parts += ["\n".join(f"- {escape(sentence)}" for sentence in findings(results))]
     parts += [_track(table) for table in track_tables(results)]
+    parts += [_ranking(ranking) for ranking in rankings(results)]
+    parts += [_budgets(table) for table in budget_tables(results)]
+    parts += [f"## Does more depth make training harder?\n\n{escape(sentence)}" for sentence in degradation(results)]
     parts.append("More: [table.csv](table.csv) has all columns, [index.html](index.html) method and environment.")
     parts += [escape(sentence) for sentence in missing_charts(results, charts)]
-    if charts:
-        parts.append("## Figures")
-        parts += [_figure(chart) for chart in charts if chart.kind != "bars"]
-        parts.append(_bar_links(charts))
+    others = [_figure(chart) for chart in charts if chart is not hero]
+    if others:
+        parts += ["## Figures", *others]
+    for track, models in results.tracks().items():
+        sentences = lowest_use(results, models)
+        if sentences:
+            heading = f"## The lowest use of the device on the {escape(track)} track"
+            parts += [heading, "\n".join(f"- {escape(sentence)}" for sentence in sentences)]
     if found:
         rows = [(r.status, r.reason, ", ".join(r.models), ", ".join(r.probes) or "–") for r in found]
         parts += ["## Not measured", _grid(("Status", "Reason", "Networks", "Probes"), rows)]
+    noted = [(probe, r.reason, ", ".join(r.models)) for probe, said in remarks(results).items() for r in said]
+    if noted:
+        grid = _grid(("Probe", "Remark", "Networks"), noted)
+        parts.append(f"<details><summary>Remarks on measured numbers</summary>\n\n{grid}\n\n</details>")
     groups = "; ".join(escape(accuracy_conditions(results, group)) for group in results.accuracy_groups())
     if groups:
         parts.append(f"Accuracies: {groups}. ± is the larger half of the 95 % interval.")
@@ -44,16 +60,49 @@ def escape(text: str) -> str:
     return re.sub(r"([\\`*\[\]|~$])", r"\\\1", line)
 
 
-def _track(table: TrackTable) -> str:
+def _track(track: TrackTables) -> str:
+    parts = [f"## Networks of the {escape(track.track)} track", escape("; ".join(track.conditions))]
+    parts += [_table(track.overview, facts=True)]
+    # GitHub folds these; what does not know the element shows them as they are.
+    parts += [
+        f"<details><summary>{escape(table.title)}</summary>\n\n{_table(table, facts=False)}\n\n</details>"
+        for table in track.topics
+    ]
+    return "\n\n".join(parts)
+
+
+def _table(table: Table, *, facts: bool) -> str:
+    """A row per network, with its family and year where `facts` are wanted."""
     headings = [f"{c.heading} ({c.detail})" if c.detail else c.heading for c in table.columns]
     rows: list[tuple[str | TextCell, ...]] = [
-        (row.model.name, row.model.family, "" if row.model.year is None else str(row.model.year), *row.cells)
+        (row.model.name, *((row.model.family, str(row.model.year or "")) if facts else ()), *row.cells)
         for row in table.rows
     ]
-    grid = _grid(("Network", "Family", "Year", *headings), rows)
-    note = "\n\n† cannot be told from guessing." if table.any_at_chance else ""
-    heading = f"## Networks of the {escape(table.track)} track"
-    return f"{heading}\n\n{escape('; '.join(table.conditions))}\n\n{grid}{note}"
+    legend = "; ".join(escape(f"{mark.symbol} {mark.meaning}") for mark in table.legend)
+    return _grid(("Network", *(("Family", "Year") if facts else ()), *headings), rows) + (
+        f"\n\n{legend}." if legend else ""
+    )
+
+
+def _ranking(ranking: Ranking) -> str:
+    rows = [(str(placed.place), placed.model.name, placed.accuracy, placed.verdict or "–") for placed in ranking.placed]
+    grid = _grid(("Place", "Network", "Test accuracy", "Against the next"), rows)
+    heading = f"## Who is really ahead on the {escape(ranking.group.track)} track"
+    return "\n\n".join((heading, escape(ranking.conditions), grid, escape(ranking.method)))
+
+
+def _budgets(table: BudgetTable) -> str:
+    rows = [
+        (
+            row.model.name,
+            *(f"{cell.accuracy} ({cell.standing})" if cell.standing else cell.accuracy for cell in row.cells),
+        )
+        for row in table.rows
+    ]
+    grid = _grid(("Network", *table.headings), rows)
+    heading = f"## The same networks of the {escape(table.track)} track under other budgets"
+    note = "In brackets: the place among the networks that have an accuracy under every budget, and how it moved."
+    return "\n\n".join((heading, grid, escape(" ".join((note, *table.agreement)))))
 
 
 def _grid(headings: Sequence[str], rows: Iterable[Sequence[str | TextCell]]) -> str:
@@ -65,7 +114,7 @@ def _grid(headings: Sequence[str], rows: Iterable[Sequence[str | TextCell]]) -> 
 def _cell(cell: str | TextCell) -> str:
     if isinstance(cell, str):
         return escape(cell)
-    text = escape(cell.text) + (" †" if cell.at_chance else "")
+    text = escape(" ".join(word for word in (cell.text, cell.symbols, cell.aside and f"({cell.aside})") if word))
     return f"**{text}**" if cell.best else text
 
 
@@ -73,8 +122,3 @@ def _figure(chart: Chart) -> str:
     return f"![{escape(chart.alt)}](figures/{chart.name}.svg)" + (
         f"\n\n{escape(chart.caption)}" if chart.caption else ""
     )
-
-
-def _bar_links(charts: Sequence[Chart]) -> str:
-    bars = [f"[{escape(c.title)} ({escape(c.track)})](figures/{c.name}.svg)" for c in charts if c.kind == "bars"]
-    return f"Bar charts: {', '.join(bars)}." if bars else ""

@@ -1,4 +1,4 @@
-"""A number and its unit as people read them: "270 k", "1.25 MiB", "71.2 ± 0.9 %"."""
+"""A number and its unit as people read them: "270 k", "1.25 MiB", "3.1 mJ", "71.2 ± 0.9 %"."""
 
 from __future__ import annotations
 
@@ -8,13 +8,18 @@ from bench.metrics import Metric
 
 _SI = ("", "k", "M", "G", "T", "P", "E")
 _BINARY = ("B", "KiB", "MiB", "GiB", "TiB")
-_PREFIXED = {"count": _SI, "images": _SI, "FLOPs": _SI, "bytes": _BINARY, "bytes/image": _BINARY}
+_PREFIXED = {
+    "count": _SI, "images": _SI, "FLOPs": _SI, "FLOP/s": _SI, "bytes/s": _SI, "bytes": _BINARY, "bytes/image": _BINARY,
+}  # fmt: skip
 _SUFFIX = {"fraction": " %", "s": " s"}
+_SMALL = {"J": ((1.0, " J"), (1e-3, " mJ"), (1e-6, " µJ"))}  # what one image costs is far below the unit
 _AXIS_UNIT = {
     "fraction": "%",
     "count": "",
     "images": "",
     "FLOPs": "",
+    "J": "",
+    "FLOP/s": "",
     "bytes/image": "per image",
     "bytes": "",
 }
@@ -52,7 +57,7 @@ def measured(value: float, low: float, high: float, unit: str) -> str:
 def tick(value: float, unit: str) -> str:
     """`value` on an axis: its prefix, and no digit that says nothing ("10 M", "0.5 %")."""
     scale, suffix = _scale(value, unit, 4)
-    return f"{float(f'{value / scale:.4g}'):,g}{suffix}"
+    return f"{float(f'{value / scale:.4g}'):,.10g}{suffix}"
 
 
 def axis_label(metric: Metric, condition: str = "") -> str:
@@ -68,6 +73,9 @@ def in_sentence(metric: Metric) -> str:
 
 def _scale(value: float, unit: str, digits: int) -> tuple[float, str]:
     """What to divide by and what to write behind, such that rounding never yields "1000 k"."""
+    if unit in _SMALL:
+        size = float(f"{abs(value):.{digits}g}")
+        return next((scale for scale in _SMALL[unit] if size >= scale[0]), _SMALL[unit][-1])
     if unit not in _PREFIXED:
         return (0.01 if unit == "fraction" else 1.0), _SUFFIX.get(unit, "")
     prefixes = _PREFIXED[unit]

@@ -1,4 +1,4 @@
-"""Results -> tables of text, one per track, which report.md and index.html print each in its own way."""
+"""Results -> tables of text by track and topic, which report.md, index.html and the terminal print each in its way."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from bench.metrics import Metric
-from bench.render.conditions import accuracy_conditions, throughput_conditions, track_conditions
+from bench.metrics import DERIVED, Metric
+from bench.render.conditions import accuracy_conditions, label_of, step_conditions, track_conditions, usual_execution
 from bench.render.header import Model
+from bench.render.marks import CHANCE, MARKS, PREDICTED, SMALLER_BATCH, Mark, marks_of
 from bench.render.quantity import measured
-from bench.render.table import NOT_RUN, Results
+from bench.render.table import NOT_RUN, Cell, Results
+from bench.render.topics import OVERVIEW, by_topic
 
-# In table.csv only: restatements of another column, and what the charts show better.
-_NOT_SHOWN = ("flops", "macs_fvcore", "train_loss")
-_HEADINGS = {"count": "", "bytes/image": "per image", "images/s": "images/s", "fraction": "", "s": ""}
+_SAID_BY_THE_NUMBER = ("count", "images", "FLOPs", "FLOP/s", "bytes", "fraction", "s", "J")  # units with prefix or sign
+_HEADINGS = {**dict.fromkeys(_SAID_BY_THE_NUMBER, ""), "bytes/image": "per image"}
 
 
 @dataclass(frozen=True)
@@ -29,9 +30,18 @@ class TextCell:
     text: str
     order: float | None = None  # what to sort by; None sorts last
     best: bool = False
-    at_chance: bool = False
+    marks: tuple[Mark, ...] = ()
+    aside: str = ""  # what belongs to this number alone, in smaller print: its batch size
     status: str = "ok"
-    hint: str = ""  # the exact number, or the reason why there is none
+    hint: str = ""  # the exact number and its notes, or the reason why there is none
+
+    @property
+    def symbols(self) -> str:
+        return "".join(mark.symbol for mark in self.marks)
+
+    @property
+    def at_chance(self) -> bool:
+        return CHANCE in self.marks
 
 
 @dataclass(frozen=True)
@@ -41,44 +51,62 @@ class Row:
 
 
 @dataclass(frozen=True)
-class TrackTable:
-    track: str
-    conditions: tuple[str, ...]
+class Table:
+    title: str
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
 
     @property
-    def any_at_chance(self) -> bool:
-        return any(cell.at_chance for row in self.rows for cell in row.cells)
+    def legend(self) -> tuple[Mark, ...]:
+        """The marks that occur."""
+        used = {mark for row in self.rows for cell in row.cells for mark in cell.marks}
+        return tuple(mark for mark in MARKS if mark in used)
 
 
-def track_tables(results: Results) -> list[TrackTable]:
-    """A table per track, in reading order, with a column for every score that was tried on some network of it."""
-    return [_table(results, track, models) for track, models in results.tracks().items()]
+@dataclass(frozen=True)
+class TrackTables:
+    track: str
+    conditions: tuple[str, ...]
+    overview: Table
+    topics: tuple[Table, ...]  # those that say more than the overview
 
 
-def _table(results: Results, track: str, models: Sequence[Model]) -> TrackTable:
-    metrics = [
-        metric
-        for metric in results.metrics()
-        if metric.better is not None
-        and metric.name not in _NOT_SHOWN
-        and any(results.cell(model, metric.name).status not in (NOT_RUN, "skipped") for model in models)
-    ]
-    if all(_is_time_budget(results, model) for model in models):  # then the time is the budget, not a score
-        metrics = [metric for metric in metrics if metric.name != "train_seconds"]
-    metrics.sort(key=lambda metric: metric.name != "top1")  # what it buys first, then what it costs
-    columns = [_column(results, models, metric) for metric in metrics]
-    by_metric = [_cells(results, models, metric) for metric in metrics]
-    return TrackTable(
+def track_tables(results: Results) -> list[TrackTables]:
+    """The tables of each track, in reading order; a column for every score that was tried on some network of it."""
+    return [_of_track(results, track, models) for track, models in results.tracks().items()]
+
+
+def _of_track(results: Results, track: str, models: Sequence[Model]) -> TrackTables:
+    topics = by_topic([metric for metric in results.metrics() if _tried(results, models, metric)])
+    usual = usual_execution(results, models, [metric for _, metrics in topics for metric in metrics])
+    shown = [metric for _, metrics in topics for metric in metrics]
+    first = [metric for name in OVERVIEW for metric in shown if metric.name == name]
+    # A run of a few probes needs no second table: everything is in the first.
+    first = shown if len(shown) <= len(OVERVIEW) else first
+    return TrackTables(
         track=track,
         conditions=(
-            track_conditions(models),
+            " · ".join(words for words in (track_conditions(models), usual and f"steps in {usual}") if words),
             *(accuracy_conditions(results, group) for group in results.accuracy_groups() if group.track == track),
         ),
-        columns=tuple(columns),
-        rows=tuple(Row(model, tuple(cells[i] for cells in by_metric)) for i, model in enumerate(models)),
+        overview=_table(results, "Overview", models, first, usual),
+        topics=tuple(
+            _table(results, title, models, metrics, usual)
+            for title, metrics in topics
+            if not set(metrics) <= set(first)
+        ),
     )
+
+
+def _tried(results: Results, models: Sequence[Model], metric: Metric) -> bool:
+    """Whether a table has something to say of it: a number or a failure, and not the budget or a peak once more."""
+    if metric.name == "train_seconds" and all(_is_time_budget(results, model) for model in models):
+        return False
+    if metric.name.startswith("predicted_"):
+        peaks = [results.cell(model, metric.name.replace("predicted_", "peak_")) for model in models]
+        if all(peak.predicted for peak in peaks if peak.measured):
+            return False
+    return any(results.cell(model, metric.name).status not in (NOT_RUN, "skipped") for model in models)
 
 
 def _is_time_budget(results: Results, model: Model) -> bool:
@@ -86,34 +114,49 @@ def _is_time_budget(results: Results, model: Model) -> bool:
     return all(re.fullmatch(r"[\d.]+s", row.budget or "") for row in rows)
 
 
-def _column(results: Results, models: Sequence[Model], metric: Metric) -> Column:
-    details = [_HEADINGS.get(metric.unit, metric.unit)]
-    if metric.probe == "throughput":
-        details.append(throughput_conditions(results, models, metric))
-    return Column(metric.label, ", ".join(detail for detail in details if detail))
+def _table(results: Results, title: str, models: Sequence[Model], metrics: Sequence[Metric], usual: str) -> Table:
+    by_metric = [_cells(results, models, metric) for metric in metrics]
+    return Table(
+        title=title,
+        columns=tuple(_column(results, models, metric, usual) for metric in metrics),
+        rows=tuple(Row(model, tuple(cells[i] for cells in by_metric)) for i, model in enumerate(models)),
+    )
+
+
+def _column(results: Results, models: Sequence[Model], metric: Metric, usual: str) -> Column:
+    details = (_HEADINGS.get(metric.unit, metric.unit), step_conditions(results, models, metric, usual))
+    return Column(label_of(results, models, metric), ", ".join(detail for detail in details if detail))
 
 
 def _cells(results: Results, models: Sequence[Model], metric: Metric) -> list[TextCell]:
-    cells = [results.cell(model, metric.name) for model in models]
-    values = [cell.value for cell in cells if cell.measured]
+    texts = [_cell(results, model, metric) for model in models]
+    if all(PREDICTED in text.marks for text in texts if text.order is not None):  # then the heading says so
+        texts = [replace(text, marks=tuple(mark for mark in text.marks if mark != PREDICTED)) for text in texts]
+    # A number at another batch size does not compete.
+    values = [text.order for text in texts if text.order is not None and SMALLER_BATCH not in text.marks]
+    if metric.better is None or len({text.text for text in texts if text.order is not None}) < 2:
+        return texts  # nothing that a reader could tell apart
     best = (min if metric.better == "lower" else max)(values, default=math.nan)
-    texts = []
-    for model, cell in zip(models, cells, strict=True):
-        if not cell.measured:
-            reasons = dict.fromkeys(record.note for record in cell.records if record.note)
-            text = "–" if cell.status in (NOT_RUN, "skipped") else cell.status
-            texts.append(TextCell(text, status=cell.status, hint="; ".join(reasons) or cell.status))
-            continue
-        texts.append(
-            TextCell(
-                measured(cell.value, cell.low, cell.high, metric.unit),
-                order=cell.value,
-                best=cell.value == best,
-                at_chance=metric.name == "top1" and results.at_chance(model),
-                status=cell.status,
-                hint=f"{cell.value:.10g} {metric.unit}",
-            )
-        )
-    if len({text.text for text in texts if text.order is not None}) == 1:  # nothing that a reader could tell apart
-        return [replace(text, best=False) for text in texts]
-    return texts
+    return [replace(text, best=text.order == best and SMALLER_BATCH not in text.marks) for text in texts]
+
+
+def _cell(results: Results, model: Model, metric: Metric) -> TextCell:
+    cell = results.cell(model, metric.name)
+    notes = dict.fromkeys(record.note for record in (*cell.records, *cell.lost) if record.note)
+    if not cell.measured:
+        text = "–" if cell.status in (NOT_RUN, "skipped") else cell.status
+        return TextCell(text, status=cell.status, hint="; ".join(notes) or cell.status)
+    return TextCell(
+        measured(cell.value, cell.low, cell.high, metric.unit),
+        order=cell.value,
+        marks=marks_of(results, model, metric.name),
+        aside=_own_batch(cell, metric),
+        status=cell.status,
+        hint="; ".join((f"{cell.value:.10g} {metric.unit}", *notes)),
+    )
+
+
+def _own_batch(cell: Cell, metric: Metric) -> str:
+    """ "batch 64" where the heading cannot say it for all."""
+    own = metric.probe == "best_batch" or (cell.asked_batch_size is not None and metric.probe != DERIVED)
+    return f"batch {cell.batch_size}" if own and cell.batch_size else ""

@@ -9,6 +9,8 @@ from pathlib import Path
 from bench.record import Run, RunError
 from bench.render.charts import draw_charts
 from bench.render.charts.curves import read_curves
+from bench.render.charts.gradient_flow import read_gradient_flows
+from bench.render.charts.history import history_charts
 from bench.render.html import write_html
 from bench.render.markdown import write_markdown
 from bench.render.problems import problems
@@ -26,8 +28,9 @@ def write_report(run: Run, reports: Path) -> Path:
     """
     results = read_results(run)
     curves, unreadable = read_curves(run.curves)
-    charts = draw_charts(results, curves)
-    found = problems(results, unreadable)
+    flows, unreadable_flows = read_gradient_flows(run.curves)
+    charts = [*draw_charts(results, curves, flows), *history_charts(run)]
+    found = problems(results, [*unreadable, *unreadable_flows])
     files: dict[str, bytes] = {
         "table.csv": write_csv(to_table(results)).encode(),
         "report.md": write_markdown(results, charts, found).encode(),

@@ -1,7 +1,7 @@
 """records -> one Cell per (model, metric) -> one row per model: the only place where seeds are averaged.
 
-Intervals are 95 %: Student's t over seeds, the order statistics of the samples, or Wilson's for a single
-fraction. A metric of one sample and one seed has none.
+Intervals are 95 %: Student's t over seeds, between the medians of rounds or over the order statistics of the samples
+of a single one, or Wilson's for a single fraction. A metric of one sample and one seed has none.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
 from bench.metrics import METRICS, Metric
 from bench.record import Record, Run
+from bench.render.derived import derived_records
 from bench.render.header import Header, Model, read_header, unlisted
 from bench.stats import Interval, mean_interval, median_interval, rounds_interval, wilson_interval
 
@@ -25,13 +26,14 @@ _WORST_FIRST = ("failed", "timeout", "oom", "ok", "skipped")
 
 @dataclass(frozen=True)
 class Cell:
-    """One metric of one model over all its seeds. `value` is nan unless a seed was measured."""
+    """One metric of one model over all its seeds and rounds. `value` is nan unless one of them was measured."""
 
     value: float
     low: float
     high: float
-    status: str  # the worst of the seeds'
+    status: str  # the worst of the rows'
     records: tuple[Record, ...]  # the ok ones that stand behind the value, else all of them
+    lost: tuple[Record, ...] = ()  # failed seeds or rounds beside those
 
     @property
     def measured(self) -> bool:
@@ -40,6 +42,22 @@ class Cell:
     @property
     def has_interval(self) -> bool:
         return not math.isnan(self.low)
+
+    @property
+    def predicted(self) -> bool:
+        """Whether the value was worked out and not measured."""
+        return self.measured and any(row.predicted for row in self.records)
+
+    @property
+    def batch_size(self) -> int | None:
+        """As used; None where there is none."""
+        return self.records[-1].batch_size if self.measured else None
+
+    @property
+    def asked_batch_size(self) -> int | None:
+        """The batch size that all networks were to use, where this one needed a smaller; else None."""
+        asked = self.records[-1].asked_batch_size if self.measured else None
+        return asked if asked != self.batch_size else None
 
 
 @dataclass(frozen=True)
@@ -65,12 +83,26 @@ class AccuracyGroup:
 
 @dataclass(frozen=True)
 class Results:
-    """A run, read once: what every table, chart and sentence of its report is made from."""
+    """A run, read once: what every table, chart and sentence of its report is made from.
+
+    A run may train its networks under several budgets; then `cells` are those of the first one, or of the one that
+    `under` names.
+    """
 
     header: Header
     models: tuple[Model, ...]  # of the header, then those that only records name
-    records: tuple[Record, ...]
+    records: tuple[Record, ...]  # of all budgets
     cells: Mapping[tuple[str, str], Cell]  # (model, metric)
+
+    def under(self, budget: str) -> Results:
+        """The same run as if this had been its only budget."""
+        records = tuple(record for record in self.records if record.budget in (None, budget))
+        return replace(
+            self,
+            header=replace(self.header, budget=budget, other_budgets=()),
+            records=records,
+            cells=cells_of(records),
+        )
 
     def cell(self, model: Model | str, metric: str) -> Cell:
         """The cell of a model and metric; an unmeasured one where there are no records."""
@@ -129,15 +161,20 @@ def read_results(run: Run) -> Results:
         RunError: a line of records.jsonl is damaged.
     """
     header = read_header(run)
-    records = tuple(run.records())
+    measured = run.records()
+    records = (*measured, *derived_records(measured, header.limits))
     known = {model.name for model in header.models}
     others = dict.fromkeys(record.model for record in records if record.model not in known)
     return Results(
         header=header,
         models=(*header.models, *map(unlisted, others)),
         records=records,
-        cells=cells_of(records),
+        cells=cells_of(_of_first_budget(header, records)),
     )
+
+
+def _of_first_budget(header: Header, records: Iterable[Record]) -> list[Record]:
+    return [record for record in records if record.budget not in header.other_budgets]
 
 
 def cells_of(records: Iterable[Record]) -> dict[tuple[str, str], Cell]:
@@ -153,10 +190,15 @@ def _cell(rows: Sequence[Record]) -> Cell:
     ok = [row for row in rows if row.value is not None]
     if not ok:
         return Cell(math.nan, *NO_INTERVAL, status, tuple(rows))
-    # A run resumed on other data or with another budget: only what the newest row can be averaged with.
-    ok = [row for row in ok if (row.dataset, row.budget) == (ok[-1].dataset, ok[-1].budget)]
+    # A run resumed on other data or with another budget, or a round that had to do with a smaller batch: only what
+    # the newest row can be averaged with.
+    ok = [row for row in ok if _circumstances(row) == _circumstances(ok[-1])]
     value, (low, high) = _value_and_interval(ok)
-    return Cell(value, low, high, status, tuple(ok))
+    return Cell(value, low, high, status, tuple(ok), tuple(row for row in rows if row.failed))
+
+
+def _circumstances(row: Record) -> tuple[object, ...]:
+    return row.dataset, row.budget, row.batch_size, row.predicted, row.recipe
 
 
 def _value_and_interval(rows: Sequence[Record]) -> tuple[float, Interval]:
@@ -168,8 +210,11 @@ def _value_and_interval(rows: Sequence[Record]) -> tuple[float, Interval]:
         if fraction and trials:
             return values[0], wilson_interval(values[0], trials)
         return values[0], median_interval(samples) if len(samples) > 1 else NO_INTERVAL
-    if all(len(row.samples) > 1 for row in rows):  # rounds
-        return statistics.median(values), rounds_interval([row.samples for row in rows])
+    if len({row.round for row in rows}) > 1:
+        # A percentile has no samples of its own: it is a single number of each round.
+        rounds = [row.samples or (value,) for row, value in zip(rows, values, strict=True)]
+        positive = min(map(min, rounds)) > 0
+        return statistics.median(values), rounds_interval(rounds) if positive else NO_INTERVAL
     if rows[-1].probe != "accuracy":  # a count repeated under several seeds has no spread to speak of
         return statistics.fmean(values), NO_INTERVAL
     low, high = mean_interval(values)
@@ -200,7 +245,8 @@ def to_table(results: Results) -> pd.DataFrame:
         if any(cell.has_interval for cell in cells):
             columns[f"{name}_low"] = [cell.low for cell in cells]
             columns[f"{name}_high"] = [cell.high for cell in cells]
-    rows = {model.name: [r for r in results.records if r.model == model.name] for model in results.models}
+    counted = _of_first_budget(results.header, results.records)
+    rows = {model.name: [r for r in counted if r.model == model.name] for model in results.models}
     accuracy = [results.cell(model, "top1").records[-1:] for model in results.models]
     columns["dataset"] = [row[0].dataset if row else None for row in accuracy]
     columns["budget"] = [row[0].budget if row else None for row in accuracy]

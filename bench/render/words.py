@@ -22,6 +22,8 @@ def conditions_line(results: Results) -> str:
         f"budget {header.budget}" if header.budget and groups else "",
         seeds if groups else "",
         header.precision,
+        header.memory_format if header.memory_format != "contiguous" else "",
+        "compiled" if header.compile else "",
         header.device,
         f"PyTorch {header.environment['torch']}" if header.environment.get("torch") else "",
         header.date,

@@ -1,39 +1,14 @@
 """How each family is trained by default: data, with the source of each number.
 
-A recipe gives the peak rate at its own batch size; another batch size scales it, linearly for SGD (Goyal et al. 2017,
-arXiv:1706.02677, section 2.1) and with the square root for Adam (Krizhevsky 2014, arXiv:1404.5997, section 5).
 No number here was chosen by looking at a test set.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from types import MappingProxyType
 
-import torch
-from torch import nn
-
-
-@dataclass(frozen=True)
-class Recipe:
-    optimizer: Literal["sgd", "adam", "adamw"]
-    peak_rate: float  # at `batch_size`
-    weight_decay: float
-    batch_size: int
-    source: str
-    momentum: float = 0.9  # sgd only
-    nesterov: bool = False  # sgd only
-    warmup: float = 0.1  # fraction of the budget
-    label_smoothing: float = 0.0
-    clip_norm: float | None = None  # largest norm of all gradients together
-
-    def rate_at(self, batch_size: int) -> float:
-        """The peak rate for another batch size."""
-        ratio = batch_size / self.batch_size
-        return self.peak_rate * (ratio if self.optimizer == "sgd" else math.sqrt(ratio))
-
+from bench.training.recipe import Recipe
 
 _LECTURE = "the ResNet tutorial of the project's sources: SGD 0.1, momentum 0.9, weight decay 5e-4, batch 128"
 _RESNET = Recipe("sgd", 0.1, 5e-4, 128, _LECTURE, nesterov=True)
@@ -72,9 +47,26 @@ RECIPES: dict[str, Recipe] = {
     "Plain": _RESNET,
     "PreAct ResNet": _RESNET,
     "Wide ResNet": Recipe("sgd", 0.1, 5e-4, 128, "Zagoruyko & Komodakis 2016, section 3", nesterov=True),
-    "ResNeXt": Recipe("sgd", 0.1, 5e-4, 128, "Xie et al. 2016, section 5.3", nesterov=True),
+    "ResNeXt": Recipe(
+        "sgd",
+        0.1,
+        5e-4,
+        128,
+        "Xie et al. 2016, section 5.3; gradients, whose norm is about 16 at first, are clipped (Pascanu et al. 2012, "
+        "arXiv:1211.5063, section 3.2), or the loss rises fourfold where a short budget leaves few steps of warm-up",
+        nesterov=True,
+        clip_norm=1.0,
+    ),
     "Stochastic Depth": Recipe("sgd", 0.1, 1e-4, 128, "Huang et al. 2016, section 4", nesterov=True),
-    "FractalNet": Recipe("sgd", 0.02, 5e-4, 100, "Larsson et al. 2016, section 4: SGD 0.02, momentum 0.9, batch 100"),
+    "FractalNet": Recipe(
+        "sgd",
+        0.02,
+        5e-4,
+        100,
+        "Larsson et al. 2016, section 4: SGD 0.02, momentum 0.9, batch 100; gradients are clipped, because that of a "
+        "batch which leaves only the deepest column can be thirty times as long as the others",
+        clip_norm=5.0,
+    ),
     "DenseNet": Recipe("sgd", 0.1, 1e-4, 64, "Huang et al. 2016, arXiv:1608.06993, section 4.2", nesterov=True),
     "SqueezeNet": Recipe(
         "adam",
@@ -99,27 +91,6 @@ RECIPES: dict[str, Recipe] = {
 DEFAULT_RECIPE = Recipe("adamw", 1e-3, 0.05, 128, "Loshchilov & Hutter 2017, arXiv:1711.05101", clip_norm=1.0)
 
 
-def recipe_for(family: str) -> Recipe:
-    return RECIPES.get(family, DEFAULT_RECIPE)
-
-
-def make_optimizer(recipe: Recipe, parameters: Iterable[nn.Parameter], rate: float) -> torch.optim.Optimizer:
-    """The recipe's optimizer. AdamW decays only matrices and kernels, as ViT's recipes do; SGD decays everything."""
-    trainable = [p for p in parameters if p.requires_grad]
-    fused = all(p.is_cuda for p in trainable) and bool(trainable)
-    if recipe.optimizer == "sgd":
-        return torch.optim.SGD(
-            trainable,
-            lr=rate,
-            momentum=recipe.momentum,
-            weight_decay=recipe.weight_decay,
-            nesterov=recipe.nesterov,
-            fused=fused,
-        )
-    if recipe.optimizer == "adam":
-        return torch.optim.Adam(trainable, lr=rate, weight_decay=recipe.weight_decay, fused=fused)
-    groups = [
-        {"params": [p for p in trainable if p.dim() > 1], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in trainable if p.dim() <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=rate, fused=fused)
+def recipe_for(family: str, chosen: Mapping[str, Recipe] = MappingProxyType({})) -> Recipe:
+    """The recipe that was chosen for a family, by a name or by tuning, else its default."""
+    return chosen.get(family) or RECIPES.get(family, DEFAULT_RECIPE)

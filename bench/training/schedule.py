@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from bench.config import Budget
+from bench.training.recipe import Schedule
 
 # One forward pass and twice its work backward: the gradients of the inputs and of the weights.
 TRAINING_PER_FORWARD = 3
 
 
-def learning_rate_factor(fraction: float, warmup: float) -> float:
-    """Share of the peak rate: linear from zero over the first `warmup` of the budget, then half a cosine to zero.
+def learning_rate_factor(fraction: float, warmup: float, schedule: Schedule = "cosine") -> float:
+    """Share of the peak rate: linear from zero over the first `warmup` of the budget, then half a cosine to zero or 1.
 
     Loshchilov & Hutter 2016, arXiv:1608.03983, section 3 (cosine); Goyal et al. 2017, arXiv:1706.02677,
     section 2.2 (warm-up).
     """
     if fraction < warmup:
         return fraction / warmup
+    if schedule == "constant":
+        return 1.0
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (fraction - warmup) / (1 - warmup))))
 
 
@@ -49,6 +52,13 @@ class Meter:
     def seconds(self) -> float:
         running = 0.0 if self._running_since is None else self.clock() - self._running_since
         return self._seconds + running
+
+    def state(self) -> dict[str, float]:
+        return {"images": self.images, "seconds": self.seconds}
+
+    def resume(self, state: Mapping[str, float]) -> None:
+        """Go on, paused, from what had been spent when `state` was taken."""
+        self.images, self._seconds = int(state["images"]), state["seconds"]
 
     @property
     def epochs(self) -> float:

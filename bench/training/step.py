@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from bench.config import Execution
 from bench.execution import autocast
 from bench.training.loss import training_loss
-from bench.training.recipes import Recipe
+from bench.training.recipe import Recipe
 
 
 class TrainingStep:
@@ -41,3 +44,40 @@ class TrainingStep:
         self._scaler.step(self.optimizer)
         self._scaler.update()
         return loss.detach()
+
+    def set_rate(self, rate: float) -> None:
+        """The learning rate of the steps that follow, those of a recorded graph among them."""
+        for group in self.optimizer.param_groups:
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
+
+    def state(self) -> dict[str, Any]:
+        """All that a step changes, as it is: copy it to keep it."""
+        return {
+            "network": dict(self.network.state_dict()),
+            "optimizer": [dict(self.optimizer.state[parameter]) for parameter in self._parameters()],
+            "scaler": self._scaler.state_dict(),
+        }
+
+    def resume(self, state: Mapping[str, Any]) -> None:
+        """Put everything back to a `state`, in place: a recorded graph knows only the places.
+
+        What an optimizer has begun to keep since then starts at zero, as it did.
+        """
+        self.network.load_state_dict(state["network"])
+        for parameter, before in zip(self._parameters(), state["optimizer"], strict=True):
+            now = self.optimizer.state[parameter]
+            for name, value in before.items():
+                if name in now:
+                    now[name].copy_(value)
+                else:
+                    now[name] = value.to(parameter.device)
+            for name in now.keys() - before.keys():
+                now[name].zero_()
+        self._scaler.load_state_dict(state["scaler"])
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def _parameters(self) -> list[nn.Parameter]:
+        return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]

@@ -19,14 +19,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torchvision
 from numpy.typing import NDArray
 from PIL import Image
 
 from bench.data import cifar10, mnist, synthetic
 
 Pixels = NDArray[np.uint8]
-Behaviour = Literal["whole", "half", "altered", "silent"]
+Behaviour = Literal["whole", "half", "interrupted", "altered", "silent"]
 
 
 def random_images(count: int, shape: tuple[int, int, int], seed: int = 0) -> Pixels:
@@ -90,17 +89,15 @@ def write_official_cifar10(root: Path, monkeypatch: pytest.MonkeyPatch) -> tuple
     def batch(images: Pixels, labels: NDArray[np.int64]) -> dict[str, Any]:
         return {"data": images.reshape(len(images), -1), "labels": labels.tolist()}
 
-    official = torchvision.datasets.CIFAR10
-    train_list = [
-        [name, write(name, batch(train[4 * i : 4 * i + 4], interleaved(20)[4 * i : 4 * i + 4]))]
-        for i, (name, _) in enumerate(official.train_list)
-    ]
-    test_name = official.test_list[0][0]
-    test_list = [[test_name, write(test_name, batch(test, interleaved(10)))]]
-    meta_md5 = write(official.meta["filename"], {"label_names": list(cifar10.CLASSES)})
-    monkeypatch.setattr(official, "train_list", train_list)
-    monkeypatch.setattr(official, "test_list", test_list)
-    monkeypatch.setattr(official, "meta", {**official.meta, "md5": meta_md5})
+    md5s = {
+        f"data_batch_{i + 1}": write(
+            f"data_batch_{i + 1}", batch(train[4 * i : 4 * i + 4], interleaved(20)[4 * i : 4 * i + 4])
+        )
+        for i in range(5)
+    }
+    md5s["test_batch"] = write("test_batch", batch(test, interleaved(10)))
+    md5s["batches.meta"] = write("batches.meta", {"label_names": list(cifar10.CLASSES)})
+    monkeypatch.setattr(cifar10, "FILE_MD5S", md5s)
     return train, test
 
 
@@ -152,7 +149,7 @@ class Served:
 
 @contextmanager
 def server(folder: Path, behaviour: Behaviour = "whole") -> Iterator[Served]:
-    """Files of a folder: whole, cut in the middle, with one byte changed, or never sent."""
+    """Files of a folder: whole, cut in the middle (once, or whenever asked), with one byte changed, or never sent."""
     release = threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
@@ -163,12 +160,15 @@ def server(folder: Path, behaviour: Behaviour = "whole") -> Iterator[Served]:
                 self.send_error(404)
                 return
             data = path.read_bytes()
-            self.send_response(200)
+            start = self.headers.get("Range", "").removeprefix("bytes=").removesuffix("-")
+            if start and behaviour == "interrupted":
+                data = data[int(start) :]
+            self.send_response(206 if start and behaviour == "interrupted" else 200)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             if behaviour == "silent":
                 release.wait(10)
-            elif behaviour == "half":
+            elif behaviour == "half" or (behaviour == "interrupted" and not start):
                 self.wfile.write(data[: len(data) // 2])
             elif behaviour == "altered":
                 self.wfile.write(bytes([data[0] ^ 1]) + data[1:])

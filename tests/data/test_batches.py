@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +16,8 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from bench.data import ImageSet
-from bench.data.batches import Split, evaluation_batches, load_split, normalise, training_batches
+from bench.data.batches import Split, TrainingBatches, evaluation_batches, load_split
+from bench.data.preparation import Preparation
 from tests.data import fakes
 
 CPU = torch.device("cpu")
@@ -60,6 +64,10 @@ def seeded(device: torch.device, seed: int = 5) -> torch.Generator:
     return torch.Generator(device).manual_seed(seed)
 
 
+def normalise(images: Tensor, image_set: ImageSet, input_size: tuple[int, int, int], **options: Any) -> Tensor:
+    return Preparation(image_set, input_size, images.device, **options)(images)
+
+
 # --- splits ------------------------------------------------------------------------------------------------
 
 
@@ -91,6 +99,27 @@ def test_a_limit_below_one_image_per_class_is_an_error(colour: ImageSet) -> None
         load_split(colour, "test", CPU, limit=9)
 
 
+@pytest.mark.parametrize(
+    ("labels", "classes", "complaint"),
+    [
+        ([0, 1, 2, 1], 2, "test, train images: label 2 is out of range: there are 2 classes, from 0"),
+        ([0, 1, -1, 1], 2, "test, train images: label -1 is out of range: there are 2 classes, from 0"),
+        ([0, 2, 2, 0], 3, "test, train images: there is none of class 'b'"),
+    ],
+)
+def test_labels_that_cannot_be_are_named(tmp_path: Path, labels: list[int], classes: int, complaint: str) -> None:
+    image_set = replace(image_set_of(tmp_path, np.array(labels), (1, 4, 4)), classes=tuple("abc"[:classes]))
+    with pytest.raises(ValueError, match=f"^{re.escape(complaint)}$"):
+        load_split(image_set, "train", CPU)
+
+
+def test_images_of_another_size_are_named(tmp_path: Path) -> None:
+    image_set = replace(image_set_of(tmp_path, np.array([0, 1]), (1, 4, 5)), shape=(1, 4, 4))
+    complaint = r"^test, train images: uint8 \(2, 1, 4, 5\) does not fit 2 labels and 1x4x4 pixels$"
+    with pytest.raises(ValueError, match=complaint):
+        load_split(image_set, "train", CPU)
+
+
 # --- normalisation -----------------------------------------------------------------------------------------
 
 
@@ -115,7 +144,7 @@ def test_larger_inputs_are_centred_on_normalised_black(grey: ImageSet) -> None:
 
 def test_type_and_memory_format_are_those_asked_for(colour: ImageSet) -> None:
     images = load_split(colour, "train", CPU).images
-    made = normalise(images, colour, (3, 32, 32), torch.bfloat16, torch.channels_last)
+    made = normalise(images, colour, (3, 32, 32), dtype=torch.bfloat16, memory_format=torch.channels_last)
     assert made.dtype == torch.bfloat16
     assert made.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(made, normalise(images, colour, (3, 32, 32)).bfloat16())
@@ -129,7 +158,7 @@ def test_what_would_need_a_resize_or_other_channels_is_an_error(
     with pytest.raises(ValueError, match=r"the network takes .*, test is 3x32x32: channels must agree"):
         normalise(split.images, colour, input_size)
     with pytest.raises(ValueError, match="channels must agree"):
-        next(training_batches(split, colour, input_size, 4, seeded(CPU)))
+        next(TrainingBatches(split, colour, input_size, 4, seeded(CPU)))
     with pytest.raises(ValueError, match="channels must agree"):
         next(evaluation_batches(split, colour, input_size, 4))
 
@@ -141,25 +170,26 @@ def one_by_one(
     split: Split, image_set: ImageSet, batch_size: int, generator: torch.Generator, padding: int, flip: bool
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """The same random draws, applied to each image alone with numpy's padding, slicing and reversal."""
-    device = split.labels.device
-    order: list[int] = []
+    device, count = split.labels.device, len(split.labels)
+    images: list[np.ndarray] = []
+    rows: list[int] = []
     while True:
-        while len(order) < batch_size:
-            order += torch.randperm(len(split.labels), generator=generator, device=device).tolist()
-        rows, order = order[:batch_size], order[batch_size:]
+        order = torch.randperm(count, generator=generator, device=device).tolist()
         down, right, mirrored = (
-            torch.randint(high, (batch_size, 1), generator=generator, device=device).flatten().tolist()
+            torch.randint(high, (count,), generator=generator, device=device).tolist()
             for high in (2 * padding + 1, 2 * padding + 1, 2)
         )
-        images = []
-        for i, row in enumerate(rows):
+        for row, top, left, turned in zip(order, down, right, mirrored, strict=True):
             image = split.images[row].cpu().numpy()
             _, height, width = image.shape
             padded = np.pad(image, ((0, 0), (padding, padding), (padding, padding)))
-            cropped = padded[:, down[i] : down[i] + height, right[i] : right[i] + width]
-            images.append(cropped[:, :, ::-1].copy() if mirrored[i] and flip else cropped)
-        made = torch.from_numpy(np.stack(images)).to(device)
-        yield normalise(made, image_set, image_set.shape), split.labels[rows]
+            cropped = padded[:, top : top + height, left : left + width]
+            images.append(cropped[:, :, ::-1].copy() if turned and flip else cropped)
+            rows.append(row)
+            if len(rows) == batch_size:
+                made = torch.from_numpy(np.stack(images)).to(device)
+                yield normalise(made, image_set, image_set.shape), split.labels[rows]
+                images, rows = [], []
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -168,7 +198,7 @@ def test_crops_and_flips_equal_those_of_single_images(
     colour: ImageSet, device: torch.device, padding: int, flip: bool
 ) -> None:
     split = load_split(colour, "train", device)
-    batches = training_batches(split, colour, (3, 32, 32), 16, seeded(device), padding, flip)
+    batches = TrainingBatches(split, colour, (3, 32, 32), 16, seeded(device), padding, flip)
     expected = one_by_one(split, colour, 16, seeded(device), padding, flip)
     for (x, labels), (wanted, wanted_labels) in itertools.islice(zip(batches, expected, strict=False), 8):
         assert torch.equal(x, wanted)
@@ -177,8 +207,8 @@ def test_crops_and_flips_equal_those_of_single_images(
 
 def test_a_data_set_that_mirroring_would_change_is_never_flipped(grey: ImageSet) -> None:
     split = load_split(grey, "train", CPU)
-    asked = training_batches(split, grey, (1, 28, 28), 50, seeded(CPU), flip=True)
-    plain = training_batches(split, grey, (1, 28, 28), 50, seeded(CPU), flip=False)
+    asked = TrainingBatches(split, grey, (1, 28, 28), 50, seeded(CPU), flip=True)
+    plain = TrainingBatches(split, grey, (1, 28, 28), 50, seeded(CPU), flip=False)
     assert torch.equal(next(asked)[0], next(plain)[0])
 
 
@@ -187,7 +217,7 @@ def test_crops_reach_every_offset_and_about_half_are_flipped(tmp_path: Path) -> 
     split = load_split(image_set, "train", CPU)
     split.images.zero_()
     split.images[:, :, 3, 2] = 255  # one white pixel tells where a crop was taken and whether it was flipped
-    x, _ = next(training_batches(split, image_set, (1, 8, 8), 2000, seeded(CPU), crop_padding=2))
+    x, _ = next(TrainingBatches(split, image_set, (1, 8, 8), 2000, seeded(CPU), crop_padding=2))
     assert bool((x > 0).flatten(1).any(1).all())
     position = (x > 0).flatten(1).float().argmax(1)
     rows, columns = position // 8, position % 8
@@ -201,7 +231,7 @@ def test_crops_reach_every_offset_and_about_half_are_flipped(tmp_path: Path) -> 
 def test_every_image_comes_once_per_pass_in_full_batches(tmp_path: Path, device: torch.device, batch_size: int) -> None:
     image_set = image_set_of(tmp_path, np.arange(50) % 10, (1, 4, 4))
     numbered = Split(load_split(image_set, "train", device).images, torch.arange(50, device=device))
-    batches = training_batches(numbered, image_set, (1, 4, 4), batch_size, seeded(device))
+    batches = TrainingBatches(numbered, image_set, (1, 4, 4), batch_size, seeded(device))
     taken = [labels for _, labels in itertools.islice(batches, -(-200 // batch_size))]
     assert all(len(labels) == batch_size for labels in taken)
     passes = torch.cat(taken)[:200].view(4, 50)
@@ -214,7 +244,7 @@ def test_the_seed_decides_every_bit(colour: ImageSet, device: torch.device) -> N
     split = load_split(colour, "train", device)
 
     def first_batches(seed: int) -> Tensor:
-        batches = training_batches(split, colour, (3, 32, 32), 16, seeded(device, seed))
+        batches = TrainingBatches(split, colour, (3, 32, 32), 16, seeded(device, seed))
         return torch.stack([x for x, _ in itertools.islice(batches, 6)])
 
     assert torch.equal(first_batches(1), first_batches(1))
@@ -223,13 +253,47 @@ def test_the_seed_decides_every_bit(colour: ImageSet, device: torch.device) -> N
 
 def test_torchs_own_random_state_is_untouched(colour: ImageSet) -> None:
     before = torch.random.get_rng_state()
-    next(training_batches(load_split(colour, "train", CPU), colour, (3, 32, 32), 16, seeded(CPU)))
+    next(TrainingBatches(load_split(colour, "train", CPU), colour, (3, 32, 32), 16, seeded(CPU)))
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
 def test_a_batch_size_below_one_is_an_error(colour: ImageSet) -> None:
     with pytest.raises(ValueError, match="batch size 0"):
-        next(training_batches(load_split(colour, "train", CPU), colour, (3, 32, 32), 0, seeded(CPU)))
+        next(TrainingBatches(load_split(colour, "train", CPU), colour, (3, 32, 32), 0, seeded(CPU)))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("taken", [0, 3, 5, 9])
+def test_batches_go_on_from_their_state(colour: ImageSet, device: torch.device, taken: int) -> None:
+    """Also in the middle of a pass, and of what was made ahead."""
+    split = load_split(colour, "train", device)
+
+    def batches(seed: int) -> TrainingBatches:
+        return TrainingBatches(split, colour, (3, 32, 32), 16, seeded(device, seed))
+
+    first, second = batches(1), batches(2)
+    next(second)
+    for _ in range(taken):
+        next(first)
+    second.resume(first.state())
+    for _ in range(12):
+        (x, labels), (expected, expected_labels) = next(second), next(first)
+        assert torch.equal(x, expected)
+        assert torch.equal(labels, expected_labels)
+
+
+@pytest.mark.parametrize(("images", "size"), [("colour", (3, 32, 32)), ("grey", (1, 32, 32))])
+def test_the_memory_format_changes_no_number(
+    images: str, size: tuple[int, int, int], request: pytest.FixtureRequest
+) -> None:
+    image_set = request.getfixturevalue(images)
+    split = load_split(image_set, "train", CPU)
+    (plain, _), (last, _) = (
+        next(TrainingBatches(split, image_set, size, 50, seeded(CPU), memory_format=memory_format))
+        for memory_format in (torch.contiguous_format, torch.channels_last)
+    )
+    assert torch.equal(plain, last)
+    assert last.is_contiguous(memory_format=torch.channels_last)
 
 
 # --- evaluation batches ------------------------------------------------------------------------------------
@@ -247,7 +311,7 @@ def test_evaluation_takes_every_image_once_in_order(colour: ImageSet, device: to
 @pytest.mark.gpu
 def test_training_batches_never_wait_for_the_device(colour: ImageSet) -> None:
     device = torch.device("cuda")
-    batches = training_batches(load_split(colour, "train", device), colour, (3, 32, 32), 16, seeded(device))
+    batches = TrainingBatches(load_split(colour, "train", device), colour, (3, 32, 32), 16, seeded(device))
     next(batches)
     torch.cuda.set_sync_debug_mode("error")
     try:

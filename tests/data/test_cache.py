@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from bench.config import RequestError
 from bench.data import ImageSet, cache
@@ -133,6 +134,38 @@ def test_a_damaged_entry_is_decoded_again_and_said(counted: Counted, damage: obj
     assert counted.load() == first
     assert counted.decoded == 2
     assert [path.name for path in counted.folder.iterdir()] == [Path(first.folder).name]
+
+
+def test_a_bit_that_flips_while_a_run_goes_on_is_not_trained_on(counted: Counted) -> None:
+    image_set = counted.load()
+    np.testing.assert_array_equal(cache.read_array(image_set, "train_images"), counted.images)
+    _flip_a_bit(Path(image_set.folder))
+    with pytest.raises(cache.DamagedImages, match=r"train_images\.npy has changed since the run began"):
+        cache.read_array(image_set, "train_images")
+    (Path(image_set.folder) / "train_labels.npy").unlink()
+    with pytest.raises(cache.DamagedImages, match=r"train_labels\.npy cannot be read"):
+        cache.read_array(image_set, "train_labels")
+
+
+def test_a_data_set_of_another_machine_is_fetched_once(counted: Counted, tmp_path: Path) -> None:
+    there = counted.load()
+    fetched: list[str] = []
+
+    def fetch(name: str) -> NDArray[np.generic]:
+        fetched.append(name)
+        return cache.read_array(there, name)
+
+    assert cache.place(there, fetch, tmp_path / "unused") == there  # a disk that both see
+    assert not fetched
+    elsewhere = replace(there, folder="/nowhere")
+    here = cache.place(elsewhere, fetch, tmp_path / "node")
+    assert fetched == list(cache.ARRAYS)
+    assert replace(here, folder=there.folder) == there
+    np.testing.assert_array_equal(cache.read_array(here, "train_images"), counted.images)
+    assert cache.place(elsewhere, fetch, tmp_path / "node") == here
+    assert fetched == list(cache.ARRAYS)
+    with pytest.raises(cache.DamagedImages, match="did not arrive"):
+        cache.place(elsewhere, lambda name: fetch(name)[::-1], tmp_path / "third")
 
 
 def test_an_interrupted_decoding_leaves_nothing(counted: Counted) -> None:

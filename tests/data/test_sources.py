@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 import subprocess
 import sys
@@ -97,6 +98,18 @@ def test_a_pickle_with_another_md5_is_never_loaded(
     fakes.write_official_cifar10(place.data, monkeypatch)
     (place.data / cifar10.FOLDER / name).write_bytes(pickle.dumps(_Harm(tmp_path / "harm")))
     with pytest.raises(RequestError, match=rf"{name} is damaged .*MD5"):
+        place.prepare("auto")
+    assert not (tmp_path / "harm").exists()
+
+
+def test_a_pickle_that_could_do_anything_is_refused_even_with_the_right_md5(
+    place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fakes.write_official_cifar10(place.data, monkeypatch)
+    harmful = pickle.dumps(_Harm(tmp_path / "harm"))
+    (place.data / cifar10.FOLDER / "test_batch").write_bytes(harmful)
+    monkeypatch.setitem(cifar10.FILE_MD5S, "test_batch", hashlib.md5(harmful).hexdigest())
+    with pytest.raises(RequestError, match=r"test_batch is no batch of CIFAR-10: it names pathlib"):
         place.prepare("auto")
     assert not (tmp_path / "harm").exists()
 
@@ -252,6 +265,19 @@ def test_a_damaged_digit_file_is_an_error(place: Place, monkeypatch: pytest.Monk
         place.prepare("auto", "mnist")
 
 
+def test_a_flipped_bit_in_the_plain_digits_is_found(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    fakes.write_official_mnist(place.data / mnist.RAW, monkeypatch)
+    path = place.data / mnist.RAW / "t10k-images-idx3-ubyte"
+    data = bytearray(path.read_bytes())
+    monkeypatch.setitem(mnist.PLAIN_MD5S, path.name, hashlib.md5(data).hexdigest())
+    monkeypatch.setattr(mnist, "OFFICIAL_BYTES", {len(data)})
+    place.prepare("auto", "mnist")
+    data[500] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(RequestError, match="t10k-images-idx3-ubyte is damaged"):
+        place.prepare("auto", "mnist")
+
+
 def test_digit_labels_that_do_not_fit_are_an_error(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     fakes.write_official_mnist(place.data / mnist.RAW, monkeypatch)
     path = place.data / mnist.RAW / "t10k-labels-idx1-ubyte"
@@ -318,6 +344,17 @@ def test_a_failed_download_leaves_nothing_and_is_the_reason_for_synthetic_images
         with pytest.raises(RequestError, match=reason):
             place.prepare("cifar10")
     assert not any(place.data.iterdir())
+
+
+def test_a_download_that_stops_goes_on_where_it_stopped(
+    place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    train, test = fakes.write_cifar10_archive(tmp_path / cifar10.ARCHIVE, monkeypatch)
+    with fakes.server(tmp_path, "interrupted") as served:
+        monkeypatch.setattr(cifar10, "URL", served.url + cifar10.ARCHIVE)
+        assert_holds(place.prepare("auto"), train, test)
+    assert served.requests == [f"/{cifar10.ARCHIVE}"] * 2
+    assert any(line.startswith(f"going on with {cifar10.ARCHIVE}") for line in place.said)
 
 
 def test_a_refused_connection_and_a_missing_file_are_reasons(

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import textwrap
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.engines.local import Crash, LocalEngine
+from bench.engines.engine import Crash
+from bench.engines.local import LocalEngine
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,32 @@ def execute(job: Job, device: str) -> tuple[str, str, int]:
         os.kill(os.getpid(), signal.SIGSEGV)
     if job.name == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
+    if job.name == "talks":
+        print("to be parsed by a script")
+        for _ in range(20):
+            sys.stderr.write("x" * (1 << 20))
+        print("\nthe end")
+    if job.name == "hungry":
+        hoard = []
+        while True:
+            hoard.append(bytearray(1 << 24))
+    if job.name == "parent":
+        return job.name, device, subprocess.Popen(["sleep", "1000"]).pid
+    if job.name == "parent of a daemon":
+        return job.name, device, subprocess.Popen(["sleep", "1000"], start_new_session=True).pid
     return job.name, device, os.getpid()
 
 
 def run(
-    jobs: Sequence[Job], log: Path, devices: Sequence[str] = ("cpu",), timeout_s: float | None = None
+    jobs: Sequence[Job],
+    log: Path,
+    devices: Sequence[str] = ("cpu",),
+    timeout_s: float | None = None,
+    memory_limit: int | None = None,
 ) -> dict[str, tuple[str, str, int] | Crash]:
-    engine: LocalEngine[Job, tuple[str, str, int]] = LocalEngine(devices, execute, log / "workers.log")
+    engine: LocalEngine[Job, tuple[str, str, int]] = LocalEngine(
+        devices, execute, log / "workers.log", memory_limit=memory_limit
+    )
     return {job.name: outcome for job, outcome in engine.run(jobs, timeout_s, lambda job, device: None)}
 
 
@@ -53,6 +72,13 @@ def gone(process: int) -> bool:
     except ProcessLookupError:
         return True
     return False
+
+
+def eventually_gone(process: int) -> bool:
+    deadline = time.monotonic() + 10
+    while not gone(process) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return gone(process)
 
 
 def test_a_group_shares_a_process_and_another_gets_its_own(tmp_path: Path) -> None:
@@ -98,31 +124,126 @@ def test_no_process_remains_when_the_caller_stops_early(tmp_path: Path) -> None:
     engine: LocalEngine[Job, tuple[str, str, int]] = LocalEngine(("cpu",), execute, tmp_path / "workers.log")
     outcomes = engine.run([Job("1"), Job("2", seconds=60)], None, lambda job, device: None)
     _, first = next(outcomes)
-    outcomes.close()  # type: ignore[attr-defined]
+    outcomes.close()
     assert gone(pid(first))
 
 
-def test_an_idle_worker_ends_when_the_main_process_is_killed(tmp_path: Path) -> None:
-    script = textwrap.dedent(f"""
-        import sys, time
-        sys.path.insert(0, {str(Path(__file__).parents[2])!r})
-        from pathlib import Path
-        from bench.engines.local import LocalEngine
-        from tests.engines.test_local import Job, execute
-        if __name__ == "__main__":
-            engine = LocalEngine(("cpu",), execute, Path({str(tmp_path)!r}) / "workers.log")
-            for job, outcome in engine.run([Job("1"), Job("2", seconds=2)], None, lambda job, device: None):
-                print(outcome[2], flush=True)
-                time.sleep(60)
-    """)
-    (tmp_path / "main.py").write_text(script)
-    main = subprocess.Popen([sys.executable, str(tmp_path / "main.py")], stdout=subprocess.PIPE, text=True)
-    assert main.stdout is not None
-    worker = int(main.stdout.readline())
-    main.kill()
+def test_what_a_task_prints_goes_to_the_log_which_keeps_the_end_of_it(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    done = run([Job("talks"), Job("1")], tmp_path)
+    assert pid(done["talks"])
+    assert capfd.readouterr().out == ""
+    log = (tmp_path / "workers.log").read_text()
+    assert log.startswith("--- a\n[")
+    assert log.endswith("x\nthe end\n")
+    assert len(log) < 70_000
+
+
+def test_the_last_words_are_those_of_the_worker_that_died(tmp_path: Path) -> None:
+    done = run([Job("exit"), Job("segfault", group="b")], tmp_path, devices=("one", "two"))
+    reasons = {name: crash.reason for name, crash in done.items() if isinstance(crash, Crash)}
+    assert "disk on fire" in reasons["exit"]
+    assert "disk on fire" not in reasons["segfault"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits what a process may write to")
+def test_a_task_that_takes_memory_without_end_fails_alone(tmp_path: Path) -> None:
+    done = run([Job("hungry"), Job("after")], tmp_path, memory_limit=200 << 20)
+    crash = done["hungry"]
+    assert isinstance(crash, Crash)
+    assert "MemoryError" in crash.reason
+    assert pid(done["after"])
+
+
+@dataclass
+class Wish:
+    """A wish to end, of which the test decides when it comes."""
+
+    requested: bool = False
+
+    def __post_init__(self) -> None:
+        self.wake, self.ring = os.pipe()
+
+    def fileno(self) -> int:
+        return self.wake
+
+    def come(self) -> None:
+        self.requested = True
+        os.write(self.ring, b"!")
+
+
+def test_a_wish_to_end_gives_up_what_is_under_way(tmp_path: Path) -> None:
+    engine: LocalEngine[Job, tuple[str, str, int]] = LocalEngine(("cpu",), execute, tmp_path / "workers.log")
+    wish = Wish()
+    start = time.monotonic()
+    jobs = [Job("1"), Job("2", seconds=60), Job("3")]
+    done = []
+    for job, _ in engine.run(jobs, None, lambda job, device: wish.come() if job.name == "2" else None, wish):
+        done.append(job.name)
+    assert done == ["1"]
+    assert time.monotonic() - start < 30
+
+
+def test_what_a_task_has_started_ends_with_its_worker(tmp_path: Path) -> None:
+    done = run([Job("parent")], tmp_path)
+    assert eventually_gone(pid(done["parent"]))
+
+
+def test_a_run_outlives_its_fork_server(tmp_path: Path) -> None:
+    from multiprocessing.forkserver import _forkserver
+
+    def kill(job: Job, device: str) -> None:
+        if job.name == "slow":
+            os.kill(_forkserver._forkserver_pid, signal.SIGKILL)  # type: ignore[attr-defined]
+
+    engine: LocalEngine[Job, tuple[str, str, int]] = LocalEngine(("cpu",), execute, tmp_path / "workers.log")
+    done = {job.name: outcome for job, outcome in engine.run([Job("1"), Job("slow", seconds=60), Job("3")], None, kill)}
+    assert isinstance(done["slow"], Crash)
+    assert pid(done["1"])
+    assert pid(done["3"])
+
+
+# A main process whose worker has started a process and now spins, without ever letting another thread of it run.
+MAIN = """
+import ctypes, os, subprocess, sys
+sys.path.insert(0, {root!r})
+from pathlib import Path
+from bench.engines.local import LocalEngine
+from tests.engines.test_local import Job
+
+def execute(job, device):
+    child = subprocess.Popen(["sleep", "1000"], start_new_session={daemon}, stdout=subprocess.DEVNULL)
+    Path({folder!r}, "pids").write_text(f"{{os.getppid()}} {{os.getpid()}} {{child.pid}}\\n")
+    ctypes.PyDLL(None).sleep(1000)
+
+if __name__ == "__main__":
+    engine = LocalEngine(("cpu",), execute, Path({folder!r}) / "workers.log")
+    list(engine.run([Job("1")], None, lambda job, device: None))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other kernels do not tell a group that a pipe lost its writer")
+@pytest.mark.parametrize(
+    ("victims", "daemon"), [(("main",), False), (("main", "worker"), True), (("worker", "main"), False)]
+)
+def test_no_process_remains_when_the_main_process_is_killed(
+    tmp_path: Path, victims: tuple[str, ...], daemon: bool
+) -> None:
+    root = str(Path(__file__).parents[2])
+    (tmp_path / "main.py").write_text(MAIN.format(root=root, folder=str(tmp_path), daemon=daemon))
+    main = subprocess.Popen([sys.executable, str(tmp_path / "main.py")])
+    pids = tmp_path / "pids"
+    deadline = time.monotonic() + 30
+    while not (pids.exists() and pids.read_text().endswith("\n")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    server, worker, child = map(int, pids.read_text().split())
+    for victim in victims:
+        os.kill({"main": main.pid, "worker": worker}[victim], signal.SIGKILL)
     main.wait()
-    main.stdout.close()
-    deadline = time.monotonic() + 20
-    while not gone(worker) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert gone(worker)
+    assert [
+        name
+        for name, process in (("worker", worker), ("child", child), ("server", server))
+        if not eventually_gone(process)
+    ] == []

@@ -229,3 +229,117 @@ def curve(top1: float, images: int, steps: int = 200) -> pd.DataFrame:
             "test_top1": [0.1 + (top1 - 0.1) * x**0.5 if i % 50 == 49 else math.nan for i, x in enumerate(done)],
         }
     )
+
+
+# What a fast GPU might do at bf16; the vendor's figure is an invented one.
+FIXTURE_LIMITS = {
+    "cuda:0": {
+        "precision": "bf16",
+        "matmul_flops_per_s": 6.5e14,
+        "bandwidth_bytes_per_s": 4.1e12,
+        "vendor_flops_per_s": 9.9e14,
+        "vendor_source": "fixture data sheet",
+    }
+}
+GPU_EXECUTION: dict[str, Any] = {"device": "cuda:0", "precision": "bf16", "memory_format": "channels_last"}
+FIXTURE_CONDITIONS = [
+    {
+        "started": "2026-01-31T12:00:05+00:00",
+        "before": {"load_average_1min": 0.31, "cuda:0": {"temperature_celsius": 31, "throttle_reasons": "none"}},
+        "ended": "2026-01-31T12:08:05+00:00",
+        "after": {"load_average_1min": 2.5, "cuda:0": {"temperature_celsius": 64, "throttle_reasons": "power cap"}},
+    }
+]
+
+
+def gpu_speeds(name: str, macs: float, batch: int) -> list[Record]:
+    """Three rounds of throughput and latency, and the best batch; a network below 100 MMACs keeps the GPU waiting."""
+    how = GPU_EXECUTION
+    used = batch // 2 if name == "wide_resnet28_10_cifar" else batch
+    rows = []
+    for kind, factor in (("inference", 1.0), ("train", 3.0)):
+        device_ms = factor * (used * macs * 1.1e-11 + 0.08)
+        step_ms = max(device_ms * 1.02, factor * 1.4)
+        for number in range(3):
+            drift = 1 + 0.01 * (number - 1)
+            rates = tuple(1e3 * used / step_ms * drift * (1 + 0.004 * math.sin(3 * i + macs)) for i in range(9))
+            note = f"batch {batch} did not fit into memory" if used != batch else ""
+            if name == "vgg16_bn_cifar" and number == 2:
+                note = "not steady: steps got 9% slower while they were sampled"
+            facts = {**how, "round": number, "batch_size": used, "asked_batch_size": batch}
+            rows.append(ok(name, f"{kind}_images_per_s", sorted(rates)[4], samples=rates, note=note, **facts))
+            share = device_ms / step_ms
+            bound = f"launch-bound: the device works {share * (1 + drift) / 2:.0%} of the step" if share < 0.8 else ""
+            ms = tuple(device_ms * drift * (1 + 0.002 * i) for i in range(5))
+            rows.append(ok(name, f"{kind}_device_ms", ms[2], samples=ms, note=bound, **facts))
+        larger = 8 * used if macs < 1e8 else 2 * used
+        best = 1e3 * larger / max(larger / used * device_ms * 0.97, step_ms)
+        tried = f"tried {batch}: {1e3 * used / step_ms:,.0f}/s, {larger}: {best:,.0f}/s"
+        samples = tuple(best * (1 + 0.003 * i) for i in range(-4, 5))
+        rows.append(ok(name, f"best_{kind}_images_per_s", best, samples=samples, batch_size=larger, note=tried, **how))
+    for number in range(3):
+        base = (0.35 + 8e-3 * math.log10(macs) ** 2) * (1 + 0.01 * number)
+        facts = {**how, "round": number, "batch_size": 1, "asked_batch_size": 1}
+        if name == "nin_cifar" and number == 1:
+            rows += [bad(name, metric, "timeout", "took over 60 s", round=1) for metric in metrics_of("latency")]
+            continue
+        samples = tuple(base * (1 + 0.01 * abs(math.sin(7 * i))) for i in range(100))
+        rows.append(ok(name, "latency_ms", sorted(samples)[50], samples=samples, **facts))
+        rows.append(ok(name, "latency_p95_ms", 1.08 * base, **facts))
+        rows.append(ok(name, "latency_p99_ms", 1.4 * base, **facts))
+    return rows
+
+
+def gpu_memory(name: str, params: float, saved: float, batch: int) -> list[Record]:
+    """Measured and predicted peaks that differ by a few per cent, and the parts of the predicted one."""
+    how = {**GPU_EXECUTION, "batch_size": batch, "asked_batch_size": batch}
+    parts = {
+        "weight_bytes": 4 * params,
+        "gradient_bytes": 4 * params,
+        "optimizer_bytes": 4 * params,
+        "activation_bytes": batch * saved / 2,
+        "workspace_bytes": batch * saved / 9 + 2**20,
+    }
+    total = sum(parts.values())
+    off = 1.08 if name == "squeezenet_cifar" else 1 + 0.02 * math.sin(params)
+    rows = [ok(name, metric, float(round(value)), predicted=True, **how) for metric, value in parts.items()]
+    rows.append(ok(name, "predicted_training_bytes", float(round(total)), predicted=True, **how))
+    rows.append(ok(name, "peak_training_bytes", float(round(total * off)), **how))
+    rows.append(ok(name, "reserved_training_bytes", float(round(total * 1.2)), **how))
+    rows.append(ok(name, "predicted_inference_bytes", float(round(total / 5)), predicted=True, **how))
+    rows.append(ok(name, "peak_inference_bytes", float(round(total / 5 * (2 - off))), **how))
+    return rows
+
+
+def gpu_run(results: Path, name: str = "gpu") -> Run:
+    """What a GPU run of 20 and 5 networks leaves: rounds, best batches, memory, energy, limits and conditions."""
+    models: list[dict[str, Any]] = []
+    records: list[Record] = []
+    networks = [(*row[:6], row[6], "cifar", 512) for row in FIXTURE_CIFAR]
+    networks += [(*row, math.nan, "imagenet", 64) for row in FIXTURE_IMAGENET]
+    for model, family, year, params, macs, saved, top1, track, batch in networks:
+        models.append(listed(model, family, year, track))
+        records += counts(model, params, macs, saved) + gpu_speeds(model, macs, batch)
+        records += gpu_memory(model, params, saved, batch)
+        how = {**GPU_EXECUTION, "batch_size": batch}
+        traffic = saved * 1.3 + 4 * params / batch
+        records.append(ok(model, "traffic_bytes", traffic, **{**how, "device": "meta"}))
+        records.append(ok(model, "arithmetic_intensity", 2 * macs / traffic, **{**how, "device": "meta"}))
+        joules = 350 * (macs * 1.1e-14 + 2e-6 * batch / 512)
+        records.append(ok(model, "energy_joules_per_image", joules, **how))
+        records.append(ok(model, "train_energy_joules_per_image", 3.2 * joules, **how))
+        records.append(ok(model, "idle_watts", 78.0, device="cuda:0"))
+        if not math.isnan(top1):
+            records += training(model, top1)
+    changes: dict[str, Any] = {
+        "precision": "bf16",
+        "memory_format": "channels_last",
+        "cuda_graphs": None,
+        "limits": FIXTURE_LIMITS,
+        "conditions": FIXTURE_CONDITIONS,
+        "environment": {"device": "Fixture GPU", "device_kind": "cuda", "torch": "2.15.0", "driver": "570.1"},
+    }
+    run = Run.create(results, name, header(models, **changes))
+    with run.writer() as writer:
+        writer.append(records)
+    return run

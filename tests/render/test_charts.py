@@ -18,13 +18,12 @@ from matplotlib.transforms import Bbox
 from bench.metrics import METRICS
 from bench.render import charts
 from bench.render.charts import draw_charts
-from bench.render.charts.curves import read_curves
 from bench.render.charts.figure import look, printable
 from bench.render.charts.legends import ball_areas
 from bench.render.charts.palette import COLOURS, MARKERS, PAPER, family_styles, marker_size
 from bench.render.charts.scatter import draw_scatter, scatter_chart
 from bench.render.table import Results, read_results
-from tests.render.conftest import RunBuilder, bad, counts, curve, full_run, listed, training
+from tests.render.conftest import RunBuilder, bad, counts, full_run, listed, speeds, training
 
 COSTS = ("macs", "inference_images_per_s", "train_images_per_s", "saved_activation_bytes")
 
@@ -149,55 +148,25 @@ def test_a_failed_network_has_a_row_in_the_bars(build: RunBuilder) -> None:
 
 
 def test_names_are_text_and_not_mathematics(build: RunBuilder) -> None:
-    names = ["$\\frac{", "a\nb 🔥 <script>"]
+    names = ["$\\frac{", "a\nb 🔥 <script>", "c"]
     models = [listed(f"{name}_cifar", "$x$", 2015, "cifar") for name in names]
     rows = [
         row
         for i, name in enumerate(names)
-        for row in [*counts(f"{name}_cifar", 5 + i, 7 + i, 9 + i), *training(f"{name}_cifar", 0.5 + i / 10)]
+        for row in [
+            *counts(f"{name}_cifar", 5 + i, 7 + i, 9 + i),
+            *training(f"{name}_cifar", 0.5 + i / 10),
+            *speeds(f"{name}_cifar", 1e6),
+        ]
     ]
     figures = draw_charts(read_results(build(models, rows)), [])
-    assert {chart.kind for chart in figures} == {"ball", "scatter", "bars"}
+    assert {chart.kind for chart in figures} == {"ball", "scatter", "bars", "work", "throughput"}
     assert not [chart.name for chart in figures if "<script" in chart.svg]
 
 
 def test_printable_replaces_what_the_font_lacks() -> None:
     assert printable("a\n b\t🔥") == "a b □"
     assert printable("x" * 50, 10) == "x" * 9 + "…"
-
-
-def test_curves_are_drawn_against_the_currency_of_the_budget(build: RunBuilder) -> None:
-    for budget, words in (("20s", "against seconds"), ("10ep", "against images")):
-        run = build(
-            [listed("a_cifar", "a", 2015, "cifar")],
-            [*training("a_cifar", 0.5, budget=budget), *training("a_cifar", 0.52, seed=1, budget=budget)],
-            name=f"run-{budget}",
-        )
-        run.curves.mkdir()
-        for seed in (0, 1):
-            curve(0.5, 5000).to_parquet(run.curves / f"a_cifar-seed{seed}.parquet")
-        curves, unreadable = read_curves(run.curves)
-        figures = draw_charts(read_results(run), curves)
-        assert not unreadable
-        assert [chart.name for chart in figures] == ["cifar-curves-loss", "cifar-curves-top1"]
-        assert all(words in chart.alt for chart in figures)
-
-
-def test_one_accuracy_is_no_curve(build: RunBuilder) -> None:
-    run = build([listed("a_cifar", "a", 2015, "cifar")], training("a_cifar", 0.5))
-    run.curves.mkdir()
-    steps = curve(0.5, 5000)
-    steps["test_top1"] = [math.nan] * 199 + [0.5]
-    steps.to_parquet(run.curves / "a_cifar-seed0.parquet")
-    figures = draw_charts(read_results(run), read_curves(run.curves)[0])
-    assert [chart.name for chart in figures] == ["cifar-curves-loss"]
-
-
-def test_a_damaged_curve_is_named_and_not_fatal(tmp_path: Path) -> None:
-    (tmp_path / "a_cifar-seed0.parquet").write_bytes(b"PAR1 torn")
-    curve(0.5, 100).drop(columns="seconds").to_parquet(tmp_path / "b_cifar-seed0.parquet")
-    assert read_curves(tmp_path) == ([], ["a_cifar-seed0.parquet", "b_cifar-seed0.parquet"])
-    assert read_curves(tmp_path / "absent") == ([], [])
 
 
 def test_drawing_leaves_matplotlibs_settings_alone(build: RunBuilder) -> None:

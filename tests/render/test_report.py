@@ -17,9 +17,20 @@ from bench.render import report
 from bench.render.html import paper_link
 from bench.render.markdown import escape
 from bench.render.report import write_report
-from tests.render.conftest import FIXTURE_CIFAR, RunBuilder, bad, counts, full_run, listed, ok, speeds, training
+from tests.render.conftest import (
+    FIXTURE_CIFAR,
+    RunBuilder,
+    bad,
+    counts,
+    full_run,
+    gpu_run,
+    listed,
+    ok,
+    speeds,
+    training,
+)
 
-A, B = (listed(f"{name}_cifar", name, 2015, "cifar") for name in "ab")
+A, B, C = (listed(f"{name}_cifar", name, 2015, "cifar") for name in "abc")
 
 
 class Page(HTMLParser):
@@ -77,15 +88,17 @@ def test_files(full: Path) -> None:
     assert {
         "cifar-top1-vs-macs",
         "cifar-top1-vs-inference_images_per_s",
-        "cifar-top1-vs-train_images_per_s",
-        "cifar-top1-vs-saved_activation_bytes",
+        "cifar-bars-top1",
+        "cifar-bars-saved_activation_bytes",
         "cifar-curves-loss",
         "cifar-curves-top1",
-        "cifar-bars-params",
-        "imagenet-bars-macs",
+        "cifar-throughput",
+        "cifar-time-vs-macs",
+        "imagenet-bars-params",
+        "imagenet-throughput",
         "mnist-top1-vs-macs",
     } <= svg
-    assert not [name for name in svg if name.startswith("imagenet-top1")]
+    assert not [name for name in svg if name.startswith(("imagenet-top1", "mnist-throughput"))]
     assert (full / "index.html").stat().st_size < 8 * 2**20
 
 
@@ -141,7 +154,7 @@ def test_a_failure_is_visible_in_every_output(page: Page, full: Path) -> None:
 
 def test_chance_and_best_are_marked(page: Page) -> None:
     cells = page.of("td")
-    assert [c["title"] for c in cells if "chance" in c.get("class", "").split()] == ["0.105 fraction"]
+    assert {c["title"] for c in cells if "chance" in c.get("class", "").split()} == {"0.105 fraction"}
     assert "0.689 fraction" in [c["title"] for c in cells if "best" in c.get("class", "").split()]
 
 
@@ -165,6 +178,28 @@ def test_markdown_links_exist(full: Path) -> None:
     links = re.findall(r"\]\(([^)]+)\)", (full / "report.md").read_text())
     assert links
     assert not [link for link in links if not (full / link).exists()]
+
+
+def test_a_gpu_run_says_what_its_machine_can_do_and_who_uses_little_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "draw_charts", lambda *_: [])  # they have tests of their own
+    folder = write_report(gpu_run(tmp_path / "results"), tmp_path / "reports")
+    page, markdown = Page(folder / "index.html").text, (folder / "report.md").read_text()
+    for words in (
+        "after, 2026-01-31 12:08:05",
+        "650 TFLOP/s",
+        "990 TFLOP/s (fixture data sheet)",
+        "CUDA graphs in training where the network allows them",
+        "The lowest use of the device on the cifar track",
+        "¶ launch-bound",
+    ):
+        assert words in page, words
+    assert "lenet5_cifar uses 0.048 % of the vendor's dense bf16 peak" in markdown
+    assert "<summary>Memory of a training step</summary>" in markdown
+    assert "| throughput | not steady: steps got 9% slower while they were sampled | vgg16_bn_cifar |" in markdown
+    row = next(line for line in (folder / "table.csv").read_text().splitlines() if line.startswith("resnet20_cifar"))
+    assert row.count(",") == (folder / "table.csv").read_text().splitlines()[0].count(",")
 
 
 # --- special runs ------------------------------------------------------------------------------------------
@@ -223,7 +258,9 @@ def test_hostile_text_is_only_text(build: RunBuilder, tmp_path: Path) -> None:
     ]
     run = build(
         models, rows, environment={"device": evil, evil: evil}, preset=evil, budget=evil, command=[evil],
-        image_sets={"cifar": {"name": evil, "source": evil}},
+        image_sets={"cifar": {"name": evil, "source": evil}}, memory_format=evil,
+        limits={evil: {"precision": evil, "vendor_flops_per_s": 1e12, "vendor_source": evil, "reason": evil}},
+        conditions=[{"started": evil, "before": {evil: evil}, "ended": evil, "after": {evil: [evil, {evil: evil}]}}],
     )  # fmt: skip
     folder = write_report(run, tmp_path / "reports")
     page = Page(folder / "index.html")
@@ -257,17 +294,19 @@ def test_only_an_arxiv_number_becomes_a_link() -> None:
 
 def test_no_accuracy(build: RunBuilder, tmp_path: Path) -> None:
     rows = [
-        row for i, n in enumerate(("a_cifar", "b_cifar")) for row in [*counts(n, 5 + i, 7 + i, 9 + i), *speeds(n, i)]
+        row
+        for i, n in enumerate(("a_cifar", "b_cifar", "c_cifar"))
+        for row in [*counts(n, 5 + i, 7 + i, 9 + i), *speeds(n, i)]
     ]
-    folder = write_report(build([A, B], rows), tmp_path / "reports")
+    folder = write_report(build([A, B, C], rows), tmp_path / "reports")
     page = Page(folder / "index.html")
     sentence = "No accuracy was measured, so the charts of accuracy against cost are left out."
     assert sentence in page.text
     assert sentence in (folder / "report.md").read_text()
     assert "a_cifar has the fewest parameters" in page.text
     names = {path.stem for path in (folder / "figures").iterdir()}
-    assert names
-    assert all("-bars-" in name for name in names)
+    assert "cifar-bars-params" in names
+    assert not [name for name in names if "top1" in name or "curves" in name]
 
 
 def test_a_single_network(build: RunBuilder, tmp_path: Path) -> None:

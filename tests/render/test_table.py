@@ -47,6 +47,42 @@ def test_throughput_has_the_order_statistics_of_its_samples() -> None:
     assert (cell.value, cell.low, cell.high) == (6.5, 3.0, 10.0)
 
 
+def test_rounds_have_the_interval_between_their_medians() -> None:
+    # By hand: logarithms of the medians 100, 110, 121 are ln 110 - d, ln 110, ln 110 + d with d = ln 1.1, so the
+    # standard deviation is d and half the interval 4.30265 * d / sqrt(3) = 0.23677; the value is the middle round's.
+    rows = [
+        ok("a", "train_images_per_s", middle, samples=(0.5 * middle, middle, 1.5 * middle), round=number)
+        for number, middle in enumerate((110.0, 100.0, 121.0))
+    ]
+    cell = cells_of(rows)["a", "train_images_per_s"]
+    assert cell.value == 110
+    assert (cell.low, cell.high) == pytest.approx((110 * math.exp(-0.23677), 110 * math.exp(0.23677)), rel=1e-4)
+
+
+def test_a_percentile_of_each_round_is_no_mean_of_seeds() -> None:
+    rows = [ok("a", "latency_p99_ms", value, round=number) for number, value in enumerate((1.0, 2.0, 9.0))]
+    cell = cells_of(rows)["a", "latency_p99_ms"]
+    assert cell.value == 2.0
+    assert cell.low < 2.0 < cell.high
+    two = cells_of(rows[:2])["a", "latency_p99_ms"]
+    assert (two.value, two.low, two.high) == (1.5, 1.0, 2.0)
+
+
+def test_a_round_at_a_smaller_batch_is_not_averaged_with_others() -> None:
+    rows = [
+        ok("a", "train_images_per_s", 100.0, round=0, batch_size=64, asked_batch_size=64),
+        ok("a", "train_images_per_s", 70.0, round=1, batch_size=32, asked_batch_size=64),
+    ]
+    cell = cells_of(rows)["a", "train_images_per_s"]
+    assert (cell.value, cell.batch_size, cell.asked_batch_size) == (70.0, 32, 64)
+
+
+def test_a_failed_round_stays_visible() -> None:
+    rows = [ok("a", "latency_ms", 3.0), bad("a", "latency_ms", "timeout", "too slow", round=1)]
+    cell = cells_of(rows)["a", "latency_ms"]
+    assert (cell.value, cell.status, cell.lost) == (3.0, "timeout", (rows[1],))
+
+
 def test_a_count_has_no_interval() -> None:
     assert not cells_of([ok("a", "params", 7), ok("a", "params", 7, seed=1)])["a", "params"].has_interval
 
@@ -94,9 +130,8 @@ def test_columns_of_the_csv(build: RunBuilder) -> None:
     rows = [*counts("resnet20_cifar", 269_722, 40_551_000, 9e5), *speeds("resnet20_cifar", 4e7)]
     run = build([RESNET, LENET], [*rows, *training("resnet20_cifar", 0.6)])
     table = read(read_results(run))
-    intervals = [
-        f"{name}_{end}" for name in ("inference_images_per_s", "train_images_per_s", "top1") for end in ("low", "high")
-    ]
+    uncertain = ("inference_images_per_s", "train_images_per_s", "achieved_flops_per_s", "top1")
+    intervals = [f"{name}_{end}" for name in uncertain for end in ("low", "high")]
     facts = ["model", "family", "year", "track", "dataset", "budget", "batch_size", "precision", "status"]
     assert sorted(table[0]) == sorted([*facts, *METRICS, *intervals])
     resnet, lenet = table

@@ -2,37 +2,20 @@
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.config import Budget
-from bench.data.batches import Split
-from bench.data.image_set import ImageSet
-from bench.training.loop import SETTLING_BATCHES, Diverged, Images, evaluate, settle_batch_norm, train
+from bench.config import Budget, Execution, MemoryFormat
+from bench.execution import for_training
+from bench.training.history import Diverged
+from bench.training.loop import train
 from bench.training.loss import logits, training_loss
-from bench.training.recipes import DEFAULT_RECIPE, RECIPES, Recipe, make_optimizer, recipe_for
-from models import REGISTRY
+from bench.training.recipe import Recipe
+from bench.training.step import TrainingStep
+from tests.training.toy import CPU, drawing, images, network
 
 RECIPE = Recipe("sgd", 0.1, 0.0, 16, "a test", clip_norm=1.0)
-CPU = torch.device("cpu")
-
-
-def images(device: torch.device = CPU, count: int = 64) -> Images:
-    """Two classes of 8x8 images: in the second, the lower half is bright."""
-    draw = np.random.default_rng(0)
-    labels = np.arange(count) % 2
-    pixels = draw.integers(0, 100, (count, 1, 8, 8), dtype=np.uint8)
-    pixels[labels == 1, :, 4:] += 150
-    split = Split(torch.from_numpy(pixels).to(device), torch.from_numpy(labels).to(device))
-    image_set = ImageSet("toy", "", "", ("a", "b"), (1, 8, 8), count, count, (0.4,), (0.3,), "", mirror_ok=True)
-    return Images(image_set, split, split, (1, 8, 8))
-
-
-def network(seed: int = 0) -> nn.Module:
-    torch.manual_seed(seed)
-    return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 2))
 
 
 def test_it_learns_and_reports_what_it_spent() -> None:
@@ -69,6 +52,38 @@ def test_same_seed_same_result_bit_for_bit(budget: str) -> None:
     assert other.final_loss != outcomes[0].final_loss
 
 
+@pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
+def test_a_network_that_draws_is_repeated_bit_for_bit(memory_format: MemoryFormat) -> None:
+    execution = Execution(memory_format=memory_format)
+
+    def trained(seed: int) -> tuple[list[Tensor], list[float]]:
+        net = for_training(drawing(seed), execution, CPU)
+        outcome = train(net, RECIPE, Budget.parse("5ep"), images(), 16, 1e3, seed, execution)
+        return [p.detach() for p in net.parameters()], [point.train_loss for point in outcome.curve]
+
+    (weights, losses), (again, losses_again), (other, _) = trained(1), trained(1), trained(2)
+    assert losses == losses_again
+    assert all(map(torch.equal, weights, again))
+    assert not any(map(torch.equal, weights, other))
+
+
+@pytest.mark.parametrize("word", ["6ep", "0.4kimg", "0.0000000012pflop", "0.3s"])
+def test_every_budget_ends_with_a_finished_schedule(word: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rates: list[float] = []
+    set_rate = TrainingStep.set_rate
+
+    def noted(step: TrainingStep, rate: float) -> None:
+        rates.append(rate)
+        set_rate(step, rate)
+
+    monkeypatch.setattr(TrainingStep, "set_rate", noted)
+    outcome = train(network(), RECIPE, Budget.parse(word), images(), 16, 1e3, seed=0)
+    del rates[0]  # the warm-up's
+    assert len(rates) == outcome.spent.images / 16
+    assert 0 < rates[-1] < 0.02 * RECIPE.peak_rate
+    assert max(rates) > 0.9 * RECIPE.peak_rate
+
+
 def test_a_budget_in_seconds_is_kept() -> None:
     outcome = train(network(), RECIPE, Budget.parse("0.5s"), images(), 16, 1e3, seed=0)
     assert 0.3 < outcome.spent.seconds < 0.7
@@ -86,32 +101,10 @@ def test_warm_up_leaves_no_trace() -> None:
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_batch_norm_is_settled_to_the_mean_over_training_batches() -> None:
-    net = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.BatchNorm1d(4, momentum=0.25))
-    batches = [(torch.randn(32, 1, 2, 2) + shift, torch.zeros(32)) for shift in range(SETTLING_BATCHES + 3)]
-    settle_batch_norm(net, iter(batches))
-    norm = net[2]
-    assert isinstance(norm, nn.BatchNorm1d)
-    used = torch.stack([x.flatten(1) for x, _ in batches[:SETTLING_BATCHES]])  # as tested: nothing is dropped
-    torch.testing.assert_close(norm.running_mean, used.mean(1).mean(0))
-    torch.testing.assert_close(norm.running_var, used.var(1).mean(0))
-    assert norm.momentum == 0.25
-    assert not net[0].training
-
-
 def test_a_loss_that_is_no_number_is_said() -> None:
     wild = replace(RECIPE, peak_rate=1e30, clip_norm=None)
-    with pytest.raises(Diverged, match=r"after \d+ images"):
+    with pytest.raises(Diverged, match=r"^the training loss was (inf|nan) after \d+ images$"):
         train(network(), wild, Budget.parse("20ep"), images(), 16, 1e3, seed=0)
-
-
-def test_evaluation_counts_right_answers() -> None:
-    class BrightBelow(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            bright = x[:, :, 4:].mean((1, 2, 3)) > x[:, :, :4].mean((1, 2, 3)) + 0.5
-            return torch.stack([~bright, bright], 1).float()
-
-    assert evaluate(BrightBelow(), images()) == (1.0, 64)
 
 
 def test_auxiliary_heads_count_three_tenths() -> None:
@@ -120,25 +113,6 @@ def test_auxiliary_heads_count_three_tenths() -> None:
     expected = cross_entropy(main, labels) + 0.3 * cross_entropy(extra, labels)
     torch.testing.assert_close(training_loss((main, extra), labels), expected)
     assert logits((main, extra)) is main
-
-
-def test_every_family_of_the_registry_has_its_recipe() -> None:
-    assert {spec.family for spec in REGISTRY.values()} <= set(RECIPES)
-    assert all(recipe.source for recipe in RECIPES.values())
-    assert recipe_for("somebody's own") is DEFAULT_RECIPE
-
-
-def test_rates_follow_the_batch_size() -> None:
-    assert replace(RECIPE, optimizer="sgd", peak_rate=0.1, batch_size=128).rate_at(32) == pytest.approx(0.025)
-    assert replace(RECIPE, optimizer="adam", peak_rate=1e-3, batch_size=128).rate_at(32) == pytest.approx(5e-4)
-
-
-def test_adamw_leaves_norms_and_biases_alone() -> None:
-    optimizer = make_optimizer(DEFAULT_RECIPE, network().parameters(), 1e-3)
-    decayed, spared = optimizer.param_groups
-    assert {p.dim() for p in decayed["params"]} == {2}
-    assert {p.dim() for p in spared["params"]} == {1}
-    assert (decayed["weight_decay"], spared["weight_decay"]) == (0.05, 0.0)
 
 
 @pytest.mark.gpu

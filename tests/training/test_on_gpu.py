@@ -8,7 +8,8 @@ import torch
 from bench.config import Execution, Precision
 from bench.execution import arithmetic, for_training
 from bench.presets import PRESETS
-from bench.training.recipes import make_optimizer, recipe_for
+from bench.training.optimizer import make_optimizer
+from bench.training.recipes import recipe_for
 from bench.training.step import TrainingStep
 from models import REGISTRY
 

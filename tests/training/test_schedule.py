@@ -25,6 +25,11 @@ def test_the_rate_rises_to_its_peak_and_ends_at_zero() -> None:
     assert learning_rate_factor(0.5, warmup=0.0) == pytest.approx(0.5 * (1 + math.cos(math.pi / 2)))
 
 
+def test_a_constant_rate_stays_at_its_peak_after_the_warm_up() -> None:
+    assert [learning_rate_factor(f, 0.0, "constant") for f in (0.0, 0.5, 1.0)] == [1, 1, 1]
+    assert learning_rate_factor(0.05, 0.1, "constant") == pytest.approx(0.5)
+
+
 @pytest.mark.parametrize(
     ("budget", "images"),
     [("2ep", 2000), ("3kimg", 3000), ("0.003pflop", 1000)],  # 1000 images x 3 x 1e9 = 3e12 operations

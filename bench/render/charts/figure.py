@@ -53,7 +53,7 @@ class Chart:
     """A finished figure."""
 
     name: str  # file stem under figures/
-    kind: str  # "ball" | "scatter" | "bars" | "curves"
+    kind: str  # what it is drawn by: "ball" (the hero), "scatter", "bars", "curves", "roofline", ...
     track: str
     title: str
     alt: str  # what the figure shows, for those who cannot see it

@@ -1,4 +1,4 @@
-"""Which figures a run gets: comparisons per data set, bars per track, curves where there are some."""
+"""Which figures a run gets: what a reader chooses by, about twenty of them; the tables have every metric."""
 
 from __future__ import annotations
 
@@ -6,54 +6,87 @@ import re
 from collections.abc import Sequence
 
 from bench.metrics import METRICS
+from bench.render.budgets import budget_tables
 from bench.render.charts.bars import bar_chart
-from bench.render.charts.curves import Curve, curve_chart
+from bench.render.charts.budgets import budget_chart
+from bench.render.charts.curves import Curve, training_curves
 from bench.render.charts.figure import Chart, look
+from bench.render.charts.gradient_flow import GradientFlow, gradient_flow_charts
+from bench.render.charts.latency import latency_chart
+from bench.render.charts.memory import memory_chart
 from bench.render.charts.palette import FamilyStyle, family_styles
+from bench.render.charts.prediction import prediction_chart
+from bench.render.charts.roofline import roofline_chart
 from bench.render.charts.scatter import scatter_chart
+from bench.render.charts.throughput import throughput_chart
+from bench.render.charts.work import work_chart
+from bench.render.header import Model
 from bench.render.table import AccuracyGroup, Results
 
-_COSTS = ("macs", "inference_images_per_s", "train_images_per_s", "saved_activation_bytes")
-_RESTATED = (
-    "flops",
-    "macs_fvcore",
-    "train_epochs",
-)  # the picture of another metric, with other numbers at it
+_COSTS = (
+    "macs",
+    "inference_images_per_s",
+    "latency_ms",
+    "peak_training_bytes",
+    "energy_joules_per_image",
+)
+_FEW = 3  # networks; fewer are compared faster in the table
 
 
-def draw_charts(results: Results, curves: Sequence[Curve]) -> list[Chart]:
+def draw_charts(results: Results, curves: Sequence[Curve], flows: Sequence[GradientFlow] = ()) -> list[Chart]:
     """All figures of a report, in reading order; those that have nothing to show are left out."""
     styles = family_styles(model.family for model in results.models)
     groups = results.accuracy_groups()
-    stems = _stems(groups)
     charts: list[Chart | None] = []
     with look():
-        for group, stem in zip(groups, stems, strict=True):
-            charts += [scatter_chart(results, group, METRICS[cost], styles, stem) for cost in _COSTS]
-            charts += [curve_chart(results, group, curves, "train_loss", styles, stem)]
-            charts += [curve_chart(results, group, curves, "test_top1", styles, stem)]
-            charts += _accuracy_bars(results, group, styles, stem)
+        for group, stem in zip(groups, _stems(groups), strict=True):
+            charts += [scatter_chart(results, group, METRICS[cost], styles, stem) for cost in _costs(group)]
+            charts += training_curves(results, group, curves, styles, stem, everything=len(group.models) >= _FEW)
+            charts += [_accuracy_bars(results, group, styles, stem)]
         for track, models in results.tracks().items():
-            for metric in results.metrics():
-                if metric.probe != "accuracy" and metric.name not in _RESTATED:
-                    charts.append(bar_chart(results, models, metric, styles, _slug(track), None))
-    return [chart for chart in charts if chart is not None]
+            if len(models) >= _FEW:
+                trained = any(group.track == track for group in groups)
+                charts += _track_charts(results, models, styles, _slug(track), trained=trained)
+        for table in budget_tables(results):
+            charts.append(budget_chart(results, table, styles, _slug(f"{table.track}-{table.dataset}")))
+        charts += gradient_flow_charts(results, flows, styles)
+    order = list(results.tracks())
+    return sorted((chart for chart in charts if chart is not None), key=lambda chart: order.index(chart.track))
 
 
-def _accuracy_bars(
-    results: Results, group: AccuracyGroup, styles: dict[str, FamilyStyle], stem: str
+def _costs(group: AccuracyGroup) -> tuple[str, ...]:
+    """What accuracy is drawn against: everything for a comparison, the MACs alone for a handful of networks."""
+    return _COSTS if len(group.models) >= _FEW else _COSTS[:1]
+
+
+def _track_charts(
+    results: Results, models: Sequence[Model], styles: dict[str, FamilyStyle], stem: str, *, trained: bool
 ) -> list[Chart | None]:
-    """Bars of what training measured; networks of the track that failed to train are shown as such."""
+    """What the networks of a track cost; where accuracies do not show it already, size and energy too."""
+    charts = [
+        work_chart(results, models, styles, stem),
+        throughput_chart(results, models, styles, stem),
+        latency_chart(results, models, styles, stem),
+        roofline_chart(results, models, styles, stem),
+        memory_chart(results, models, stem),
+        prediction_chart(results, models, styles, stem),
+    ]
+    alone = ["params", "energy_joules_per_image"] if not trained else []
+    if charts[4] is None:  # the next best thing that is known of memory
+        alone.append("saved_activation_bytes")
+    if charts[0] is None and not trained:
+        alone.append("macs")
+    return charts + [bar_chart(results, models, METRICS[name], styles, stem) for name in alone]
+
+
+def _accuracy_bars(results: Results, group: AccuracyGroup, styles: dict[str, FamilyStyle], stem: str) -> Chart | None:
+    """Bars of the accuracy; networks of the track that failed to train are shown as such."""
     failed = [
         model
         for model in results.tracks()[group.track]
         if not results.cell(model, "top1").measured and _was_to_train_on(results, model.name, group)
     ]
-    return [
-        bar_chart(results, [*group.models, *failed], metric, styles, stem, group)
-        for metric in results.metrics()
-        if metric.probe == "accuracy" and metric.name not in _RESTATED
-    ]
+    return bar_chart(results, [*group.models, *failed], METRICS["top1"], styles, stem, group)
 
 
 def _was_to_train_on(results: Results, model: str, group: AccuracyGroup) -> bool:

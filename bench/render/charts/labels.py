@@ -138,11 +138,8 @@ def _price_among(boxes: Array, point: Array, others: Array, other_points: Array)
     covered = _overlaps(boxes, others).sum(axis=1)
     over_label = _segments_hit(point, nearest, others).sum(axis=1)
     other_ends = np.clip(other_points, others[:, :2], others[:, 2:])
-    cuts = np.zeros(len(boxes))
-    under = np.zeros(len(boxes))
-    for start, end in zip(other_points, other_ends, strict=True):
-        cuts += _segments_cross(point, nearest, start, end)
-        under += _segments_hit(start, end[None], boxes)[0]
+    cuts = _segments_cross(point, nearest, other_points, other_ends).sum(axis=1)
+    under = _segments_hit(other_points, other_ends, boxes).sum(axis=0)
     return covered * _COVERED + (over_label + under) * _CROSSES_LABEL + cuts * _CROSSES_LEADER
 
 
@@ -160,25 +157,29 @@ def _overlaps(boxes: Array, others: Array) -> NDArray[np.bool_]:
     return (a[..., 0] < b[..., 2]) & (b[..., 0] < a[..., 2]) & (a[..., 1] < b[..., 3]) & (b[..., 1] < a[..., 3])
 
 
-def _segments_hit(start: Array, ends: Array, boxes: Array) -> NDArray[np.bool_]:
-    """(k, m): whether the segment from `start` to end k passes through box m (Liang-Barsky clipping)."""
-    delta = (ends - start)[:, None]
-    delta = np.where(np.abs(delta) < 1e-9, 1e-9, delta)
-    enter = (boxes[None, :, :2] - start) / delta
-    leave = (boxes[None, :, 2:] - start) / delta
-    first = np.minimum(enter, leave).max(axis=2)
-    last = np.maximum(enter, leave).min(axis=2)
+def _segments_hit(starts: Array, ends: Array, boxes: Array) -> NDArray[np.bool_]:
+    """(k, m): whether segment k passes through box m (Liang-Barsky clipping); one start may serve all."""
+    entered, left = [], []
+    for axis in (0, 1):  # a loop over two is faster than an array axis of length two
+        start = np.broadcast_to(starts, ends.shape)[:, axis, None]
+        delta = ends[:, axis, None] - start
+        delta = np.where(np.abs(delta) < 1e-9, 1e-9, delta)
+        one, other = (boxes[None, :, axis] - start) / delta, (boxes[None, :, axis + 2] - start) / delta
+        entered.append(np.minimum(one, other))
+        left.append(np.maximum(one, other))
+    first, last = np.maximum(*entered), np.minimum(*left)
     return (first < last) & (last > 0) & (first < 1)
 
 
-def _segments_cross(start: Array, ends: Array, other_start: Array, other_end: Array) -> NDArray[np.bool_]:
-    """(k,): whether the segment from `start` to end k crosses the other segment."""
+def _segments_cross(start: Array, ends: Array, other_starts: Array, other_ends: Array) -> NDArray[np.bool_]:
+    """(k, m): whether the segment from `start` to end k crosses the other segment m."""
+    ends = ends[:, None]
 
     def side(a: Array, b: Array, c: Array) -> Array:
         return np.asarray(
             (b[..., 0] - a[..., 0]) * (c[..., 1] - a[..., 1]) - (b[..., 1] - a[..., 1]) * (c[..., 0] - a[..., 0])
         )
 
-    apart = side(start, ends, other_start) * side(start, ends, other_end)
-    split = side(other_start, other_end, start) * side(other_start, other_end, ends)
+    apart = side(start, ends, other_starts) * side(start, ends, other_ends)
+    split = side(other_starts, other_ends, start) * side(other_starts, other_ends, ends)
     return (apart < 0) & (split < 0)

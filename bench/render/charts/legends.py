@@ -27,9 +27,14 @@ def ball_areas(params: np.ndarray) -> np.ndarray:
 
 
 def draw_family_legend(
-    figure: Figure, models: Sequence[Model], styles: Mapping[str, FamilyStyle], corner: tuple[float, float]
+    figure: Figure,
+    models: Sequence[Model],
+    styles: Mapping[str, FamilyStyle],
+    corner: tuple[float, float],
+    *,
+    front: bool = True,
 ) -> None:
-    """Marker and colour of every family, below and right of a corner given in points."""
+    """Marker and colour of every family, and the line of the Pareto front; below and right of a corner in points."""
     across, up = figure.get_size_inches() * 72
     handles = [
         Line2D(
@@ -39,9 +44,11 @@ def draw_family_legend(
         for family in dict.fromkeys(model.family for model in models)
     ]  # fmt: skip
     labels = [printable(family, 20) for family in dict.fromkeys(model.family for model in models)]
-    handles.append(Line2D([], [], color=MUTED, linewidth=1.2, linestyle=FRONT_DASHES))
+    if front:
+        handles.append(Line2D([], [], color=MUTED, linewidth=1.2, linestyle=FRONT_DASHES))
+        labels.append("Pareto front")
     figure.legend(
-        handles, [*labels, "Pareto front"],
+        handles, labels,
         loc="upper left", bbox_to_anchor=(corner[0] / across, corner[1] / up),
         borderaxespad=0, handletextpad=0.5, labelspacing=0.42, fontsize=8,
     )  # fmt: skip

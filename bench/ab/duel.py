@@ -1,0 +1,108 @@
+"""Two steps in pairs until it is clear which is faster, that neither is, or that time is up."""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from bench.sequential import LogRatioInterval
+from bench.stats import Interval
+from bench.verdict import Zone, thresholds, zone
+
+# Where a build's memory happens to lie can make it a little faster or slower for as long as it lives, which pairs of
+# the same two builds cannot tell from a difference of the code. So both sides build anew all the time, and while there
+# is time nothing is settled before this many builds of each.
+LEAST_BUILDS = 3
+SHORTEST_BUILD_LIFE_S = 0.5
+BUILD_SHARE = 0.1  # of the time goes into building, where builds take long
+
+
+class Contender(Protocol):
+    """One side's step."""
+
+    def build(self) -> float:
+        """Make the step anew; the seconds that it took."""
+
+    def seconds_per_image(self) -> float:
+        """Of one sample."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """When a duel ends."""
+
+    margin: float  # differences below are none: 0.02 means 2 %
+    fail_on: float | None  # whether B is slower by more than this must be settled too
+    time_limit_s: float
+    error: float  # the chance that the interval is ever wrong
+
+    def settled(self, log_ratio: Interval) -> bool:
+        """Whether every question has its answer: no threshold is left inside the interval."""
+        low, high = log_ratio
+        return not any(low <= threshold <= high for threshold in thresholds(self.margin, self.fail_on))
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Seconds per image of one sample of each side, in which order they were taken, and of which build."""
+
+    a: float
+    b: float
+    a_first: bool
+    build: int
+
+
+@dataclass(frozen=True)
+class Duel:
+    """How it ended. Logarithms of time B / time A: above zero, B is slower."""
+
+    centre: float
+    interval: Interval
+    pairs: tuple[Pair, ...]
+    seconds: float
+    zone: Zone  # of time B / time A
+
+    @property
+    def builds(self) -> int:
+        return self.pairs[-1].build + 1
+
+    def slower_than(self, share: float) -> bool:
+        """Whether B is slower by more than `share` beyond doubt."""
+        return self.interval[0] > math.log1p(share)
+
+
+def fight(
+    a: Contender, b: Contender, rules: Rules, coin: random.Random, clock: Callable[[], float] = time.perf_counter
+) -> Duel:
+    """Measure pair after pair, in an order that `coin` decides, until all is settled or the time is up."""
+    start = clock()
+    log_ratios = LogRatioInterval(rules.error)
+    pairs: list[Pair] = []
+    build = 0
+    while True:
+        built = sum(side.build() for side in (a, b))
+        life = max(SHORTEST_BUILD_LIFE_S, built * (1 / BUILD_SHARE - 1) if build else 0.0)
+        end = clock() + life
+        while True:
+            pair = _pair(a, b, coin, build)
+            pairs.append(pair)
+            log_ratios.add(math.log(pair.b / pair.a))
+            if clock() >= min(end, start + rules.time_limit_s):
+                break
+        build += 1
+        interval = log_ratios.interval()
+        out_of_time = clock() - start >= rules.time_limit_s
+        if out_of_time or (build >= LEAST_BUILDS and rules.settled(interval)):
+            return Duel(log_ratios.centre(), interval, tuple(pairs), clock() - start, zone(interval, rules.margin))
+
+
+def _pair(a: Contender, b: Contender, coin: random.Random, build: int) -> Pair:
+    if coin.random() < 0.5:
+        seconds_a = a.seconds_per_image()
+        return Pair(seconds_a, b.seconds_per_image(), True, build)
+    seconds_b = b.seconds_per_image()
+    return Pair(a.seconds_per_image(), seconds_b, False, build)

@@ -1,0 +1,119 @@
+"""All duels of one `ab`: every network's steps, one after the other, by two workers that live throughout."""
+
+from __future__ import annotations
+
+import random
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bench.ab.duel import Duel, Rules, fight
+from bench.ab.process import Failed, Job, WorkerProcess
+from bench.verdict import Verdict, percent, verdict
+
+
+@dataclass(frozen=True)
+class Match:
+    """What is compared in one duel."""
+
+    a: Job
+    b: Job
+
+    @property
+    def label(self) -> str:
+        return self.a.network if self.a.network == self.b.network else f"{self.b.network} against {self.a.network}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A duel with its conditions, or why there was none."""
+
+    match: Match
+    duel: Duel | None = None
+    batch_sizes: tuple[int, int] | None = None
+    failure: str = ""
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """Of B against A."""
+        return verdict(self.duel.zone, "lower", "s") if self.duel else None
+
+    def slower_than(self, share: float) -> bool:
+        """Whether B is beyond doubt slower than A by more than `share`, or could not be measured."""
+        return self.duel is None or self.duel.slower_than(share)
+
+    def row(self) -> dict[str, str]:
+        """As a line of the table."""
+        row = {"network": self.match.label, "step": self.match.a.what}
+        if self.duel is None or self.batch_sizes is None:
+            return {**row, "verdict": "failed", "time of B": self.failure}
+        low, high = self.duel.interval
+        return {
+            **row,
+            "verdict": str(self.verdict),
+            "time of B": percent(self.duel.centre),
+            "interval": f"{percent(low)} to {percent(high)}",
+            "A images/s": f"{self._rate('a'):,.0f}",
+            "B images/s": f"{self._rate('b'):,.0f}",
+            "batch": "/".join(str(size) for size in dict.fromkeys(self.batch_sizes)),
+            "pairs": str(len(self.duel.pairs)),
+            "seconds": f"{self.duel.seconds:.0f}",
+        }
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything, raw pairs included."""
+        facts: dict[str, Any] = {"a": self.match.a.network, "b": self.match.b.network, "step": self.match.a.what}
+        if self.duel is None or self.batch_sizes is None:
+            return {**facts, "verdict": None, "failure": self.failure}
+        low, high = self.duel.interval
+        return {
+            **facts,
+            "verdict": self.verdict,
+            "log_ratio": self.duel.centre,
+            "log_ratio_low": _finite(low),
+            "log_ratio_high": _finite(high),
+            "a_images_per_s": self._rate("a"),
+            "b_images_per_s": self._rate("b"),
+            "batch_sizes": list(self.batch_sizes),
+            "seconds": self.duel.seconds,
+            "builds": self.duel.builds,
+            "pairs": [[pair.a, pair.b, pair.a_first, pair.build] for pair in self.duel.pairs],
+        }
+
+    def _rate(self, side: str) -> float:
+        assert self.duel is not None
+        return 1 / statistics.median(getattr(pair, side) for pair in self.duel.pairs)
+
+
+class _Builder:
+    """A worker with a step to build: one side of a duel."""
+
+    def __init__(self, worker: WorkerProcess, job: Job) -> None:
+        self._worker = worker
+        self._job = job
+        self.batch_size = 0
+
+    def build(self) -> float:
+        self.batch_size, seconds = self._worker.build(self._job)
+        return seconds
+
+    def seconds_per_image(self) -> float:
+        return self._worker.sample() / self.batch_size
+
+
+def play(matches: Sequence[Match], a: WorkerProcess, b: WorkerProcess, rules: Rules, seed: int) -> Iterator[Outcome]:
+    """Every match with its outcome; a side that fails spoils its own match only."""
+    coin = random.Random(seed)
+    for match in matches:
+        side_a, side_b = _Builder(a, match.a), _Builder(b, match.b)
+        try:
+            duel = fight(side_a, side_b, rules, coin)
+        except Failed as failure:
+            yield Outcome(match, failure=str(failure))
+            continue
+        yield Outcome(match, duel, (side_a.batch_size, side_b.batch_size))
+
+
+def _finite(bound: float) -> float | None:
+    return bound if abs(bound) != float("inf") else None

@@ -1,0 +1,179 @@
+"""Power and energy from a counter that stands still between two updates, such as NVML's.
+
+Reading such a counter at any moment may miss what was spent since its last update, which is up to a tenth of a second.
+So time is taken where the counter is seen to move, and the window grows until what is left of that error is small.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+Read = Callable[[], float]  # joules since some moment in the past
+Clock = Callable[[], float]
+Sleep = Callable[[float], object]
+
+LOOK_EVERY_S = 0.002  # a reading takes some ten microseconds; where it takes long:
+REST = 20  # times as long as a reading, so that it costs the host 5 % of its time at most
+ERROR = 0.01  # of the length of a window
+LONGEST_WINDOW = 5  # times the length that was asked for
+
+
+class StandsStill(Exception):
+    """The counter did not move; the message says for how long."""
+
+
+@dataclass(frozen=True)
+class Tick:
+    """The counter as it was seen to move: some time between `earliest` and `latest`, in seconds."""
+
+    earliest: float
+    latest: float
+    joules: float
+
+    @property
+    def moment(self) -> float:
+        return (self.earliest + self.latest) / 2
+
+    @property
+    def doubt(self) -> float:
+        return (self.latest - self.earliest) / 2
+
+
+@dataclass(frozen=True)
+class Window:
+    """Mean power between two ticks."""
+
+    first: Tick
+    last: Tick
+
+    @property
+    def seconds(self) -> float:
+        return self.last.moment - self.first.moment
+
+    @property
+    def watts(self) -> float:
+        return (self.last.joules - self.first.joules) / self.seconds
+
+    @property
+    def error(self) -> float:
+        """The largest relative error of `seconds`; infinite where it is not known to be above zero."""
+        return (self.first.doubt + self.last.doubt) / self.seconds if self.seconds > 0 else math.inf
+
+
+class Watch:
+    """Looks at a counter now and then and keeps the first and the last time that it moved."""
+
+    def __init__(self, read: Read, clock: Clock, period: float = math.inf) -> None:
+        """`period` is the time between two updates, where it is known: no tick is older than that."""
+        self._read = read
+        self._clock = clock
+        self._period = period
+        self._asked = self._started = clock()  # when the last reading began
+        self._joules = read()
+        self._answered = clock()  # when it ended
+        self._ticks: list[Tick] = []
+
+    def look(self) -> bool:
+        """Read the counter if the last time was long enough ago; whether it was."""
+        now = self._clock()
+        if now - self._answered < max(LOOK_EVERY_S, REST * (self._answered - self._asked)):
+            return False
+        joules = self._read()
+        before, self._asked, self._answered = self._asked, now, self._clock()
+        if joules != self._joules:
+            self._ticks.append(Tick(max(before, now - self._period), self._answered, joules))
+        self._joules = joules
+        return True
+
+    @property
+    def waited(self) -> float:
+        """Seconds since the first look."""
+        return self._clock() - self._started
+
+    @property
+    def window(self) -> Window | None:
+        """From the first tick to the last; None before the second."""
+        return Window(self._ticks[0], self._ticks[-1]) if len(self._ticks) > 1 else None
+
+    @property
+    def period(self) -> float:
+        """Median time between two ticks."""
+        return statistics.median(b.moment - a.moment for a, b in zip(self._ticks, self._ticks[1:], strict=False))
+
+    def is_done(self, seconds: float) -> bool:
+        """Whether the window is as long as asked for and exact enough, or cannot become so in time."""
+        if self.waited > LONGEST_WINDOW * seconds:
+            return True
+        return self.window is not None and self.window.seconds >= seconds and self.window.error <= ERROR
+
+    def result(self) -> Window:
+        """The window.
+
+        Raises:
+            StandsStill: there is none.
+        """
+        if self.window is None or self.window.seconds <= 0:
+            raise StandsStill(f"the energy counter did not move twice within {self.waited:.1f} s")
+        return self.window
+
+
+@dataclass(frozen=True)
+class Idle:
+    """Power of a device that does nothing, and seconds between two updates of its counter."""
+
+    window: Window
+    period: float
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What steps cost that follow one another without a pause."""
+
+    window: Window
+    seconds_per_step: float
+
+    @property
+    def joules_per_step(self) -> float:
+        return self.window.watts * self.seconds_per_step
+
+
+def measure_idle(read: Read, seconds: float, clock: Clock = time.perf_counter, sleep: Sleep = time.sleep) -> Idle:
+    """Watch a counter for `seconds` while nothing runs.
+
+    Raises:
+        StandsStill: the counter does not move.
+    """
+    watch = Watch(read, clock)
+    while not (watch.look() and watch.is_done(seconds)):
+        sleep(LOOK_EVERY_S)
+    return Idle(watch.result(), watch.period)
+
+
+def measure_steps(
+    step: Callable[[], object],
+    synchronise: Callable[[], object],
+    read: Read,
+    period: float,
+    seconds: float,
+    clock: Clock = time.perf_counter,
+) -> Spent:
+    """Repeat a step that is warm, and watch the counter for `seconds` or longer until the result is exact to 1 %.
+
+    The device is never waited for in between, so that it works without a pause: power is that between two ticks
+    within this time, and the time of a step is that of all of it.
+
+    Raises:
+        StandsStill: the counter does not move.
+    """
+    synchronise()
+    watch = Watch(read, clock, period)
+    start, steps = clock(), 0
+    while not (watch.look() and watch.is_done(seconds)):
+        step()
+        steps += 1
+    synchronise()
+    return Spent(watch.result(), (clock() - start) / steps)

@@ -1,0 +1,47 @@
+"""Ctrl-C, and SIGTERM, which clusters and containers send: once is a wish, twice is an order."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from types import FrameType, TracebackType
+
+INTERRUPTED = 130  # exit status
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SHOW_CURSOR = b"\x1b[?25h"  # a live display hides it
+
+
+class Interrupts:
+    """While this is entered, the first signal only sets `requested`, so that no write is cut in the middle.
+
+    The second ends the process at once; its workers end with it.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+
+    def fileno(self) -> int:
+        """Readable once `requested`, so that it can be waited for."""
+        return self._wake
+
+    def __enter__(self) -> Interrupts:
+        self._wake, self._ring = os.pipe()
+        self._before = {number: signal.signal(number, self._receive) for number in _SIGNALS}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        os.close(self._wake)
+        os.close(self._ring)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
+            os.write(2, _SHOW_CURSOR if sys.stderr.isatty() else b"")
+            os.write(2, b"\nended at once; what was measured before is kept\n")
+            os._exit(INTERRUPTED)
+        self.requested = True
+        os.write(self._ring, b"!")

@@ -1,0 +1,118 @@
+"""The most that a device does here: FLOP/s of large matrix products, and bytes per second to and from its memory.
+
+Measured once per run and device, in a process of its own, with the arithmetic that networks are measured in. Matrices
+hold random numbers: on zeros a GPU draws less power and runs faster than on any data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from bench.config import Execution, Precision
+from bench.execution import arithmetic, inference_dtype, synchronise
+from bench.timing import Timing, steady_samples
+from bench.vendor_peaks import vendor_peak
+
+MEASURE_SECONDS = 0.1  # for each size
+LONG_STEP_S = 0.02  # a product that takes this long is large enough
+LARGEST_SIZE = 16384
+SMALLEST_SIZE = {"cuda": 2048, "cpu": 256}
+BUFFER_BYTES = {"cuda": 1 << 29, "cpu": 1 << 27}  # far above what caches hold
+
+
+@dataclass(frozen=True)
+class LimitsTask:
+    """What a worker process is asked for; a task of its own for each device."""
+
+    precision: Precision
+    number: int
+
+    @property
+    def group(self) -> str:
+        return f"limits {self.number}"
+
+
+@dataclass(frozen=True)
+class _Rate:
+    """Work per second of one operation."""
+
+    what: str
+    work: float  # FLOPs or bytes of one step
+    timing: Timing
+
+    @property
+    def per_second(self) -> float:
+        """Of the fastest sample: whatever disturbs a device makes it slower, and a limit is what it can do."""
+        return max(self.samples)
+
+    @property
+    def samples(self) -> list[float]:
+        return [self.work / seconds for seconds in self.timing.seconds]
+
+
+def measure_limits(task: LimitsTask, device: str) -> dict[str, Any]:
+    """What run.json keeps of a device: both rates with their samples, and the vendor's peak where it is known."""
+    with arithmetic(task.precision):
+        product = _best(_products(task.precision, torch.device(device)))
+        copy = _best(_copies(task.precision, torch.device(device)))
+    return {
+        "precision": task.precision,
+        "matmul_flops_per_s": product.per_second,
+        "matmul": product.what,
+        "matmul_samples": product.samples,
+        "bandwidth_bytes_per_s": copy.per_second,
+        "bandwidth": copy.what,
+        "bandwidth_samples": copy.samples,
+        "note": "; ".join(f"{rate.what}: {rate.timing.note}" for rate in (product, copy) if rate.timing.note),
+        **_vendor_limits(task.precision, device),
+    }
+
+
+def _vendor_limits(precision: Precision, device: str) -> dict[str, Any]:
+    known = vendor_peak(torch.cuda.get_device_name(device), precision) if device != "cpu" else None
+    return {"vendor_flops_per_s": known[0], "vendor_source": known[1]} if known else {}
+
+
+def _best(rates: list[_Rate]) -> _Rate:
+    """The fastest of those that were steady, or of all where none was."""
+    steady = [rate for rate in rates if not rate.timing.note]
+    return max(steady or rates, key=lambda rate: rate.per_second)
+
+
+def _products(precision: Precision, device: torch.device) -> list[_Rate]:
+    """Square matrix products, each of twice the size of the last, until one takes long."""
+    rates: list[_Rate] = []
+    size = SMALLEST_SIZE[device.type]
+    while size <= LARGEST_SIZE:
+        timing = _timed(_product(size, precision, device), device)
+        rates.append(_Rate(f"{size} x {size} matrices", 2.0 * size**3, timing))
+        if min(timing.seconds) > LONG_STEP_S:
+            break
+        size *= 2
+    return rates
+
+
+def _product(size: int, precision: Precision, device: torch.device) -> Callable[[], object]:
+    dtype = inference_dtype(Execution(precision))
+    left, right, out = (torch.randn(size, size, device=device).to(dtype) for _ in range(3))
+    return lambda: torch.mm(left, right, out=out)
+
+
+def _copies(precision: Precision, device: torch.device) -> list[_Rate]:
+    """A copy moves two buffers, a scaled sum (the "triad" of McCalpin's STREAM) three."""
+    dtype = inference_dtype(Execution(precision))
+    elements = BUFFER_BYTES[device.type] // dtype.itemsize
+    first, second, out = (torch.ones(elements, dtype=dtype, device=device) for _ in range(3))
+    buffer = elements * dtype.itemsize
+    return [
+        _Rate("copy", 2.0 * buffer, _timed(lambda: out.copy_(first), device)),
+        _Rate("scaled sum", 3.0 * buffer, _timed(lambda: torch.add(first, second, alpha=0.5, out=out), device)),
+    ]
+
+
+def _timed(step: Callable[[], object], device: torch.device) -> Timing:
+    return steady_samples(step, lambda: synchronise(device), MEASURE_SECONDS)

@@ -1,0 +1,114 @@
+"""What an image costs in joules, and what the GPU draws while it does nothing."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+
+import torch
+
+from bench import nvml
+from bench.config import Config
+from bench.energy_counter import Idle, Read, Spent, StandsStill, Window, measure_idle, measure_steps
+from bench.execution import arithmetic, synchronise
+from bench.out_of_memory import release_memory, with_batch_that_fits
+from bench.probes.reading import Measurement, Reading, Unsupported
+from bench.probes.steps import MakeStep, check_finite, inference_step, training_step
+from bench.timing import steady_samples
+from models.spec import ModelSpec
+
+WINDOW = 2.5  # times the measuring time: one second, where that is 0.4
+
+
+def measure(spec: ModelSpec, config: Config) -> Measurement:
+    """Energy of the whole board per image at the batch size of the track; its idle power is stated, not taken off.
+
+    Idle power is measured first, before this process has put anything on the GPU.
+
+    Raises:
+        Unsupported: nothing here tells of energy.
+    """
+    try:
+        with nvml.opened(config.device) as gpu:
+            read, source = _meter(gpu)
+            return Measurement(_readings(spec, config, read, source))
+    except (nvml.Unavailable, StandsStill) as reason:
+        raise Unsupported(str(reason)) from None
+
+
+def _readings(spec: ModelSpec, config: Config, read: Read, source: str) -> dict[str, Reading | Unsupported]:
+    idle = measure_idle(read, WINDOW * config.measure_seconds)
+    readings: dict[str, Reading | Unsupported] = {}
+    with arithmetic(config.execution.precision):
+        for name, make in (
+            ("energy_joules_per_image", inference_step),
+            ("train_energy_joules_per_image", training_step),
+        ):
+            try:
+                readings[name] = _per_image(make, spec, config, read, source, idle)
+            except (Unsupported, StandsStill) as reason:
+                readings[name] = Unsupported(str(reason))
+            release_memory()
+    note = f"{source}, before anything ran on it; {_quality(idle.window)}"
+    return {**readings, "idle_watts": Reading(idle.window.watts, device=config.device, note=note)}
+
+
+def _meter(gpu: nvml.Gpu) -> tuple[Read, str]:
+    """Something that counts joules, and what it is.
+
+    Raises:
+        Unavailable: the GPU has neither counter nor power reading.
+    """
+    try:
+        gpu.energy_joules()
+        return gpu.energy_joules, "the GPU's energy counter"
+    except nvml.Unavailable:
+        gpu.power_watts()
+        return integrated(gpu.power_watts), "power readings added up, as this GPU has no energy counter"
+
+
+def integrated(power_watts: Callable[[], float], clock: Callable[[], float] = time.perf_counter) -> Read:
+    """A counter of joules made of power readings, each of which holds until the next."""
+    joules, before, watts = 0.0, clock(), power_watts()
+
+    def read() -> float:
+        nonlocal joules, before, watts
+        now = clock()
+        joules += watts * (now - before)
+        before, watts = now, power_watts()
+        return joules
+
+    return read
+
+
+def _per_image(make: MakeStep, spec: ModelSpec, config: Config, read: Read, source: str, idle: Idle) -> Reading:
+    asked = config.batch_size[spec.track]
+    device = torch.device(config.device)
+
+    def attempt(batch_size: int) -> tuple[Spent, str]:
+        step = make(spec, config, batch_size)
+        warm = steady_samples(step, lambda: synchronise(device), config.measure_seconds / 2)
+        spent = measure_steps(step, lambda: synchronise(device), read, idle.period, WINDOW * config.measure_seconds)
+        check_finite(step())
+        return spent, warm.note
+
+    (spent, unsteady), used = with_batch_that_fits(attempt, asked)
+    notes = (
+        f"batch {asked} did not fit into memory" if used != asked else "",
+        f"{source}; {_quality(spent.window)}",
+        unsteady,
+    )
+    return Reading(
+        value=spent.joules_per_step / used,
+        batch_size=used,
+        asked_batch_size=asked,
+        cuda_graphs=bool(config.execution.cuda_graphs),
+        device=config.device,
+        note="; ".join(note for note in notes if note),
+    )
+
+
+def _quality(window: Window) -> str:
+    """In whole steps, so that rows that were measured alike say the same."""
+    return f"over {math.floor(window.seconds)} s or more, to within {max(1, math.ceil(100 * window.error))} %"

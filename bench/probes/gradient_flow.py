@@ -1,0 +1,163 @@
+"""Why depth works: the norm of the gradient at every depth, for plain networks and their residual twins.
+
+The weights' gradients show three things that are easily taken for one.
+
+- Vanishing: a saturating activation multiplies the gradient by less than one in every layer (Glorot & Bengio 2010,
+  section 3), and so do initial weights that are too small, whatever the activation (He et al. 2015, arXiv:1502.01852,
+  section 2.2). Batch norm rescales every layer and hides both, so these variants are without it.
+- With ReLU and He's initial weights the norms stay in one range at any depth, shortcuts or not. Shortcuts without
+  batch norm add up instead: activations, loss and gradients grow with every block (Zhang et al. 2019, arXiv:1901.09321,
+  section 2).
+- With batch norm, as the papers build them, nothing vanishes: He et al. 2015 (arXiv:1512.03385, section 4.1) say so of
+  their plain networks and conclude that their degradation has another cause. What the norms show there is growth
+  towards the input, exponential in a plain network (Yang et al. 2019, arXiv:1902.08129) and slow in a residual one.
+"""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bench.config import Config
+from bench.data.batches import TrainingBatches, load_split
+from bench.execution import arithmetic
+from bench.probes.reading import Measurement, Reading, Unsupported
+from bench.probes.variants import Variant, change, initialise
+from bench.training.loss import training_loss
+from models import REGISTRY
+from models.spec import ModelSpec
+
+VARIANTS = (
+    *(
+        Variant(activation, initialisation, batch_norm=False)
+        for initialisation in ("he", "small_normal")
+        for activation in ("sigmoid", "tanh", "relu")
+    ),
+    Variant("relu", "he", batch_norm=True),
+    Variant("relu", "small_normal", batch_norm=True),
+)
+REPORTED = {
+    "gradient_norm_ratio": Variant("relu", "he", batch_norm=False),
+    "gradient_norm_ratio_sigmoid": Variant("sigmoid", "he", batch_norm=False),
+    "gradient_norm_ratio_batch_norm": Variant("relu", "he", batch_norm=True),
+}
+
+DRAWS = 3  # of initial weights, each with a batch of its own; also the steps behind a point during training
+STEPS = {"cpu": 12, "cuda": 100}  # of training
+BATCH_SIZE = 16
+# Small and the same for all: the variants differ in what reaches a layer, not in how well they were tuned.
+RATE, MOMENTUM, CLIP_NORM = 0.01, 0.9, 1.0
+
+Norms = list[float]  # of each convolution's weight gradient, from the input to the output
+
+
+def measure(spec: ModelSpec, config: Config) -> Measurement:
+    """Gradient norms at initialisation, half-way through a short training and at its end, for each of `VARIANTS`.
+
+    The metrics are the first convolution's norm over the last's at initialisation, a sample per draw of weights; the
+    curve has every convolution and point. Always in fp32: a norm of exactly 0 has left its range.
+
+    Raises:
+        Unsupported: the network has no twin that differs in its shortcuts alone.
+    """
+    if twin_of(spec) is None:
+        raise Unsupported("compares networks that differ in their shortcuts alone, such as plain20 and resnet20_cifar")
+    device = torch.device(config.device)
+    torch.manual_seed(config.seed)
+    curve: list[dict[str, Any]] = []
+    ratios: dict[Variant, list[float]] = {}
+    image_set = config.image_sets.get(spec.track)
+    remarks = [f"on {image_set.name if image_set else 'random'} images"]
+    with arithmetic("fp32"):
+        for variant in VARIANTS:
+            points = _points(spec, variant, config, device)
+            ratios[variant] = [_ratio(norms) for norms in points[0]]
+            for step, several in points.items():
+                for depth, norms in enumerate(zip(*several, strict=True), start=1):
+                    row = {**asdict(variant), "step": step, "depth": depth, "gradient_norm": statistics.median(norms)}
+                    curve.append(row)
+            if max(points) < STEPS[device.type]:
+                words = f"{variant.activation}, {variant.initialisation}{', batch norm' if variant.batch_norm else ''}"
+                remarks.append(f"training of {words} diverged")
+    readings = {
+        metric: Reading(
+            statistics.median(ratios[variant]),
+            samples=tuple(ratios[variant]),
+            note="; ".join(remarks),
+            batch_size=BATCH_SIZE,
+            device=config.device,
+        )
+        for metric, variant in REPORTED.items()
+    }
+    return Measurement(readings, curve=tuple(curve))
+
+
+def twin_of(spec: ModelSpec) -> ModelSpec | None:
+    """The plain network to a residual one of the cifar track, and the other way round, if the registry has it."""
+    if spec.track != "cifar" or spec.family not in ("Plain", "ResNet") or spec.name not in REGISTRY:
+        return None
+    other = {"plain": "resnet", "resnet": "plain"}
+    kind = "plain" if spec.family == "Plain" else "resnet"
+    return REGISTRY.get(spec.name.replace(kind, other[kind], 1))
+
+
+def gradient_norms(network: nn.Module, images: Tensor, labels: Tensor) -> Norms:
+    """Of each convolution's weight, in the order of the modules; the gradients of this batch stay in the network.
+
+    In double precision: the square of a small single one would be zero.
+    """
+    network.zero_grad(set_to_none=True)
+    training_loss(network(images), labels).backward()
+    weights = [module.weight for module in network.modules() if isinstance(module, nn.Conv2d)]
+    norms = [weight.grad.double().norm() for weight in weights if weight.grad is not None]
+    return torch.stack(norms).tolist()
+
+
+def _points(spec: ModelSpec, variant: Variant, config: Config, device: torch.device) -> Mapping[int, list[Norms]]:
+    """Step -> the norms of several batches: draws of weights at step 0, then the last steps up to each point.
+
+    A training that overflows ends early and has no point after that.
+    """
+    network = spec.build(num_classes=spec.num_classes)
+    change(network, variant)
+    network.to(device).train()
+    batches = _batches(spec, config, device)
+    points: dict[int, list[Norms]] = {0: []}
+    for images, labels in itertools.islice(batches, DRAWS):
+        initialise(network, variant.initialisation)
+        points[0].append(gradient_norms(network, images, labels))
+    optimizer = torch.optim.SGD(network.parameters(), lr=RATE, momentum=MOMENTUM)
+    steps = STEPS[device.type]
+    recent: list[Norms] = []
+    for step, (images, labels) in enumerate(itertools.islice(batches, steps), start=1):
+        recent = [*recent, gradient_norms(network, images, labels)][-DRAWS:]
+        total = nn.utils.clip_grad_norm_(network.parameters(), CLIP_NORM)
+        if not torch.isfinite(total):
+            return points
+        optimizer.step()
+        if step in (steps // 2, steps):
+            points[step] = recent
+    return points
+
+
+def _batches(spec: ModelSpec, config: Config, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    """The same for every variant: of the run's training images, or of random ones where the run has none."""
+    generator = torch.Generator(device).manual_seed(config.seed)
+    image_set = config.image_sets.get(spec.track)
+    if image_set is not None:
+        split = load_split(image_set, "train", device, limit=100 * len(image_set.classes))
+        yield from TrainingBatches(split, image_set, spec.input_size, BATCH_SIZE, generator)
+    while True:
+        images = torch.randn(BATCH_SIZE, *spec.input_size, generator=generator, device=device)
+        yield images, torch.randint(spec.num_classes, (BATCH_SIZE,), generator=generator, device=device)
+
+
+def _ratio(norms: Norms) -> float:
+    """First over last."""
+    return norms[0] / norms[-1] if norms[-1] else float("nan")

@@ -1,0 +1,210 @@
+"""What a step needs in memory: measured by the CUDA allocator, predicted by a replay on the meta device, and its parts.
+
+"Above what was held before" means before the network was built: weights, buffers, the batch, gradients and optimizer
+state count. What the GPU's matrix library keeps for the whole process is held before, and does not count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Literal
+
+import torch
+from torch import nn
+
+from bench.config import Config, Execution, MemorySize
+from bench.execution import arithmetic, inference_dtype, synchronise
+from bench.out_of_memory import is_out_of_memory, release_memory, with_batch_that_fits
+from bench.probes.reading import Measurement, Reading, Unsupported
+from bench.probes.replay import (
+    PARTS,
+    DeviceKind,
+    Footprint,
+    inference_footprint,
+    largest_batch,
+    training_footprint,
+)
+from bench.probes.steps import Step, inference_step, training_step
+from bench.training.recipes import recipe_for
+from models.spec import ModelSpec
+
+WARM_UP_STEPS = 3  # libraries choose their kernels, and the optimizer makes its state
+MEASURED_STEPS = 5  # a network that draws at random needs more in some steps than in others
+SMALLER = (0.97, 0.94, 0.9, 0.85, 0.8)  # of a predicted batch that did not fit
+
+
+@dataclass(frozen=True)
+class _Weighed:
+    """One of the two steps, as a function of the batch size."""
+
+    name: str
+    step: Callable[[int], Step]  # for real
+    footprint: Callable[[int], Footprint]  # replayed
+    batch_size: int  # as asked
+    config: Config
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device(self.config.device)
+
+    @property
+    def on_gpu(self) -> bool:
+        return self.device.type == "cuda"
+
+
+def measure(spec: ModelSpec, config: Config) -> Measurement:
+    """Peaks of an inference pass and of a training step that is not the first, at the batch size of the throughput."""
+    # A recorded graph keeps its memory for good; what a step needs shows where it runs as it is.
+    config = replace(config, execution=replace(config.execution, cuda_graphs=False))
+    device: DeviceKind = "cpu" if config.device == "cpu" else "cuda"
+    recipe = recipe_for(spec.family, config.recipes)
+
+    @lru_cache
+    def inference(batch_size: int) -> Footprint:
+        return inference_footprint(spec, config.execution, device, batch_size)
+
+    @lru_cache
+    def training(batch_size: int) -> Footprint:
+        return training_footprint(spec, recipe, config.execution, device, batch_size)
+
+    asked = config.batch_size[spec.track]
+    readings: dict[str, Reading | Unsupported] = {}
+    with arithmetic(config.execution.precision):
+        if device == "cuda":
+            _warm_up_libraries(torch.device(config.device), config.execution)
+        for weighed in (
+            _Weighed("inference", lambda size: inference_step(spec, config, size), inference, asked, config),
+            _Weighed("training", lambda size: training_step(spec, config, size), training, asked, config),
+        ):
+            readings |= _readings(weighed)
+            release_memory()
+    return Measurement(readings)
+
+
+def _readings(weighed: _Weighed) -> dict[str, Reading | Unsupported]:
+    """Every metric of one of the two steps."""
+    name, config = weighed.name, weighed.config
+    parts = [f"{part}_bytes" for part in PARTS] if name == "training" else []
+    try:
+        footprint = weighed.footprint(weighed.batch_size)
+    except Unsupported as reason:
+        predicted: Reading | Unsupported = reason
+        readings = dict.fromkeys(parts, predicted)
+        largest = predicted
+    else:
+        kernels = "a GPU" if weighed.on_gpu else "a CPU"
+        eager = ", without torch.compile" if config.execution.compile else ""
+        note = f"replayed on the meta device as {kernels} would run it{eager}; scratch space of kernels is not in it"
+        predicted = Reading(footprint.peak, batch_size=weighed.batch_size, predicted=True, note=note)
+        readings = {f"{part}_bytes": replace(predicted, value=getattr(footprint, part)) for part in PARTS if parts}
+        largest = _largest(weighed, config.fit) if config.fit else Unsupported("name a memory with --fit")
+    if weighed.on_gpu:
+        peak, reserved = _measured(weighed)
+    else:
+        peak, reserved = predicted, Unsupported("only the CUDA allocator reserves memory")
+    return readings | {
+        f"peak_{name}_bytes": peak,
+        f"predicted_{name}_bytes": predicted,
+        f"reserved_{name}_bytes": reserved,
+        f"largest_{name}_batch": largest,
+    }
+
+
+def _measured(weighed: _Weighed) -> tuple[Reading, Reading] | tuple[Unsupported, Unsupported]:
+    """Peak and reserved bytes by the CUDA allocator, warm, above what was held before the network was built."""
+    device, asked = weighed.device, weighed.batch_size
+
+    def attempt(batch_size: int) -> tuple[int, int, int]:
+        held, reserved = torch.cuda.memory_allocated(device), torch.cuda.memory_reserved(device)
+        requested = _requested(device, "current")
+        step = weighed.step(batch_size)
+        _run(step, WARM_UP_STEPS, device)
+        torch.cuda.empty_cache()  # what only the choice of kernels needed
+        torch.cuda.reset_peak_memory_stats(device)
+        _run(step, MEASURED_STEPS, device)
+        return (
+            torch.cuda.max_memory_allocated(device) - held,
+            torch.cuda.max_memory_reserved(device) - reserved,
+            _requested(device, "peak") - requested,
+        )
+
+    try:
+        (peak, reserved, requested), used = with_batch_that_fits(attempt, asked)
+    except Unsupported as reason:
+        return reason, reason
+    halved = [f"batch {asked} did not fit into memory"] if used != asked else []
+    warm = f"the most of {MEASURED_STEPS} warm steps; {requested:,} bytes before the allocator's rounding"
+    reading = Reading(
+        peak, batch_size=used, asked_batch_size=asked, device=weighed.config.device, note="; ".join([*halved, warm])
+    )
+    return reading, replace(reading, value=reserved, note="; ".join(halved))
+
+
+def _run(step: Step, times: int, device: torch.device) -> None:
+    for _ in range(times):
+        step()
+    synchronise(device)
+
+
+def _requested(device: torch.device, moment: Literal["current", "peak"]) -> int:
+    """Bytes that were asked of the CUDA allocator, which hands out whole blocks."""
+    return int(torch.cuda.memory_stats(device)[f"requested_bytes.all.{moment}"])
+
+
+def _warm_up_libraries(device: torch.device, execution: Execution) -> None:
+    """Let cuBLAS take the workspace that it keeps for the process, in this thread and in that of backward passes."""
+    for dtype in {torch.float32, inference_dtype(execution)}:
+        product = nn.Linear(64, 64, device=device, dtype=dtype)
+        product(torch.ones(64, 64, device=device, dtype=dtype)).sum().backward()
+    synchronise(device)
+    del product
+    release_memory()
+
+
+def _largest(weighed: _Weighed, fit: MemorySize) -> Reading:
+    """The largest batch whose predicted peak is within `fit`, verified by replay; on a GPU tried there."""
+    batch_size = largest_batch(lambda size: weighed.footprint(size).peak, fit.bytes, weighed.batch_size)
+    more = f"{weighed.footprint(batch_size + 1).peak:,} bytes predicted for a batch of {batch_size + 1}"
+    if batch_size == 0:
+        return Reading(0, predicted=True, note=f"{fit} holds not even one image: {more}")
+    note = f"within {fit}: {weighed.footprint(batch_size).peak:,} bytes predicted, {more}"
+    if not weighed.on_gpu:
+        return Reading(batch_size, batch_size=batch_size, predicted=True, note=note)
+    tried = _tried(weighed, batch_size, fit)
+    return Reading(
+        batch_size, batch_size=batch_size, predicted=True, device=weighed.config.device, note=f"{note}; {tried}"
+    )
+
+
+def _tried(weighed: _Weighed, batch_size: int, fit: MemorySize) -> str:
+    """What happens to steps at the predicted batch while the CUDA allocator may hold no more than `fit`."""
+    device = weighed.device
+    release_memory()
+    total = torch.cuda.get_device_properties(device).total_memory
+    allowed = fit.bytes + torch.cuda.memory_reserved(device)
+    if allowed > total:
+        return f"not tried: this GPU has {total:,} bytes"
+    torch.cuda.set_per_process_memory_fraction(allowed / total, device)
+    try:
+        for size in (batch_size, *(max(1, int(share * batch_size)) for share in SMALLER)):
+            if _runs(weighed, size):
+                return "tried: it fits" if size == batch_size else f"tried: it does not fit, a batch of {size} does"
+        return f"tried: it does not fit, nor does {SMALLER[-1]:.0%} of it"
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0, device)
+
+
+def _runs(weighed: _Weighed, batch_size: int) -> bool:
+    """Whether a few steps run without running out of memory."""
+    try:
+        _run(weighed.step(batch_size), WARM_UP_STEPS, weighed.device)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        fits = False
+    else:
+        fits = True
+    release_memory()
+    return fits

@@ -1,0 +1,101 @@
+"""Weights to start from: found, downloaded or given as a file, and loaded into all of a network but its last layer."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from bench.config import RequestError
+from bench.data.checksum import Checksum, require_checksum
+from bench.data.download import DownloadError, download
+from bench.training.experiments import Weights
+from models.spec import ModelSpec
+
+RANDOM = "random"  # the word for fresh weights
+
+
+def prepare(
+    word: str | None, weights: Weights, spec: ModelSpec, data_dir: Path, say: Callable[[str], None]
+) -> Path | None:
+    """The file that training starts from, checked against the network; None for fresh weights.
+
+    `word` is a file, "random", or None: the published weights, from `data_dir`/weights or downloaded to it.
+
+    Raises:
+        RequestError: the file is missing, damaged, or of another network, or the download failed.
+    """
+    if word == RANDOM:
+        return None
+    path = Path(word).expanduser() if word else _published(weights, data_dir.expanduser(), say)
+    with torch.device("meta"):
+        network = spec.build(num_classes=spec.num_classes)
+    _fitting(path, network)
+    return path
+
+
+def load(path: Path, network: nn.Module) -> None:
+    """Copy the weights of a file into the network; its last linear layer keeps its own, fresh ones.
+
+    Raises:
+        RequestError: the file is missing, damaged, or of another network.
+    """
+    network.load_state_dict(_fitting(path, network), strict=False)
+
+
+def _published(weights: Weights, data_dir: Path, say: Callable[[str], None]) -> Path:
+    path = data_dir / "weights" / weights.file
+    checksum = Checksum("SHA-256", weights.sha256)
+    if path.is_file():
+        require_checksum(path, checksum)
+        return path
+    try:
+        download(weights.url, path, checksum, say)
+    except DownloadError as failure:
+        raise RequestError(
+            f"no {path}, and its download failed: {failure}; get it from {weights.url}, or give --weights FILE "
+            f"or --weights {RANDOM}"
+        ) from failure
+    return path
+
+
+def _fitting(path: Path, network: nn.Module) -> dict[str, Tensor]:
+    """The tensors of a file for every parameter and buffer of `network` but those of its last linear layer.
+
+    Raises:
+        RequestError: the file cannot be read, or lacks a tensor, or has one too many or of another shape.
+    """
+    found = _read(path)
+    last = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)][-1]
+    own = {f"{last}.weight", f"{last}.bias"}
+    wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items() if name not in own}
+    for name, shape in wanted.items():
+        if name not in found:
+            raise RequestError(f"{path} holds weights of another network: {name} is missing")
+        if tuple(found[name].shape) != shape:
+            raise RequestError(
+                f"{path} holds weights of another network: {name} is of shape {tuple(found[name].shape)}, not {shape}"
+            )
+    if others := sorted(found.keys() - wanted.keys() - own):
+        raise RequestError(f"{path} holds weights of another network: this one has no {others[0]}")
+    return {name: found[name] for name in wanted}
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise RequestError(f"--weights {path}: there is no such file; write a file's name, or {RANDOM}") from None
+    except pickle.UnpicklingError as error:
+        raise RequestError(
+            f"{path} holds more than weights, or is damaged: save a state_dict with torch.save"
+        ) from error
+    except Exception as error:  # a damaged archive fails in many ways
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise RequestError(f"{path} cannot be read as weights: {reason}") from error
+    if not isinstance(found, dict) or not all(isinstance(tensor, Tensor) for tensor in found.values()):
+        raise RequestError(f"{path} does not hold a state_dict, which is tensors by name: save one with torch.save")
+    return found

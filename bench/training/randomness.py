@@ -1,0 +1,59 @@
+"""Every generator that a network may draw from without being handed one: torch's, Python's and numpy's own."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def state(device: torch.device) -> dict[str, Any]:
+    """Of all of them, as tensors and plain values."""
+    # numpy advises against its module-level functions, but a network may use them.
+    numpy: Any = np.random.get_state(legacy=False)  # noqa: NPY002
+    kept = {
+        "torch": torch.get_rng_state(),
+        "python": random.getstate(),
+        "numpy_key": torch.from_numpy(numpy["state"]["key"].astype(np.int64)),
+        "numpy_rest": (numpy["state"]["pos"], numpy["has_gauss"], float(numpy["gauss"])),
+    }
+    if device.type == "cuda":
+        kept["cuda"] = torch.cuda.get_rng_state(device)
+    return kept
+
+
+def restore(kept: Mapping[str, Any], device: torch.device) -> None:
+    """Draw on as from when `state` was taken."""
+    torch.set_rng_state(kept["torch"])
+    random.setstate(kept["python"])
+    position, has_gauss, gauss = kept["numpy_rest"]
+    key = kept["numpy_key"].numpy().astype(np.uint32)
+    np.random.set_state(("MT19937", key, position, has_gauss, gauss))  # noqa: NPY002
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(kept["cuda"], device)
+
+
+@contextmanager
+def preserved(device: torch.device) -> Iterator[None]:
+    """Whatever is drawn inside leaves no trace."""
+    before = state(device)
+    try:
+        yield
+    finally:
+        restore(before, device)
+
+
+def draws_on_the_host(action: Callable[[], object]) -> bool:
+    """Whether `action` draws a random number anywhere but on a GPU."""
+    host = torch.device("cpu")
+    before = state(host)
+    action()
+    after = state(host)
+    return any(
+        not torch.equal(before[name], value) if isinstance(value, torch.Tensor) else before[name] != value
+        for name, value in after.items()
+    )

@@ -1,0 +1,12 @@
+"""A network that builds and cannot run, for tests of what goes wrong in a worker."""
+
+from torch import Tensor, nn
+
+
+class Broken(nn.Module):
+    def __init__(self, num_classes: int = 10) -> None:
+        super().__init__()
+        self.head = nn.Linear(3, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        raise RuntimeError("this network cannot run")

@@ -1,0 +1,118 @@
+"""Duels on a machine whose noise and clock are known."""
+
+import math
+import random
+from dataclasses import dataclass, field
+
+import pytest
+
+from bench.ab.duel import LEAST_BUILDS, Duel, Rules, fight
+from bench.verdict import verdict
+
+RULES = Rules(margin=0.02, fail_on=None, time_limit_s=60.0, error=0.01)
+
+
+@dataclass
+class Machine:
+    """Time passes as steps run. Load comes in waves that last for many steps; every sample has noise of its own."""
+
+    seed: int
+    now: float = 0.0
+    load: float = 0.0
+    rng: random.Random = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.rng = random.Random(self.seed)
+
+    def clock(self) -> float:
+        return self.now
+
+    def run(self, seconds: float) -> float:
+        self.load = 0.98 * self.load + self.rng.gauss(0, 0.05)
+        took = seconds * math.exp(abs(self.load) + abs(self.rng.gauss(0, 0.05)))
+        self.now += took
+        return took
+
+
+@dataclass
+class Step:
+    """A side whose every build is by chance a little faster or slower for as long as it lives."""
+
+    machine: Machine
+    seconds: float
+    luck: float = 0.01
+    builds: int = 0
+    current: float = 0.0
+
+    def build(self) -> float:
+        self.builds += 1
+        self.current = self.seconds * math.exp(self.machine.rng.gauss(0, self.luck))
+        return self.machine.run(0.01)
+
+    def seconds_per_image(self) -> float:
+        return self.machine.run(self.current)
+
+
+def duel(seed: int, ratio: float, rules: Rules = RULES) -> Duel:
+    machine = Machine(seed)
+    return fight(Step(machine, 0.01), Step(machine, 0.01 * ratio), rules, random.Random(seed), machine.clock)
+
+
+def words(found: Duel) -> str:
+    return verdict(found.zone, "lower", "s")
+
+
+def test_the_same_code_is_called_the_same() -> None:
+    said = [words(duel(seed, 1.0)) for seed in range(20)]
+    assert not {"faster", "slower"} & set(said)
+    assert said.count("same") >= 15
+
+
+@pytest.mark.parametrize(("ratio", "word"), [(1.10, "slower"), (1 / 1.10, "faster")])
+def test_a_tenth_is_found_in_either_direction_long_before_time_is_up(ratio: float, word: str) -> None:
+    for seed in range(10):
+        found = duel(seed, ratio)
+        assert words(found) == word
+        assert found.seconds < 20
+
+
+def test_both_sides_go_first_equally_often() -> None:
+    pairs = [pair for seed in range(10) for pair in duel(seed, 1.05).pairs]
+    first = sum(pair.a_first for pair in pairs)
+    assert abs(first - len(pairs) / 2) < 4 * math.sqrt(len(pairs) / 4)
+
+
+def test_time_that_is_up_gives_no_answer() -> None:
+    found = duel(3, 1.02, Rules(margin=0.02, fail_on=None, time_limit_s=3.0, error=0.01))
+    assert words(found) == "unclear"
+    assert 3.0 <= found.seconds < 4.0
+
+
+def test_nothing_is_settled_by_one_lucky_build() -> None:
+    assert duel(0, 2.0).builds >= LEAST_BUILDS
+
+
+def test_a_gate_is_settled_too() -> None:
+    """Above the margin after few pairs, but whether above 5 % takes more."""
+    gated = Rules(margin=0.02, fail_on=0.05, time_limit_s=60.0, error=0.01)
+    slow = duel(1, 1.12, gated)
+    assert slow.slower_than(0.05)
+    slight = duel(1, 1.035, gated)
+    assert not slight.slower_than(0.05)
+    assert gated.settled(slow.interval)
+
+
+def test_building_that_takes_long_takes_a_tenth_of_the_time() -> None:
+    @dataclass
+    class Compiled(Step):
+        def build(self) -> float:
+            self.builds += 1
+            self.machine.now += 1.0
+            self.current = self.seconds
+            return 1.0
+
+    machine = Machine(0)
+    a, b = Compiled(machine, 0.01), Compiled(machine, 0.01)
+    never = Rules(margin=0.0, fail_on=None, time_limit_s=40.0, error=0.01)
+    fight(a, b, never, random.Random(0), machine.clock)
+    assert 2 * (a.builds - 2) <= 0.1 * 40

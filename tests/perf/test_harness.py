@@ -1,0 +1,173 @@
+"""What our way of timing costs, and how far its answers scatter, against a bare loop and against the usual way.
+
+Run with `python -m pytest -m perf tests/perf/test_harness.py -s`; takes about ten minutes.
+"""
+
+import math
+import os
+import random
+import statistics
+import time
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from bench.config import Budget, Config, Execution
+from bench.execution import arithmetic, synchronise
+from bench.presets import PRESETS
+from bench.probes.steps import MakeStep, Step, inference_step, training_step
+from bench.probes.throughput import SHORTEST_SAMPLE_S
+from bench.stats import median_interval
+from bench.timing import steady_samples
+from models import REGISTRY
+
+pytestmark = pytest.mark.perf
+
+CUDA = torch.cuda.is_available()
+DEVICE = torch.device("cuda:0" if CUDA else "cpu")
+NETWORKS = [
+    "lenet5_cifar",
+    "resnet20_cifar",
+    "vgg11_bn_cifar",
+    "squeezenet_cifar",
+    "densenet40_k12_cifar",
+    "vit_tiny_cifar",
+]
+PAIRS = int(os.environ.get("BENCH_PERF_PAIRS", "40"))
+REPEATS = 10
+PRESET = PRESETS["standard" if CUDA else "quick"]
+
+
+def config() -> Config:
+    return Config(
+        "quick",
+        (),
+        Budget(1, "ep"),
+        1,
+        "auto",
+        PRESET.batch_size,
+        None,
+        None,
+        PRESET.measure_seconds,
+        None,
+        device=str(DEVICE),
+        execution=Execution("bf16", "channels_last") if CUDA else Execution(),
+    )
+
+
+def reported(step: Step, seconds: float) -> float:
+    """Seconds of a step as the throughput probe takes them."""
+    timing = steady_samples(
+        step, lambda: synchronise(DEVICE), seconds, shortest_sample_s=SHORTEST_SAMPLE_S[DEVICE.type]
+    )
+    return statistics.median(timing.seconds)
+
+
+def bare(step: Step, seconds: float) -> float:
+    """The same by hand: on a GPU one wait at the end of them all, on a CPU a stopwatch around each."""
+    if CUDA:
+        synchronise(DEVICE)
+        steps, start = 0, time.perf_counter()
+        while time.perf_counter() - start < seconds:
+            step()
+            steps += 1
+        synchronise(DEVICE)
+        return (time.perf_counter() - start) / steps
+    times: list[float] = []
+    while sum(times) < seconds:
+        start = time.perf_counter()
+        step()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+@pytest.mark.parametrize("kind", ["inference", "train"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_harness_costs_nothing(name: str, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Both take turns on the very same step, in random order within a pair; the ratio of each pair counts."""
+    make: MakeStep = inference_step if kind == "inference" else training_step
+    ours: Callable[[Step, float], float] = reported
+    with arithmetic(config().execution.precision):
+        step = make(REGISTRY[name], config(), 8)
+        for _ in range(5):
+            step()
+        seconds = max(0.1, 6 * bare(step, 0.1))
+        ratios = []
+        for pair in range(PAIRS):
+            methods = (ours, bare) if pair % 2 else (bare, ours)
+            found = {method: method(step, seconds) for method in methods}
+            ratios.append(found[ours] / found[bare])
+    low, high = median_interval(ratios)
+    with capsys.disabled():
+        print(f"\n{name} {kind}: harness / bare loop {statistics.median(ratios):.4f}, 95 % {low:.4f} to {high:.4f}")
+    assert low < 1.01
+    assert high > 0.99
+    assert abs(statistics.median(ratios) - 1) < 0.01
+
+
+def test_a_sleep_of_known_length_is_reported_within_one_percent() -> None:
+    """Of the median; a machine that oversleeps is not to blame on the harness, so that it needs a quiet one."""
+    assert reported(lambda: sleeping(0.05), 2.0) == pytest.approx(0.05, rel=0.01)
+
+
+def sleeping(seconds: float) -> torch.Tensor:
+    time.sleep(seconds)
+    return torch.zeros(())
+
+
+def usual_way(step: Step) -> float:
+    """Mean of 40 synchronised steps after 10 to warm up, which is how timm's benchmark script measures."""
+    for _ in range(10):
+        step()
+    total = 0.0
+    for _ in range(40):
+        synchronise(DEVICE)
+        start = time.perf_counter()
+        step()
+        synchronise(DEVICE)
+        total += time.perf_counter() - start
+    return total / 40
+
+
+def our_values(steps: dict[str, Step], repeat: int) -> dict[str, float]:
+    """What a run reports: the median over rounds of their medians, each round over all networks in another order."""
+    found: dict[str, list[float]] = {name: [] for name in steps}
+    for number in range(PRESET.rounds):
+        for name in random.Random(f"{repeat}/{number}").sample(list(steps), len(steps)):
+            found[name].append(reported(steps[name], PRESET.measure_seconds))
+    return {name: statistics.median(values) for name, values in found.items()}
+
+
+def spread(values: list[float]) -> tuple[float, float]:
+    """(highest - lowest) / median, and the standard deviation of the logarithms."""
+    return (
+        (max(values) - min(values)) / statistics.median(values),
+        statistics.stdev(math.log(value) for value in values),
+    )
+
+
+def test_our_value_scatters_at_most_half_as_much_as_the_usual_one(capsys: pytest.CaptureFixture[str]) -> None:
+    """Ten measurements of the same networks by both, alternating: the geometric mean of the ratios of their ranges."""
+    with arithmetic(config().execution.precision):
+        steps = {name: inference_step(REGISTRY[name], config(), config().batch_size["cifar"]) for name in NETWORKS}
+        usual: dict[str, list[float]] = {name: [] for name in steps}
+        ours: dict[str, list[float]] = {name: [] for name in steps}
+        for repeat in range(REPEATS):
+            for name, step in steps.items():
+                usual[name].append(usual_way(step))
+            for name, value in our_values(steps, repeat).items():
+                ours[name].append(value)
+    ratios = []
+    for name in steps:
+        (range_usual, scatter_usual), (range_ours, scatter_ours) = spread(usual[name]), spread(ours[name])
+        ratios.append(range_ours / range_usual)
+        with capsys.disabled():
+            print(
+                f"\n{name}: range of ten values {range_ours:.1%} against {range_usual:.1%}, "
+                f"standard deviation {scatter_ours:.1%} against {scatter_usual:.1%}",
+                end="",
+            )
+    with capsys.disabled():
+        print(f"\nour range / the usual one, geometric mean: {statistics.geometric_mean(ratios):.2f}")
+    assert statistics.geometric_mean(ratios) <= 0.5

@@ -1,0 +1,135 @@
+"""What a training leaves in the rows of a run, and how each thing that can be wrong with it is said."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.config import Budget, Config, Execution
+from bench.data.image_set import ImageSet
+from bench.metrics import metrics_of
+from bench.record import Record
+from bench.runner import Task, execute
+from bench.training.recipes import recipe_for
+from models import REGISTRY
+from tests.data import fakes
+
+SPEC = REGISTRY["lenet5_cifar"]
+CLASSES = tuple("abcd")
+CONFIG = Config(
+    preset="quick",
+    probes=("accuracy",),
+    budget=Budget.parse("0.2kimg"),
+    seeds=1,
+    dataset="auto",
+    batch_size={"cifar": 2, "mnist": 2, "imagenet": 1},
+    train_batch_size=20,
+    test_images=None,
+    measure_seconds=0.1,
+    task_timeout_s=None,
+    execution=Execution(memory_format="channels_last"),
+)
+
+
+def image_set(
+    folder: Path, shape: tuple[int, int, int] = (3, 32, 32), labels: Sequence[int] = (0, 1, 2, 3)
+) -> ImageSet:
+    """Noise: forty images of each split, whose labels go round."""
+    for split in ("train", "test"):
+        np.save(folder / f"{split}_images.npy", fakes.random_images(40, shape))
+        np.save(folder / f"{split}_labels.npy", np.resize(np.array(labels, np.int64), 40))
+    statistics = ((0.5,) * shape[0], (0.25,) * shape[0])
+    return ImageSet("noise", str(folder), "", CLASSES, shape, 40, 40, *statistics, "")
+
+
+def rows(config: Config, images: ImageSet | None, seed: int = 0) -> dict[str, Record]:
+    config = replace(config, image_sets={"cifar": images} if images else {})
+    outcome = execute(Task(SPEC, ("accuracy",), seed, config), "cpu")
+    assert [row.metric for row in outcome.records] == list(metrics_of("accuracy"))
+    return {row.metric: row for row in outcome.records}
+
+
+def test_a_row_says_what_was_spent_in_every_currency(tmp_path: Path) -> None:
+    found = rows(CONFIG, image_set(tmp_path))
+    assert found["train_images"].value == 200
+    assert found["train_epochs"].value == 5
+    assert found["train_flops"].value == pytest.approx(200 * 6 * 651_720, rel=0.01)  # 6 per multiply-accumulate
+    assert found["train_seconds"].value
+    assert found["train_seconds"].value > 0
+    top1 = found["top1"]
+    assert (top1.status, top1.trials, top1.batch_size, top1.cuda_graphs, top1.note) == ("ok", 40, 20, False, "")
+    assert found["compile_seconds"].status == "skipped"
+    assert (found["images_to_90"].status, found["images_to_90"].note) == ("skipped", "never reached 90 %")
+
+
+def test_an_accuracy_that_is_reached_is_dated(tmp_path: Path) -> None:
+    """Images whose colour is their class are learned at once."""
+    images = image_set(tmp_path)
+    for split in ("train", "test"):
+        pixels = np.load(tmp_path / f"{split}_images.npy") // 8
+        labels = np.load(tmp_path / f"{split}_labels.npy")
+        for channel in range(3):
+            pixels[labels == channel, channel] += 200
+        np.save(tmp_path / f"{split}_images.npy", pixels)
+    found = rows(replace(CONFIG, budget=Budget.parse("1.2kimg")), images)
+    assert found["top1"].value == 1
+    taken = [found[f"images_to_{level}"].value for level in (70, 80, 90)]
+    assert None not in taken
+    assert 0 < taken[0] <= taken[1] <= taken[2] < 1200  # type: ignore[operator]
+    assert found["flops_to_70"].value == pytest.approx(taken[0] * found["train_flops"].value / 1200)  # type: ignore[operator]
+
+
+def test_the_seed_decides(tmp_path: Path) -> None:
+    images = image_set(tmp_path)
+    first, again, other = (rows(CONFIG, images, seed)["train_loss"].value for seed in (1, 1, 2))
+    assert first == again
+    assert first != other
+
+
+def test_a_rate_at_which_training_diverges_is_said(tmp_path: Path) -> None:
+    recipes = {SPEC.family: replace(recipe_for(SPEC.family), peak_rate=1e37)}
+    found = rows(replace(CONFIG, recipes=recipes), image_set(tmp_path))
+    for row in found.values():
+        assert row.status == "failed"
+        assert row.note.startswith("Diverged: the training loss was ")
+        assert row.note.endswith(" images")
+        assert "\n" not in row.note
+
+
+@pytest.mark.parametrize(
+    ("shape", "labels", "note"),
+    [
+        ((3, 32, 32), (0, 1, 2, 4), "label 4 is out of range: there are 4 classes, from 0"),
+        ((3, 32, 32), (0, 1, 3), "there is none of class 'c'"),
+        ((3, 40, 40), (0, 1, 2, 3), "the network takes 3x32x32, noise is 3x40x40: channels must agree"),
+    ],
+    ids=["label out of range", "class missing", "image too large"],
+)
+def test_images_that_do_not_fit_are_said(
+    shape: tuple[int, int, int], labels: Sequence[int], note: str, tmp_path: Path
+) -> None:
+    for row in rows(CONFIG, image_set(tmp_path, shape, labels)).values():
+        assert row.status == "failed"
+        assert row.note.startswith("ValueError: ")
+        assert note in row.note
+        assert "\n" not in row.note
+
+
+def test_without_images_nothing_failed(tmp_path: Path) -> None:
+    assert {row.status for row in rows(CONFIG, None).values()} == {"skipped"}
+
+
+def test_a_training_leaves_its_checkpoint_to_whoever_writes_its_rows(tmp_path: Path) -> None:
+    config = replace(CONFIG, checkpoints=tmp_path / "checkpoints", checkpoint_every_s=0)
+    (tmp_path / "images").mkdir()
+    images = image_set(tmp_path / "images")
+    expected = rows(config, images)["train_loss"].value
+    (kept,) = (tmp_path / "checkpoints").iterdir()
+    assert kept.name == "lenet5_cifar-seed0-0.2kimg.pt"
+    resumed = rows(config, images)
+    assert resumed["top1"].note == "interrupted, and resumed after 200 images"
+    assert resumed["train_loss"].value == expected
+    other = rows(replace(config, train_batch_size=10), images)
+    assert other["top1"].note == "its checkpoint is of another training: trained from the start"

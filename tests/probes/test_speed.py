@@ -1,0 +1,257 @@
+"""Throughput, latency and the best batch of networks whose time and appetite are known because they are planted."""
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bench.config import Budget, Config, Execution, MemoryFormat, Precision
+from bench.execution import arithmetic
+from bench.out_of_memory import with_batch_that_fits
+from bench.probes import PROBES, latency, throughput
+from bench.probes.best_batch import sweep
+from bench.probes.reading import Reading
+from bench.probes.steps import inference_step, training_step
+from bench.runner import Task, execute
+from bench.stats import median_interval
+from bench.timing import Timing, steady_samples
+from models import REGISTRY
+from models.spec import ModelSpec
+
+CONFIG = Config(
+    "quick",
+    (),
+    Budget(1, "ep"),
+    1,
+    "auto",
+    {"cifar": 8, "mnist": 8, "imagenet": 2},
+    None,
+    None,
+    0.2,
+    None,
+)
+
+
+class Clock:
+    """Time that passes only where a planted network lets it pass: nothing else on the machine shows in it."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self._noise = random.Random(0)
+
+    def __call__(self) -> float:
+        return self.now
+
+    def spend(self, seconds: float) -> None:
+        self.now += seconds * self._noise.lognormvariate(0, 0.02)
+
+
+CLOCK = Clock()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    for probe in (throughput, latency):
+        monkeypatch.setattr(probe, "steady_samples", partial(steady_samples, clock=CLOCK))
+    return CLOCK
+
+
+class Planted(nn.Module):
+    """A network whose forward pass takes its time, gives out at a batch size, or computes nonsense."""
+
+    def __init__(self, num_classes: int, seconds: float = 0.0, limit: int | None = None, value: float = 1.0) -> None:
+        super().__init__()
+        self.fc = nn.Linear(3, num_classes)
+        self.seconds = seconds
+        self.limit = limit
+        self.value = value
+
+    def forward(self, x: Tensor) -> Tensor:
+        CLOCK.spend(self.seconds)
+        if self.limit is not None and len(x) > self.limit:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 PiB")
+        return self.fc(x.mean((2, 3))) * self.value
+
+
+def planted(**what: float | None) -> ModelSpec:
+    build: Callable[..., nn.Module] = partial(Planted, **what)  # type: ignore[arg-type]
+    return ModelSpec("planted_cifar", "Own", 2024, "none", "cifar", (3, 8, 8), 10, build)
+
+
+def reading(probe: str, metric: str, spec: ModelSpec, config: Config = CONFIG) -> Reading:
+    found = PROBES[probe](spec, config).readings[metric]
+    assert isinstance(found, Reading)
+    return found
+
+
+def test_a_step_of_known_length_is_reported_within_one_percent(clock: Clock) -> None:
+    rate = reading("throughput", "inference_images_per_s", planted(seconds=0.01))
+    assert rate.value == pytest.approx(8 / 0.01, rel=0.01)
+    lag = reading("latency", "latency_ms", planted(seconds=0.02))
+    assert lag.value == pytest.approx(20, rel=0.01)
+    assert len(lag.samples) >= 100
+    p95, p99 = (reading("latency", f"latency_p{n}_ms", planted(seconds=0.02)) for n in (95, 99))
+    assert lag.value < p95.value < p99.value < 20 * 1.08
+
+
+def test_five_percent_between_two_networks_are_seen_by_the_intervals(clock: Clock) -> None:
+    slow, fast = (
+        reading("throughput", "train_images_per_s", planted(seconds=seconds), replace(CONFIG, measure_seconds=0.6))
+        for seconds in (0.021, 0.020)
+    )
+    assert median_interval(slow.samples)[1] < median_interval(fast.samples)[0]
+
+
+def test_out_of_memory_halves_the_batch_and_says_so(clock: Clock) -> None:
+    rate = reading("throughput", "train_images_per_s", planted(seconds=0.01, limit=3))
+    assert (rate.asked_batch_size, rate.batch_size) == (8, 2)
+    assert rate.note.startswith("batch 8 did not fit into memory")
+
+
+def test_only_lack_of_memory_changes_the_batch() -> None:
+    tried: list[int] = []
+
+    def attempt(batch_size: int) -> int:
+        tried.append(batch_size)
+        raise RuntimeError("expected scalar type Float but found Half")
+
+    with pytest.raises(RuntimeError, match="expected scalar type"):
+        with_batch_that_fits(attempt, 8)
+    assert tried == [8]
+
+
+def test_a_network_for_which_nothing_fits_is_out_of_memory() -> None:
+    rows = execute(Task(planted(limit=0), ("throughput",), 0, CONFIG), "cpu").records
+    assert {row.status for row in rows} == {"oom"}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("probe", ["throughput", "latency", "best_batch"])
+def test_nonsense_is_a_failure_however_fast(value: float, probe: str) -> None:
+    rows = execute(Task(planted(value=value), (probe,), 0, replace(CONFIG, measure_seconds=0.01)), "cpu").records
+    assert {row.status for row in rows} == {"failed"}
+    assert all("infinite or not a number" in row.note for row in rows)
+
+
+def timing(seconds: float) -> Timing:
+    return Timing((seconds,) * 5, 1, "")
+
+
+def test_the_sweep_goes_up_as_long_as_it_pays_and_stops_early() -> None:
+    found = sweep(lambda batch: timing(0.01 + 0.0001 * batch if batch <= 64 else 0.0003 * batch), start=8)
+    assert sorted(found.tried) == [8, 16, 32, 64, 128]
+    assert found.best == 64
+
+
+def test_the_sweep_goes_down_where_small_batches_are_faster() -> None:
+    found = sweep(lambda batch: timing(0.001 * batch**1.5), start=8)
+    assert found.best == 1
+    assert sorted(found.tried) == [1, 2, 4, 8, 16]
+
+
+@pytest.mark.parametrize(("limit", "best"), [(100, 64), (8, 8), (5, 4), (1, 1)])
+def test_the_sweep_stays_within_memory(limit: int, best: int) -> None:
+    def attempt(batch: int) -> Timing:
+        if batch > limit:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return timing(0.01)  # the larger the better
+
+    found = sweep(attempt, start=8)
+    assert found.best == best
+    assert found.too_large == 2 * best
+
+
+def test_the_best_batch_says_what_was_tried(clock: Clock) -> None:
+    best = reading(
+        "best_batch",
+        "best_inference_images_per_s",
+        planted(seconds=0.002, limit=32),
+        replace(CONFIG, measure_seconds=0.05),
+    )
+    assert best.batch_size == 32
+    assert "batch 64 did not fit" in best.note
+    assert "8: " in best.note
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
+def test_steps_run_in_the_arithmetic_and_layout_that_was_asked_for(
+    precision: Precision, memory_format: MemoryFormat
+) -> None:
+    config = replace(CONFIG, execution=Execution(precision, memory_format))
+    spec = REGISTRY["resnet20_cifar"]
+    seen: list[Tensor] = []
+
+    def keep(module: nn.Module, _: object, output: Tensor) -> None:
+        if isinstance(module, nn.Conv2d):
+            seen.append(output)
+
+    handle = nn.modules.module.register_module_forward_hook(keep)
+    try:
+        with arithmetic(precision):
+            inference_step(spec, config, 4)()
+            inferred = list(seen)
+            seen.clear()
+            loss = training_step(spec, config, 4)()
+    finally:
+        handle.remove()
+    assert inferred
+    assert seen
+    expected = torch.bfloat16 if precision == "bf16" else torch.float32
+    for output in (*inferred, *seen):
+        assert output.dtype == expected
+        assert output.is_contiguous(memory_format=torch.channels_last) == (memory_format == "channels_last")
+    assert loss.dtype == torch.float32
+
+
+def test_training_steps_move_every_weight_in_every_precision() -> None:
+    """Under bf16 autocast the weights themselves stay fp32 and learn."""
+    from bench.execution import for_training
+    from bench.training.optimizer import make_optimizer
+    from bench.training.recipes import recipe_for
+    from bench.training.step import TrainingStep
+
+    spec = REGISTRY["lenet5_cifar"]
+    images, labels = torch.randn(16, *spec.input_size), torch.arange(16) % 10
+    precisions: tuple[Precision, ...] = ("fp32", "bf16", "fp16")
+    for precision in precisions:
+        execution = Execution(precision)
+        torch.manual_seed(0)
+        network = for_training(spec.build(num_classes=10), execution, torch.device("cpu"))
+        recipe = recipe_for(spec.family)
+        step = TrainingStep(network, make_optimizer(recipe, network.parameters(), 1e-2), recipe, execution)
+        first = step(images, labels).item()
+        for _ in range(30):
+            last = step(images, labels).item()
+        assert last < 0.5 * first, precision
+        assert all(parameter.dtype == torch.float32 for parameter in network.parameters())
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["resnet20_cifar", "densenet40_k12_cifar", "vit_tiny_cifar", "resnet50"])
+def test_a_gpu_reports_its_own_time_within_that_of_the_step(name: str) -> None:
+    config = replace(CONFIG, device="cuda:0", execution=Execution("bf16", "channels_last"))
+    spec = REGISTRY[name]
+    readings = PROBES["throughput"](spec, config).readings
+    for kind in ("inference", "train"):
+        rate, busy = readings[f"{kind}_images_per_s"], readings[f"{kind}_device_ms"]
+        assert isinstance(rate, Reading)
+        assert isinstance(busy, Reading)
+        assert rate.batch_size
+        assert 0 < busy.value < 1.1e3 * rate.batch_size / rate.value
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["resnet20_cifar", "vit_tiny_cifar", "lenet5_cifar"])
+def test_a_graph_computes_what_the_step_computes_and_is_not_slower(name: str) -> None:
+    spec = REGISTRY[name]
+    rates = {}
+    for graphs in (False, True):
+        config = replace(CONFIG, device="cuda:0", execution=Execution("bf16", "channels_last", cuda_graphs=graphs))
+        with arithmetic("bf16"):
+            rates[graphs] = inference_step(spec, config, 8)().float().cpu()
+    assert torch.allclose(rates[False], rates[True], atol=1e-2)

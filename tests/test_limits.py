@@ -1,0 +1,133 @@
+"""What the device can do at most, measured; and what vendors say."""
+
+import pytest
+import torch
+
+from bench import limits
+from bench.config import Precision
+from bench.limits import LimitsTask, measure_limits
+from bench.timing import Timing
+from bench.vendor_peaks import vendor_peak
+
+
+@pytest.fixture
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same measurement with less to do."""
+    monkeypatch.setattr(limits, "MEASURE_SECONDS", 0.02)
+    monkeypatch.setattr(limits, "LARGEST_SIZE", 256)
+    monkeypatch.setattr(limits, "BUFFER_BYTES", {"cpu": 1 << 22, "cuda": 1 << 28})
+
+
+@pytest.mark.usefixtures("_small")
+def test_a_cpu_is_measured() -> None:
+    found = measure_limits(LimitsTask("fp32", 0), "cpu")
+    assert found["precision"] == "fp32"
+    assert found["matmul"] == "256 x 256 matrices"
+    assert found["bandwidth"] in ("copy", "scaled sum")
+    for value, samples in (("matmul_flops_per_s", "matmul_samples"), ("bandwidth_bytes_per_s", "bandwidth_samples")):
+        assert min(found[samples]) <= found[value] <= max(found[samples])
+    assert 1e8 < found["matmul_flops_per_s"] < 1e14
+    assert 1e8 < found["bandwidth_bytes_per_s"] < 1e13
+    assert "vendor_flops_per_s" not in found  # nobody states one for a CPU
+
+
+def test_work_is_counted_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    def timed(step: object, device: torch.device) -> Timing:
+        return Timing((0.5,), 1, "")
+
+    monkeypatch.setattr(limits, "_timed", timed)
+    monkeypatch.setattr(limits, "LONG_STEP_S", 1.0)
+    monkeypatch.setattr(limits, "LARGEST_SIZE", 512)
+    monkeypatch.setattr(limits, "BUFFER_BYTES", {"cpu": 4000})
+    found = measure_limits(LimitsTask("fp32", 0), "cpu")
+    assert found["matmul_flops_per_s"] == 2 * 512**3 / 0.5
+    assert (found["bandwidth"], found["bandwidth_bytes_per_s"]) == ("scaled sum", 3 * 4000 / 0.5)
+
+
+def test_the_best_steady_rate_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = {256: Timing((0.001,), 1, ""), 512: Timing((0.0001,), 1, "not steady: ..."), 1024: Timing((0.02,), 1, "")}
+    sizes = iter(seconds)
+    monkeypatch.setattr(limits, "_timed", lambda step, device: seconds[next(sizes)])
+    monkeypatch.setattr(limits, "LARGEST_SIZE", 1024)
+    best = limits._best(limits._products("fp32", torch.device("cpu")))
+    assert best.per_second == pytest.approx(2 * 1024**3 / 0.02)
+
+
+def test_the_precision_is_that_of_the_run() -> None:
+    seen = []
+
+    class Look(torch.overrides.TorchFunctionMode):
+        def __torch_function__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+            if func is torch.mm:
+                seen.append((args[0].dtype, torch.backends.cuda.matmul.allow_tf32))
+            return func(*args, **(kwargs or {}))
+
+    with pytest.MonkeyPatch.context() as patch, Look():
+        patch.setattr(limits, "_timed", lambda step, device: (step(), Timing((1.0,), 1, ""))[1])
+        patch.setattr(limits, "BUFFER_BYTES", {"cpu": 4000})
+        measure_limits(LimitsTask("fp32", 0), "cpu")
+        measure_limits(LimitsTask("bf16", 0), "cpu")
+    assert seen == [(torch.float32, False), (torch.bfloat16, True)]
+
+
+@pytest.mark.parametrize(
+    ("name", "precision", "tflops"),
+    [
+        ("NVIDIA H200", "bf16", 989.4),
+        ("NVIDIA H200", "tf32", 494.7),
+        ("NVIDIA H200", "fp32", 66.9),
+        ("NVIDIA H100 80GB HBM3", "fp16", 989.4),
+        ("NVIDIA H100 PCIe", "bf16", 756.0),
+        ("NVIDIA A100-SXM4-40GB", "bf16", 312.0),
+        ("NVIDIA A100 80GB PCIe", "tf32", 156.0),
+        ("Tesla V100-SXM2-16GB", "fp16", 125.0),
+        ("Tesla T4", "fp16", 65.0),
+        ("NVIDIA L4", "bf16", 121.0),
+        ("NVIDIA L40S", "fp32", 91.6),
+        ("NVIDIA GeForce RTX 3090", "fp16", 71.0),
+        ("NVIDIA GeForce RTX 4090", "bf16", 165.2),
+        ("NVIDIA A10", "tf32", 62.5),
+    ],
+)
+def test_vendors_dense_peaks(name: str, precision: Precision, tflops: float) -> None:
+    peak = vendor_peak(name, precision)
+    assert peak is not None
+    assert peak[0] == pytest.approx(tflops * 1e12)
+    assert "NVIDIA" in peak[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "precision"),
+    [
+        ("Tesla V100-SXM2-16GB", "bf16"),  # has none
+        ("Tesla T4", "tf32"),
+        ("NVIDIA H200 NVL", "bf16"),  # another clock
+        ("NVIDIA H100 NVL", "bf16"),
+        ("NVIDIA A10G", "bf16"),
+        ("NVIDIA A100-SXM4-40GB MIG 1g.5gb", "bf16"),  # a part of one
+        ("NVIDIA GeForce RTX 4090 Laptop GPU", "bf16"),
+        ("NVIDIA GeForce RTX 3090 Ti", "bf16"),
+        ("Radeon", "fp32"),
+    ],
+)
+def test_of_another_device_nothing_is_claimed(name: str, precision: Precision) -> None:
+    assert vendor_peak(name, precision) is None
+
+
+def test_no_peak_is_the_sparse_one() -> None:
+    """Tensor cores double from tf32 to bf16, and the sparse figure is twice the dense one: no row mixes the two."""
+    from bench.vendor_peaks import _PEAKS
+
+    for peak in _PEAKS:
+        if "tf32" in peak.tflops and peak.tflops["tf32"] != peak.tflops["fp32"]:
+            assert peak.tflops["bf16"] == pytest.approx(2 * peak.tflops["tf32"], rel=0.02), peak.name
+        assert peak.tflops.get("bf16", peak.tflops["fp16"]) == peak.tflops["fp16"], peak.name
+
+
+@pytest.mark.gpu
+def test_a_gpu_stays_below_what_its_vendor_states() -> None:
+    found = measure_limits(LimitsTask("bf16", 0), "cuda:0")
+    stated = found.get("vendor_flops_per_s")
+    if stated is None:
+        pytest.skip(f"no peak is known of {torch.cuda.get_device_name(0)}")
+    assert 0.4 * stated < found["matmul_flops_per_s"] < 1.02 * stated

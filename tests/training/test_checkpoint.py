@@ -1,0 +1,153 @@
+"""A training that is broken off and goes on ends as one that was not, bit for bit."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bench.config import Budget, Execution
+from bench.execution import for_training
+from bench.training import checkpoint as checkpoint_module
+from bench.training.checkpoint import Checkpoint, checkpoint_path
+from bench.training.loop import Outcome, train
+from bench.training.recipe import Recipe
+from bench.training.step import TrainingStep
+from tests.training.toy import CPU, drawing, images
+
+SGD = Recipe("sgd", 0.1, 1e-4, 16, "a test", nesterov=True)
+ADAM = Recipe("adam", 1e-2, 0.0, 16, "a test", clip_norm=1.0)
+ADAMW = Recipe("adamw", 1e-2, 0.05, 16, "a test", label_smoothing=0.1)
+EXECUTION = Execution(memory_format="channels_last")
+
+
+class Killed(Exception):
+    """In place of a signal."""
+
+
+def checkpoint(tmp_path: Path, **identity: Any) -> Checkpoint:
+    return Checkpoint(tmp_path / "checkpoints" / "toy.pt", {"recipe": "a", **identity}, every_s=0)
+
+
+def run(recipe: Recipe, budget: str, keep: Checkpoint | None = None, seed: int = 3) -> tuple[nn.Module, Outcome]:
+    network = for_training(drawing(seed), EXECUTION, CPU)
+    return network, train(network, recipe, Budget.parse(budget), images(), 24, 1e3, seed, EXECUTION, keep)
+
+
+def broken_off(monkeypatch: pytest.MonkeyPatch, recipe: Recipe, budget: str, keep: Checkpoint, after: int) -> None:
+    """Train until the given step, which never ends."""
+    step, taken = TrainingStep.__call__, 0
+
+    def dies(self: TrainingStep, x: Tensor, labels: Tensor) -> Tensor:
+        nonlocal taken
+        taken += 1
+        if taken > after:
+            raise Killed
+        return step(self, x, labels)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingStep, "__call__", dies)
+        with pytest.raises(Killed):
+            run(recipe, budget, keep)
+
+
+def weights(network: nn.Module) -> list[Tensor]:
+    return list(network.state_dict().values())
+
+
+@pytest.mark.parametrize(
+    ("recipe", "budget", "after"),
+    [
+        (SGD, "6ep", 9),
+        (SGD, "0.4kimg", 12),
+        (ADAM, "0.4kimg", 3),
+        (ADAMW, "0.0000000012pflop", 14),  # 400 images
+    ],
+    ids=lambda value: getattr(value, "optimizer", value),
+)
+def test_it_ends_as_if_nothing_had_happened(
+    recipe: Recipe, budget: str, after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, expected = run(recipe, budget)
+    broken_off(monkeypatch, recipe, budget, checkpoint(tmp_path), after)
+    keep = checkpoint(tmp_path)
+    resumed, outcome = run(recipe, budget, keep)
+    assert outcome.resumed_at is not None
+    assert 0 < outcome.resumed_at < outcome.spent.images
+    assert all(map(torch.equal, weights(whole), weights(resumed)))
+    assert outcome.top1 == expected.top1
+    assert outcome.final_loss == expected.final_loss
+    assert [(p.images, p.train_loss, p.test_top1) for p in outcome.curve] == [
+        (p.images, p.train_loss, p.test_top1) for p in expected.curve
+    ]
+    assert keep.note == ""
+
+
+def test_the_seconds_before_the_interruption_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken_off(monkeypatch, SGD, "1s", checkpoint(tmp_path), after=8)
+    state = checkpoint(tmp_path).load()
+    assert state is not None
+    _, outcome = run(SGD, "1s", checkpoint(tmp_path))
+    assert state["meter"]["seconds"] > 0
+    assert outcome.spent.seconds == pytest.approx(1, abs=0.3)
+    assert outcome.spent.images > state["meter"]["images"]
+
+
+@pytest.mark.parametrize("damage", ["cut", "bit", "empty"])
+def test_a_damaged_checkpoint_is_said_and_not_used(
+    damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken_off(monkeypatch, SGD, "6ep", checkpoint(tmp_path), after=9)
+    path = tmp_path / "checkpoints" / "toy.pt"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes({"cut": bytes(content[: len(content) // 2]), "bit": bytes(content), "empty": b""}[damage])
+    keep = checkpoint(tmp_path)
+    _, outcome = run(SGD, "6ep", keep)
+    assert outcome.resumed_at is None
+    assert keep.note == "its checkpoint is damaged: trained from the start"
+
+
+def test_a_checkpoint_of_another_training_is_said_and_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken_off(monkeypatch, SGD, "6ep", checkpoint(tmp_path), after=9)
+    other = checkpoint(tmp_path, recipe="b")
+    assert other.load() is None
+    assert other.note == "its checkpoint is of another training: trained from the start"
+
+
+def test_nothing_but_tensors_and_plain_values_is_read(tmp_path: Path) -> None:
+    """A file that asks for code to be run is refused, even with the right digest."""
+    keep = checkpoint(tmp_path)
+    keep.write({"function": print})
+    with pytest.raises(Exception, match="Weights only load failed"):
+        keep.load()
+
+
+def test_it_is_written_no_more_often_than_asked(tmp_path: Path) -> None:
+    now = 100.0
+    keep = Checkpoint(tmp_path / "a.pt", {}, every_s=30, clock=lambda: now)
+    now = 129.0
+    assert not keep.due()
+    now = 130.0
+    assert keep.due()
+    keep.write({})
+    assert not keep.due()
+
+
+def test_a_disk_that_cannot_be_written_does_not_end_a_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint_module.os, "fsync", full)
+    keep = checkpoint(tmp_path)
+    _, outcome = run(SGD, "2ep", keep)
+    assert outcome.spent.epochs == pytest.approx(2, abs=0.4)
+    assert keep.note == "no checkpoint could be written (No space left on device)"
+    assert list((tmp_path / "checkpoints").iterdir()) == []
+
+
+def test_any_name_of_a_network_is_a_file_in_the_folder(tmp_path: Path) -> None:
+    path = checkpoint_path(tmp_path, "../timm:a/b", 2, "10ep")
+    assert path.parent == tmp_path
+    assert path.name.endswith("-seed2-10ep.pt")

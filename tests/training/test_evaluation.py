@@ -1,0 +1,29 @@
+"""Testing a network, and what is done to batch norm before."""
+
+import torch
+from torch import Tensor, nn
+
+from bench.training.evaluation import SETTLING_BATCHES, evaluate, settle_batch_norm
+from tests.training.toy import images
+
+
+def test_evaluation_counts_right_answers() -> None:
+    class BrightBelow(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            bright = x[:, :, 4:].mean((1, 2, 3)) > x[:, :, :4].mean((1, 2, 3)) + 0.5
+            return torch.stack([~bright, bright], 1).float()
+
+    assert evaluate(BrightBelow(), images()) == (1.0, 64)
+
+
+def test_batch_norm_is_settled_to_the_mean_over_training_batches() -> None:
+    net = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.BatchNorm1d(4, momentum=0.25))
+    batches = [(torch.randn(32, 1, 2, 2) + shift, torch.zeros(32)) for shift in range(SETTLING_BATCHES + 3)]
+    settle_batch_norm(net, iter(batches))
+    norm = net[2]
+    assert isinstance(norm, nn.BatchNorm1d)
+    used = torch.stack([x.flatten(1) for x, _ in batches[:SETTLING_BATCHES]])  # as tested: nothing is dropped
+    torch.testing.assert_close(norm.running_mean, used.mean(1).mean(0))
+    torch.testing.assert_close(norm.running_var, used.var(1).mean(0))
+    assert norm.momentum == 0.25
+    assert not net[0].training
