@@ -5,6 +5,7 @@ Everything heavy is imported inside the verb that needs it: `--help` and `report
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
 import sys
@@ -69,10 +70,11 @@ class Show:
 
 @dataclass(frozen=True)
 class Report:
-    """Rebuild tables, charts and page of a run from its records."""
+    """Rebuild tables, charts and page of a run from its records; or of several runs, side by side."""
 
-    run: tyro.conf.Positional[str | None] = None
-    """Name of the run. Default: the newest."""
+    runs: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Names of runs, or paths to their folders. One: its report. Several: one report that holds the others against the
+    first. Default: the newest."""
     results_dir: Path = Path("results")
     """Where runs are."""
     reports_dir: Path = Path("reports")
@@ -156,7 +158,8 @@ def _measure(request: Request, probes: tuple[str, ...], arguments: Sequence[str]
     from models import UnknownModel
 
     try:
-        prepared = launch.prepare(request, probes, lambda line: print(line, file=sys.stderr))
+        with contextlib.redirect_stdout(sys.stderr):  # a module of a user's own may print while it is imported
+            prepared = launch.prepare(request, probes, lambda line: print(line, file=sys.stderr))
     except UnknownModel as error:
         raise RequestError(str(error)) from None
     with launch.open_run(prepared, [PROG, *arguments]) as run:
@@ -171,7 +174,8 @@ def _measure(request: Request, probes: tuple[str, ...], arguments: Sequence[str]
             print(f"\ninterrupted; what was measured is kept. To go on:\n  {again}", file=sys.stderr)
             return INTERRUPTED
         except OSError as error:
-            raise RunError(f"{error}; what was measured before is kept. To go on: {again}") from error
+            reason = f"cannot write to {run.folder}: {error.strerror or error}"
+            raise RunError(f"{reason}; what was measured before is kept. To go on: {again}") from error
     if run.restored:
         print(f"{run.folder} was removed meanwhile: made again with every row, without earlier curves", file=sys.stderr)
     from bench.render.published import beside_published
@@ -226,14 +230,16 @@ def _show(request: Show) -> int:
     from models import UnknownModel, select
 
     try:
-        (spec,) = select([request.model], parse_input_size(request.input_size), request.num_classes)
+        with contextlib.redirect_stdout(sys.stderr):  # of a module of the user's own, which may print
+            (spec,) = select([request.model], parse_input_size(request.input_size), request.num_classes)
     except UnknownModel as error:
         raise RequestError(str(error)) from None
     except ValueError:
         raise RequestError(f"{request.model!r} is more than one network: name one") from None
     try:
-        rows = layer_rows(spec)
-        diagram = draw(structure(spec)) if request.diagram else ""
+        with contextlib.redirect_stdout(sys.stderr):
+            rows = layer_rows(spec)
+            diagram = draw(structure(spec)) if request.diagram else ""
     except Exception as error:  # a user's own network may do anything
         reason = (str(error).splitlines() or [""])[0]
         raise RequestError(f"{spec.name} cannot be shown: {type(error).__name__}: {reason}") from error
@@ -266,13 +272,21 @@ def _show(request: Show) -> int:
 
 
 def _report(request: Report) -> int:
-    from bench.record import Run, run_names
+    from bench.commands.compare import open_run
+    from bench.record import run_names
     from bench.render.report import write_report
+    from bench.render.side_by_side import write_side_by_side
 
-    name = request.run or next(iter(run_names(request.results_dir)), None)
-    if name is None:
+    names = request.runs or tuple(run_names(request.results_dir)[:1])
+    if not names:
         raise RequestError(f"there is no run in {request.results_dir}; `{PROG} all` makes one")
-    folder = write_report(Run.open(request.results_dir, name), request.reports_dir)
+    runs = [open_run(name, request.results_dir) for name in names]
+    if len({run.folder.resolve() for run in runs}) < len(runs):
+        raise RequestError(f"{', '.join(names)}: name every run once")
+    if len(runs) == 1:
+        folder = write_report(runs[0], request.reports_dir)
+    else:
+        folder = write_side_by_side(runs, request.reports_dir)
     print(f"report: {folder / 'index.html'}")
     return OK
 

@@ -33,9 +33,9 @@ _CONDITIONS = {
     "memory_format": "memory format",
     "compile": "torch.compile",
     "cuda_graphs": "CUDA graphs",
-    "dataset": "data set",
     "recipe": "recipe",
     "predicted": "predicted",
+    "budget": "budget",
 }
 
 # Facts of an environment that change from minute to minute.
@@ -165,7 +165,7 @@ class _Pair:
 
     @property
     def exact(self) -> bool:
-        return self.base[0].probe in EXACT or self.base[0].predicted
+        return self.base[0].probe in EXACT or all(row.predicted for row in (*self.base, *self.new))
 
     @property
     def repeatable(self) -> bool:
@@ -179,13 +179,19 @@ class _Pair:
         return [math.log(value) for value in base], [math.log(value) for value in new]
 
 
-def compare(base: Run, new: Run, margin: float) -> Comparison:
+def compare(base: Run, new: Run, margin: float, *, under_any_conditions: bool = False) -> Comparison:
     """Every metric of every network of two runs; changes of timings below `margin` (0.02: 2 %) count as none.
+
+    What was measured on another device, under the other run's first budget or under other conditions cannot be
+    compared; or, with `under_any_conditions`, it is, and the note of the change says what differs.
 
     Raises:
         RunError: the records of a run are damaged.
     """
-    rows: dict[Side, dict[Key, list[Record]]] = {"base": _by_key(base), "new": _by_key(new)}
+    rows: dict[Side, dict[Key, list[Record]]] = {
+        "base": _by_key(base, under_any_conditions),
+        "new": _by_key(new, under_any_conditions),
+    }
     devices = (_device(base), _device(new))
     pairs: list[_Pair] = []
     incomparable: list[Incomparable] = []
@@ -196,12 +202,17 @@ def compare(base: Run, new: Run, margin: float) -> Comparison:
             continue
         if {row.status for row in (*ours, *theirs)} == {"skipped"}:
             continue
-        reason = _obstacle(ours, theirs, devices) or _other_images(ours, base, new)
+        reason = _obstacle(ours, theirs)
+        apart = [] if reason else _conditions_apart(ours, theirs, devices)
+        if apart and not under_any_conditions:
+            reason = apart[0]
+        reason = reason or _other_images(ours, theirs, base, new) or _no_ratio(ours, theirs)
         if reason:
             lost = any(row.status == "ok" for row in ours) and any(row.failed for row in theirs)
             incomparable.append(Incomparable(key[0], key[1], reason, lost and not _measured(theirs)))
         else:
-            pairs.append(_Pair(key, _measured(ours), _measured(theirs), _lost(ours, theirs)))
+            note = "; ".join(filter(None, (*apart, _lost(ours, theirs))))
+            pairs.append(_Pair(key, _measured(ours), _measured(theirs), note))
     changes = _changes(pairs, margin)
     return Comparison(
         base=base.name,
@@ -216,10 +227,13 @@ def compare(base: Run, new: Run, margin: float) -> Comparison:
     )
 
 
-def _by_key(run: Run) -> dict[Key, list[Record]]:
+def _by_key(run: Run, under_any_budget: bool) -> dict[Key, list[Record]]:
+    """The rows; with `under_any_budget` those of the run's first budget have the same key in every run."""
+    first = run.header.get("budget") if under_any_budget else None
     found: dict[Key, list[Record]] = defaultdict(list)
     for record in run.records():
-        found[record.model, record.metric, record.budget].append(record)
+        budget = None if record.budget == first else record.budget
+        found[record.model, record.metric, budget].append(record)
     return dict(found)
 
 
@@ -231,24 +245,35 @@ def _device(run: Run) -> str:
     return str(run.header.get("environment", {}).get("device", "an unknown device"))
 
 
-def _obstacle(base: Sequence[Record], new: Sequence[Record], devices: tuple[str, str]) -> str:
-    """Why rows of one metric and network cannot be compared; empty if they can."""
+def _obstacle(base: Sequence[Record], new: Sequence[Record]) -> str:
+    """Which side was not measured, and why; empty if both were."""
     for side, rows in (("base", base), ("new", new)):
         if not _measured(rows):
             worst = next((row for row in rows if row.failed), rows[0])
             return f"{worst.status} in {side}: {worst.note}"
+    return ""
+
+
+def _conditions_apart(base: Sequence[Record], new: Sequence[Record], devices: tuple[str, str]) -> list[str]:
+    """In what measured rows of one metric and network differ that their values may depend on."""
+    found = []
     first = _measured(base)[0]
     needs_device = first.probe not in EXACT and not first.predicted
     if first.probe in SAME_EVERYWHERE and first.unit != "s" and not (first.budget or "").endswith("s"):
         needs_device = False
     if needs_device and devices[0] != devices[1]:
-        return f"measured on another device: {devices[0]} in base, {devices[1]} in new"
+        found.append(f"measured on another device: {devices[0]} in base, {devices[1]} in new")
     for field, name in _CONDITIONS.items():
         ours = dict.fromkeys(getattr(row, field) for row in _measured(base))
         theirs = dict.fromkeys(getattr(row, field) for row in _measured(new))
         if set(ours) != set(theirs):
-            return f"{name}: {_words(ours)} in base, {_words(theirs)} in new"
-    if not _is_exact(first) and any(row.value is not None and row.value <= 0 for row in (*base, *new)):
+            found.append(f"{name}: {_words(ours)} in base, {_words(theirs)} in new")
+    return found
+
+
+def _no_ratio(base: Sequence[Record], new: Sequence[Record]) -> str:
+    """Why measured values have none; empty if they have."""
+    if not _is_exact(_measured(base)[0]) and any(row.value is not None and row.value <= 0 for row in (*base, *new)):
         return "a value of zero has no ratio"
     return ""
 
@@ -262,9 +287,12 @@ def _words(values: Iterable[object]) -> str:
     return " and ".join(said[v] if isinstance(v, bool) or v is None else str(v) for v in values)
 
 
-def _other_images(rows: Sequence[Record], base: Run, new: Run) -> str:
-    """Two data sets of one name may hold other images."""
-    name = rows[0].dataset
+def _other_images(ours: Sequence[Record], theirs: Sequence[Record], base: Run, new: Run) -> str:
+    """How the data sets differ; two of one name may hold other images. Empty if they do not."""
+    names = [dict.fromkeys(row.dataset for row in _measured(rows)) for rows in (ours, theirs)]
+    if set(names[0]) != set(names[1]):
+        return f"data set: {_words(names[0])} in base, {_words(names[1])} in new"
+    name = ours[0].dataset
     if name is None:
         return ""
     hashes = []

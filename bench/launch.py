@@ -6,25 +6,26 @@ import hashlib
 import importlib.util
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import torch
 
 import models
-from bench import cluster, data, environment, execution, progress, runner, session
+from bench import architectures, cluster, data, environment, execution, progress, runner, session
 from bench.config import Config, RequestError, Track
 from bench.data import ImageSet
 from bench.data.cache import cache_dir_of
+from bench.data.samples import sample_sheet
 from bench.engines.dispatch import NoSeats
 from bench.engines.engine import Workplace
 from bench.engines.local import LocalMachine
 from bench.interrupts import Interrupts
-from bench.record import Run, RunError, checked_name, next_start, run_names, unused_name
+from bench.record import Run, RunError, checked_name, fits, next_start, run_names, unused_name
 from bench.request import Request, parse_input_size, resolve
 from bench.tensorboard import require_tensorboard
 from bench.training import pretrained, recipe_file
@@ -49,7 +50,7 @@ _SETTINGS = (
 )
 
 # The flags that a resumed run does not take from its first command: they find it, or are meant for this time only.
-_NOT_REMEMBERED = {"run", "results_dir", "retry_failed", "force"}
+_NOT_REMEMBERED = {"run", "results_dir", "retry_failed", "force", "engine", "ray_address"}
 _FOLDERS = {"reports_dir", "data_dir", "cache_dir", "recipes"}
 _SEVERAL = {"models", "budget"}
 
@@ -164,12 +165,32 @@ def work(prepared: Prepared, run: Run) -> int:
         session.conditions_kept(run, prepared.devices) if todo and here else nullcontext(),
     ):
         try:
+            _keep_samples(run, config.image_sets.values())
+            suite = [spec for spec in prepared.specs if spec.name in models.REGISTRY]
+            architectures.keep_descriptions(run, place, suite, interrupts)
             if not all(task.static for task in todo):
                 session.keep_limits(run, place, prepared.devices, config.execution.precision, interrupts)
             runner.run_tasks(run, todo, place, config.task_timeout_s, display.started, display.ended, interrupts)
+            architectures.keep_descriptions(run, place, _harmless(prepared.specs, run), interrupts)
         except NoSeats as reason:
             raise RunError(f"{reason}; what was measured is kept, and --run {run.name} goes on") from reason
     return sum(record.failed for record in run.records())
+
+
+def _keep_samples(run: Run, image_sets: Iterable[ImageSet]) -> None:
+    for image_set in image_sets:
+        path = run.samples_path(image_set.name)
+        if path.exists():
+            continue
+        # They only illustrate: whether the images are sound, who trains on them finds out.
+        with suppress(OSError, ValueError):
+            path.write_bytes(sample_sheet(image_set))
+
+
+def _harmless(specs: Sequence[ModelSpec], run: Run) -> list[ModelSpec]:
+    """A user's own networks of which something could be measured: no other is worth the wait for its description."""
+    measured = {record.model for record in run.records() if record.status == "ok"}
+    return [spec for spec in specs if spec.name not in models.REGISTRY and spec.name in measured]
 
 
 def _place(prepared: Prepared, run: Run) -> Workplace[Any, Any]:
@@ -211,21 +232,26 @@ def _continued(request: Request) -> Request:
     """The request with every flag that was not given taken from the run that it names, if that exists."""
     assert request.run is not None
     try:
-        before = Run.open(request.results_dir, request.run).header.get("request", {})
+        run = Run.open(request.results_dir, request.run)
     except RunError:
         if request.run in run_names(request.results_dir):
             raise
         return request
-    untouched = Request()
+    before = run.header.get("request")
+    untouched, hints = Request(), get_type_hints(Request)
     kept: dict[str, Any] = {}
     for field in fields(Request):
-        value = before.get(field.name)
+        value = before.get(field.name) if isinstance(before, dict) else None
         if value is None or field.name in _NOT_REMEMBERED:
             continue
+        if field.name in _SEVERAL and isinstance(value, list):
+            value = tuple(value)
+        if field.name in _FOLDERS and isinstance(value, str):
+            value = Path(value)
+        if not fits(value, hints[field.name]):
+            raise RunError(f"run.json of run {run.name!r} is damaged (request: {field.name}): choose another --run")
         if getattr(request, field.name) == getattr(untouched, field.name):
-            kept[field.name] = (
-                Path(value) if field.name in _FOLDERS else tuple(value) if field.name in _SEVERAL else value
-            )
+            kept[field.name] = value
     return replace(request, **kept)
 
 
@@ -345,6 +371,7 @@ def _described(spec: ModelSpec) -> dict[str, Any]:
         "input_size": list(spec.input_size),
         "num_classes": spec.num_classes,
         "differences": list(spec.differences),
+        "own": spec.name not in models.REGISTRY,
     }
 
 

@@ -6,6 +6,10 @@ results/<run>/records.jsonl  one record a line, appended and fsynced
 results/<run>/checkpoints/   from which trainings go on that were interrupted
 results/<run>/tensorboard/   training curves as TensorBoard events, if asked for
 results/<run>/curves/        curves as Parquet: one of training per (model, seed, budget), others by their probe
+results/<run>/confusions/    what each trained network took the test images for, as Parquet: label, predicted, count
+results/<run>/layers/        what each layer of each network costs, as Parquet
+results/<run>/networks.json  structure and layers of one network of each family
+results/<run>/samples-*.png  an image of each class of each data set
 """
 
 from __future__ import annotations
@@ -17,7 +21,7 @@ import json
 import math
 import os
 import re
-import tempfile
+import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
@@ -94,7 +98,7 @@ class Record:
             values["samples"] = tuple(values["samples"])
         hints = _record_types()
         for key, value in values.items():
-            if not _fits(value, hints[key]):
+            if not fits(value, hints[key]):
                 raise ValueError(f"{key} cannot be {json.dumps(value)[:60]}")
         try:
             return Record(**values)
@@ -153,6 +157,40 @@ class Run:
         entries = {**self.tuned(), family: entry}
         text = json.dumps({"recipes": entries}, indent=2, allow_nan=False)
         _write_atomically(self.folder / "recipes.json", text + "\n")
+
+    def networks(self) -> dict[str, Any]:
+        """Structure and layers by network: what networks.json holds; empty where there is none.
+
+        Raises:
+            RunError: it is damaged.
+        """
+        path = self.folder / "networks.json"
+        try:
+            entries = _parsed(path.read_bytes())["networks"]
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RunError(f"{path} cannot be read: {error}") from error
+        if not isinstance(entries, dict):
+            raise RunError(f"{path} does not hold networks by name")
+        return entries
+
+    def keep_networks(self, entries: Mapping[str, Any]) -> None:
+        """Replace networks.json."""
+        text = json.dumps({"networks": entries}, separators=(",", ":"), allow_nan=False)
+        _write_atomically(self.folder / "networks.json", text + "\n")
+
+    def samples_path(self, dataset: str) -> Path:
+        """Where one image of each class of a data set is kept."""
+        return self.folder / f"samples-{file_stem(dataset)}.png"
+
+    def confusion_path(self, model: str, kind: str) -> Path:
+        """Where it is kept what a trained network took the test images for; `kind` as of its curve."""
+        return self.folder / "confusions" / f"{file_stem(model)}-{kind}.parquet"
+
+    def layers_path(self, model: str) -> Path:
+        """Where a row for each call of a module is kept."""
+        return self.folder / "layers" / f"{file_stem(model)}.parquet"
 
     def curve_path(self, model: str, kind: str) -> Path:
         """Where a curve of a kind, such as "seed0", is kept."""
@@ -414,30 +452,30 @@ def _record_types() -> dict[str, Any]:
     return get_type_hints(Record)
 
 
-def _fits(value: object, hint: Any) -> bool:
+def fits(value: object, hint: Any) -> bool:
     """Whether a value read from JSON may be what a field is declared to be; a number is a finite one."""
     if isinstance(hint, UnionType):
-        return any(_fits(value, each) for each in get_args(hint))
+        return any(fits(value, each) for each in get_args(hint))
     if get_origin(hint) is Literal:
         return value in get_args(hint)
     if get_origin(hint) is tuple:
-        return isinstance(value, tuple) and all(_fits(item, get_args(hint)[0]) for item in value)
+        return isinstance(value, tuple) and all(fits(item, get_args(hint)[0]) for item in value)
     if hint is float:
         try:
             return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
         except OverflowError:
             return False
-    return type(value) is hint
+    return isinstance(value, hint) and not (hint is int and isinstance(value, bool))
 
 
 def _write_atomically(path: Path, text: str) -> None:
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        with temporary.open("x", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise

@@ -81,9 +81,9 @@ class Request:
     cuda_graphs: Annotated[bool | None, tyro.conf.arg(help_behavior_hint="")] = None
     """Replay steps as CUDA graphs. Default: not when steps are timed; in training, where the network allows it."""
     recipe: Word = None
-    """Repeat a documented experiment as it was written: resnet18-cifar, finetune-224, mnist-cnn or lenet5-mnist. It fixes
-    network, images, budget, batch size and all of training, and fp32 where --precision says nothing; --budget, --seeds,
-    --dataset and --test-images still count."""
+    """Repeat a documented experiment as it was written: resnet18-cifar, finetune-224, mnist-cnn or lenet5-mnist. It
+    fixes network, images, budget, batch size and all of training, and fp32 where --precision says nothing; --budget,
+    --seeds, --dataset and --test-images still count."""
     weights: Word = None
     """What --recipe finetune-224 starts from: a file of torchvision's ResNet-18 weights, or random. Default: the
     published ones, from --data-dir or downloaded to it."""

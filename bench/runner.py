@@ -94,6 +94,8 @@ class Outcome:
     records: tuple[Record, ...]
     curve: tuple[Mapping[str, Any], ...] = ()
     tuned: Mapping[str, Any] | None = None
+    confusions: tuple[Mapping[str, Any], ...] = ()  # of the final test: label, predicted, count
+    layers: tuple[Mapping[str, Any], ...] = ()  # a row for each call of a module
 
 
 def plan(specs: Sequence[ModelSpec], config: Config) -> list[Task]:
@@ -157,6 +159,8 @@ def execute(task: Task, device: str) -> Outcome:
     records: list[Record] = []
     curve: tuple[Mapping[str, Any], ...] = ()
     tuned: Mapping[str, Any] | None = None
+    confusions: tuple[Mapping[str, Any], ...] = ()
+    layers: tuple[Mapping[str, Any], ...] = ()
     for probe in task.probes:
         start = time.perf_counter()
         try:
@@ -180,7 +184,9 @@ def execute(task: Task, device: str) -> Outcome:
         ]
         curve = measurement.curve or curve
         tuned = measurement.tuned or tuned
-    return Outcome(tuple(records), curve, tuned)
+        confusions = measurement.confusions or confusions
+        layers = measurement.layers or layers
+    return Outcome(tuple(records), curve, tuned, confusions, layers)
 
 
 def run_tasks(
@@ -215,7 +221,11 @@ def run_tasks(
                     if isinstance(outcome, Crash):
                         outcome = crashed(task, outcome)
                     if outcome.curve:
-                        _keep_curve(outcome.curve, run.curve_path(task.spec.name, task.curve_kind))
+                        _keep_rows(outcome.curve, run.curve_path(task.spec.name, task.curve_kind))
+                    if outcome.confusions:
+                        _keep_rows(outcome.confusions, run.confusion_path(task.spec.name, task.curve_kind))
+                    if outcome.layers:
+                        _keep_rows(outcome.layers, run.layers_path(task.spec.name))
                     if outcome.curve and task.config.tensorboard and task.probes[0] in SEEDED:
                         write_events(outcome.curve, run.events_path(task.spec.name, task.curve_kind))
                     if outcome.tuned:
@@ -237,12 +247,12 @@ def _drop_checkpoint(task: Task, outcome: Outcome) -> None:
         folder.rmdir()
 
 
-def _keep_curve(points: Sequence[Mapping[str, Any]], path: Path) -> None:
+def _keep_rows(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Whole or not at all, and on the disk before the rows that belong to it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
     with temporary.open("wb") as file:
-        pd.DataFrame(points).to_parquet(file)
+        pd.DataFrame(rows).to_parquet(file)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
@@ -259,7 +269,8 @@ def with_tuned_recipes(tasks: Sequence[Task], run: Run) -> list[Task]:
 
 def _first_line(error: Exception) -> str:
     """Of its message, without what a terminal would take for an order."""
-    line = (str(error).strip().splitlines() or ["no message"])[0]
+    empty = "it asked for more than it may have" if isinstance(error, MemoryError) else "no message"
+    line = (str(error).strip().splitlines() or [empty])[0]
     return "".join(character if character.isprintable() else " " for character in line)[:500]
 
 

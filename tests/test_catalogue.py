@@ -41,3 +41,8 @@ def test_a_row_of_the_list_has_the_promised_fields() -> None:
     row = network_row(REGISTRY["resnet20_cifar"])
     assert list(row) == ["name", "family", "year", "track", "input_size", "params", "macs", "paper"]
     assert row["params"] == 269_722
+
+
+def test_the_layers_that_a_run_keeps_are_those_of_the_table() -> None:
+    spec = REGISTRY["resnet20_cifar"]
+    assert list(PROBES["saved_activation_bytes"](spec, CONFIG).layers) == layer_rows(spec)

@@ -162,6 +162,24 @@ def test_show_adds_up(capsys: pytest.CaptureFixture[str]) -> None:
     assert "61,706" in table
 
 
+def test_what_a_network_prints_is_not_taken_for_the_answer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "noisy.py").write_text(
+        "from torch import nn\n"
+        "print('imported')\n"
+        "def network(num_classes=10):\n"
+        "    print('built')\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, num_classes))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert main(["show", "noisy:network", "--input-size", "32", "--json"]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["totals"]["params"] == 30_730
+    assert "imported" in said.err
+    assert "built" in said.err
+
+
 def test_doctor_names_device_images_and_disk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--data-dir", str(tmp_path), "--results-dir", str(tmp_path / "results")]) == 0
     said = capsys.readouterr().out
@@ -176,7 +194,7 @@ def test_all_from_images_to_report_and_again(tmp_path: Path, images: Path, capsy
     assert re.search(r"\[(\d+)/\1\]", said.err)
     assert "lenet5_cifar" in said.out
     report = tmp_path / "reports" / "a"
-    assert {path.name for path in report.iterdir()} == {"index.html", "report.md", "table.csv", "figures"}
+    assert {path.name for path in report.iterdir()} == {"index.html", "report.md", "table.csv", "claims.csv", "figures"}
     run = Run.open(tmp_path / "results", "a")
     before = run.records()
     assert {record.status for record in before} == {"ok", "skipped"}  # not every number exists on every machine
@@ -206,6 +224,14 @@ def test_all_from_images_to_report_and_again(tmp_path: Path, images: Path, capsy
     # Another budget would make the table a lie.
     capsys.readouterr()
     assert "budget 0.1kimg (now 1ep)" in complaint(capsys, "all", "--run", "a", "--budget", "1ep", *flags(tmp_path))
+
+    # Unless that is wanted; then the run and its report say so.
+    capsys.readouterr()
+    other = ["--train-batch-size", "10", "--force"]
+    assert main(["run", "--run", "a", "--probes", "params", *other, *flags(tmp_path)]) == 0
+    assert Run.open(tmp_path / "results", "a").header["forced"][0]["differences"] == ["train_batch_size 20 (now 10)"]
+    assert main(["report", "a", *flags(tmp_path)[:4]]) == 0
+    assert "Resumed with --force" in (report / "report.md").read_text()
 
 
 def test_a_budget_can_join_a_run_and_is_kept_apart(

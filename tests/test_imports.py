@@ -63,10 +63,17 @@ LIGHT = [
     "bench/metrics.py",
     "bench/record.py",
     "bench/stats.py",
+    "bench/verdict.py",
+    "bench/sequential.py",
+    "bench/change_points.py",
+    "bench/compare.py",
+    "bench/history.py",
+    *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "bench" / "commands").glob("*.py")),
     "bench/data/image_set.py",
     "bench/structure/description.py",
     *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "bench" / "render").glob("*.py")),
     *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "bench" / "render" / "diagram").glob("*.py")),
+    *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "bench" / "render" / "claims").glob("*.py")),
 ]
 
 
@@ -94,7 +101,13 @@ ALLOWED = {  # room -> the rooms of bench that it may import
     "bench/device_clock.py": set(),
     "bench/out_of_memory.py": set(),
     "bench/stats.py": set(),
-    "bench/engines": {"engines"},
+    "bench/verdict.py": {"config", "stats"},
+    "bench/sequential.py": {"stats"},
+    "bench/change_points.py": set(),
+    "bench/compare.py": {"metrics", "record", "stats", "verdict"},
+    "bench/history.py": {"change_points", "compare", "metrics", "record", "stats"},
+    "bench/ab": {"ab", "config", "sequential", "stats", "verdict"},
+    "bench/engines": {"data", "engines"},
     "bench/interrupts.py": set(),
     "bench/data": {"config", "data"},
     "bench/tensorboard.py": {"config"},
@@ -115,8 +128,9 @@ ALLOWED = {  # room -> the rooms of bench that it may import
         "training",
     },
     "bench/structure": {"probes", "structure"},
-    "bench/render": {"metrics", "record", "stats", "render"},
+    "bench/render": {"compare", "metrics", "record", "render", "stats", "structure", "verdict"},
     "bench/render/diagram": {"render", "structure"},
+    "bench/render/claims": {"metrics", "render", "stats"},
 }
 
 

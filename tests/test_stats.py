@@ -4,6 +4,7 @@ import math
 import random
 import statistics
 
+import numpy as np
 import pytest
 import scipy.stats
 
@@ -14,6 +15,7 @@ from bench.stats import (
     median_interval,
     rank_correlation,
     share_difference,
+    shared_variances,
     wilson_interval,
 )
 
@@ -97,3 +99,41 @@ def test_rank_correlation_matches_scipy_with_ties() -> None:
 
 def test_equal_values_have_no_rank_correlation() -> None:
     assert math.isnan(rank_correlation([1, 1, 1], [1, 2, 3]))
+
+
+def scattered_variances(groups: int, prior_degrees: float, degrees: int, common: float) -> list[float]:
+    """Estimates, each from `degrees` + 1 normal values, of variances that scatter around a common one."""
+    generator = np.random.default_rng(0)
+    true = (
+        common * prior_degrees / generator.chisquare(prior_degrees, groups) if math.isfinite(prior_degrees) else common
+    )
+    return [float(v) for v in true * generator.chisquare(degrees, groups) / degrees]
+
+
+def test_variances_share_as_much_as_they_are_alike() -> None:
+    found = scattered_variances(4000, prior_degrees=10.0, degrees=4, common=2.0)
+    shared = shared_variances(found, [4] * len(found))
+    freedom = shared[0][1]
+    assert freedom == pytest.approx(4 + 10.0, rel=0.15)
+    # Smyth's equation: both estimates, weighted by their degrees of freedom.
+    prior = freedom - 4
+    assert (shared[0][0] * freedom - 4 * found[0]) / prior == pytest.approx(2.0, rel=0.1)
+    assert (shared[1][0] * freedom - 4 * found[1]) / prior == pytest.approx(2.0, rel=0.1)
+
+
+def test_equal_variances_become_one() -> None:
+    found = scattered_variances(4000, prior_degrees=math.inf, degrees=4, common=2.0)
+    value, freedom = shared_variances(found, [4] * len(found))[0]
+    assert value == pytest.approx(2.0, rel=0.05)
+    assert freedom > 100
+
+
+def test_two_variances_have_nothing_to_share() -> None:
+    assert shared_variances([1.0, 4.0], [2, 3]) == [(1.0, 2.0), (4.0, 3.0)]
+
+
+def test_a_variance_of_nothing_is_lent_the_others() -> None:
+    found = [*scattered_variances(50, prior_degrees=8.0, degrees=4, common=1.0), 0.0]
+    value, freedom = shared_variances(found, [*([4] * 50), 4])[-1]
+    assert 0 < value < 1
+    assert freedom > 4

@@ -1,13 +1,18 @@
 """What TensorBoard reads back is the curve."""
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench.config import RequestError
+from bench.engines.local import LocalMachine
+from bench.record import Run
+from bench.runner import Outcome, Task, plan, run_tasks
 from bench.tensorboard import require_tensorboard, write_events
+from tests.probes.test_accuracy import CONFIG, SPEC, image_set
 
 CURVE: list[dict[str, Any]] = [
     {"images": 100, "seconds": 1.5, "flops": 1e9, "epoch": 0.5, "train_loss": 2.25, "test_top1": None},
@@ -32,3 +37,16 @@ def test_without_the_package_the_request_is_refused(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(RequestError, match=r"--tensorboard needs TensorBoard.*pip install 'tensorboard>=2.16,<3'"):
         require_tensorboard()
+
+
+def test_a_run_writes_the_events_of_its_trainings(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    (tmp_path / "images").mkdir()
+    config = replace(CONFIG, image_sets={"cifar": image_set(tmp_path / "images")}, tensorboard=True)
+    run = Run.create(tmp_path, "a", {})
+    place: LocalMachine[Task, Outcome] = LocalMachine(("cpu",), tmp_path / "workers.log")
+    run_tasks(run, plan([SPEC], config), place, None, lambda task, device: None, lambda task, outcome: None)
+    (folder,) = (run.folder / "tensorboard").iterdir()
+    assert folder.name == "lenet5_cifar-seed0"
+    (events,) = folder.iterdir()
+    assert events.stat().st_size > 0

@@ -24,11 +24,11 @@ BUILD_SHARE = 0.1  # of the time goes into building, where builds take long
 class Contender(Protocol):
     """One side's step."""
 
-    def build(self) -> float:
-        """Make the step anew; the seconds that it took."""
+    def build(self) -> tuple[float, float]:
+        """Make the step anew; the seconds that it took, and those that a step takes."""
 
-    def seconds_per_image(self) -> float:
-        """Of one sample."""
+    def seconds_per_image(self, steps: int) -> float:
+        """Of one sample of so many steps."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Rules:
 
     margin: float  # differences below are none: 0.02 means 2 %
     fail_on: float | None  # whether B is slower by more than this must be settled too
-    time_limit_s: float
+    time_limit_s: float  # from the end of the first build
     error: float  # the chance that the interval is ever wrong
 
     def settled(self, log_ratio: Interval) -> bool:
@@ -76,19 +76,32 @@ class Duel:
 
 
 def fight(
-    a: Contender, b: Contender, rules: Rules, coin: random.Random, clock: Callable[[], float] = time.perf_counter
+    a: Contender,
+    b: Contender,
+    rules: Rules,
+    coin: random.Random,
+    sample_s: float,
+    before_builds: Callable[[], object],
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Duel:
-    """Measure pair after pair, in an order that `coin` decides, until all is settled or the time is up."""
-    start = clock()
+    """Measure pair after pair, in an order that `coin` decides, until all is settled or the time is up.
+
+    Samples of both sides hold the same number of steps, about as many as fill `sample_s` on the slower side: a sample
+    that is longer only because it holds more steps is interrupted more often.
+    """
     log_ratios = LogRatioInterval(rules.error)
     pairs: list[Pair] = []
-    build = 0
+    build = steps = 0
+    start = math.inf
     while True:
-        built = sum(side.build() for side in (a, b))
-        life = max(SHORTEST_BUILD_LIFE_S, built * (1 / BUILD_SHARE - 1) if build else 0.0)
+        before_builds()
+        built, step_seconds = zip(a.build(), b.build(), strict=True)
+        steps = steps or max(1, math.ceil(sample_s / max(step_seconds)))
+        start = min(start, clock())  # the first build also imports, tunes and warms up
+        life = max(SHORTEST_BUILD_LIFE_S, sum(built) * (1 / BUILD_SHARE - 1) if build else 0.0)
         end = clock() + life
         while True:
-            pair = _pair(a, b, coin, build)
+            pair = _pair(a, b, steps, coin, build)
             pairs.append(pair)
             log_ratios.add(math.log(pair.b / pair.a))
             if clock() >= min(end, start + rules.time_limit_s):
@@ -100,9 +113,9 @@ def fight(
             return Duel(log_ratios.centre(), interval, tuple(pairs), clock() - start, zone(interval, rules.margin))
 
 
-def _pair(a: Contender, b: Contender, coin: random.Random, build: int) -> Pair:
+def _pair(a: Contender, b: Contender, steps: int, coin: random.Random, build: int) -> Pair:
     if coin.random() < 0.5:
-        seconds_a = a.seconds_per_image()
-        return Pair(seconds_a, b.seconds_per_image(), True, build)
-    seconds_b = b.seconds_per_image()
-    return Pair(a.seconds_per_image(), seconds_b, False, build)
+        seconds_a = a.seconds_per_image(steps)
+        return Pair(seconds_a, b.seconds_per_image(steps), True, build)
+    seconds_b = b.seconds_per_image(steps)
+    return Pair(a.seconds_per_image(steps), seconds_b, False, build)

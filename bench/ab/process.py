@@ -33,6 +33,15 @@ class Job:
     what: str  # "inference" or "train"
 
 
+@dataclass(frozen=True)
+class Built:
+    """A step that is ready: images of a step, how long building took, and how long a step takes at least."""
+
+    batch_size: int
+    seconds: float
+    step_seconds: float
+
+
 class WorkerProcess:
     """One side, alive."""
 
@@ -41,26 +50,40 @@ class WorkerProcess:
         self._process = process
         self._log = log
         self._answer_limit_s = answer_limit_s
-        self.facts = self._answer(START_LIMIT_S)
-        if "refused" in self.facts:
-            raise RequestError(f"{side.label}: {self.facts['refused']}")
+        self.facts: dict[str, Any] = {}  # what a reader must know of this side, once it is ready
 
-    def build(self, job: Job) -> tuple[int, float]:
-        """Make the step anew; batch size, and the seconds that it took.
+    def wait_until_ready(self) -> None:
+        """Before the first question.
+
+        Raises:
+            RequestError: this side cannot serve at all.
+        """
+        try:
+            self.facts = self._answer(START_LIMIT_S)
+        except Failed as death:
+            raise RequestError(str(death)) from None
+        if "refused" in self.facts:
+            raise RequestError(f"{self.side.label}: {self.facts['refused']}")
+
+    @property
+    def process_id(self) -> int:
+        return self._process.pid
+
+    def build(self, job: Job) -> Built:
+        """Make the step anew.
 
         Raises:
             Failed: this side cannot.
         """
-        reply = self._ask(do="build", network=job.network, what=job.what)
-        return reply["batch_size"], reply["seconds"]
+        return Built(**self._ask(do="build", network=job.network, what=job.what))
 
-    def sample(self) -> float:
-        """Seconds of one step of what was built last.
+    def sample(self, steps: int) -> float:
+        """Seconds of one step of what was built last, as the mean over some.
 
         Raises:
             Failed: the step failed.
         """
-        return float(self._ask(do="sample")["seconds"])
+        return float(self._ask(do="sample", steps=steps)["seconds"])
 
     def _ask(self, **question: object) -> dict[str, Any]:
         assert self._process.stdin is not None
@@ -97,10 +120,10 @@ class WorkerProcess:
 
 @contextmanager
 def running(side: Side, answer_limit_s: float) -> Iterator[WorkerProcess]:
-    """The worker of a side; gone afterwards, however it ends.
+    """The worker of a side, still starting; gone afterwards, however it ends.
 
     Raises:
-        RequestError: this side cannot serve at all.
+        RequestError: there is no such interpreter.
     """
     environment = {"GOMP_SPINCOUNT": "2000", "KMP_BLOCKTIME": "0", **os.environ}  # whoever waits must sleep, not spin
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
@@ -118,16 +141,9 @@ def running(side: Side, answer_limit_s: float) -> Iterator[WorkerProcess]:
             raise RequestError(f"{side.label}: cannot run {side.python}: {error.strerror}") from None
         with process:
             try:
-                yield _started(side, process, log, answer_limit_s)
+                yield WorkerProcess(side, process, log, answer_limit_s)
             finally:
                 _end(process)
-
-
-def _started(side: Side, process: subprocess.Popen[str], log: IO[str], answer_limit_s: float) -> WorkerProcess:
-    try:
-        return WorkerProcess(side, process, log, answer_limit_s)
-    except Failed as death:
-        raise RequestError(str(death)) from None
 
 
 def _end(process: subprocess.Popen[str]) -> None:

@@ -28,7 +28,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-SAMPLE_S = 0.005  # a sample holds as many steps as fill this: many samples are over before the scheduler interrupts
 WARM_UP_S = 0.3  # the first time a step is built; later ones find libraries and caches ready
 WARM_UP_STEPS = 2
 
@@ -80,7 +79,7 @@ class Side:
         self._torch, self._execution, self._models, self._steps = torch, execution, models, steps
         self._config = config.__class__(**{**vars(config), "device": self._device})
         self._step: Callable[[], object] | None = None
-        self._count: dict[str, int] = {}  # steps of a sample
+        self._warm: set[tuple[str, str]] = set()  # networks and steps that have been built before
 
     def facts(self) -> dict[str, Any]:
         """What a reader must know of this side."""
@@ -104,23 +103,18 @@ class Side:
         make = {"train": self._steps.training_step, "inference": self._steps.inference_step}[what]
         batch_size = self._config.batch_size[spec.track]
         self._step = make(spec, self._config, batch_size)
-        key = f"{network} {what}"
-        first = key not in self._count
-        self._count.setdefault(key, 1)
+        first = (network, what) not in self._warm
+        self._warm.add((network, what))
         warm = time.perf_counter()
         step_s, done = math.inf, 0
         while done < WARM_UP_STEPS or (first and time.perf_counter() - warm < WARM_UP_S):
             step_s, done = min(step_s, self._timed(1)), done + 1
-        if first:
-            self._count[key] = max(1, math.ceil(SAMPLE_S / step_s))
-        self._steps_of_sample = self._count[key]
-        return {"batch_size": batch_size, "seconds": time.perf_counter() - start}
+        return {"batch_size": batch_size, "seconds": time.perf_counter() - start, "step_seconds": step_s}
 
-    def sample(self) -> dict[str, Any]:
-        """Seconds of one step, as the mean over a sample."""
-        if self._steps_of_sample > 1:
-            self._timed(1)  # what the other side left in the caches is not this side's to pay for
-        return {"seconds": self._timed(self._steps_of_sample)}
+    def sample(self, steps: int) -> dict[str, Any]:
+        """Seconds of one step, as the mean over some."""
+        self._timed(1)  # what the other side left in the caches is not this side's to pay for
+        return {"seconds": self._timed(steps)}
 
     def _timed(self, steps: int) -> float:
         if self._step is None:
@@ -165,7 +159,7 @@ def serve(tree: Path, flags: list[str]) -> None:
                 if question.pop("do") == "build":
                     answer(side.build(**question))
                 else:
-                    answer(side.sample())
+                    answer(side.sample(**question))
             except Exception as error:  # a network may do anything; the other comparisons go on
                 traceback.print_exc()
                 answer({"failed": _one_line(error)})

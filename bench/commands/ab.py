@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -69,7 +70,7 @@ class Ab:
     fail_on: Annotated[str | None, tyro.conf.arg(metavar="PERCENT", help_behavior_hint="")] = None
     """Exit with status 1 if B is slower than A by more than this beyond doubt, such as 5%."""
     time_limit: Annotated[float, tyro.conf.arg(metavar="SECONDS")] = 60.0
-    """Of one comparison; it ends early when the answer is clear."""
+    """Of one comparison, from when both sides are warm; it ends early when the answer is clear."""
     seed: int | None = None
     """Of the order within pairs. Default: another one each time."""
     json: tyro.conf.FlagCreatePairsOff[bool] = False
@@ -145,7 +146,7 @@ def _matches(request: Ab) -> tuple[list[Match], bool]:
         return [Match(Job(a, step), Job(b, step)) for step in steps], False
     for name, network in zip(names, networks, strict=True):
         if network is None and name != WORKING_TREE and revision_of(name) is None:
-            raise RequestError(f"{name!r} is neither a network (`python -m bench list`) nor a revision of this repository")
+            raise RequestError(f"{name!r} is neither a network (see `python -m bench list`) nor a revision here")
     if any(networks):
         raise RequestError("A and B must be two networks or two revisions, not one of each")
     if not names and not (request.a or request.b or request.python_a or request.python_b):
@@ -198,11 +199,24 @@ def _workers(request: Ab, are_revisions: bool) -> Iterator[tuple[WorkerProcess, 
     for one in asked:
         _check_flags(one)
     with (
+        _terminable(),
         sides(asked, _common_flags(request), are_revisions) as (side_a, side_b),
         running(side_a, ANSWER_LIMIT_S) as a,
         running(side_b, ANSWER_LIMIT_S) as b,
     ):
+        for worker in (a, b):  # both have started by now
+            worker.wait_until_ready()
         yield a, b
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM end it as Ctrl-C does, so that no checkout is left behind."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _common_flags(request: Ab) -> list[str]:

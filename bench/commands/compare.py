@@ -46,12 +46,12 @@ def run(request: Compare) -> int:
     Raises:
         RequestError, RunError: a percentage or a run is wrong.
     """
-    from bench.commands.comparison import as_markdown, as_text
     from bench.compare import compare
+    from bench.render.comparison import as_markdown, as_text
 
     margin = parse_share("--margin", request.margin)
     fail_on = parse_share("--fail-on", request.fail_on) if request.fail_on is not None else None
-    base, new = (_open(name, request.results_dir) for name in (request.base, request.new))
+    base, new = (open_run(name, request.results_dir) for name in (request.base, request.new))
     if base.folder.resolve() == new.folder.resolve():
         raise RequestError(f"{request.base} and {request.new} are the same run")
     found = compare(base, new, margin)
@@ -70,8 +70,12 @@ def run(request: Compare) -> int:
     return SOME_FAILED if regressions else OK
 
 
-def _open(name: str, results: Path) -> Run:
-    """A run by its name, or by the path of its folder."""
+def open_run(name: str, results: Path) -> Run:
+    """A run by its name, or by the path of its folder.
+
+    Raises:
+        RunError: there is no such run, or its run.json is damaged.
+    """
     from bench.record import Run
 
     path = Path(name)

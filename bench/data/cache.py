@@ -28,6 +28,7 @@ FORMAT = 2  # raise it with any change to what an entry holds
 Arrays = dict[str, NDArray[np.generic]]
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 _HEADER = "image_set.json"
+_ABANDONED_S = 86_400
 _ON_DISK = tuple(field.name for field in fields(ImageSet) if field.name not in ("folder", "source"))
 
 
@@ -136,6 +137,9 @@ def _build(entry: Path, make: Callable[[], tuple[ImageSet, Arrays]]) -> None:
     building = entry.with_name(f"{entry.name}.{secrets.token_hex(4)}.building")
     try:
         building.mkdir(parents=True)
+        for left in entry.parent.glob("*.building"):  # by a process that was killed; others work for minutes at most
+            if building.stat().st_mtime - left.stat().st_mtime > _ABANDONED_S:
+                shutil.rmtree(left, ignore_errors=True)
     except OSError as error:
         raise _unwritable(entry.parent, error) from error
     try:

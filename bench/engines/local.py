@@ -16,9 +16,11 @@ from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import Any, Generic
 
-from bench.engines import leash
+from bench.engines import allocator, leash
 from bench.engines.engine import Crash, Execute, Result, Stop, Task
 from bench.engines.transcript import Transcript
+
+_STARTS = 30  # attempts to start a worker, a tenth of a second apart
 
 
 @dataclass
@@ -114,6 +116,21 @@ class LocalEngine(Generic[Task, Result]):
             slot.worker.connection.send((task, slot.device))
 
     def _start(self, device: str, group: str) -> _Worker:
+        """
+        Raises:
+            OSError: no process can be started.
+        """
+        for _ in range(_STARTS):
+            try:
+                return self._forked(device, group)
+            except (
+                EOFError,
+                ConnectionError,
+            ):  # the fork server was killed; once it is dead, the next call starts another
+                time.sleep(0.1)
+        raise OSError("the server that starts worker processes does not answer")
+
+    def _forked(self, device: str, group: str) -> _Worker:
         ours, theirs = self._context.Pipe()
         transcript, output = self._context.Pipe(duplex=False)
         limit = self._memory_limit
@@ -201,6 +218,7 @@ def _serve(connection: Connection, output: Connection, execute: Execute[Task, Re
     """The worker: run what comes until the other side is gone."""
     leash.die_with_main_process()
     leash.be_killed_first()
+    allocator.keep_freed_memory()
     if limit is not None:
         leash.limit_memory(limit)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process decides

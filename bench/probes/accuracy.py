@@ -14,6 +14,7 @@ from bench.execution import arithmetic, for_training
 from bench.metrics import LEVELS
 from bench.probes.macs import forward_macs
 from bench.probes.reading import Measurement, Reading, Unsupported
+from bench.training import randomness
 from bench.training.checkpoint import Checkpoint, checkpoint_path
 from bench.training.images import Images
 from bench.training.loop import train
@@ -47,7 +48,7 @@ def measure(spec: ModelSpec, config: Config) -> Measurement:
     )
     batch_size = config.train_batch_size or recipe.batch_size
     flops = 2 * forward_macs(spec)
-    torch.manual_seed(config.seed)
+    randomness.seed(config.seed)
     network = spec.build(num_classes=len(image_set.classes))
     if config.initial_weights is not None:
         load_weights(config.initial_weights, network)
@@ -80,7 +81,11 @@ def measure(spec: ModelSpec, config: Config) -> Measurement:
             readings[f"{currency}_to_{level}"] = (
                 replace(common, value=reached[currency]) if reached else Unsupported(f"never reached {level} %")
             )
-    return Measurement(readings, curve=tuple(asdict(point) for point in outcome.curve))
+    return Measurement(
+        readings,
+        curve=tuple(asdict(point) for point in outcome.curve),
+        confusions=tuple(asdict(confusion) for confusion in outcome.confusions),
+    )
 
 
 def _checkpoint(

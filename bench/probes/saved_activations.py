@@ -7,13 +7,12 @@ import statistics
 from torch import nn
 
 from bench.config import Config
-from bench.probes.layers import build_on_meta, saved_tensors
+from bench.probes.layer_table import BytesByCall, layer_table
+from bench.probes.layers import build_on_meta, layer_products, saved_tensors
 from bench.probes.reading import Measurement, Reading
 from models.spec import ModelSpec
 
 DRAWS = 16  # of a network that keeps other blocks in every step
-
-BytesByCall = dict[tuple[str, int], float]
 
 
 def measure(spec: ModelSpec, config: Config) -> Measurement:
@@ -22,12 +21,14 @@ def measure(spec: ModelSpec, config: Config) -> Measurement:
     A network that drops blocks at random keeps fewer bytes in some steps than in others: then the value is the mean
     over many draws, and the draws are the samples.
     """
-    totals = [sum(draw.values()) for draw in saved_per_image(build_on_meta(spec), spec)]
+    draws = saved_per_image(build_on_meta(spec), spec)
+    layers = tuple(layer_table(layer_products(spec), draws))
+    totals = [sum(draw.values()) for draw in draws]
     if len(totals) == 1:
-        return Measurement({"saved_activation_bytes": Reading(totals[0])})
+        return Measurement({"saved_activation_bytes": Reading(totals[0])}, layers=layers)
     note = f"blocks are dropped at random: mean of {DRAWS} draws, {min(totals):.0f} to {max(totals):.0f}"
     reading = Reading(statistics.fmean(totals), samples=tuple(totals), note=note)
-    return Measurement({"saved_activation_bytes": reading})
+    return Measurement({"saved_activation_bytes": reading}, layers=layers)
 
 
 def saved_per_image(network: nn.Module, spec: ModelSpec) -> list[BytesByCall]:

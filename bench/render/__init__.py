@@ -9,6 +9,7 @@ readable   Results -> tables of text that all writers print
 findings   Results -> a few sentences;  low_use: why some networks use little of the device
 problems   what failed, was skipped, or carries a note;  machine: its state and its limits
 charts/    Results -> figures
-markdown   report.md;  html: index.html (page.html.j2, style.css, sort.js)
+explorer   the interactive chart of the page: its data and choices, and Plotly, packed
+markdown   report.md;  html: index.html (page.html.j2, style.css, table.js, explorer.js)
 report     write_report(run, reports): all of the above into reports/<run>/, swapped in whole
 """

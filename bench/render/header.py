@@ -24,6 +24,7 @@ class Model:
     num_classes: int | None
     differences: tuple[str, ...]  # "Differs from the paper: ..."
     listed: bool = True
+    own: bool = False  # brought by whoever started the run: not of the registry
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class Header:
     environment: Mapping[str, str]
     limits: tuple[Limits, ...]  # one per device
     sessions: tuple[Session, ...]
+    forced: tuple[str, ...]  # "budget 10ep (now 20ep)": differences that --force let pass when the run was resumed
     sources: Mapping[str, str]  # data set name -> one sentence: where its images came from
     models: tuple[Model, ...]  # in registry order
 
@@ -99,6 +101,11 @@ def read_header(run: Run) -> Header:
         environment=_facts(raw.get("environment")),
         limits=tuple(_limits(str(name), _pairs(entry)) for name, entry in _pairs(raw.get("limits")).items()),
         sessions=tuple(_session(_pairs(entry)) for entry in _items(raw.get("conditions"))),
+        forced=tuple(
+            _text(difference)
+            for entry in map(_pairs, _items(raw.get("forced")))
+            for difference in _items(entry.get("differences"))
+        ),
         sources={
             _text(image_set.get("name")): _text(image_set.get("source"))
             for image_set in map(_pairs, _pairs(raw.get("image_sets")).values())
@@ -156,6 +163,7 @@ def _model(entry: Mapping[str, Any]) -> Model:
         input_size=tuple(size for size in map(_whole, _items(entry.get("input_size"))) if size is not None),
         num_classes=_whole(entry.get("num_classes")),
         differences=tuple(map(_text, _items(entry.get("differences")))),
+        own=entry.get("own") is True or ":" in name,
     )
 
 

@@ -14,20 +14,29 @@ import jinja2
 from markupsafe import Markup, escape
 
 from bench.metrics import Metric
+from bench.render.architecture import Architecture
 from bench.render.budgets import budget_tables
 from bench.render.charts import Chart
 from bench.render.charts.palette import GRID, INK, MUTED, PAPER
+from bench.render.claims import Ruling, summary, worth_showing
 from bench.render.degradation import degradation
+from bench.render.diagram.look import style_sheet
+from bench.render.explorer import explorer
 from bench.render.findings import findings
 from bench.render.low_use import lowest_use
 from bench.render.machine import conditions_grid, execution_line, limits_grid
+from bench.render.mistakes import KINDS as IMAGE_KINDS
 from bench.render.problems import Remark, remarks
 from bench.render.ranking import rankings
 from bench.render.readable import track_tables
 from bench.render.table import Results
-from bench.render.words import TITLE, conditions_line, missing_charts, synthetic_warning
+from bench.render.textbook import accuracy_note
+from bench.render.words import TITLE, conditions_line, missing_charts, warning
 
 _HERE = Path(__file__).parent
+_STYLES = ("style.css", "architecture.css")
+_ELSEWHERE = ("gradient_flow", "budgets", *IMAGE_KINDS)  # kinds of charts that are not among the figures
+_SCRIPTS = ("table.js", "explorer.js")
 # What figures are drawn in -> the page's variables, so that figures follow light and dark.
 _THEMED = {INK: "var(--ink)", MUTED: "var(--muted)", GRID: "var(--line)", PAPER: "var(--paper)"}
 
@@ -40,8 +49,61 @@ class Method:
     conditions: str
 
 
-def write_html(results: Results, charts: Sequence[Chart], found: Sequence[Remark]) -> str:
-    """The page. Every text of the run is escaped; the only script is the page's own, by its hash."""
+def write_html(
+    results: Results,
+    charts: Sequence[Chart],
+    found: Sequence[Remark],
+    claims: Sequence[Ruling] = (),
+    sections: Sequence[Architecture] = (),
+) -> str:
+    """The page. Every text of the run is escaped; the only scripts are the page's own, by their hashes."""
+    scripts = [read_part(name) for name in _SCRIPTS]
+    interactive = explorer(results)
+    drawings = {chart.name: inline_svg(chart, f"f{number}-") for number, chart in enumerate(charts)}
+    hero = next((chart for kind in ("ball", "textbook") for chart in charts if chart.kind == kind), None)
+    return (
+        page_environment()
+        .get_template("page.html.j2")
+        .render(
+            title=TITLE,
+            header=results.header,
+            conditions=conditions_line(results),
+            warning=warning(results),
+            findings=findings(results),
+            low_use={track: lowest_use(results, models) for track, models in results.tracks().items()},
+            hero=hero,
+            comparisons=[chart for chart in charts if chart is not hero and chart.kind not in _ELSEWHERE],
+            image_charts=[chart for chart in charts if chart.kind in IMAGE_KINDS],
+            budget_charts=[chart for chart in charts if chart.kind == "budgets"],
+            depth_charts=[chart for chart in charts if chart.kind == "gradient_flow"],
+            missing=missing_charts(results, charts),
+            drawings=drawings,
+            tables=track_tables(results),
+            methods=[Method(metric, _conditions(results, metric)) for metric in results.metrics()],
+            sources={name: text for name, text in results.header.sources.items() if text},
+            architectures=sections,
+            rankings=rankings(results),
+            budgets=budget_tables(results),
+            degradation=degradation(results),
+            claims=claims if worth_showing(claims) else (),
+            claims_summary=summary(claims),
+            claims_accuracies=accuracy_note(results),
+            problems=found,
+            incomplete=_incomplete(found),
+            remarks=remarks(results),
+            execution=execution_line(results.header),
+            conditions_grid=conditions_grid(results.header),
+            limits_grid=limits_grid(results.header),
+            style=Markup("\n".join([*map(read_part, _STYLES), style_sheet()])),
+            explorer=interactive,
+            scripts=[Markup(script) for script in scripts],
+            digests=[*map(script_digest, scripts), *([interactive.library.digest] if interactive else [])],
+        )
+    )
+
+
+def page_environment() -> jinja2.Environment:
+    """For the templates of this folder: every text is escaped, and a name that nobody gave is an error."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_HERE),
         autoescape=True,
@@ -50,54 +112,42 @@ def write_html(results: Results, charts: Sequence[Chart], found: Sequence[Remark
         lstrip_blocks=True,
     )
     environment.filters["paper_link"] = paper_link
-    script = (_HERE / "sort.js").read_text(encoding="utf-8")
-    drawings = {chart.name: inline_svg(chart, f"f{number}-") for number, chart in enumerate(charts)}
-    hero = next((chart for chart in charts if chart.kind == "ball"), None)
-    return environment.get_template("page.html.j2").render(
-        title=TITLE,
-        header=results.header,
-        conditions=conditions_line(results),
-        warning=synthetic_warning(results),
-        findings=findings(results),
-        low_use={track: lowest_use(results, models) for track, models in results.tracks().items()},
-        hero=hero,
-        comparisons=[chart for chart in charts if chart is not hero and chart.kind not in ("gradient_flow", "budgets")],
-        budget_charts=[chart for chart in charts if chart.kind == "budgets"],
-        depth_charts=[chart for chart in charts if chart.kind == "gradient_flow"],
-        missing=missing_charts(results, charts),
-        drawings=drawings,
-        tables=track_tables(results),
-        methods=[Method(metric, _conditions(results, metric)) for metric in results.metrics()],
-        sources={name: text for name, text in results.header.sources.items() if text},
-        models=[model for model in results.models if model.listed],
-        rankings=rankings(results),
-        budgets=budget_tables(results),
-        degradation=degradation(results),
-        problems=found,
-        incomplete=_incomplete(found),
-        remarks=remarks(results),
-        execution=execution_line(results.header),
-        conditions_grid=conditions_grid(results.header),
-        limits_grid=limits_grid(results.header),
-        style=Markup((_HERE / "style.css").read_text(encoding="utf-8")),
-        script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-    )
+    return environment
+
+
+def read_part(name: str) -> str:
+    """A style or script of this folder."""
+    return (_HERE / name).read_text(encoding="utf-8")
+
+
+def script_digest(script: str) -> str:
+    """As a content security policy names a script."""
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
 def inline_svg(chart: Chart, prefix: str) -> Markup:
-    """A figure's SVG as part of a page: its ids made unique, its colours themed, its alt text attached."""
+    """A figure's SVG as part of a page: its ids unique and short, its colours themed, its alt text attached.
+
+    Ids that nothing points to go, and digits below a hundredth of a point: together a fifth of a figure.
+    """
     svg = chart.svg[chart.svg.index("<svg") :]
     svg = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>|<style[^>]*>.*?</style>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'\bid="', f'id="{prefix}', svg)
-    svg = re.sub(r'xlink:href="#', f'href="#{prefix}', svg)
-    svg = re.sub(r"url\(#", f"url(#{prefix}", svg)
+    svg = svg.replace("xlink:href", "href")
+    targets = dict.fromkeys(re.findall(r'(?:href="|url\()#([^")]+)', svg))
+    ids = {target: f"{prefix}{number}" for number, target in enumerate(targets)}
+    svg = re.sub(r' id="([^"]*)"', lambda found: f' id="{ids[found[1]]}"' if found[1] in ids else "", svg)
+    svg = re.sub(r'(href="|url\()#([^")]+)', lambda found: f"{found[1]}#{ids[found[2]]}", svg)
+    svg = re.sub(r' (?:d|x|y)="[^"]*|translate\([^)]*', lambda found: _rounded(found[0]), svg)
     for colour, variable in _THEMED.items():
         svg = svg.replace(colour, variable)
     view = re.search(r'viewBox="[^"]*"', svg)
     opening = f'<svg {view[0] if view else ""} role="img" aria-label="{escape(chart.alt)}">'
     svg = re.sub(r"<svg[^>]*>", lambda _: opening, svg, count=1)
     return Markup(re.sub(r"\n\s*", "\n", svg))
+
+
+def _rounded(coordinates: str) -> str:
+    return re.sub(r"-?\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}", coordinates)
 
 
 def paper_link(paper: str) -> Markup:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from bench.render.architecture import Architecture
 from bench.render.budgets import BudgetTable, budget_tables
 from bench.render.charts import Chart
+from bench.render.claims import NOT_MEASURED, Ruling, summary, worth_showing
 from bench.render.conditions import accuracy_conditions
 from bench.render.degradation import degradation
 from bench.render.findings import findings
@@ -15,22 +17,29 @@ from bench.render.problems import Remark, remarks
 from bench.render.ranking import Ranking, rankings
 from bench.render.readable import Table, TextCell, TrackTables, track_tables
 from bench.render.table import Results
-from bench.render.words import TITLE, conditions_line, missing_charts, synthetic_warning
+from bench.render.textbook import accuracy_note
+from bench.render.words import TITLE, conditions_line, missing_charts, warning
 
 
-def write_markdown(results: Results, charts: Sequence[Chart], found: Sequence[Remark]) -> str:
+def write_markdown(
+    results: Results,
+    charts: Sequence[Chart],
+    found: Sequence[Remark],
+    claims: Sequence[Ruling] = (),
+    sections: Sequence[Architecture] = (),
+) -> str:
     """The short report; the page beside it has the method, the environment and the papers."""
     parts = [f"# {TITLE}", f"Run **{escape(results.header.name)}**: {escape(conditions_line(results))}"]
-    warning = synthetic_warning(results)
-    if warning:
-        parts.append(f"> **{escape(warning)}**")
-    hero = next((chart for chart in charts if chart.kind == "ball"), None)
+    if said := warning(results):
+        parts.append(f"> **{escape(said)}**")
+    hero = next((chart for kind in ("ball", "textbook") for chart in charts if chart.kind == kind), None)
     parts += [_figure(hero)] if hero else []
     parts += ["\n".join(f"- {escape(sentence)}" for sentence in findings(results))]
     parts += [_track(table) for table in track_tables(results)]
     parts += [_ranking(ranking) for ranking in rankings(results)]
     parts += [_budgets(table) for table in budget_tables(results)]
     parts += [f"## Does more depth make training harder?\n\n{escape(sentence)}" for sentence in degradation(results)]
+    parts += [_claims(claims, accuracy_note(results))] if worth_showing(claims) else []
     parts.append("More: [table.csv](table.csv) has all columns, [index.html](index.html) method and environment.")
     parts += [escape(sentence) for sentence in missing_charts(results, charts)]
     others = [_figure(chart) for chart in charts if chart is not hero]
@@ -41,17 +50,35 @@ def write_markdown(results: Results, charts: Sequence[Chart], found: Sequence[Re
         if sentences:
             heading = f"## The lowest use of the device on the {escape(track)} track"
             parts += [heading, "\n".join(f"- {escape(sentence)}" for sentence in sentences)]
+    parts += [_architectures(sections)] if sections else []
     if found:
         rows = [(r.status, r.reason, ", ".join(r.models), ", ".join(r.probes) or "–") for r in found]
-        parts += ["## Not measured", _grid(("Status", "Reason", "Networks", "Probes"), rows)]
+        parts += ["## Not measured", as_grid(("Status", "Reason", "Networks", "Probes"), rows)]
     noted = [(probe, r.reason, ", ".join(r.models)) for probe, said in remarks(results).items() for r in said]
     if noted:
-        grid = _grid(("Probe", "Remark", "Networks"), noted)
+        grid = as_grid(("Probe", "Remark", "Networks"), noted)
         parts.append(f"<details><summary>Remarks on measured numbers</summary>\n\n{grid}\n\n</details>")
     groups = "; ".join(escape(accuracy_conditions(results, group)) for group in results.accuracy_groups())
     if groups:
         parts.append(f"Accuracies: {groups}. ± is the larger half of the 95 % interval.")
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _architectures(sections: Sequence[Architecture]) -> str:
+    """What each is good and bad at; the page has their structure, layers and ranks."""
+    rows = [
+        (
+            one.title,
+            one.years,
+            " ".join(paper.text for paper in one.papers),
+            " ".join(one.strengths) or "–",
+            " ".join(one.weaknesses) or "–",
+        )
+        for one in sections
+    ]
+    grid = as_grid(("Architecture", "Year", "Paper", "Good at", "Bad at"), rows)
+    note = "1st is always the best. [index.html](index.html) has their structure and layers."
+    return "\n\n".join(("## The architectures", note, grid))
 
 
 def escape(text: str) -> str:
@@ -79,14 +106,14 @@ def _table(table: Table, *, facts: bool) -> str:
         for row in table.rows
     ]
     legend = "; ".join(escape(f"{mark.symbol} {mark.meaning}") for mark in table.legend)
-    return _grid(("Network", *(("Family", "Year") if facts else ()), *headings), rows) + (
+    return as_grid(("Network", *(("Family", "Year") if facts else ()), *headings), rows) + (
         f"\n\n{legend}." if legend else ""
     )
 
 
 def _ranking(ranking: Ranking) -> str:
     rows = [(str(placed.place), placed.model.name, placed.accuracy, placed.verdict or "–") for placed in ranking.placed]
-    grid = _grid(("Place", "Network", "Test accuracy", "Against the next"), rows)
+    grid = as_grid(("Place", "Network", "Test accuracy", "Against the next"), rows)
     heading = f"## Who is really ahead on the {escape(ranking.group.track)} track"
     return "\n\n".join((heading, escape(ranking.conditions), grid, escape(ranking.method)))
 
@@ -99,13 +126,33 @@ def _budgets(table: BudgetTable) -> str:
         )
         for row in table.rows
     ]
-    grid = _grid(("Network", *table.headings), rows)
+    grid = as_grid(("Network", *table.headings), rows)
     heading = f"## The same networks of the {escape(table.track)} track under other budgets"
     note = "In brackets: the place among the networks that have an accuracy under every budget, and how it moved."
     return "\n\n".join((heading, grid, escape(" ".join((note, *table.agreement)))))
 
 
-def _grid(headings: Sequence[str], rows: Iterable[Sequence[str | TextCell]]) -> str:
+def _claims(claims: Sequence[Ruling], note: str) -> str:
+    """The verdicts on those that this run tests; the page has all of them with their evidence at both input sizes."""
+    rows = [
+        (ruling.claim.id, f"{ruling.claim.words} ({ruling.claim.source})", *_verdicts(ruling))
+        for ruling in claims
+        if ruling.found.kind != NOT_MEASURED
+    ]
+    grid = as_grid(("Id", "Claim", "At 224×224", "At 32×32"), rows)
+    said = f"{escape(summary(claims))} {escape(note)} All of them with their evidence: [claims.csv](claims.csv)."
+    folded = f"<details><summary>Claims and verdicts</summary>\n\n{grid}\n\n</details>"
+    return "\n\n".join(("## What others claim, tested here", said, folded))
+
+
+def _verdicts(ruling: Ruling) -> tuple[str, str]:
+    """At both input sizes; with its evidence at the one that the claim is about."""
+    home = f"{ruling.found.verdict}: {ruling.found.evidence}"
+    beside = ruling.beside.verdict if ruling.beside else "–"
+    return (home, beside) if ruling.claim.home == "imagenet" else (beside, home)
+
+
+def as_grid(headings: Sequence[str], rows: Iterable[Sequence[str | TextCell]]) -> str:
     lines = [f"| {' | '.join(map(escape, headings))} |", "|" + "---|" * len(headings)]
     lines += [f"| {' | '.join(map(_cell, row))} |" for row in rows]
     return "\n".join(lines)

@@ -30,7 +30,7 @@ def problems(results: Results, unreadable_curves: Sequence[str] = ()) -> list[Re
     if waiting:
         found.append(Remark(NOT_RUN, "The run has no record of these networks yet.", waiting, ()))
     if unreadable_curves:
-        reason = "These files under curves/ are damaged: they are not drawn."
+        reason = "These files of the run are damaged: they are not drawn."
         found.append(Remark("unreadable", reason, tuple(unreadable_curves), ("accuracy",)))
     return sorted(found, key=lambda remark: _ORDER.index(remark.status))
 

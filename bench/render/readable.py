@@ -21,6 +21,7 @@ _HEADINGS = {**dict.fromkeys(_SAID_BY_THE_NUMBER, ""), "bytes/image": "per image
 
 @dataclass(frozen=True)
 class Column:
+    name: str  # of the metric
     heading: str
     detail: str  # unit and conditions, in smaller print
 
@@ -29,6 +30,7 @@ class Column:
 class TextCell:
     text: str
     order: float | None = None  # what to sort by; None sorts last
+    interval: tuple[float, float] | None = None
     best: bool = False
     marks: tuple[Mark, ...] = ()
     aside: str = ""  # what belongs to this number alone, in smaller print: its batch size
@@ -125,7 +127,7 @@ def _table(results: Results, title: str, models: Sequence[Model], metrics: Seque
 
 def _column(results: Results, models: Sequence[Model], metric: Metric, usual: str) -> Column:
     details = (_HEADINGS.get(metric.unit, metric.unit), step_conditions(results, models, metric, usual))
-    return Column(label_of(results, models, metric), ", ".join(detail for detail in details if detail))
+    return Column(metric.name, label_of(results, models, metric), ", ".join(detail for detail in details if detail))
 
 
 def _cells(results: Results, models: Sequence[Model], metric: Metric) -> list[TextCell]:
@@ -149,6 +151,7 @@ def _cell(results: Results, model: Model, metric: Metric) -> TextCell:
     return TextCell(
         measured(cell.value, cell.low, cell.high, metric.unit),
         order=cell.value,
+        interval=(cell.low, cell.high) if cell.has_interval else None,
         marks=marks_of(results, model, metric.name),
         aside=_own_batch(cell, metric),
         status=cell.status,

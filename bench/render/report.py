@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bench.record import Run, RunError
-from bench.render.charts import draw_charts
+from bench.render.architecture import architectures, read_networks
+from bench.render.charts import Chart, draw_charts
 from bench.render.charts.curves import read_curves
 from bench.render.charts.gradient_flow import read_gradient_flows
 from bench.render.charts.history import history_charts
+from bench.render.claims import rulings, write_claims_csv
+from bench.render.depth import read_layers
 from bench.render.html import write_html
 from bench.render.markdown import write_markdown
+from bench.render.mistakes import image_charts
 from bench.render.problems import problems
+from bench.render.readable import track_tables
 from bench.render.table import read_results, to_table, write_csv
 
 
 def write_report(run: Run, reports: Path) -> Path:
-    """Write index.html, report.md, table.csv and figures/ of a run, and return their folder.
+    """Write index.html, report.md, table.csv, claims.csv and figures/ of a run, and return their folder.
 
     The folder is built beside its place and swapped in, so that its name never stands for half a report: an
     earlier report of the same run is replaced as a whole.
@@ -29,23 +35,42 @@ def write_report(run: Run, reports: Path) -> Path:
     results = read_results(run)
     curves, unreadable = read_curves(run.curves)
     flows, unreadable_flows = read_gradient_flows(run.curves)
-    charts = [*draw_charts(results, curves, flows), *history_charts(run)]
-    found = problems(results, [*unreadable, *unreadable_flows])
+    layers, unreadable_layers = read_layers(run, results.models)
+    claims = rulings(results, layers)
+    pictures, unreadable_pictures = image_charts(run, results)
+    networks, unreadable_networks = read_networks(run)
+    charts = [*draw_charts(results, curves, flows, layers), *history_charts(run), *pictures]
+    sections = architectures(results, track_tables(results), networks, curves)
+    unreadable += [*unreadable_flows, *unreadable_layers, *unreadable_pictures, *unreadable_networks]
+    found = problems(results, unreadable)
     files: dict[str, bytes] = {
         "table.csv": write_csv(to_table(results)).encode(),
-        "report.md": write_markdown(results, charts, found).encode(),
-        "index.html": write_html(results, charts, found).encode(),
+        "claims.csv": write_claims_csv(claims).encode(),
+        "report.md": write_markdown(results, charts, found, claims, sections).encode(),
+        "index.html": write_html(results, charts, found, claims, sections).encode(),
     }
-    for chart in charts:
-        files[f"figures/{chart.name}.svg"] = chart.svg.encode()
-        files[f"figures/{chart.name}.png"] = chart.png
+    files |= figure_files(charts)
     try:
-        return _swap_in(files, reports / run.name)
+        return swap_in(files, reports / run.name)
     except OSError as error:
         raise RunError(f"cannot write {reports / run.name}: {error.strerror}; choose another reports folder") from error
 
 
-def _swap_in(files: dict[str, bytes], folder: Path) -> Path:
+def figure_files(charts: Sequence[Chart]) -> dict[str, bytes]:
+    """Name within the report's folder -> content, two files for each figure."""
+    files: dict[str, bytes] = {}
+    for chart in charts:
+        files[f"figures/{chart.name}.svg"] = chart.svg.encode()
+        files[f"figures/{chart.name}.png"] = chart.png
+    return files
+
+
+def swap_in(files: Mapping[str, bytes], folder: Path) -> Path:
+    """Write a folder of files and figures, complete or not at all; an earlier one is replaced as a whole.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     building = folder.with_name(f".{folder.name}.{os.getpid()}.new")
     retired = folder.with_name(f".{folder.name}.{os.getpid()}.old")
     shutil.rmtree(building, ignore_errors=True)  # what a killed process with our number may have left

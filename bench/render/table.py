@@ -16,6 +16,7 @@ import pandas as pd
 from bench.metrics import METRICS, Metric
 from bench.record import Record, Run
 from bench.render.derived import derived_records
+from bench.render.hardware import kept_apart
 from bench.render.header import Header, Model, read_header, unlisted
 from bench.stats import Interval, mean_interval, median_interval, rounds_interval, wilson_interval
 
@@ -162,12 +163,13 @@ def read_results(run: Run) -> Results:
     """
     header = read_header(run)
     measured = run.records()
-    records = (*measured, *derived_records(measured, header.limits))
     known = {model.name for model in header.models}
-    others = dict.fromkeys(record.model for record in records if record.model not in known)
+    others = dict.fromkeys(record.model for record in measured if record.model not in known)
+    models, measured = kept_apart([*header.models, *map(unlisted, others)], measured)
+    records = (*measured, *derived_records(measured, header.limits))
     return Results(
         header=header,
-        models=(*header.models, *map(unlisted, others)),
+        models=tuple(models),
         records=records,
         cells=cells_of(_of_first_budget(header, records)),
     )
@@ -263,11 +265,12 @@ def write_csv(table: pd.DataFrame) -> str:
     safe = table.copy()
     for name in safe.columns:
         if not pd.api.types.is_numeric_dtype(safe[name]):
-            safe[name] = pd.Series([_inert(value) for value in safe[name]], index=safe.index, dtype=object)
-    return safe.rename(columns=_inert).to_csv(index=False, lineterminator="\n")
+            safe[name] = pd.Series([inert(value) for value in safe[name]], index=safe.index, dtype=object)
+    return safe.rename(columns=inert).to_csv(index=False, lineterminator="\n")
 
 
-def _inert(value: object) -> object:
+def inert(value: object) -> object:
+    """A text that a spreadsheet would take for a formula, with an apostrophe before it."""
     return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 

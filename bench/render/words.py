@@ -32,6 +32,19 @@ def conditions_line(results: Results) -> str:
     return " · ".join(word for word in words if word)
 
 
+def warning(results: Results) -> str:
+    """What a reader must know before any number; empty where there is nothing."""
+    return " ".join(sentence for sentence in (forced_warning(results), synthetic_warning(results)) if sentence)
+
+
+def forced_warning(results: Results) -> str:
+    """That parts of the run were not made alike, and in what they differ; empty where they were."""
+    differences = dict.fromkeys(results.header.forced)
+    if not differences:
+        return ""
+    return f"Resumed with --force: numbers of this run were not all taken alike ({'; '.join(differences)})."
+
+
 def synthetic_warning(results: Results) -> str:
     """What accuracies on generated images do not mean; empty where all accuracies are on real images."""
     groups = [group for group in results.accuracy_groups() if group.synthetic]

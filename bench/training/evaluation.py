@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -18,13 +19,29 @@ EVALUATION_BATCH = {"cpu": 50, "cuda": 500}  # fits a cache, fills a GPU
 SETTLING_BATCHES = 8  # of the training batch size
 
 
+@dataclass(frozen=True)
+class Confusion:
+    """How many test images of a class were taken for a class, by index."""
+
+    label: int
+    predicted: int
+    count: int
+
+
 def evaluate(network: nn.Module, images: Images, execution: Execution = Execution()) -> tuple[float, int]:
     """Share of the test images whose largest logit is the right one, and how many were tested."""
+    taken_for = predicted_classes(network, images, execution)
+    labels = images.test.labels
+    return (taken_for == labels).sum().item() / len(labels), len(labels)
+
+
+def predicted_classes(network: nn.Module, images: Images, execution: Execution = Execution()) -> Tensor:
+    """What the network takes each test image for: the index of its largest logit, int64 (N,), on the device."""
     network.eval()
     device = images.test.labels.device
-    correct = torch.zeros((), dtype=torch.int64, device=device)
+    found: list[Tensor] = []
     with torch.inference_mode():
-        for x, labels in evaluation_batches(
+        for x, _ in evaluation_batches(
             images.test,
             images.image_set,
             images.input_size,
@@ -34,9 +51,19 @@ def evaluate(network: nn.Module, images: Images, execution: Execution = Executio
         ):
             with autocast(execution, device):
                 output = network(x)
-            correct += (logits(output).argmax(1) == labels).sum()
-    tested = len(images.test.labels)
-    return correct.item() / tested, tested
+            found.append(logits(output).argmax(1))
+    return torch.cat(found)
+
+
+def confusions(labels: Tensor, predicted: Tensor) -> tuple[Confusion, ...]:
+    """How many images of each class were taken for each, right answers included; pairs that never occur are left out.
+
+    Both are int64 (N,); ordered by label, then by what it was taken for.
+    """
+    pairs, counts = torch.stack((labels, predicted), dim=1).cpu().unique(dim=0, return_counts=True)
+    return tuple(
+        Confusion(label, other, count) for (label, other), count in zip(pairs.tolist(), counts.tolist(), strict=True)
+    )
 
 
 def settle_batch_norm(

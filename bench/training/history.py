@@ -63,8 +63,9 @@ class History:
         return self._epoch_ended or regular or _crossed(fraction * CURVE_POINTS, (fraction - before) * CURVE_POINTS)
 
     def test_due(self) -> bool:
-        """Whether to test at this point: at the end of an epoch and at each twentieth of the budget, whichever is rarer
-        for epochs; but only once as many images were trained on as a test takes, which bounds what testing costs."""
+        """Whether to test at this point: at the ends of epochs and at twentieths of the budget, both no closer to the
+        last of their kind than a twentieth; and only once as many images were trained on as a test takes, which bounds
+        what testing costs. The end of the budget is tested anyway."""
         if self.fraction >= 1 or self._meter.images - self._images_at_test < self._test_images:
             return False
         step = 1 / CURVE_POINTS - 1e-9

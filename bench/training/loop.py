@@ -14,7 +14,7 @@ from bench.data.batches import TrainingBatches
 from bench.execution import memory_format, synchronise
 from bench.training import randomness
 from bench.training.checkpoint import Checkpoint
-from bench.training.evaluation import evaluate, settle_batch_norm
+from bench.training.evaluation import Confusion, confusions, evaluate, predicted_classes, settle_batch_norm
 from bench.training.history import CurvePoint, History
 from bench.training.images import Images
 from bench.training.optimizer import make_optimizer
@@ -33,6 +33,7 @@ class Outcome:
     curve: tuple[CurvePoint, ...]
     warm_up: WarmedUp
     resumed_at: int | None  # images, where it went on from a checkpoint
+    confusions: tuple[Confusion, ...]  # of the final test
 
 
 def train(
@@ -100,9 +101,12 @@ def train(
     meter.pause()
     if recipe.settle_batch_norm:
         settle_batch_norm(network, batches, execution)
-    top1, tested = evaluate(network, images, execution)
+    labels, predicted = images.test.labels, predicted_classes(network, images, execution)
+    tested = len(labels)
+    top1 = (predicted == labels).sum().item() / tested
     history.add_point(top1)
-    return Outcome(top1, tested, meter, history.final_loss(), tuple(history.points), warm, resumed_at)
+    curve = tuple(history.points)
+    return Outcome(top1, tested, meter, history.final_loss(), curve, warm, resumed_at, confusions(labels, predicted))
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,7 @@
-"""Every generator that a network may draw from without being handed one: torch's, Python's and numpy's own."""
+"""Every generator that a network may draw from without being handed one: torch's, Python's and numpy's own.
+
+numpy advises against its module-level functions, but a network may use them.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,15 @@ import numpy as np
 import torch
 
 
+def seed(number: int) -> None:
+    """Start all of them anew, those of every GPU too."""
+    torch.manual_seed(number)
+    random.seed(number)
+    np.random.seed(number)  # noqa: NPY002
+
+
 def state(device: torch.device) -> dict[str, Any]:
     """Of all of them, as tensors and plain values."""
-    # numpy advises against its module-level functions, but a network may use them.
     numpy: Any = np.random.get_state(legacy=False)  # noqa: NPY002
     kept = {
         "torch": torch.get_rng_state(),

@@ -23,13 +23,23 @@ _NO_BATCH_NORM = Recipe(
 )
 
 RECIPES: dict[str, Recipe] = {
-    "LeNet": Recipe("adam", 2e-3, 0.0, 128, "Kingma & Ba 2015, arXiv:1412.6980: 1e-3, doubled for the short budget"),
+    "LeNet": Recipe(
+        "adam",
+        3e-3,
+        0.0,
+        128,
+        "Kingma & Ba 2015, arXiv:1412.6980: 1e-3, raised for short budgets (0.674 against 0.661 of 2e-3 after 10 "
+        "epochs, on 5,000 training images held out); crops of 2 pixels, since so small a network hardly overfits",
+        crop_padding=2,
+    ),
     "MNIST CNN": Recipe(
         "adam",
         2e-3,
         0.0,
         64,
-        "the MNIST tutorial of the project's sources uses Adam 0.01 and batch 64; lowered to 2e-3",
+        "the MNIST tutorial of the project's sources uses Adam 0.01 and batch 64; lowered to 2e-3; crops of 2 pixels "
+        "leave a digit whole",
+        crop_padding=2,
     ),
     "AlexNet": _NO_BATCH_NORM,
     "ZFNet": _NO_BATCH_NORM,
@@ -64,7 +74,7 @@ RECIPES: dict[str, Recipe] = {
         5e-4,
         100,
         "Larsson et al. 2016, section 4: SGD 0.02, momentum 0.9, batch 100; gradients are clipped, because that of a "
-        "batch which leaves only the deepest column can be thirty times as long as the others",
+        "batch which leaves only the deepest column is thirty times as long as that of the shortest",
         clip_norm=5.0,
     ),
     "DenseNet": Recipe("sgd", 0.1, 1e-4, 64, "Huang et al. 2016, arXiv:1608.06993, section 4.2", nesterov=True),

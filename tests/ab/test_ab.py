@@ -39,14 +39,14 @@ def test_a_tree_that_is_too_old_says_so(tmp_path: Path) -> None:
         (tmp_path / package).mkdir()
         (tmp_path / package / "__init__.py").touch()
     side = Side("A (old)", sys.executable, tmp_path, ())
-    with pytest.raises(RequestError, match=r"A \(old\): it cannot time its own steps"), running(side, 60.0):
-        pass
+    with pytest.raises(RequestError, match=r"A \(old\): it cannot time its own steps"), running(side, 60.0) as worker:
+        worker.wait_until_ready()
 
 
 def test_an_interpreter_that_does_not_work_says_so() -> None:
     dead = Side("B", "/bin/false", ROOT, ())
-    with pytest.raises(RequestError, match="B: its process ended with status 1"), running(dead, 60.0):
-        pass
+    with pytest.raises(RequestError, match="B: its process ended with status 1"), running(dead, 60.0) as worker:
+        worker.wait_until_ready()
     absent = Side("B", "/nowhere/python", ROOT, ())
     with pytest.raises(RequestError, match="B: cannot run /nowhere/python: No such file"), running(absent, 60.0):
         pass
@@ -54,19 +54,19 @@ def test_an_interpreter_that_does_not_work_says_so() -> None:
 
 def test_a_worker_refuses_flags_answers_questions_sleeps_and_ends() -> None:
     with running(Side("A", sys.executable, ROOT, ("--device", "cpu")), 60.0) as worker:
+        worker.wait_until_ready()
         process = worker._process
-        batch_size, _ = worker.build(Job("lenet5_mnist", "train"))
-        assert batch_size >= 1
-        assert 0 < worker.sample() < 1
-        before = _processor_seconds(process.pid)
+        assert worker.build(Job("lenet5_mnist", "train")).batch_size >= 1
+        assert 0 < worker.sample(2) < 1
+        before = _processor_seconds(worker.process_id)
         time.sleep(0.5)
-        assert _processor_seconds(process.pid) - before < 0.05  # whoever waits leaves the processor to the other
+        assert _processor_seconds(worker.process_id) - before < 0.05  # whoever waits leaves the processor to the other
         with pytest.raises(Failed, match="A: no network is named 'lenet6'"):
             worker.build(Job("lenet6", "train"))
         with pytest.raises(Failed, match="A: nothing is built"):
-            worker.sample()
+            worker.sample(1)
         worker.build(Job("lenet5_mnist", "inference"))
-        assert worker.sample() > 0
+        assert worker.sample(1) > 0
     assert process.poll() is not None
 
 

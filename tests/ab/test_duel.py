@@ -9,6 +9,7 @@ import pytest
 from bench.ab.duel import LEAST_BUILDS, Duel, Rules, fight
 from bench.verdict import verdict
 
+SAMPLE_S = 0.01
 RULES = Rules(margin=0.02, fail_on=None, time_limit_s=60.0, error=0.01)
 
 
@@ -43,19 +44,27 @@ class Step:
     luck: float = 0.01
     builds: int = 0
     current: float = 0.0
+    steps_asked: list[int] = field(default_factory=list)
 
-    def build(self) -> float:
+    def build(self) -> tuple[float, float]:
         self.builds += 1
         self.current = self.seconds * math.exp(self.machine.rng.gauss(0, self.luck))
-        return self.machine.run(0.01)
+        return self.machine.run(0.01), self.current
 
-    def seconds_per_image(self) -> float:
-        return self.machine.run(self.current)
+    def seconds_per_image(self, steps: int) -> float:
+        self.steps_asked.append(steps)
+        return self.machine.run(self.current * steps) / steps
+
+
+def nowhere() -> None:
+    """There is one processor."""
 
 
 def duel(seed: int, ratio: float, rules: Rules = RULES) -> Duel:
     machine = Machine(seed)
-    return fight(Step(machine, 0.01), Step(machine, 0.01 * ratio), rules, random.Random(seed), machine.clock)
+    return fight(
+        Step(machine, 0.01), Step(machine, 0.01 * ratio), rules, random.Random(seed), SAMPLE_S, nowhere, machine.clock
+    )
 
 
 def words(found: Duel) -> str:
@@ -88,6 +97,15 @@ def test_time_that_is_up_gives_no_answer() -> None:
     assert 3.0 <= found.seconds < 4.0
 
 
+def test_samples_of_both_sides_hold_the_same_number_of_steps() -> None:
+    machine = Machine(0)
+    a, b = Step(machine, 0.001), Step(machine, 0.002)
+    fight(a, b, RULES, random.Random(0), SAMPLE_S, nowhere, machine.clock)
+    assert set(a.steps_asked) == set(b.steps_asked)
+    (steps,) = set(a.steps_asked)
+    assert 4 <= steps <= 6  # the slower side fills a sample
+
+
 def test_nothing_is_settled_by_one_lucky_build() -> None:
     assert duel(0, 2.0).builds >= LEAST_BUILDS
 
@@ -105,14 +123,14 @@ def test_a_gate_is_settled_too() -> None:
 def test_building_that_takes_long_takes_a_tenth_of_the_time() -> None:
     @dataclass
     class Compiled(Step):
-        def build(self) -> float:
+        def build(self) -> tuple[float, float]:
             self.builds += 1
             self.machine.now += 1.0
             self.current = self.seconds
-            return 1.0
+            return 1.0, self.seconds
 
     machine = Machine(0)
     a, b = Compiled(machine, 0.01), Compiled(machine, 0.01)
     never = Rules(margin=0.0, fail_on=None, time_limit_s=40.0, error=0.01)
-    fight(a, b, never, random.Random(0), machine.clock)
+    fight(a, b, never, random.Random(0), SAMPLE_S, nowhere, machine.clock)
     assert 2 * (a.builds - 2) <= 0.1 * 40

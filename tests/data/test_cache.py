@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -176,6 +177,16 @@ def test_an_interrupted_decoding_leaves_nothing(counted: Counted) -> None:
     with pytest.raises(KeyboardInterrupt):
         counted.load()
     assert not any(counted.folder.iterdir())
+
+
+def test_what_a_killed_process_left_behind_is_cleared_away(counted: Counted) -> None:
+    old, new = counted.folder / "abc.1.building", counted.folder / "abc.2.building"
+    for folder in (old, new):
+        folder.mkdir(parents=True)
+    os.utime(old, (0, 0))
+    counted.load()
+    assert not old.exists()
+    assert new.exists()
 
 
 def test_of_two_runs_that_decode_at_once_the_first_entry_stays(counted: Counted) -> None:

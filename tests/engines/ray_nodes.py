@@ -18,5 +18,6 @@ if __name__ == "__main__":
     print(cluster.address, flush=True)
     for line in sys.stdin:
         if line.strip() == "kill":
-            cluster.remove_node(second, allow_graceful=False)
+            for raylet in second.all_processes["raylet"]:
+                raylet.process.kill()  # as if switched off: Ray's own way of removing a node says goodbye first
     cluster.shutdown()

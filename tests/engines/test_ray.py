@@ -55,7 +55,9 @@ def values(folder: Path, name: str) -> dict[tuple[object, ...], tuple[str, float
     """By key: status, and the value if it is the same every time."""
     exact = ("count", "fraction", "images")
     rows = Run.open(folder / "results", name).records()
-    found = {row.key: (row.status, row.value if row.unit in exact else None) for row in rows}
+    found: dict[tuple[object, ...], tuple[str, float | None]] = {
+        row.key: (row.status, row.value if row.unit in exact else None) for row in rows
+    }
     assert len(found) == len(rows)
     return found
 

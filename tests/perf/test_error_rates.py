@@ -72,10 +72,12 @@ def sittings(trials: int) -> list[Sitting]:
     return [one for one in planned if one.kind == SAME or one.number < quarter]
 
 
-def gate_fails(a: WorkerProcess, b: WorkerProcess) -> tuple[float, bool]:
-    """What comparing two stored runs would have said of the steps that are built: ratio of medians, and whether it is
-    called a regression."""
-    medians = [{"median": statistics.median(_for_a_second(worker))} for worker in (a, b)]
+def gate_fails(job: Job, a: WorkerProcess, b: WorkerProcess) -> tuple[float, bool]:
+    """What comparing two stored runs would have said: ratio of medians, and whether it is called a regression."""
+    medians = []
+    for worker in (a, b):
+        worker.build(job)
+        medians.append({"median": statistics.median(_for_a_second(worker))})
     rule = parse_compare_fail(GATE)
     return medians[1]["median"] / medians[0]["median"], bool(rule.fails(medians[1], medians[0]))
 
@@ -83,7 +85,7 @@ def gate_fails(a: WorkerProcess, b: WorkerProcess) -> tuple[float, bool]:
 def _for_a_second(worker: WorkerProcess) -> Iterator[float]:
     end = time.perf_counter() + SEQUENTIAL_S
     while time.perf_counter() < end:
-        yield worker.sample()
+        yield worker.sample(1)
 
 
 def sit(sitting: Sitting, trees: Mapping[str, Path], todo: Sequence[tuple[str, str]]) -> Iterator[Trial]:
@@ -93,11 +95,11 @@ def sit(sitting: Sitting, trees: Mapping[str, Path], todo: Sequence[tuple[str, s
     new = Side("B", sys.executable, trees[sitting.kind], flags)
     rules = Rules(MARGIN, None, TIME_LIMIT_S[sitting.kind], ERROR)
     with running(base, 60.0) as a, running(new, 60.0) as b:
+        for worker in (a, b):
+            worker.wait_until_ready()
         for network, what in todo:
             job = Job(network, what)
-            for worker in (a, b):
-                worker.build(job)
-            ratio, fails = gate_fails(a, b)
+            ratio, fails = gate_fails(job, a, b)
             (outcome,) = play([Match(job, job)], a, b, rules, random.getrandbits(32))
             assert outcome.duel is not None, outcome.failure
             yield {

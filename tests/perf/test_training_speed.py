@@ -1,17 +1,19 @@
 """Training as the project's documents write it, against training as this suite does it, on the same CPU.
 
 Their way: torchvision's transforms image by image, a `DataLoader` with two workers, batches of 128, contiguous fp32.
-Both take turns in one process, in random order within a pair; the ratio of each pair counts.
+Both take turns, in random order within a pair; the ratio of each pair counts.
 
-Run with `python -m pytest -m perf tests/perf/test_training_speed.py -s`; takes about eight minutes on two quiet cores.
+Run with `python -m pytest -m perf tests/perf/test_training_speed.py -s`; takes about five minutes on two quiet cores.
 """
 
 import itertools
 import math
+import multiprocessing
 import random
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
 from typing import Any
 
 import pytest
@@ -23,6 +25,7 @@ from bench.config import Execution
 from bench.data import synthetic
 from bench.data.batches import Split, TrainingBatches
 from bench.data.image_set import ImageSet
+from bench.engines.allocator import keep_freed_memory
 from bench.execution import for_training, memory_format
 from bench.stats import mean_interval
 from bench.training.optimizer import make_optimizer
@@ -69,10 +72,14 @@ class Pictures(Dataset[tuple[Tensor, int]]):
         return self._transform(Image.fromarray(self._pixels[index])), self._labels[index]
 
 
-@pytest.fixture(scope="module")
-def split() -> Split:
+def synthetic_split() -> Split:
     decoded = synthetic.source("cifar").decode()
     return Split(torch.from_numpy(decoded.train_images), torch.from_numpy(decoded.train_labels))
+
+
+@pytest.fixture(scope="module")
+def split() -> Split:
+    return synthetic_split()
 
 
 def their_batches(split: Split) -> Iterator[tuple[Tensor, Tensor]]:
@@ -111,28 +118,46 @@ def their_training(name: str, split: Split) -> Turn:
     return turn
 
 
-def our_training(name: str, split: Split) -> Turn:
-    torch.manual_seed(0)
-    spec = REGISTRY[name]
-    network = for_training(spec.build(num_classes=10), OURS, CPU)
-    recipe = recipe_for(spec.family)
-    step = TrainingStep(network, make_optimizer(recipe, network.parameters(), 1e-3), recipe, OURS)
-    batches = our_batches(split)
+class Worker:
+    """Ours in a process of its own that is set up as a run sets up its workers; it sleeps while it is not its turn."""
 
-    def turn(steps: int) -> float:
+    def __init__(self, name: str) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        context.Process(target=_serve, args=(name, theirs), daemon=True).start()
+
+    def __call__(self, steps: int) -> float:
+        self._connection.send(steps)
+        seconds: float = self._connection.recv()
+        return seconds
+
+
+def _serve(name: str, connection: Connection) -> None:
+    keep_freed_memory()
+    step = training_step_of(name)
+    batches = our_batches(synthetic_split())
+    while True:
+        steps = connection.recv()
         step(*next(batches))
         start = time.perf_counter()
         for images, labels in itertools.islice(batches, steps):
             step(images, labels)
-        return time.perf_counter() - start
+        connection.send(time.perf_counter() - start)
 
-    return turn
+
+def training_step_of(name: str) -> TrainingStep:
+    torch.manual_seed(0)
+    spec = REGISTRY[name]
+    network = for_training(spec.build(num_classes=10), OURS, CPU)
+    recipe = recipe_for(spec.family)
+    return TrainingStep(network, make_optimizer(recipe, network.parameters(), 1e-3), recipe, OURS)
 
 
 def ratios(theirs: Turn, ours: Turn, steps: tuple[int, int], pairs: int) -> list[float]:
     """Their seconds per step over ours, pair by pair."""
     found = []
-    theirs(1), ours(1)
+    theirs(1)
+    ours(1)
     for pair in range(pairs):
         seconds = {}
         for who in random.Random(pair).sample(("theirs", "ours"), 2):
@@ -159,7 +184,7 @@ def told(what: str, found: list[float], capsys: pytest.CaptureFixture[str]) -> f
 def test_training_is_faster_than_the_documents(
     name: str, at_least: float, steps: int, pairs: int, split: Split, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = ratios(their_training(name, split), our_training(name, split), (steps, steps), pairs)
+    found = ratios(their_training(name, split), Worker(name), (steps, steps), pairs)
     assert told(f"{name}: images/s of ours over theirs", found, capsys) >= at_least
 
 
@@ -185,15 +210,20 @@ def test_the_input_pipeline_is_faster_than_the_documents(split: Split, capsys: p
 def test_making_batches_is_a_small_share_of_a_step(name: str, split: Split, capsys: pytest.CaptureFixture[str]) -> None:
     """Making a batch costs every network the same, so the cheapest networks of the suite are here."""
     batches = our_batches(split)
-    step = our_training(name, split)
-    step(2)
+    step = training_step_of(name)
+    for images, labels in itertools.islice(batches, 3):
+        step(images, labels)
     shares = []
     for _ in range(8):
         start = time.perf_counter()
         for _ in itertools.islice(batches, 40):
             pass
         making = (time.perf_counter() - start) / 40
-        shares.append(making / (step(4) / 4))
+        images, labels = next(batches)
+        start = time.perf_counter()
+        for _ in range(4):
+            step(images, labels)
+        shares.append(making / ((time.perf_counter() - start) / 4))
     with capsys.disabled():
         print(f"\n{name}: making a batch takes {statistics.median(shares):.2%} of a training step")
     assert statistics.median(shares) < SHARE_OF_STEP

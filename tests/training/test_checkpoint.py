@@ -11,10 +11,11 @@ from bench.config import Budget, Execution
 from bench.execution import for_training
 from bench.training import checkpoint as checkpoint_module
 from bench.training.checkpoint import Checkpoint, checkpoint_path
+from bench.training.history import History
 from bench.training.loop import Outcome, train
 from bench.training.recipe import Recipe
 from bench.training.step import TrainingStep
-from tests.training.toy import CPU, drawing, images
+from tests.training.toy import CPU, drawing, images, network
 
 SGD = Recipe("sgd", 0.1, 1e-4, 16, "a test", nesterov=True)
 ADAM = Recipe("adam", 1e-2, 0.0, 16, "a test", clip_norm=1.0)
@@ -30,9 +31,11 @@ def checkpoint(tmp_path: Path, **identity: Any) -> Checkpoint:
     return Checkpoint(tmp_path / "checkpoints" / "toy.pt", {"recipe": "a", **identity}, every_s=0)
 
 
-def run(recipe: Recipe, budget: str, keep: Checkpoint | None = None, seed: int = 3) -> tuple[nn.Module, Outcome]:
-    network = for_training(drawing(seed), EXECUTION, CPU)
-    return network, train(network, recipe, Budget.parse(budget), images(), 24, 1e3, seed, EXECUTION, keep)
+def run(
+    recipe: Recipe, budget: str, keep: Checkpoint | None = None, seed: int = 3, device: torch.device = CPU
+) -> tuple[nn.Module, Outcome]:
+    network = for_training(drawing(seed), EXECUTION, device)
+    return network, train(network, recipe, Budget.parse(budget), images(device), 24, 1e3, seed, EXECUTION, keep)
 
 
 def broken_off(monkeypatch: pytest.MonkeyPatch, recipe: Recipe, budget: str, keep: Checkpoint, after: int) -> None:
@@ -151,3 +154,34 @@ def test_any_name_of_a_network_is_a_file_in_the_folder(tmp_path: Path) -> None:
     path = checkpoint_path(tmp_path, "../timm:a/b", 2, "10ep")
     assert path.parent == tmp_path
     assert path.name.endswith("-seed2-10ep.pt")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("graphs", [None, False])
+def test_it_goes_on_on_a_gpu(graphs: bool | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a graph, everything must be put back where the graph looks for it."""
+    device = torch.device("cuda:0")
+    execution = Execution("bf16", "channels_last", cuda_graphs=graphs)
+
+    def trained(keep: Checkpoint | None) -> Outcome:
+        net = for_training(network(3), execution, device)
+        return train(net, SGD, Budget.parse("12ep"), images(device), 16, 1e3, 3, execution, keep)
+
+    whole = trained(None)
+    note, count = History.note, 0
+
+    def dies(self: History, loss: Tensor, fraction: float, batch_size: int) -> bool:
+        nonlocal count
+        count += 1
+        if count > 20:
+            raise Killed
+        return note(self, loss, fraction, batch_size)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(History, "note", dies)
+        with pytest.raises(Killed):
+            trained(checkpoint(tmp_path))
+    resumed = trained(checkpoint(tmp_path))
+    assert resumed.resumed_at is not None
+    assert resumed.warm_up.cuda_graphs == (graphs is None)
+    assert resumed.final_loss == pytest.approx(whole.final_loss, rel=0.05, abs=0.01)

@@ -3,7 +3,14 @@
 import torch
 from torch import Tensor, nn
 
-from bench.training.evaluation import SETTLING_BATCHES, evaluate, settle_batch_norm
+from bench.training.evaluation import (
+    SETTLING_BATCHES,
+    Confusion,
+    confusions,
+    evaluate,
+    predicted_classes,
+    settle_batch_norm,
+)
 from tests.training.toy import images
 
 
@@ -14,6 +21,29 @@ def test_evaluation_counts_right_answers() -> None:
             return torch.stack([~bright, bright], 1).float()
 
     assert evaluate(BrightBelow(), images()) == (1.0, 64)
+
+
+def test_predictions_are_in_the_order_of_the_images() -> None:
+    class BrighterOfTwoPixels(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x[:, 0, 0, :2]
+
+    data = images()
+    found = predicted_classes(BrighterOfTwoPixels(), data)
+    assert found.tolist() == data.test.images[:, 0, 0, :2].argmax(1).tolist()
+    assert 0 < found.sum() < len(found)
+
+
+def test_confusions_count_pairs() -> None:
+    labels = torch.tensor([0, 0, 0, 1, 1, 2])
+    taken_for = torch.tensor([0, 2, 2, 1, 0, 2])
+    assert confusions(labels, taken_for) == (
+        Confusion(0, 0, 1),
+        Confusion(0, 2, 2),
+        Confusion(1, 0, 1),
+        Confusion(1, 1, 1),
+        Confusion(2, 2, 1),
+    )
 
 
 def test_batch_norm_is_settled_to_the_mean_over_training_batches() -> None:

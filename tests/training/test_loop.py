@@ -67,8 +67,11 @@ def test_a_network_that_draws_is_repeated_bit_for_bit(memory_format: MemoryForma
     assert not any(map(torch.equal, weights, other))
 
 
-@pytest.mark.parametrize("word", ["6ep", "0.4kimg", "0.0000000012pflop", "0.3s"])
-def test_every_budget_ends_with_a_finished_schedule(word: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("word", "last"),
+    [("6ep", 0.01), ("0.4kimg", 0.01), ("0.0000000012pflop", 0.01), ("1s", 0.1)],  # a last step may take any time
+)
+def test_every_budget_ends_with_a_finished_schedule(word: str, last: float, monkeypatch: pytest.MonkeyPatch) -> None:
     rates: list[float] = []
     set_rate = TrainingStep.set_rate
 
@@ -80,7 +83,7 @@ def test_every_budget_ends_with_a_finished_schedule(word: str, monkeypatch: pyte
     outcome = train(network(), RECIPE, Budget.parse(word), images(), 16, 1e3, seed=0)
     del rates[0]  # the warm-up's
     assert len(rates) == outcome.spent.images / 16
-    assert 0 < rates[-1] < 0.02 * RECIPE.peak_rate
+    assert 0 < rates[-1] < last * RECIPE.peak_rate
     assert max(rates) > 0.9 * RECIPE.peak_rate
 
 

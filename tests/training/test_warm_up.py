@@ -64,6 +64,16 @@ def test_every_generator_is_put_back() -> None:
         np.testing.assert_array_equal(was, now)
 
 
+def test_a_seed_is_one_of_every_generator() -> None:
+    def drawn(number: int) -> tuple[float, float, float]:
+        with randomness.preserved(CPU):
+            randomness.seed(number)
+            return torch.rand(1).item(), random.random(), np.random.random()  # noqa: NPY002
+
+    assert drawn(1) == drawn(1)
+    assert all(first != second for first, second in zip(drawn(1), drawn(2), strict=True))
+
+
 @pytest.mark.parametrize(
     "draw",
     [partial(torch.rand, 1), random.random, np.random.random],

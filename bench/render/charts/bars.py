@@ -24,17 +24,21 @@ def bar_chart(
     styles: Mapping[str, FamilyStyle],
     stem: str,
     group: AccuracyGroup | None = None,
+    conditions: str = "",
 ) -> Chart | None:
     """Bars for one metric, best first; None where fewer than two networks have a value or all are equal.
 
-    `group` names the data set and budget for what training measured; None for everything else.
+    `group` names the data set and budget for what training measured; None for everything else. `conditions` stand
+    under the title in place of those of the measurement.
     """
     bad = without_value(results, models, metric.name)
     good, missing = comparable(results, [model for model in models if model not in bad], metric.name)
     if len({results.cell(model, metric.name).value for model in good}) < 2:
         return None
     good.sort(key=lambda model: results.cell(model, metric.name).value, reverse=metric.better == "higher")
-    conditions = chart_conditions(results, group) if group else measured_conditions(results, models, metric)
+    conditions = conditions or (
+        chart_conditions(results, group) if group else measured_conditions(results, models, metric)
+    )
 
     figure, (axes,) = row_figure([*good, *bad], metric.label, conditions, right=96)
     _draw_bars(axes, results, good, metric, styles)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -108,6 +109,11 @@ def printable(text: str, longest: int = 40) -> str:
     line = " ".join(text.split())
     line = "".join(char if ord(char) in _glyphs() else "\N{WHITE SQUARE}" for char in line)
     return line if len(line) <= longest else line[: longest - 1] + "…"
+
+
+def slug(text: str) -> str:
+    """`text` as a part of a file's name."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60] or "other"
 
 
 def chart_name(model: Model) -> str:

@@ -1,39 +1,51 @@
-"""Which figures a run gets: what a reader chooses by, about twenty of them; the tables have every metric."""
+"""Which figures a run gets: what a reader chooses by, about twenty-five of them; the tables have every metric."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from bench.metrics import METRICS
 from bench.render.budgets import budget_tables
 from bench.render.charts.bars import bar_chart
 from bench.render.charts.budgets import budget_chart
-from bench.render.charts.curves import Curve, training_curves
-from bench.render.charts.figure import Chart, look
+from bench.render.charts.curves import Curve, own_currency, training_curves
+from bench.render.charts.density import density_chart
+from bench.render.charts.early_late import early_late_chart
+from bench.render.charts.figure import Chart, look, slug
 from bench.render.charts.gradient_flow import GradientFlow, gradient_flow_charts
 from bench.render.charts.latency import latency_chart
 from bench.render.charts.memory import memory_chart
 from bench.render.charts.palette import FamilyStyle, family_styles
 from bench.render.charts.prediction import prediction_chart
 from bench.render.charts.roofline import roofline_chart
-from bench.render.charts.scatter import scatter_chart
+from bench.render.charts.scatter import own_accuracy, scatter_chart
+from bench.render.charts.textbook import textbook_charts
 from bench.render.charts.throughput import throughput_chart
 from bench.render.charts.work import work_chart
+from bench.render.charts.years import year_chart
+from bench.render.depth import Layers
 from bench.render.header import Model
 from bench.render.table import AccuracyGroup, Results
+from bench.render.textbook import as_published
 
 _COSTS = (
     "macs",
     "inference_images_per_s",
     "latency_ms",
+    "saved_activation_bytes",
     "peak_training_bytes",
     "energy_joules_per_image",
+    "train_seconds",
 )
 _FEW = 3  # networks; fewer are compared faster in the table
 
 
-def draw_charts(results: Results, curves: Sequence[Curve], flows: Sequence[GradientFlow] = ()) -> list[Chart]:
+def draw_charts(
+    results: Results,
+    curves: Sequence[Curve],
+    flows: Sequence[GradientFlow] = (),
+    layers: Mapping[str, Layers] | None = None,
+) -> list[Chart]:
     """All figures of a report, in reading order; those that have nothing to show are left out."""
     styles = family_styles(model.family for model in results.models)
     groups = results.accuracy_groups()
@@ -43,20 +55,31 @@ def draw_charts(results: Results, curves: Sequence[Curve], flows: Sequence[Gradi
             charts += [scatter_chart(results, group, METRICS[cost], styles, stem) for cost in _costs(group)]
             charts += training_curves(results, group, curves, styles, stem, everything=len(group.models) >= _FEW)
             charts += [_accuracy_bars(results, group, styles, stem)]
+            if len(group.models) >= _FEW:
+                accuracy = own_accuracy(results, group)
+                charts += [density_chart(results, group, styles, stem, accuracy)]
+                charts += [year_chart(results, group, styles, stem, accuracy)]
+        charts += textbook_charts(results, styles)
         for track, models in results.tracks().items():
             if len(models) >= _FEW:
                 trained = any(group.track == track for group in groups)
-                charts += _track_charts(results, models, styles, _slug(track), trained=trained)
+                charts += _track_charts(results, models, styles, slug(track), trained=trained)
+                charts += [early_late_chart(models, layers or {}, slug(track))]
         for table in budget_tables(results):
-            charts.append(budget_chart(results, table, styles, _slug(f"{table.track}-{table.dataset}")))
+            charts.append(budget_chart(results, table, styles, slug(f"{table.track}-{table.dataset}")))
         charts += gradient_flow_charts(results, flows, styles)
     order = list(results.tracks())
     return sorted((chart for chart in charts if chart is not None), key=lambda chart: order.index(chart.track))
 
 
 def _costs(group: AccuracyGroup) -> tuple[str, ...]:
-    """What accuracy is drawn against: everything for a comparison, the MACs alone for a handful of networks."""
-    return _COSTS if len(group.models) >= _FEW else _COSTS[:1]
+    """What accuracy is drawn against: everything for a comparison, the MACs alone for a handful of networks.
+
+    Under a budget of seconds, all have trained for as long.
+    """
+    if len(group.models) < _FEW:
+        return _COSTS[:1]
+    return tuple(cost for cost in _COSTS if cost != "train_seconds" or own_currency(group.budget) != "seconds")
 
 
 def _track_charts(
@@ -71,7 +94,9 @@ def _track_charts(
         memory_chart(results, models, stem),
         prediction_chart(results, models, styles, stem),
     ]
-    alone = ["params", "energy_joules_per_image"] if not trained else []
+    alone = ["energy_joules_per_image"] if not trained else []
+    if not trained and as_published(results)[1] is None:  # whose figures show it
+        alone.insert(0, "params")
     if charts[4] is None:  # the next best thing that is known of memory
         alone.append("saved_activation_bytes")
     if charts[0] is None and not trained:
@@ -101,10 +126,6 @@ def _stems(groups: Sequence[AccuracyGroup]) -> list[str]:
     stems: list[str] = []
     for group in groups:
         alone = sum(other.track == group.track for other in groups) == 1
-        stem = _slug(group.track if alone else f"{group.track}-{group.dataset}-{group.budget}")
+        stem = slug(group.track if alone else f"{group.track}-{group.dataset}-{group.budget}")
         stems.append(stem if stem not in stems else f"{stem}-{len(stems)}")
     return stems
-
-
-def _slug(text: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60] or "other"

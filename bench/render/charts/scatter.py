@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -27,24 +27,47 @@ _AXES = (58.0, 46.0, 508.0, 366.0)
 _LEGEND_X = 580.0
 
 
+@dataclass(frozen=True)
+class Accuracy:
+    """Whose accuracy a figure shows, in words."""
+
+    metric: Metric  # top1, under the label that is meant
+    conditions: str  # under the title
+    published: bool = False  # not of this run: then drawn as in the lecture, MACs from zero and no line for guessing
+
+
+def own_accuracy(results: Results, group: AccuracyGroup) -> Accuracy:
+    """The test accuracy that the run itself has measured."""
+    return Accuracy(METRICS["top1"], chart_conditions(results, group))
+
+
 def scatter_chart(
-    results: Results, group: AccuracyGroup, cost: Metric, styles: Mapping[str, FamilyStyle], stem: str
+    results: Results,
+    group: AccuracyGroup,
+    cost: Metric,
+    styles: Mapping[str, FamilyStyle],
+    stem: str,
+    accuracy: Accuracy | None = None,
 ) -> Chart | None:
-    """Test accuracy of a group against one metric; None with fewer than two networks to compare."""
+    """Accuracy of a group against one metric; None with fewer than two networks to compare.
+
+    The accuracy is the test accuracy of this run, if none other is given.
+    """
+    accuracy = accuracy or own_accuracy(results, group)
     models, missing = comparable(results, group.models, cost.name)
     if len(models) < 2:
         return None
     balls = cost.name == "macs"
-    figure, _, unlabelled = draw_scatter(results, group, cost, styles, models, balls=balls)
-    title = f"Test accuracy against {in_sentence(cost)}"
+    figure, _, unlabelled = draw_scatter(results, group, cost, styles, models, balls=balls, accuracy=accuracy)
+    title = f"{accuracy.metric.label} against {in_sentence(cost)}"
     front = [models[i].name for i in accuracy_front(results, models, cost)]
     return Chart(
         name=f"{stem}-top1-vs-{cost.name}",
-        kind="ball" if balls else "scatter",
+        kind="scatter" if not balls else "textbook" if accuracy.published else "ball",
         track=group.track,
         title=title,
         alt=(
-            f"{'Bubble' if balls else 'Scatter'} chart of test accuracy on {group.dataset} against "
+            f"{'Bubble' if balls else 'Scatter'} chart of {in_sentence(accuracy.metric)} on {group.dataset} against "
             f"{in_sentence(cost)} for {len(models)} networks. On the Pareto front: {', '.join(front)}."
         ),
         caption=f"{missing} {without_room(unlabelled)}".strip(),
@@ -61,19 +84,25 @@ def draw_scatter(
     models: Sequence[Model],
     *,
     balls: bool,
+    accuracy: Accuracy | None = None,
 ) -> tuple[Figure, Axes, list[str]]:
     """The figure, its main axes and the names of the networks whose labels found no place."""
+    accuracy = accuracy or own_accuracy(results, group)
     figure = new_figure(_WIDTH, _HEIGHT)
     axes = add_axes(figure, *_AXES)
     cost = replace(cost, label=label_of(results, models, cost))
-    write_title(figure, f"Test accuracy against {in_sentence(cost)}", chart_conditions(results, group))
+    write_title(figure, f"{accuracy.metric.label} against {in_sentence(cost)}", accuracy.conditions)
     axes.set_xlabel(axis_label(cost, step_conditions(results, models, cost)), loc="left")
-    axes.set_ylabel(axis_label(METRICS["top1"]), loc="top")
+    axes.set_ylabel(axis_label(accuracy.metric), loc="top")
 
     x = np.array([results.cell(model, cost.name).value for model in models])
     y = np.array([results.cell(model, "top1").value for model in models])
-    set_log_axis(axes, "x", x, cost.unit)
-    chance_text = _set_accuracy_axis(axes, results, group, models)
+    if accuracy.published:
+        axes.set_xlim(0, 1.06 * float(x.max()))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value, cost.unit)))
+    else:
+        set_log_axis(axes, "x", x, cost.unit)
+    chance_text = _set_accuracy_axis(axes, results, None if accuracy.published else group.chance, models)
 
     front = accuracy_front(results, models, cost)
     # A staircase: between two networks of the front, the cheaper one is what can be had.
@@ -93,17 +122,16 @@ def draw_scatter(
 
 
 def _set_accuracy_axis(
-    axes: Axes, results: Results, group: AccuracyGroup, models: Sequence[Model]
+    axes: Axes, results: Results, chance: float | None, models: Sequence[Model]
 ) -> tuple[float, float, float, float] | None:
-    """Limits of the accuracy axis and the chance line; returns the box of its text as fractions of the axes.
+    """Limits of the accuracy axis and the line of `chance`; returns the box of its text as fractions of the axes.
 
-    Chance is on the axis unless that would squeeze the networks into less than a quarter of it: then a
+    That line is on the axis unless that would squeeze the networks into less than a quarter of it: then a
     sentence says where it lies.
     """
     cells = [results.cell(model, "top1") for model in models]
     low = min(cell.low if cell.has_interval else cell.value for cell in cells)
     high = max(cell.high if cell.has_interval else cell.value for cell in cells)
-    chance = group.chance
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value, "fraction")))
     shown = chance is not None and (high - low) >= (high - chance) / 4
     if shown and chance is not None:

@@ -12,18 +12,18 @@ from bench.render.quantity import quantity
 from bench.render.terminal import aligned
 from bench.verdict import Verdict, percent
 
-_WORST_FIRST: tuple[Verdict, ...] = ("worse", "slower", "higher", "lower", "better", "faster", "unclear", "same")
-_COLUMNS = ("verdict", "network", "metric", "base", "new", "change", "interval", "n", "note")
+WORST_FIRST: tuple[Verdict, ...] = ("worse", "slower", "higher", "lower", "better", "faster", "unclear", "same")
+COLUMNS = ("verdict", "network", "metric", "base", "new", "change", "interval", "n", "note")
 
 
 def as_text(found: Comparison, margin: float, show_same: bool) -> str:
     """Differences first, then what cannot be compared, then the table, its summary last."""
     parts = [f"{found.base} → {found.new}"]
-    parts += [f"{heading}\n" + "\n".join(f"  {line}" for line in lines) for heading, lines in _preface(found)]
-    rows = _rows(found, show_same)
+    parts += [f"{heading}\n" + "\n".join(f"  {line}" for line in lines) for heading, lines in preface_of(found)]
+    rows = rows_of(found, show_same)
     if rows:
         parts.append(aligned(rows))
-    parts.append("\n".join(_summary(found, margin, show_same)))
+    parts.append("\n".join(summary_of(found, margin, show_same)))
     return "\n\n".join(parts)
 
 
@@ -31,20 +31,20 @@ def as_markdown(found: Comparison, margin: float, show_same: bool) -> str:
     """The same; what may be long is folded."""
     parts = [
         f"## {escape(found.base)} → {escape(found.new)}",
-        "\n".join(map(escape, _summary(found, margin, show_same))),
+        "\n".join(map(escape, summary_of(found, margin, show_same))),
     ]
-    rows = _rows(found, show_same)
+    rows = rows_of(found, show_same)
     if rows:
-        lines = [f"| {' | '.join(_COLUMNS)} |", "|" + "---|" * len(_COLUMNS)]
-        lines += [f"| {' | '.join(escape(row[column]) for column in _COLUMNS)} |" for row in rows]
+        lines = [f"| {' | '.join(COLUMNS)} |", "|" + "---|" * len(COLUMNS)]
+        lines += [f"| {' | '.join(escape(row[column]) for column in COLUMNS)} |" for row in rows]
         parts.append("\n".join(lines))
-    for heading, lines in _preface(found):
+    for heading, lines in preface_of(found):
         listed = "\n".join(f"- {escape(line)}" for line in lines)
         parts.append(f"<details><summary>{escape(heading)} ({len(lines)})</summary>\n\n{listed}\n\n</details>")
     return "\n\n".join(parts)
 
 
-def _preface(found: Comparison) -> list[tuple[str, list[str]]]:
+def preface_of(found: Comparison) -> list[tuple[str, list[str]]]:
     """Headings with their lines; only those that have any."""
     reasons: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for row in found.incomparable:
@@ -75,12 +75,14 @@ def _named(names: Sequence[str], what: str) -> str:
     return ", ".join(names) if len(names) <= 6 else f"{', '.join(names[:5])} and {len(names) - 5} more {what}s"
 
 
-def _rows(found: Comparison, show_same: bool) -> list[dict[str, str]]:
+def rows_of(found: Comparison, show_same: bool) -> list[dict[str, str]]:
+    """The changes as text by `COLUMNS`, the worst first."""
     shown = [change for change in found.changes if show_same or change.verdict != "same"]
-    return [_row(change) for change in sorted(shown, key=lambda change: _WORST_FIRST.index(change.verdict))]
+    return [row_of(change) for change in sorted(shown, key=lambda change: WORST_FIRST.index(change.verdict))]
 
 
-def _row(change: Change) -> dict[str, str]:
+def row_of(change: Change) -> dict[str, str]:
+    """One change as text by `COLUMNS`."""
     low, high = change.log_ratio
     exact = change.exact and float(change.base).is_integer() and float(change.new).is_integer()
     known = not change.exact and math.isfinite(low) and low != high
@@ -97,9 +99,10 @@ def _row(change: Change) -> dict[str, str]:
     }
 
 
-def _summary(found: Comparison, margin: float, show_same: bool) -> list[str]:
+def summary_of(found: Comparison, margin: float, show_same: bool) -> list[str]:
+    """How many changes have which verdict, and how to read them."""
     counts = Counter(change.verdict for change in found.changes)
-    said = ", ".join(f"{counts[word]} {word}" for word in _WORST_FIRST if counts[word]) or "nothing in common"
+    said = ", ".join(f"{counts[word]} {word}" for word in WORST_FIRST if counts[word]) or "nothing in common"
     hidden = " (--all shows what is the same)" if counts["same"] and not show_same else ""
     return [
         f"{said}{hidden}; {len(found.incomparable)} cannot be compared.",

@@ -1,0 +1,75 @@
+"""Every claim with what a run says of it, where it was meant and at the other input size; and claims.csv."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from bench.render.claims import canziani, lecture, tutorials
+from bench.render.claims.claim import EXCEPT, FAILS, HOLDS, NOT_MEASURED, Claim, Finding, finding
+from bench.render.claims.setting import settings
+from bench.render.depth import Layers
+from bench.render.table import Results, inert
+
+CLAIMS = (*lecture.CLAIMS, *canziani.CLAIMS, *tutorials.CLAIMS)
+
+
+@dataclass(frozen=True)
+class Ruling:
+    claim: Claim
+    size: str  # "224×224": where the claim was meant
+    found: Finding
+    other_size: str
+    beside: Finding | None  # at the other size; None where the claim says nothing of it
+
+    @property
+    def large(self) -> Finding | None:
+        return self.found if self.claim.home == "imagenet" else self.beside
+
+    @property
+    def small(self) -> Finding | None:
+        return self.found if self.claim.home == "cifar" else self.beside
+
+
+def rulings(results: Results, layers: Mapping[str, Layers]) -> list[Ruling]:
+    """All of them, in a fixed order; a claim that the run has no numbers for is "not measured"."""
+    places = settings(results, layers)
+    found = []
+    for claim in CLAIMS:
+        home = places[claim.home]
+        other = places["cifar" if claim.home == "imagenet" else "imagenet"]
+        beside = finding(claim.test(other)) if claim.elsewhere else None
+        found.append(Ruling(claim, home.size, finding(claim.test(home)), other.size, beside))
+    return found
+
+
+def worth_showing(ruled: Sequence[Ruling]) -> bool:
+    """Whether some verdict rests on a number of the run."""
+    return any(each.found.kind != NOT_MEASURED and not each.claim.arithmetic for each in ruled)
+
+
+def summary(ruled: Sequence[Ruling]) -> str:
+    """ "Of 36 claims, 20 hold, 6 hold with exceptions, 3 do not hold and 7 were not measured in this run."."""
+    count = Counter(each.found.kind for each in ruled)
+    return (
+        f"Of {len(ruled)} claims, {count[HOLDS]} hold, {count[EXCEPT]} hold with exceptions, {count[FAILS]} do not "
+        f"hold and {count[NOT_MEASURED]} were not measured in this run."
+    )
+
+
+def write_claims_csv(ruled: Sequence[Ruling]) -> str:
+    """A row per claim, and another with "@32" or "@224" behind its id for the input size that it was not made for."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(("id", "claim", "source", "verdict", "evidence"))
+    for each in ruled:
+        rows = [(each.claim.id, each.claim.words, each.found)]
+        if each.beside:
+            side = each.other_size.partition("×")[0]
+            rows.append((f"{each.claim.id}@{side}", f"At {each.other_size}: {each.claim.words}", each.beside))
+        for identity, words, found in rows:
+            writer.writerow(map(inert, (identity, words, each.claim.source, found.verdict, found.evidence)))
+    return buffer.getvalue()

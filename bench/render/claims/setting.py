@@ -1,0 +1,131 @@
+"""Where a claim is tested: the networks of one input size, with what is known of them in a run."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from bench.metrics import METRICS
+from bench.render.depth import Layers
+from bench.render.header import Model
+from bench.render.quantity import quantity
+from bench.render.table import Cell, Results
+from bench.render.textbook import TRACK, as_published
+
+# What a claim about a 224x224 network is held against at 32x32.
+SMALL_TWINS = {
+    "alexnet": "alexnet_cifar",
+    "zfnet": "zfnet_cifar",
+    "nin": "nin_cifar",
+    "vgg11": "vgg11_bn_cifar",
+    "vgg11_bn": "vgg11_bn_cifar",
+    "vgg13": "vgg13_bn_cifar",
+    "vgg13_bn": "vgg13_bn_cifar",
+    "vgg16": "vgg16_bn_cifar",
+    "vgg16_bn": "vgg16_bn_cifar",
+    "vgg19": "vgg19_bn_cifar",
+    "vgg19_bn": "vgg19_bn_cifar",
+    "googlenet": "googlenet_cifar",
+    "resnet18": "resnet18_cifar",
+    "resnet34": "resnet34_cifar",
+    "resnet50": "resnet50_cifar",
+    "resnet101": "resnet101_cifar",
+    "resnet152": "resnet152_cifar",
+    "squeezenet1_0": "squeezenet_cifar",
+}
+RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+VGGS = ("vgg11", "vgg13", "vgg16", "vgg19", "vgg11_bn", "vgg13_bn", "vgg16_bn", "vgg19_bn")
+LECTURE = ("alexnet", *VGGS, "googlenet", *RESNETS)  # the networks that the lecture's chart compares
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The networks of one track of a run. Networks go by their name at 224x224, whatever the setting."""
+
+    results: Results  # with published accuracies where the run cannot have its own
+    track: str  # "imagenet" or "cifar"
+    accuracy_source: str  # "published", or "cifar10 after 5ep"
+    trained: frozenset[str]  # the networks whose accuracies may be compared
+    layers: Mapping[str, Layers] = field(default_factory=dict)
+
+    @property
+    def large(self) -> bool:
+        return self.track == TRACK
+
+    @property
+    def size(self) -> str:
+        return "224×224" if self.large else "32×32"
+
+    @property
+    def models(self) -> tuple[Model, ...]:
+        return self.results.tracks().get(self.track, ())
+
+    def name(self, network: str) -> str:
+        """What stands for a network here; its own name where nothing else does."""
+        return network if self.large else SMALL_TWINS.get(network, network)
+
+    @cached_property
+    def _names(self) -> frozenset[str]:
+        return frozenset(model.name for model in self.models)
+
+    def value(self, network: str, metric: str) -> float:
+        """nan where it was not measured here; an accuracy also where it may not be compared with the others."""
+        name = self.name(network)
+        if name not in (self.trained if metric == "top1" else self._names):
+            return math.nan
+        return self.results.cell(name, metric).value
+
+    def cell(self, network: str, metric: str) -> Cell:
+        """As `value`, with its interval and records."""
+        return self.results.cell(self.name(network), metric)
+
+    def having(self, networks: Iterable[str], *metrics: str) -> list[str]:
+        """Those of some networks, by the names that they have here, that have all of some metrics, above zero."""
+        names = dict.fromkeys(self.name(network) for network in networks)
+        return [name for name in names if all(self.value(name, metric) > 0 for metric in metrics)]
+
+    def all_having(self, *metrics: str) -> list[str]:
+        return self.having((model.name for model in self.models), *metrics)
+
+    def said(self, network: str, metric: str) -> str:
+        """ "vgg16 138 M"."""
+        return f"{self.name(network)} {amount(self.value(network, metric), metric)}"
+
+    def ms_per_image(self, network: str) -> float:
+        return 1e3 / self.value(network, "inference_images_per_s")
+
+    def watts(self, network: str) -> float:
+        return self.value(network, "energy_joules_per_image") * self.value(network, "inference_images_per_s")
+
+
+def amount(value: float, metric: str) -> str:
+    """A number of a metric as people read it."""
+    unit = METRICS[metric].unit
+    bare = {"count": "", "fraction": "", "bytes": "", "bytes/image": "", "J": "", "ratio": ""}
+    return f"{quantity(value, unit)} {bare.get(unit, unit)}".strip()
+
+
+def settings(results: Results, layers: Mapping[str, Layers]) -> dict[str, Setting]:
+    """The two input sizes that claims are about; a setting may be without networks."""
+    published, known = as_published(results)
+    groups = results.accuracy_groups()
+    found = {}
+    for track in ("imagenet", "cifar"):
+        group = next((group for group in groups if group.track == track), None)
+        source = f"{group.dataset} after {group.budget or 'an unknown budget'}" if group else "published"
+        group = group or (known if track == TRACK else None)
+        trained = frozenset(model.name for model in group.models) if group else frozenset[str]()
+        found[track] = Setting(published if track == TRACK else results, track, source, trained, layers)
+    return found
+
+
+def short(value: float) -> str:
+    """A ratio or a rate: "0.52", "47.1", "1,987"."""
+    return quantity(value, "times")
+
+
+def coefficient_of_variation(values: Sequence[float]) -> float:
+    return statistics.pstdev(values) / statistics.fmean(values)
