@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from bench.cli import main
@@ -204,6 +205,14 @@ def test_all_from_images_to_report_and_again(tmp_path: Path, images: Path, capsy
         "cnn_mnist-seed0.parquet",
         "lenet5_cifar-seed0.parquet",
     ]
+    assert set(run.networks()) == {"cnn_mnist", "lenet5_cifar"}
+    for model, top1 in {r.model: r for r in before if r.metric == "top1"}.items():
+        counts = pd.read_parquet(run.confusion_path(model, "seed0"))
+        assert top1.value == counts[counts.label == counts.predicted]["count"].sum() / counts["count"].sum()
+    page = (report / "index.html").read_text()
+    assert "Structure of lenet5_cifar" in page
+    assert "most often takes" in page
+    assert "one of each of" in page
 
     # Again by name alone: every setting and folder is remembered, and nothing is measured twice.
     (report / "index.html").unlink()

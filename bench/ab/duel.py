@@ -15,8 +15,8 @@ from bench.verdict import Zone, thresholds, zone
 
 # Where a build's memory happens to lie can make it a little faster or slower for as long as it lives, which pairs of
 # the same two builds cannot tell from a difference of the code. So both sides build anew all the time, and while there
-# is time nothing is settled before this many builds of each.
-LEAST_BUILDS = 3
+# is time nothing is settled before this many builds of each, in which every worker of a side has met every other's.
+LEAST_BUILDS = 4
 SHORTEST_BUILD_LIFE_S = 0.5
 BUILD_SHARE = 0.1  # of the time goes into building, where builds take long
 

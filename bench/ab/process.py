@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -144,6 +144,13 @@ def running(side: Side, answer_limit_s: float) -> Iterator[WorkerProcess]:
                 yield WorkerProcess(side, process, log, answer_limit_s)
             finally:
                 _end(process)
+
+
+@contextmanager
+def crew(side: Side, count: int, answer_limit_s: float) -> Iterator[tuple[WorkerProcess, ...]]:
+    """Several workers of a side, still starting; gone afterwards."""
+    with ExitStack() as stack:
+        yield tuple(stack.enter_context(running(side, answer_limit_s)) for _ in range(count))
 
 
 def _end(process: subprocess.Popen[str]) -> None:

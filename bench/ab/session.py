@@ -1,4 +1,4 @@
-"""All duels of one `ab`: every network's steps, one after the other, by two workers that live throughout."""
+"""All duels of one `ab`: every network's steps, one after the other, by workers that live throughout."""
 
 from __future__ import annotations
 
@@ -91,15 +91,30 @@ class Outcome:
         return 1 / statistics.median(getattr(pair, side) for pair in self.duel.pairs)
 
 
-class _Builder:
-    """A worker with a step to build: one side of a duel."""
+class _Crew:
+    """The workers of a side, which take turns from build to build: one side of a duel.
 
-    def __init__(self, worker: WorkerProcess, job: Job) -> None:
-        self._worker = worker
+    What sets one process apart from another of the same code, such as where its memory lies, would be taken for a
+    difference of the sides if each had only one.
+    """
+
+    def __init__(self, workers: Sequence[WorkerProcess], job: Job, builds_each: int) -> None:
+        """`builds_each`: after so many builds the next worker takes over."""
+        self._workers = workers
+        self._worker = workers[0]
         self._job = job
+        self._builds_each = builds_each
+        self._builds = 0
         self.batch_size = 0
 
+    def warm_up(self) -> None:
+        """The first build of each worker imports and tunes."""
+        for worker in self._workers:
+            worker.build(self._job)
+
     def build(self) -> tuple[float, float]:
+        self._worker = self._workers[self._builds // self._builds_each % len(self._workers)]
+        self._builds += 1
         built = self._worker.build(self._job)
         self.batch_size = built.batch_size
         return built.seconds, built.step_seconds
@@ -108,14 +123,20 @@ class _Builder:
         return self._worker.sample(steps) / self.batch_size
 
 
-def play(matches: Sequence[Match], a: WorkerProcess, b: WorkerProcess, rules: Rules, seed: int) -> Iterator[Outcome]:
+def play(
+    matches: Sequence[Match], a: Sequence[WorkerProcess], b: Sequence[WorkerProcess], rules: Rules, seed: int
+) -> Iterator[Outcome]:
     """Every match with its outcome; a side that fails spoils its own match only."""
     coin = random.Random(seed)
-    processor = SameProcessor([a.process_id, b.process_id], [a.facts["threads"], b.facts["threads"]], seed)
-    sample_s = SAMPLE_S["cpu" if a.facts["device"] == "cpu" else "cuda"]
+    workers = [*a, *b]
+    processor = SameProcessor([w.process_id for w in workers], [w.facts["threads"] for w in workers], seed)
+    sample_s = SAMPLE_S["cpu" if a[0].facts["device"] == "cpu" else "cuda"]
     for match in matches:
-        side_a, side_b = _Builder(a, match.a), _Builder(b, match.b)
+        # Every worker of A meets every worker of B.
+        side_a, side_b = _Crew(a, match.a, 1), _Crew(b, match.b, len(a))
         try:
+            side_a.warm_up()
+            side_b.warm_up()
             duel = fight(side_a, side_b, rules, coin, sample_s, processor.move)
         except Failed as failure:
             yield Outcome(match, failure=str(failure))

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from bench.ab.sides import Asked
 
 ERROR = 0.01  # the chance that any interval of one `ab` is wrong
+WORKERS = 2  # of each side
 ANSWER_LIMIT_S = 600.0  # for one build or sample; compiling takes minutes
 
 # What --a and --b can change: how the two timed steps run.
@@ -107,7 +108,7 @@ def run(request: Ab) -> int:
     outcomes: list[Outcome] = []
     status = OK
     with _workers(request, are_revisions) as (a, b):
-        _introduce(a, b)
+        _introduce(a[0], b[0])
         try:
             for outcome in play(matches, a, b, rules, seed):
                 outcomes.append(outcome)
@@ -116,7 +117,7 @@ def run(request: Ab) -> int:
             print(f"interrupted; {len(outcomes)} of {len(matches)} comparisons are done", file=sys.stderr)
             status = INTERRUPTED
     if request.json:
-        facts = {"a": {"label": a.side.label, **a.facts}, "b": {"label": b.side.label, **b.facts}}
+        facts = {"a": {"label": a[0].side.label, **a[0].facts}, "b": {"label": b[0].side.label, **b[0].facts}}
         content = {**facts, "margin": margin, "fail_on": fail_on, "error": ERROR, "seed": seed}
         print(json.dumps({**content, "comparisons": [outcome.as_json() for outcome in outcomes]}, indent=2))
     elif outcomes:
@@ -188,8 +189,8 @@ def _input_size(request: Ab) -> tuple[int, int, int] | None:
 
 
 @contextmanager
-def _workers(request: Ab, are_revisions: bool) -> Iterator[tuple[WorkerProcess, WorkerProcess]]:
-    from bench.ab.process import running
+def _workers(request: Ab, are_revisions: bool) -> Iterator[tuple[Sequence[WorkerProcess], Sequence[WorkerProcess]]]:
+    from bench.ab.process import crew
     from bench.ab.sides import Asked, sides
 
     asked = (
@@ -201,10 +202,10 @@ def _workers(request: Ab, are_revisions: bool) -> Iterator[tuple[WorkerProcess, 
     with (
         _terminable(),
         sides(asked, _common_flags(request), are_revisions) as (side_a, side_b),
-        running(side_a, ANSWER_LIMIT_S) as a,
-        running(side_b, ANSWER_LIMIT_S) as b,
+        crew(side_a, WORKERS, ANSWER_LIMIT_S) as a,
+        crew(side_b, WORKERS, ANSWER_LIMIT_S) as b,
     ):
-        for worker in (a, b):  # both have started by now
+        for worker in (*a, *b):  # all have started by now
             worker.wait_until_ready()
         yield a, b
 

@@ -6,6 +6,8 @@ table      records -> Cell per (model, metric) -> table   -> Results (seeds aver
 quantity   a number and its unit -> text
 topics     which metrics stand together;  marks: which numbers must not be read like their neighbours
 readable   Results -> tables of text that all writers print
+depth      where in a network its costs sit;  textbook: accuracies that others published
+claims/    what others claim, and the verdict of these Results on it
 findings   Results -> a few sentences;  low_use: why some networks use little of the device
 problems   what failed, was skipped, or carries a note;  machine: its state and its limits
 charts/    Results -> figures

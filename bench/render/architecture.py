@@ -12,6 +12,7 @@ from markupsafe import Markup
 from bench.metrics import METRICS
 from bench.record import Run, RunError
 from bench.render.charts.curves import Curve, own_currency
+from bench.render.charts.figure import chart_name
 from bench.render.charts.palette import FamilyStyle, family_styles
 from bench.render.diagram import draw
 from bench.render.header import Model
@@ -23,7 +24,7 @@ from bench.render.table import AccuracyGroup, Results
 from bench.structure.description import Structure
 
 ENOUGH = 4  # networks with a number, below which nobody is in the best quarter
-_NAMED = 3  # networks of a family that a judgement names for each metric
+_NAMED = 2  # networks of a family that a judgement names for each metric
 _MOST_LAYERS = 600  # rows of a layer table; of more, the first and last halves
 _LAYER_COLUMNS = ("layer", "operation", "output_shape", "params", "macs", "saved_activation_bytes")
 
@@ -218,38 +219,36 @@ def _judgement(
     good: list[str] = []
     bad: list[str] = []
     for track in tracks:
-        names = [model.name for model in models if model.track == track.track]
+        own = [model for model in models if model.track == track.track]
         known = ranks[track.track]
         for sentences, quarter, from_the_end in ((good, "first", False), (bad, "last", True)):
             parts = []
             for column in track.overview.columns:
-                inside = _in_quarter(names, column.name, known, from_the_end)
+                inside = _in_quarter(own, column.name, known, from_the_end)
                 if inside:
                     parts.append(f"{in_sentence(METRICS[column.name])} ({_listed(inside)})")
             if parts:
-                sentences.append(f"In the {quarter} quarter of the {track.track} track: {', '.join(parts)}.")
+                sentences.append(f"{track.track} track, {quarter} quarter: {', '.join(parts)}.")
     return good, bad
 
 
-def _in_quarter(names: Sequence[str], metric: str, ranks: Ranks, from_the_end: bool) -> list[tuple[int, int, str]]:
-    """(place, of how many, network) of those in the first quarter, or in the last, the most extreme first."""
-    placed = [(*ranks[name, metric], name) for name in names if (name, metric) in ranks]
+def _in_quarter(models: Sequence[Model], metric: str, ranks: Ranks, from_the_end: bool) -> list[tuple[int, Model]]:
+    """(place, network) of those in the first quarter, or in the last, the most extreme first."""
     competing = [place for (_, other), (place, _) in ranks.items() if other == metric]
     inside = []
-    for place, count, name in placed:
-        if count < ENOUGH:
-            continue
-        ahead = sum(other > place for other in competing) if from_the_end else place - 1
-        if ahead < count // 4:
-            inside.append((place, count, name))
+    for model in models:
+        place, count = ranks.get((model.name, metric), (0, 0))
+        # Those of equal place count too: what most networks share puts nobody into a quarter.
+        beyond = sum(other >= place if from_the_end else other <= place for other in competing)
+        if count >= ENOUGH and beyond <= count // 4:
+            inside.append((place, model))
     return sorted(inside, key=lambda one: -one[0] if from_the_end else one[0])
 
 
-def _listed(inside: Sequence[tuple[int, int, str]]) -> str:
-    """ "resnet18_cifar 1st, resnet34_cifar 2nd and 4 more of 40"."""
-    words = ", ".join(f"{name} {ordinal(place)}" for place, _, name in inside[:_NAMED])
-    more = f" and {len(inside) - _NAMED} more" if len(inside) > _NAMED else ""
-    return f"{words}{more} of {inside[0][1]}"
+def _listed(inside: Sequence[tuple[int, Model]]) -> str:
+    """ "resnet18 1st, resnet34 2nd and 4 more"."""
+    words = ", ".join(f"{chart_name(model)} {ordinal(place)}" for place, model in inside[:_NAMED])
+    return words + (f" and {len(inside) - _NAMED} more" if len(inside) > _NAMED else "")
 
 
 def _facts(models: Sequence[Model], of: Callable[[Model], Sequence[str]]) -> tuple[Fact, ...]:

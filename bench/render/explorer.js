@@ -129,7 +129,7 @@
         {
           displaylogo: false,
           displayModeBar: true,
-          modeBarButtonsToRemove: ["toImage", "select2d", "lasso2d", "autoScale2d"],
+          modeBarButtons: [["zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]], // none that leaves the page
           showTips: false,
         },
       );
@@ -235,6 +235,7 @@
         ticks: "outside",
         tickcolor: colours.muted,
       });
+      const family = getComputedStyle(form).fontFamily;
       return {
         xaxis: axis(x, "x"),
         yaxis: axis(y, "y"),
@@ -244,13 +245,18 @@
         showlegend: false,
         hovermode: "closest",
         hoverdistance: 24,
-        hoverlabel: { align: "left", bgcolor: colours.paper, bordercolor: colours.muted, font: { color: colours.ink } },
+        hoverlabel: {
+          align: "left",
+          bgcolor: colours.paper,
+          bordercolor: colours.muted,
+          font: { color: colours.ink, family },
+        },
         // A finger that scrolls the page must not zoom the chart.
         dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
         paper_bgcolor: colours.paper,
         plot_bgcolor: colours.paper,
         modebar: { bgcolor: "rgba(0,0,0,0)", color: colours.muted, activecolor: colours.accent },
-        font: { family: getComputedStyle(form).fontFamily, size: 12, color: colours.ink },
+        font: { family, size: 12, color: colours.ink },
         annotations: [],
       };
     }
@@ -265,7 +271,7 @@
       return [low - margin, high + margin];
     }
 
-    // --- ticks, and names beside the points: as many as have room ------------------------------------------------------
+    // --- ticks, and names beside the points: as many as have room ----------------------------------------------------
 
     async function fitTexts() {
       const area = holder.querySelector(".nsewdrag").getBBox();
@@ -385,10 +391,15 @@
       const names = [...new Set([y.name, x.name, ...(size ? [size.name] : []), ...data.key])];
       const cells = names.filter((name) => network.cells[name]).map((name) => [name, network.cells[name]]);
       const lines = cells.map(([name, cell]) => `${labelOf(name)}: ${cell[1]}`);
-      const symbols = Object.entries(data.marks).filter(([symbol]) => cells.some(([, cell]) => cell[1].includes(symbol)));
-      const notes = symbols.map(([symbol, meaning]) => `${symbol} ${meaning}`);
+      const notes = notesOn(cells.map(([, cell]) => cell[1]));
       const [name, ...rest] = [network.name, facts.join(" · "), ...lines, ...notes].flatMap((line) => wrapped(line));
       return [`<b>${plain(name)}</b>`, ...rest.map(plain)].join("<br>");
+    }
+
+    // What the symbols behind numbers mean.
+    function notesOn(texts) {
+      const used = Object.entries(data.marks).filter(([symbol]) => texts.some((text) => text.includes(symbol)));
+      return used.map(([symbol, meaning]) => `${symbol} ${meaning}`);
     }
 
     function labelOf(name) {
@@ -440,6 +451,9 @@
       const list = document.createElement("dl");
       const facts = [["Family", network.family], ["Track", network.track], ["Data set", network.dataset]];
       const cells = Object.entries(network.cells).map(([name, cell]) => [labelOf(name), cell[1]]);
+      const notes = document.createElement("p");
+      notes.className = "aside";
+      notes.textContent = notesOn(cells.map(([, text]) => text)).join("; ");
       for (const [term, text] of [...facts, ...cells]) {
         const pair = document.createElement("div");
         pair.append(document.createElement("dt"), document.createElement("dd"));
@@ -447,7 +461,7 @@
         pair.lastChild.textContent = text;
         list.append(pair);
       }
-      box.replaceChildren(title, list);
+      box.replaceChildren(title, list, notes);
     }
 
     function pageColours() {

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 from markupsafe import Markup
 from matplotlib.markers import MarkerStyle
 from plotly.offline import get_plotlyjs
@@ -263,6 +264,6 @@ def _dataset(results: Results, model: Model) -> str:
 def _outline(marker: Marker) -> str:
     """The marker as an SVG path, y downwards, as large as fits into -1..1."""
     style = MarkerStyle(marker)
-    polygon = style.get_path().transformed(style.get_transform()).to_polygons()[0]
-    size = max(abs(float(value)) for point in polygon for value in point)
-    return "M" + "L".join(f"{x / size + 0:.2f} {-y / size + 0:.2f}" for x, y in polygon) + "Z"
+    polygon = np.asarray(style.get_path().transformed(style.get_transform()).to_polygons()[0])
+    points = (polygon / np.abs(polygon).max() * (1, -1)).round(2) + 0.0  # + 0.0: no "-0.0"
+    return "M" + "L".join(f"{x:g} {y:g}" for x, y in points) + "Z"

@@ -14,6 +14,7 @@ from bench.render.table import AccuracyGroup, Results
 from bench.render.work import work_and_time
 
 _ENOUGH = 5  # networks, below which there is no rule to speak of
+_FEW = 4  # networks, which a sentence names
 _CLOSE_TO_BEST = 0.9  # of the best accuracy: who reaches this with the fewest parameters?
 
 
@@ -53,7 +54,8 @@ def _most_accurate(results: Results, models: Sequence[Model], total: int, where:
     close = [m.name for m in models if m is not first[0] and results.cell(m, "top1").high >= winner.low]
     if close:
         overlaps = "overlaps with it" if len(close) == 1 else "overlap with it"
-        return f"{sentence} The 95 % interval{'' if len(close) == 1 else 's'} of {_join(close)} {overlaps}."
+        who = _join(close) if len(close) <= _FEW else f"{len(close)} others"
+        return f"{sentence} The 95 % interval{'' if len(close) == 1 else 's'} of {who} {overlaps}."
     return sentence
 
 

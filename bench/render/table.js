@@ -121,7 +121,8 @@
     copied.querySelectorAll(".unseen").forEach((part) => part.remove());
     const asides = [...copied.querySelectorAll("small")].map((part) => (part.remove(), part.textContent.trim()));
     const text = copied.textContent.replace(/\s+/g, " ").trim() + asides.map((aside) => ` (${aside})`).join("");
-    return text.replace(/[\\|`*_[\]]/g, "\\$&").replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+    const plain = text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+    return plain.replace(/[\\|`*_[\]]/g, "\\$&");
   }
 
   // A page that is opened as a file has the newer way in some browsers only.

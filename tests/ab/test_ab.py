@@ -126,7 +126,7 @@ def test_a_wrong_request_is_said_in_one_line_before_any_work(
     def no_work(*_: object, **__: object) -> None:
         raise AssertionError("a worker was started")
 
-    monkeypatch.setattr("bench.ab.process.running", no_work)
+    monkeypatch.setattr("bench.ab.process.crew", no_work)
     assert main(["ab", *words]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert complaint in line

@@ -16,7 +16,7 @@ from bench.render.report import write_report
 from tests.render.conftest import build, gpu_run
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, BrowserContext, Page
+    from playwright.sync_api import Browser, BrowserContext, Dialog, Page
 
 __all__ = ["build"]
 
@@ -107,9 +107,14 @@ def _opener(browser: Browser) -> Iterator[Opener]:
         if before:
             context.add_init_script(before)
         page = opened.page
+
+        def dismissed(dialog: Dialog) -> None:
+            opened.complaints.append(dialog.message)
+            dialog.dismiss()
+
         page.on("console", lambda message: opened.complaints.append(f"{message.type}: {message.text}"))
         page.on("pageerror", lambda error: opened.complaints.append(str(error)))
-        page.on("dialog", lambda dialog: (opened.complaints.append(dialog.message), dialog.dismiss()))
+        page.on("dialog", dismissed)
         page.on("request", lambda request: opened.requests.append(request.url))
         page.goto((folder / "index.html").as_uri())
         return opened

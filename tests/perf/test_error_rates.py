@@ -2,10 +2,10 @@
 
     BENCH_ERROR_RATES=results/error-rates python -m pytest tests/perf/test_error_rates.py -m perf -s
 
-A trial is one comparison of one step of one network, by two fresh worker processes. In half of the trials both run the
+A trial is one comparison of one step of one network, by fresh worker processes. In half of the trials both run the
 same revision; in a quarter each, B's steps really do 5 % or 10 % of extra work (tests/perf/planted.py). Right before a
-trial the same two workers are timed one after the other for a second each, which is pytest-benchmark's default, and its
-own rule is applied to the medians.
+trial two of the same workers are timed one after the other for a second each, which is pytest-benchmark's default, and
+its own rule is applied to the medians.
 
 Every trial is appended to trials.jsonl in the folder, and a run that was interrupted goes on from there; summary.json
 has the rates. BENCH_ERROR_TRIALS=200 is the number of trials of each half; BENCH_ERROR_STREAMS=2 how many run at once.
@@ -31,10 +31,10 @@ import pytest
 from pytest_benchmark.utils import parse_compare_fail
 
 from bench.ab.duel import Rules
-from bench.ab.process import Job, WorkerProcess, running
+from bench.ab.process import Job, WorkerProcess, crew
 from bench.ab.session import Match, play
 from bench.ab.sides import Side
-from bench.commands.ab import ERROR
+from bench.commands.ab import ERROR, WORKERS
 from bench.verdict import MARGIN
 from tests.perf.planted import copy_of_this_revision, products_per_step, slower_revision
 
@@ -57,7 +57,7 @@ Trial = dict[str, Any]
 
 @dataclass(frozen=True)
 class Sitting:
-    """One start of two workers, in which every step is compared once."""
+    """One start of the workers, in which every step is compared once."""
 
     kind: str
     number: int
@@ -94,12 +94,12 @@ def sit(sitting: Sitting, trees: Mapping[str, Path], todo: Sequence[tuple[str, s
     base = Side("A", sys.executable, trees["base"], flags)
     new = Side("B", sys.executable, trees[sitting.kind], flags)
     rules = Rules(MARGIN, None, TIME_LIMIT_S[sitting.kind], ERROR)
-    with running(base, 60.0) as a, running(new, 60.0) as b:
-        for worker in (a, b):
+    with crew(base, WORKERS, 60.0) as a, crew(new, WORKERS, 60.0) as b:
+        for worker in (*a, *b):
             worker.wait_until_ready()
         for network, what in todo:
             job = Job(network, what)
-            ratio, fails = gate_fails(job, a, b)
+            ratio, fails = gate_fails(job, a[0], b[0])
             (outcome,) = play([Match(job, job)], a, b, rules, random.getrandbits(32))
             assert outcome.duel is not None, outcome.failure
             yield {

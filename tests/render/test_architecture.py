@@ -22,8 +22,8 @@ from tests.render.conftest import RunBuilder, bad, listed, ok, training
 EVIL = "<img src=x onerror=alert(1)>"
 
 
-def networks(families: dict[str, list[str]], **changes: Any) -> list[dict[str, Any]]:
-    return [listed(name, family, 2015, "cifar", **changes) for family, names in families.items() for name in names]
+def networks(families: dict[str, list[str]]) -> list[dict[str, Any]]:
+    return [listed(name, family, 2015, "cifar") for family, names in families.items() for name in names]
 
 
 def sections(run: Run, curves: tuple[Curve, ...] = ()) -> dict[str, Architecture]:
@@ -87,25 +87,19 @@ def test_a_smaller_batch_does_not_compete(build: RunBuilder) -> None:
 
 def test_what_a_family_is_good_and_bad_at(two_families: Run) -> None:
     found = sections(two_families)
-    assert found["A"].strengths == (
-        "In the first quarter of the cifar track: test accuracy (n6 2nd of 8), parameters (n6 2nd of 8).",
-    )
-    assert found["A"].weaknesses == ("In the last quarter of the cifar track: test accuracy (n0 8th of 8).",)
-    assert found["B"].strengths == (
-        "In the first quarter of the cifar track: test accuracy (n7 1st of 8), parameters (n1 1st of 8).",
-    )
+    assert found["A"].strengths == ("cifar track, first quarter: test accuracy (n6 2nd), parameters (n6 2nd).",)
+    assert found["A"].weaknesses == ("cifar track, last quarter: test accuracy (n0 8th).",)
+    assert found["B"].strengths == ("cifar track, first quarter: test accuracy (n7 1st), parameters (n1 1st).",)
     # A value that all but one share puts nobody into the first quarter, and one network into the last.
     assert found["B"].weaknesses == (
-        "In the last quarter of the cifar track: test accuracy (n1 7th of 8), parameters (n7 8th, n5 7th of 8), "
-        "MACs (n7 8th of 8).",
+        "cifar track, last quarter: test accuracy (n1 7th), parameters (n7 8th, n5 7th), MACs (n7 8th).",
     )
 
 
-def test_of_many_networks_three_are_named(build: RunBuilder) -> None:
-    names = [f"n{number}" for number in range(20)]
+def test_of_many_networks_two_are_named(build: RunBuilder) -> None:
+    names = [f"n{number}_cifar" for number in range(20)]
     run = build(networks({"A": names}), [ok(name, "params", 10 + place) for place, name in enumerate(names)])
-    (sentence,) = sections(run)["A"].strengths
-    assert sentence.endswith("parameters (n0 1st, n1 2nd, n2 3rd and 2 more of 20).")
+    assert sections(run)["A"].strengths == ("cifar track, first quarter: parameters (n0 1st, n1 2nd and 3 more).",)
 
 
 def test_three_networks_have_no_quarter(build: RunBuilder) -> None:
@@ -114,20 +108,25 @@ def test_three_networks_have_no_quarter(build: RunBuilder) -> None:
 
 
 def test_a_failure_stands_in_the_table(build: RunBuilder) -> None:
-    rows = [*eight("params", [1, 2]), ok("n0", "train_images_per_s", 5.0), bad("n1", "train_images_per_s", "oom", "big")]
+    rows = [
+        *eight("params", [1, 2]),
+        ok("n0", "train_images_per_s", 5.0),
+        bad("n1", "train_images_per_s", "oom", "big"),
+    ]
     (standing,) = sections(build(networks({"A": ["n0", "n1"]}), rows))["A"].standings
     assert "oom" in [cell.text for cell in standing.rows[1][1]]
 
 
 @pytest.mark.parametrize(
-    ("number", "word"), [(1, "1st"), (2, "2nd"), (3, "3rd"), (4, "4th"), (11, "11th"), (12, "12th"), (21, "21st"), (112, "112th")]
-)  # fmt: skip
+    ("number", "word"),
+    [(1, "1st"), (2, "2nd"), (3, "3rd"), (4, "4th"), (11, "11th"), (12, "12th"), (21, "21st"), (112, "112th")],
+)
 def test_ordinals(number: int, word: str) -> None:
     assert ordinal(number) == word
 
 
 def test_a_users_own_networks_have_a_section_each(build: RunBuilder) -> None:
-    models = networks({"torchvision": ["torchvision:a", "torchvision:b"]}, year=None)
+    models = [{**model, "year": None} for model in networks({"torchvision": ["torchvision:a", "torchvision:b"]})]
     assert list(sections(build(models, []))) == ["torchvision:a", "torchvision:b"]
 
 
@@ -245,7 +244,7 @@ def test_the_page_and_the_short_report_have_them(two_families: Run, tmp_path: Pa
     assert "<small>2nd of 8</small>" in page
     assert "Layers of n0" in page
     assert "This run did not keep the structure of its networks; <code>python -m bench show n1</code>" in page
-    assert "| A | 2015 | Fixture et al. 2015, arXiv:1512.03385, section 4.2 | In the first quarter of the cifar" in markdown
+    assert "| A | 2015 | Fixture et al. 2015, arXiv:1512.03385, section 4.2 | cifar track, first quarter" in markdown
 
 
 def test_hostile_names_are_only_text(build: RunBuilder) -> None:

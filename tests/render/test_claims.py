@@ -110,7 +110,7 @@ TEXTBOOK = {
     "S6": "holds except for 24 M values, 96 MB",
     "S7": "holds except for 5 million, 12 times",
     "S9": "holds",
-    "S10": "holds except for 358 M with",
+    "S10": "holds except for the 358 M",
     "S11": "holds",
     "S12": "holds except for under 0.5 MB compressed (not measured)",
     "S13": "holds except for faster (not measured)",

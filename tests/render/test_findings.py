@@ -86,3 +86,9 @@ def test_synthetic_images_are_named_as_such(build: RunBuilder) -> None:
 def test_an_empty_run_finds_nothing(build: RunBuilder) -> None:
     assert findings(read_results(build([], []))) == []
     assert findings(read_results(build([A], []))) == []
+
+
+def test_a_crowd_is_counted_and_not_named(build: RunBuilder) -> None:
+    models = [listed(f"n{place}_cifar", "N", 2015, "cifar") for place in range(7)]
+    rows = [row for place in range(7) for row in numbers(f"n{place}_cifar", 0.5 + place / 1e4, 1e6, 1e6)]
+    assert "intervals of 6 others overlap with it" in findings(read_results(build(models, rows)))[0]

@@ -103,7 +103,7 @@ def test_files(full: Path) -> None:
         "cifar-curves-top1",
         "cifar-throughput",
         "cifar-time-vs-macs",
-        "imagenet-bars-params",
+        "imagenet-published-top1-vs-macs",
         "imagenet-throughput",
         "mnist-top1-vs-macs",
     } <= svg
@@ -399,3 +399,34 @@ def test_a_crash_leaves_the_old_report(build: RunBuilder, tmp_path: Path, monkey
                 report.write_report(run, tmp_path / "reports")
         assert [path.name for path in (tmp_path / "reports").iterdir()] == ["fixture"]
         assert (tmp_path / "reports" / "fixture" / "index.html").read_bytes() == before
+
+
+def test_claims_are_judged_where_the_run_has_numbers_for_them(full: Path, page: Page, build: RunBuilder) -> None:
+    assert "VGG is beaten: another network is more accurate" in page.text
+    assert {"#claims"} <= {link["href"] for link in page.of("a") if "href" in link}
+    verdicts = {line.partition(",")[0] for line in (full / "claims.csv").read_text().splitlines()}
+    assert {"id", "S1", "S1@32", "C10", "C10@32"} <= verdicts
+    markdown = (full / "report.md").read_text()
+    assert "[claims.csv](claims.csv)" in markdown
+    assert "| C10 | VGG is beaten" in markdown
+
+
+def test_a_run_in_which_everything_failed_judges_no_claim(build: RunBuilder, tmp_path: Path) -> None:
+    rows = [bad("a_cifar", metric, "failed", "broken") for metric in ("params", "macs")]
+    folder = write_report(build([A], rows), tmp_path / "reports")
+    assert "tested here" not in Page(folder / "index.html").text
+    assert "tested here" not in (folder / "report.md").read_text()
+    assert "not measured" in (folder / "claims.csv").read_text()
+
+
+def test_published_accuracies_are_the_first_picture_where_nothing_was_trained(
+    build: RunBuilder, tmp_path: Path
+) -> None:
+    names = [("alexnet", 6.1e7, 7e8), ("resnet50", 2.5e7, 4e9), ("vgg16", 1.4e8, 1.5e10)]
+    rows = [row for name, params, macs in names for row in counts(name, params, macs, 1e8)]
+    folder = write_report(
+        build([listed(n, n, 2012 + i, "imagenet") for i, (n, _, _) in enumerate(names)], rows), tmp_path
+    )
+    figures = [element["id"] for element in Page(folder / "index.html").of("figure") if "id" in element]
+    assert figures[0] == "imagenet-published-top1-vs-macs"
+    assert "published ones (torchvision" in Page(folder / "index.html").text

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
@@ -76,7 +77,7 @@ def small_run(build: RunBuilder, accuracies: list[float]) -> Results:
     for number, ((name, _, _), accuracy) in enumerate(zip(names, accuracies, strict=True)):
         rows += [ok(name, "params", 1e6 * (1 + number)), ok(name, "macs", 1e7 * 1.2**number)]
         rows += training(name, accuracy, trials=10_000)
-    return read_results(build(models, rows))
+    return read_results(build(models, rows, name=f"of-{len(accuracies)}"))
 
 
 def drawn(results: Results, layers: dict[str, Layers] | None = None) -> dict[str, tuple[Chart, Figure]]:
@@ -181,6 +182,8 @@ def test_the_best_so_far_only_rises(build: RunBuilder) -> None:
     assert y.tolist() == [0.5, 0.7, 0.8, 0.8]
     assert x.tolist() == [-0.5, 1.5, 3.5, 5.5]  # of 2012, 2014 and 2016, each from the left edge of its column
     assert "The best of the 2012 networks has 50.0 %; the best of all, of 2016, 80.0 %." in chart.caption
+    falling, _ = drawn(small_run(build, [0.5, 0.4, 0.3]))["cifar-years"]
+    assert "The best of the 2012 networks has 50.0 %; no later one has more." in falling.caption
 
 
 def layer_rows(*rows: tuple[int, int, int]) -> pd.DataFrame:
@@ -207,9 +210,10 @@ def test_where_things_sit_is_drawn_in_thirds(build: RunBuilder) -> None:
     names = [model.name for model in results.models]
     layers = {name: Layers(name, layer_rows((1, 6, 8), (1, 3, 1), (8, 1, 1))) for name in names[:2]}
     chart, figure = drawn(results, layers)["cifar-early-late"]
-    assert "has 10% of the parameters, 60% of the MACs and 80% of the saved activations" in chart.caption
-    ends = [max(patch.get_extents().x1 for patch in axes.patches) for axes in figure.axes]
-    assert ends == pytest.approx([1, 1, 1])
+    assert "has 10 % of the parameters, 60 % of the MACs and 80 % of the saved activations" in chart.caption
+    for axes in figure.axes:
+        rectangles = [patch for patch in axes.patches if isinstance(patch, Rectangle)]
+        assert max(patch.get_x() + patch.get_width() for patch in rectangles) == pytest.approx(1)
     assert [tick.get_text() for tick in figure.axes[0].get_yticklabels()] == ["network0", "network1"]
     assert overlaps(figure) == []
     with look():

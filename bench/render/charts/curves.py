@@ -35,6 +35,7 @@ from bench.render.table import AccuracyGroup, Results
 _WIDTH, _HEIGHT = 720.0, 470.0
 _AXES = (58.0, 46.0, 500.0, 366.0)  # leaves room for names at the right
 _WIDE_AXES = (58.0, 46.0, 645.0, 366.0)
+_MARKED = 40  # curves; the points of more would only fill the page
 _POINTS = 80  # a curve is averaged into this many bins: what the eye can tell apart at this width
 
 Column = Literal["train_loss", "test_top1"]
@@ -130,7 +131,7 @@ def curve_chart(
         style = styles[models[curve.model].family]
         axes.plot(
             points[across], points[column], color=style.colour, linewidth=1.1, alpha=0.9,
-            marker="o" if column == "test_top1" else "", markersize=2.5,
+            marker="o" if column == "test_top1" and len(drawn) <= _MARKED else "", markersize=2.5,
         )  # fmt: skip
     _set_value_axis(axes, column, group)
     axes.set_xlabel(_CURRENCIES[across][0], loc="left")
@@ -166,7 +167,8 @@ def curve_chart(
 
 
 def _points(curve: Curve, across: Currency, column: Column) -> pd.DataFrame:
-    steps = curve.steps.filter([across, column]).replace([np.inf, -np.inf], np.nan).dropna()
+    steps = curve.steps.filter([across, column])
+    steps = steps[np.isfinite(steps.to_numpy()).all(axis=1)]
     if len(steps) <= _POINTS:
         return steps
     return steps.groupby(np.arange(len(steps)) * _POINTS // len(steps)).mean()

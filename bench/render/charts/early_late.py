@@ -14,6 +14,7 @@ from bench.render.charts.rows import row_figure, scale_from_zero
 from bench.render.conditions import track_conditions
 from bench.render.depth import THIRDS, Layers
 from bench.render.header import Model
+from bench.render.quantity import quantity
 
 _PANELS = {"params": "Parameters", "macs": "MACs", "saved_activation_bytes": "Saved activations"}
 _SHADES = ("#0f4c75", "#2ca1e9", "#b5def7")  # of one hue: from dark to light on a grey print too
@@ -36,7 +37,9 @@ def early_late_chart(models: Sequence[Model], layers: Mapping[str, Layers], stem
     for axes, (column, words) in zip(panels, _PANELS.items(), strict=True):
         parts = [shares[column] for model in shown if (shares := known[model]) is not None]
         _stack(axes, parts)
-        middles.append(f"{statistics.median(first for first, _, _ in parts):.0%} of the {words.lower()}")
+        middles.append(
+            f"{quantity(statistics.median(first for first, _, _ in parts), 'fraction', 2)} of the {words.lower()}"
+        )
     middles = [words.replace("macs", "MACs") for words in middles]
     said = f"In the median network, the first third of the layers has {', '.join(middles[:-1])} and {middles[-1]}."
     return Chart(

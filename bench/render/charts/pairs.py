@@ -22,9 +22,9 @@ from bench.verdict import Verdict, percent
 # verdict -> marker and colour: what is good points up, what is bad down, also on a grey print
 _GOOD, _BAD, _PLAIN = ("^", COLOURS[4]), ("v", COLOURS[1]), ("o", MUTED)
 _LOOKS: Mapping[Verdict, tuple[str, str]] = {"faster": _GOOD, "better": _GOOD, "slower": _BAD, "worse": _BAD}
-_WIDE = 4.0  # a range of ratios, from which on ticks are 1, 2, 5, 10
-_FINE_TICKS = (0.25, 0.33, 0.5, 0.67, 0.8, 0.9, 0.95, 0.98, 1.0, 1.02, 1.05, 1.1, 1.25, 1.5, 2.0, 3.0, 4.0)
 _MOST_TICKS = 7
+_WIDE, _MIDDLE = 4.0, 1.6  # ranges of ratios, from which on ticks are 1, 2, 5, 10, and these:
+_MIDDLE_TICKS = (0.25, 0.33, 0.5, 0.67, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0)
 
 
 def pair_chart(
@@ -99,10 +99,14 @@ def _draw_ratios(axes: Axes, drawn: Sequence[Change]) -> None:
 
 def _ticks(low: float, high: float) -> list[float]:
     """Round ratios between two, one among them."""
-    candidates: tuple[float, ...] = _FINE_TICKS
     if high / low > _WIDE:
-        candidates = tuple(digit * 10.0**power for power in range(-9, 10) for digit in (1, 2, 5))
-    inside = [ratio for ratio in candidates if low <= ratio <= high]
-    step = math.ceil(len(inside) / _MOST_TICKS)
-    middle = inside.index(1.0)
-    return inside[middle % step :: step]
+        round_ones = [digit * 10.0**power for power in range(-9, 10) for digit in (1, 2, 5)]
+    elif high / low > _MIDDLE:
+        round_ones = list(_MIDDLE_TICKS)
+    else:
+        steps = [digit * 10.0**power for power in range(-6, 0) for digit in (1, 2, 5)]
+        step = next(step for step in steps if (high - low) / step < _MOST_TICKS)
+        round_ones = [round(1 + place * step, 9) for place in range(-_MOST_TICKS, _MOST_TICKS + 1)]
+    inside = [ratio for ratio in round_ones if low <= ratio <= high]
+    every = math.ceil(len(inside) / _MOST_TICKS)
+    return inside[inside.index(1.0) % every :: every]

@@ -47,9 +47,11 @@ def year_chart(
     unlabelled = name_points(figure, axes, shown, spans, [])
     draw_family_legend(figure, shown, styles, (_LEGEND_X, _HEIGHT - 58), front=False)
     first, last = best[0], best[-1]
-    said = (
-        f"The best of the {first[0]} networks has {quantity(first[1], 'fraction')}; the best of all, of {last[0]}, "
-        f"{quantity(last[1], 'fraction')}."
+    said = f"The best of the {first[0]} networks has {quantity(first[1], 'fraction')}; "
+    said += (
+        f"the best of all, of {last[0]}, {quantity(last[1], 'fraction')}."
+        if last != first
+        else "no later one has more."
     )
     return Chart(
         name=f"{stem}-years",

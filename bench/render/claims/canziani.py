@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bench.render.claims.claim import Claim, Part, unknown
-from bench.render.claims.setting import LECTURE, Setting, amount, coefficient_of_variation, short
+from bench.render.claims.setting import LECTURE, Setting, amount, coefficient_of_variation, percent, short
 from bench.render.pareto import pareto_front
 from bench.render.work import work_and_time
 from bench.stats import rank_correlation
@@ -34,8 +34,8 @@ def _power_is_constant(at: Setting) -> list[Part]:
     low, high = min(watts, key=lambda n: watts[n]), max(watts, key=lambda n: watts[n])
     spread = coefficient_of_variation(list(watts.values()))
     shown = (
-        f"energy times throughput of {len(names)} networks varies by {spread:.0%} (standard deviation over mean), from "
-        f"{low} {watts[low]:.0f} W to {high} {watts[high]:.0f} W"
+        f"energy times throughput of {len(names)} networks varies by {percent(spread)} (standard deviation over "
+        f"mean), from {low} {watts[low]:.0f} W to {high} {watts[high]:.0f} W"
     )
     return [Part("architecture", spread < _STEADY, shown), unknown("batch size", "power at several batch sizes")]
 
@@ -121,7 +121,7 @@ def _memory_follows_weights(at: Setting) -> list[Part]:
     shown = (
         f"peak memory{' (predicted)' if predicted else ''} of {len(names)} networks = "
         f"{amount(max(float(constant), 0), 'peak_inference_bytes')} + {slope:.2f} × fp32 weights, which explains "
-        f"{explained:.0%}"
+        f"{percent(explained)}"
     )
     return [Part("line", explained >= 0.9, shown), Part("slope of one or more", float(slope) >= 1, "")]
 
@@ -139,10 +139,9 @@ def _large_batches_help_fully_connected(at: Setting) -> list[Part]:
     gain = {name: at.value(name, "inference_images_per_s") * at.value(name, "latency_ms") / 1e3 for name in names}
     batch = at.cell(names[0], "inference_images_per_s").batch_size
     order = sorted(names, key=lambda name: -gain[name])
+    named = dict.fromkeys([*order[:3], at.name("alexnet"), vggs[0]])
     shown = f"times as many images per second at batch {batch} as one by one: "
-    shown += ", ".join(
-        f"{name} {short(gain[name])}" for name in dict.fromkeys([*order[:3], at.name("alexnet"), vggs[0]])
-    )
+    shown += ", ".join(f"{name} {short(gain[name])}" for name in named)
     return [
         Part("AlexNet's gain is the largest", order[0] == at.name("alexnet"), shown),
         Part("VGG gains less", gain[at.name("alexnet")] > max(gain[name] for name in vggs), ""),

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from bench.render.claims.claim import Claim, Part, unknown
-from bench.render.claims.setting import LECTURE, RESNETS, Setting, short
+from bench.render.claims.setting import LECTURE, RESNETS, Setting, percent, short
 from bench.render.ranking import difference
 
 _SLIDES = "CS231n, lecture 9"
@@ -173,13 +173,13 @@ def _memory_early_parameters_late(at: Setting) -> list[Part]:
     linear = known.share("params", "Linear")
     values = known.rows["activations"][known.rows["macs"] > 0]
     two = float(values.iloc[:2].sum() / values.sum())
+    early = (
+        f"{percent(outputs[0])} of the outputs are of the first third of the layers ({percent(two)} of the first two)"
+    )
+    late = f"{percent(linear)} of the parameters are in fully connected layers"
     return [
-        Part(
-            "memory in early convolutions",
-            outputs[0] > 0.5,
-            f"{outputs[0]:.0%} of the outputs are of the first third of the layers ({two:.0%} of the first two)",
-        ),
-        Part("parameters in late fully connected layers", linear > 0.5, f"{linear:.0%} of the parameters are in them"),
+        Part("memory in early convolutions", outputs[0] > 0.5, early),
+        Part("parameters in late fully connected layers", linear > 0.5, late),
     ]
 
 
@@ -201,9 +201,9 @@ def _bottlenecks_save_operations(_: Setting) -> list[Part]:
     if abs(twice / 358e6 - 1) < 0.01 and abs(narrow / 358e6 - 1) >= 0.01:
         evidence += f"; with its 3x3 branch counted twice it were {twice / 1e6:.0f} M"
     return [
-        Part("854 M without", abs(naive / 854e6 - 1) < 0.01, evidence),
+        Part("the 854 M", abs(naive / 854e6 - 1) < 0.01, evidence),
         Part("the saving", narrow < naive, f"{naive / narrow:.2g} times fewer"),
-        Part("358 M with", abs(narrow / 358e6 - 1) < 0.01, ""),
+        Part("the 358 M", abs(narrow / 358e6 - 1) < 0.01, ""),
     ]
 
 

@@ -122,6 +122,10 @@ def settings(results: Results, layers: Mapping[str, Layers]) -> dict[str, Settin
     return found
 
 
+def percent(share: float) -> str:
+    return quantity(share, "fraction", 2)
+
+
 def short(value: float) -> str:
     """A ratio or a rate: "0.52", "47.1", "1,987"."""
     return quantity(value, "times")
