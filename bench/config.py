@@ -115,6 +115,7 @@ class Config:
     measure_seconds: float  # of sampling, per round and step
     task_timeout_s: float | None
     rounds: int = 1
+    counted: tuple[str, ...] = ()  # names of networks of which only what needs no device is measured
     execution: Execution = Execution()
     device: str = "cpu"
     seed: int = 0

@@ -6,7 +6,7 @@ import hashlib
 import importlib.util
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
@@ -165,7 +165,7 @@ def work(prepared: Prepared, run: Run) -> int:
         session.conditions_kept(run, prepared.devices) if todo and here else nullcontext(),
     ):
         try:
-            _keep_samples(run, config.image_sets.values())
+            _keep_samples(run, config.image_sets)
             suite = [spec for spec in prepared.specs if spec.name in models.REGISTRY]
             architectures.keep_descriptions(run, place, suite, interrupts)
             if not all(task.static for task in todo):
@@ -177,9 +177,9 @@ def work(prepared: Prepared, run: Run) -> int:
     return sum(record.failed for record in run.records())
 
 
-def _keep_samples(run: Run, image_sets: Iterable[ImageSet]) -> None:
-    for image_set in image_sets:
-        path = run.samples_path(image_set.name)
+def _keep_samples(run: Run, image_sets: Mapping[str, ImageSet]) -> None:
+    for track, image_set in image_sets.items():
+        path = run.samples_path(track, image_set.name)
         if path.exists():
             continue
         # They only illustrate: whether the images are sound, who trains on them finds out.

@@ -180,9 +180,9 @@ class Run:
         text = json.dumps({"networks": entries}, separators=(",", ":"), allow_nan=False)
         _write_atomically(self.folder / "networks.json", text + "\n")
 
-    def samples_path(self, dataset: str) -> Path:
-        """Where one image of each class of a data set is kept."""
-        return self.folder / f"samples-{file_stem(dataset)}.png"
+    def samples_path(self, track: str, dataset: str) -> Path:
+        """Where one image of each class of a data set is kept, as the networks of a track get it."""
+        return self.folder / f"samples-{file_stem(track)}-{file_stem(dataset)}.png"
 
     def confusion_path(self, model: str, kind: str) -> Path:
         """Where it is kept what a trained network took the test images for; `kind` as of its curve."""

@@ -151,13 +151,14 @@ def resolve(request: Request, probes: tuple[str, ...], device_kind: str) -> tupl
         measure_seconds=preset.measure_seconds,
         task_timeout_s=request.task_timeout_s,
         rounds=request.rounds or preset.rounds,
+        counted=() if request.models or experiment else preset.counted,
         fit=MemorySize.parse(request.fit) if request.fit is not None else None,
         execution=_execution(request, device_kind),
         tuning_trials=request.tune or 0,
         tensorboard=request.tensorboard,
         checkpoint_every_s=request.checkpoint_every_s,
     )
-    return config, request.models or preset.models
+    return config, request.models or (*preset.models, *preset.counted)
 
 
 def _refuse_conflicts(request: Request, experiment: Experiment | None) -> None:

@@ -110,8 +110,9 @@ def plan(specs: Sequence[ModelSpec], config: Config) -> list[Task]:
     once = [probe for probe in config.probes if probe not in (*STATIC, *ROUNDED, *SEEDED, TUNING)]
     seeded = [probe for probe in config.probes if probe in SEEDED]
     tasks = [Task(spec, static, 0, config) for spec in specs if static]
+    specs = [spec for spec in specs if spec.name not in config.counted]
     for number in range(config.rounds if rounded else 0):
-        shuffled = random.Random(number).sample(list(specs), len(specs))
+        shuffled = random.Random(number).sample(specs, len(specs))
         tasks += [Task(spec, rounded, 0, config, number) for spec in shuffled]
     tasks += [Task(spec, (probe,), 0, config) for spec in specs for probe in once]
     if TUNING in config.probes:

@@ -230,3 +230,27 @@ def test_metrics_and_networks_of_one_run_only_are_listed(tmp_path: Path) -> None
     found = compared(tmp_path, base, new)
     assert found.only_in_base == ("metric macs",)
     assert found.only_in_new == ("network nin_cifar",)
+
+
+def test_under_any_conditions_the_note_says_what_differs(tmp_path: Path) -> None:
+    base = [row("lenet5_cifar", "peak_training_bytes", 100.0, predicted=True, precision="fp32", batch_size=8)]
+    new = [row("lenet5_cifar", "peak_training_bytes", 150.0, precision="bf16", batch_size=8)]
+    runs = [store(tmp_path, name, rows) for name, rows in (("base", base), ("new", new))]
+    assert not compare(runs[0], runs[1], 0.02).changes
+    found = compare(runs[0], runs[1], 0.02, under_any_conditions=True)
+    change = change_of(found, "lenet5_cifar", "peak_training_bytes")
+    assert (change.verdict, change.exact) == ("worse", False)
+    assert change.note == "precision: fp32 in base, bf16 in new; predicted: yes in base, no in new"
+    assert not found.incomparable
+
+
+def test_first_budgets_meet_under_any_conditions_and_others_under_their_own(tmp_path: Path) -> None:
+    base = [row("lenet5_cifar", "top1", value, dataset="cifar10", budget=b) for value, b in ((0.5, "1ep"), (0.7, "5ep"))]
+    new = [row("lenet5_cifar", "top1", value, dataset="cifar10", budget=b) for value, b in ((0.6, "2ep"), (0.7, "5ep"))]
+    runs = [store(tmp_path, "base", base, budget="1ep"), store(tmp_path, "new", new, budget="2ep")]
+    found = compare(runs[0], runs[1], 0.02, under_any_conditions=True)
+    assert [(c.budget, c.base, c.new) for c in found.changes] == [
+        ("1ep", pytest.approx(0.5), pytest.approx(0.6)),
+        ("5ep", pytest.approx(0.7), pytest.approx(0.7)),
+    ]
+    assert "budget: 1ep in base, 2ep in new" in found.changes[0].note

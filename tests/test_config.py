@@ -35,6 +35,13 @@ def test_the_preset_follows_the_device() -> None:
     assert resolve(Request(), (), "cuda")[0].preset == "standard"
 
 
+def test_what_a_preset_only_counts_is_named_like_the_rest_and_gives_way_to_named_networks() -> None:
+    config, models = resolve(Request(), (), "cpu")
+    assert config.counted == PRESETS["quick"].counted
+    assert set(config.counted) < set(models)
+    assert resolve(Request(models=("vgg16",)), (), "cpu")[0].counted == ()
+
+
 def test_flags_win_over_the_preset() -> None:
     config, models = resolve(
         Request(models=("resnet*",), budget=("3ep",), seeds=2, batch_size=7, train_batch_size=9, test_images=50),

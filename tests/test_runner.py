@@ -116,6 +116,12 @@ def test_every_network_is_trained_under_every_budget() -> None:
     assert remaining(tasks, records, retry_failed=False) == tasks[2:]
 
 
+def test_networks_that_are_only_counted_need_no_device() -> None:
+    config = replace(CONFIG, probes=("macs", "throughput", "accuracy"), counted=("resnet20_cifar",))
+    assert {task.probes for task in plan(SPECS, config) if task.spec.name == "resnet20_cifar"} == {("macs",)}
+    assert {task.probes[0] for task in plan(SPECS, config) if task.spec.name == "lenet5_cifar"} == set(config.probes)
+
+
 def test_static_probes_are_probes() -> None:
     assert set(STATIC) < set(PROBES)
 

@@ -52,11 +52,12 @@ def read_data_sets(run: Run) -> list[DataSet]:
         if not isinstance(entry, dict) or not entry.get("name"):
             continue
         name, classes = str(entry["name"]), entry.get("classes")
+        known = tuple(map(str, classes)) if isinstance(classes, list | tuple) else ()  # a tuple in a run just made
         try:
-            sheet = run.samples_path(name).read_bytes()
+            sheet = run.samples_path(str(track), name).read_bytes()
         except OSError:
             sheet = b""
-        found.append(DataSet(str(track), name, tuple(map(str, classes)) if isinstance(classes, list) else (), sheet))
+        found.append(DataSet(str(track), name, known, sheet))
     return found
 
 

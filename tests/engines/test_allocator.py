@@ -27,7 +27,8 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - start)
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
 def test_memory_is_cleared_once_and_not_for_every_tensor() -> None:
     def faults(how: str) -> int:
-        done = subprocess.run([sys.executable, "-c", COUNT, how], capture_output=True, text=True, check=True, timeout=60)
+        command = [sys.executable, "-c", COUNT, how]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
         return int(done.stdout)
 
     kept, usual = faults("kept"), faults("usual")

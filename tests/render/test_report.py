@@ -349,7 +349,7 @@ def test_a_page_of_eighty_networks_and_ten_thousand_records_is_small_and_quick(t
     before = time.process_time()
     folder = write_report(run, tmp_path / "reports")
     assert (folder / "index.html").stat().st_size < 8e6
-    assert time.process_time() - before < 30  # 15 s on an idle machine; its neighbours slow down a busy one
+    assert time.process_time() - before < 30  # twice what an idle machine may take: neighbours slow down its cores
 
 
 def test_synthetic_images_have_a_banner(build: RunBuilder, tmp_path: Path, page: Page) -> None:
