@@ -245,7 +245,9 @@ def test_under_any_conditions_the_note_says_what_differs(tmp_path: Path) -> None
 
 
 def test_first_budgets_meet_under_any_conditions_and_others_under_their_own(tmp_path: Path) -> None:
-    base = [row("lenet5_cifar", "top1", value, dataset="cifar10", budget=b) for value, b in ((0.5, "1ep"), (0.7, "5ep"))]
+    base = [
+        row("lenet5_cifar", "top1", value, dataset="cifar10", budget=b) for value, b in ((0.5, "1ep"), (0.7, "5ep"))
+    ]
     new = [row("lenet5_cifar", "top1", value, dataset="cifar10", budget=b) for value, b in ((0.6, "2ep"), (0.7, "5ep"))]
     runs = [store(tmp_path, "base", base, budget="1ep"), store(tmp_path, "new", new, budget="2ep")]
     found = compare(runs[0], runs[1], 0.02, under_any_conditions=True)

@@ -23,10 +23,7 @@ SETS = {"cifar": {"name": "cifar10", "sha256": "aa"}}
 def rates(model: str, level: float, **facts: Any) -> list[Record]:
     """Three rounds that differ by about one per cent."""
     facts = {"batch_size": 64, "device": "cuda:0", **facts}
-    return [
-        ok(model, "train_images_per_s", level * (1 + 0.01 * math.sin(5 * n)), round=n, **facts)
-        for n in range(3)
-    ]
+    return [ok(model, "train_images_per_s", level * (1 + 0.01 * math.sin(5 * n)), round=n, **facts) for n in range(3)]
 
 
 @pytest.fixture
