@@ -6,7 +6,7 @@ import pytest
 from hypothesis import settings
 
 # As bench.engines.local: before torch is imported, so that tests stay fast beside anything else that runs.
-os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 
 # The suite tries the same few cases every time; --hypothesis-profile=full tries many, and others each time.

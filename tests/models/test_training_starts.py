@@ -18,7 +18,7 @@ from models import REGISTRY
 # name, learning rate: without batch norm the same step would be too long.
 LIGHT = (
     ("lenet5_mnist", 0.1),
-    ("lenet5_cifar", 0.1),
+    ("lenet5_cifar", 0.03),
     ("cnn_mnist", 0.02),
     ("alexnet_cifar", 0.01),
     ("zfnet_cifar", 0.01),
