@@ -59,8 +59,8 @@ PRESETS: dict[str, Preset] = {
         test_images=1000,
         train_batch_size=32,
         batch_size={"cifar": 16, "mnist": 16, "imagenet": 2},
-        rounds=3,
-        measure_seconds=0.4,
+        rounds=5,
+        measure_seconds=0.25,
         # The textbook's comparison is one of 224x224 networks; running them takes a CPU too long, counting does not.
         counted=(
             "alexnet",

@@ -98,7 +98,8 @@ class Request:
     """A training that is killed goes on from its last checkpoint: one is written where an epoch or a twentieth of the
     budget ends, but no sooner than this after the one before."""
     rounds: Count = None
-    """How often each throughput and latency is measured, each time in another order of networks. Default: 3."""
+    """How often each throughput and latency is measured, each time in another order of networks. Default: the
+    preset's (quick: 5)."""
     task_timeout_s: Annotated[float | None, tyro.conf.arg(metavar="SECONDS", help_behavior_hint="")] = None
     """Give up on one measurement of one network after this many seconds. Default: never."""
     task_memory_gib: Annotated[float | None, tyro.conf.arg(metavar="GIB", help_behavior_hint="")] = None

@@ -88,7 +88,7 @@ class TrainingBatches(Iterator[tuple[Tensor, Tensor]]):
         self._generator = generator
         self._offsets = 2 * crop_padding + 1
         self._flip = flip and image_set.mirror_ok
-        self._windows = _Windows(split.images, crop_padding, memory_format)
+        self._windows = _Windows(split.images, crop_padding, memory_format, mirror=self._flip)
         self._prepare = Preparation(image_set, input_size, device, dtype, memory_format, resize)
         self._batches_at_once = max(1, PREPARED_BYTES[device.type] // (batch_size * self._prepare.bytes_per_image))
         # What is to come: image, rows down, columns right, mirrored or not; one column per image.
@@ -153,12 +153,18 @@ def evaluation_batches(
 
 
 class _Windows:
-    """A padded copy of all images, from which crops are taken as runs of bytes: a crop is one such run per line."""
+    """A padded copy of all images, from which crops are taken as runs of bytes: a crop is one such run per line.
 
-    def __init__(self, images: Tensor, padding: int, memory_format: torch.memory_format) -> None:
-        _, channels, self._height, self._width = images.shape
+    With `mirror`, all mirrored images follow: turning a crop round costs as much as taking it.
+    """
+
+    def __init__(self, images: Tensor, padding: int, memory_format: torch.memory_format, mirror: bool) -> None:
+        self._images, channels, self._height, self._width = images.shape
         self._channels_last = memory_format == torch.channels_last
+        self._offsets = 2 * padding
         padded = F.pad(images, (padding,) * 4)
+        if mirror:
+            padded = torch.cat((padded, padded.flip(3)))
         # A line holds all channels of a row of pixels, or one of them.
         self._planes, self._pixel = (1, channels) if self._channels_last else (channels, 1)
         bytes_ = (padded.permute(0, 2, 3, 1) if self._channels_last else padded).contiguous().view(-1)
@@ -171,13 +177,12 @@ class _Windows:
 
     def crops(self, rows: Tensor, down: Tensor, right: Tensor, mirrored: Tensor | None) -> Tensor:
         """(B, C, H, W) from images, rows down, columns right, and ones for those to be mirrored, each (B,)."""
+        if mirrored is not None:
+            rows = rows + self._images * mirrored
+            right = torch.where(mirrored.bool(), self._offsets - right, right)  # the same pixels, from the other side
         first = (rows * (self._planes * self._lines) + down) * self._line + right * self._pixel
         images = self._runs.index_select(0, (first[:, None] + self._starts).flatten())
         images = images.view(len(rows), self._planes, self._height, self._width, self._pixel)
-        if mirrored is not None:
-            # Both ways round, of which one is taken: no image is picked out on the host.
-            both = torch.cat((images, images.flip(3)))
-            images = both.index_select(0, torch.arange(len(rows), device=rows.device) + len(rows) * mirrored)
         return images.squeeze(1).permute(0, 3, 1, 2) if self._channels_last else images.squeeze(4)
 
 
