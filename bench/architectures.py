@@ -1,4 +1,4 @@
-"""What a report shows of an architecture beside its numbers: the structure and the layers of one network of each.
+"""What a report draws of an architecture beside its numbers: the structure of one network of each.
 
 Kept in results/<run>/networks.json. Found on the meta device in worker processes: a user's own network may do anything.
 """
@@ -10,7 +10,6 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from bench.catalogue import layer_rows
 from bench.engines.engine import Crash, Stop, Workplace
 from bench.record import Run, RunError
 from bench.structure.panels import structure
@@ -18,8 +17,6 @@ from models import REGISTRY
 from models.spec import ModelSpec
 
 TIME_LIMIT_S = 60.0  # for what takes a tenth of a second
-
-LAYER_COLUMNS = ("layer", "operation", "output_shape", "params", "macs", "saved_activation_bytes")
 
 
 @dataclass(frozen=True)
@@ -35,16 +32,12 @@ class DescribeTask:
 
 
 def describe(task: DescribeTask, device: str) -> dict[str, Any]:
-    """The structure and the layer table of one network, as plain JSON; `device` is not used.
+    """The structure of one network, as plain JSON; `device` is not used.
 
     Raises:
         Exception: whatever the network raises.
     """
-    rows = layer_rows(task.spec)
-    return {
-        "structure": structure(task.spec).to_json(),
-        "layers": {"columns": list(LAYER_COLUMNS), "rows": [[row[name] for name in LAYER_COLUMNS] for row in rows]},
-    }
+    return {"structure": structure(task.spec).to_json()}
 
 
 def representatives(specs: Sequence[ModelSpec]) -> list[ModelSpec]:

@@ -8,7 +8,7 @@ results/<run>/tensorboard/   training curves as TensorBoard events, if asked for
 results/<run>/curves/        curves as Parquet: one of training per (model, seed, budget), others by their probe
 results/<run>/confusions/    what each trained network took the test images for, as Parquet: label, predicted, count
 results/<run>/layers/        what each layer of each network costs, as Parquet
-results/<run>/networks.json  structure and layers of one network of each family
+results/<run>/networks.json  structure of one network of each family
 results/<run>/samples-*.png  an image of each class of each data set
 """
 
@@ -159,7 +159,7 @@ class Run:
         _write_atomically(self.folder / "recipes.json", text + "\n")
 
     def networks(self) -> dict[str, Any]:
-        """Structure and layers by network: what networks.json holds; empty where there is none.
+        """Structures by network: what networks.json holds; empty where there is none.
 
         Raises:
             RunError: it is damaged.

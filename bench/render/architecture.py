@@ -14,6 +14,7 @@ from bench.record import Run, RunError
 from bench.render.charts.curves import Curve, own_currency
 from bench.render.charts.figure import chart_name
 from bench.render.charts.palette import FamilyStyle, family_styles
+from bench.render.depth import COLUMNS, Layers
 from bench.render.diagram import draw
 from bench.render.header import Model
 from bench.render.marks import SMALLER_BATCH, Mark
@@ -26,7 +27,6 @@ from bench.structure.description import Structure
 ENOUGH = 4  # networks with a number, below which nobody is in the best quarter
 _NAMED = 2  # networks of a family that a judgement names for each metric
 _MOST_LAYERS = 600  # rows of a layer table; of more, the first and last halves
-_LAYER_COLUMNS = ("layer", "operation", "output_shape", "params", "macs", "saved_activation_bytes")
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,11 @@ def read_networks(run: Run) -> tuple[Mapping[str, Any], list[str]]:
 
 
 def architectures(
-    results: Results, tracks: Sequence[TrackTables], networks: Mapping[str, Any], curves: Sequence[Curve]
+    results: Results,
+    tracks: Sequence[TrackTables],
+    networks: Mapping[str, Any],
+    layers: Mapping[str, Layers],
+    curves: Sequence[Curve],
 ) -> list[Architecture]:
     """The sections of a report, in the order in which the run lists its networks."""
     groups: dict[str, list[Model]] = {}
@@ -110,7 +114,7 @@ def architectures(
     ranks = {track.track: _ranks(track.overview) for track in tracks}
     styles = family_styles(model.family for model in results.models)
     return [
-        _architecture(results, title, models, tracks, ranks, networks, curves, styles, f"nn{number}-")
+        _architecture(results, title, models, tracks, ranks, networks, layers, curves, styles, f"nn{number}-")
         for number, (title, models) in enumerate(groups.items())
     ]
 
@@ -125,6 +129,7 @@ def _architecture(
     tracks: Sequence[TrackTables],
     ranks: Mapping[str, Ranks],
     networks: Mapping[str, Any],
+    layers: Mapping[str, Layers],
     curves: Sequence[Curve],
     styles: Mapping[str, FamilyStyle],
     prefix: str,
@@ -141,7 +146,7 @@ def _architecture(
         strengths=tuple(good),
         weaknesses=tuple(bad),
         curves=tuple(_curves(results, models, curves, styles)),
-        description=_description(models, networks, prefix),
+        description=_description(models, networks, layers, prefix),
     )
 
 
@@ -302,43 +307,42 @@ def _line(curve: Curve | None, across: Any) -> Line | None:
 # --- structure -----------------------------------------------------------------------------------------------
 
 
-def _description(models: Sequence[Model], networks: Mapping[str, Any], prefix: str) -> Description | None:
+def _description(
+    models: Sequence[Model], networks: Mapping[str, Any], layers: Mapping[str, Layers], prefix: str
+) -> Description | None:
     """Of the first of the networks that the run has described."""
     for model in models:
-        name = next((name for name in networks if model.name == name or model.name.startswith(f"{name} on ")), None)
-        if name is not None:
-            return _described(name, networks[name], prefix)
+        if model.file_name in networks:
+            return _described(model.file_name, networks[model.file_name], layers.get(model.name), prefix)
     return None
 
 
-def _described(model: str, entry: Any, prefix: str) -> Description:
+def _described(model: str, entry: Any, layers: Layers | None, prefix: str) -> Description:
     try:
         if "reason" in entry:
             return Description(model, Markup(), (), 0, str(entry["reason"]))
         diagram = _inline(draw(Structure.from_json(entry["structure"])), prefix)
-        layers = _layers(entry["layers"])
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, ArithmeticError):
         return Description(model, Markup(), (), 0, "what networks.json has of it is damaged")
+    rows = _layer_rows(layers) if layers else []
     half = _MOST_LAYERS // 2
-    shown = layers if len(layers) <= _MOST_LAYERS else [*layers[:half], *layers[-half:]]
-    return Description(model, diagram, tuple(shown), len(layers) - len(shown), "")
+    shown = rows if len(rows) <= _MOST_LAYERS else [*rows[:half], *rows[-half:]]
+    return Description(model, diagram, tuple(shown), len(rows) - len(shown), "")
 
 
-def _layers(table: Mapping[str, Any]) -> list[LayerRow]:
-    places = [table["columns"].index(name) for name in _LAYER_COLUMNS]
-    rows = [[row[place] for place in places] for row in table["rows"]]
-    total = sum(row[4] for row in rows)
+def _layer_rows(layers: Layers) -> list[LayerRow]:
+    total = layers.rows["macs"].sum()
     return [
         LayerRow(
             layer=str(layer),
             operation=str(operation),
             output="×".join(map(str, shape)),
-            params=f"{params:,}" if params else "",
+            params=f"{params:,.0f}" if params else "",
             macs=quantity(macs, "count") if macs else "",
             share=f"{100 * macs / total:.1f} %" if macs else "",
             saved=quantity(saved, "bytes") if saved else "",
         )
-        for layer, operation, shape, params, macs, saved in rows
+        for layer, operation, shape, params, macs, _, saved in layers.rows[list(COLUMNS)].itertuples(index=False)
     ]
 
 

@@ -10,7 +10,8 @@ import pandas as pd
 from bench.record import Run
 from bench.render.header import Model
 
-COLUMNS = ("layer", "operation", "params", "macs", "activations", "saved_activation_bytes")
+NUMBERS = ("params", "macs", "activations", "saved_activation_bytes")
+COLUMNS = ("layer", "operation", "output_shape", *NUMBERS)
 THIRDS = ("first third", "middle third", "last third")
 
 
@@ -47,11 +48,12 @@ def read_layers(run: Run, models: Sequence[Model]) -> tuple[Mapping[str, Layers]
     found: dict[str, Layers] = {}
     unreadable: list[str] = []
     for model in models:
-        path = run.layers_path(model.name)
+        path = run.layers_path(model.file_name)
         if not path.exists():
             continue
         try:
-            found[model.name] = Layers(model.name, pd.read_parquet(path, columns=list(COLUMNS)))
-        except (OSError, ValueError, KeyError):  # pyarrow's errors are kinds of these
+            rows = pd.read_parquet(path, columns=list(COLUMNS)).astype(dict.fromkeys(NUMBERS, float))
+            found[model.name] = Layers(model.name, rows.assign(output_shape=rows["output_shape"].map(tuple)))
+        except (OSError, ValueError, KeyError, TypeError):  # pyarrow's errors are kinds of these
             unreadable.append(path.name)
     return found, unreadable

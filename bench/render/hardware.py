@@ -21,6 +21,6 @@ def kept_apart(models: Sequence[Model], records: Sequence[Record]) -> tuple[list
         own = [record for record in records if record.model == model.name]
         for kind in dict.fromkeys(record.hardware for record in own if record.hardware) or [""]:
             name = f"{model.name} on {kind}" if kind else model.name
-            apart[0].append(replace(model, name=name))
+            apart[0].append(replace(model, name=name, kept_as=model.name))
             apart[1].extend(replace(record, model=name) for record in own if record.hardware in ("", kind))
     return apart

@@ -40,7 +40,7 @@ def write_report(run: Run, reports: Path) -> Path:
     pictures, unreadable_pictures = image_charts(run, results)
     networks, unreadable_networks = read_networks(run)
     charts = [*draw_charts(results, curves, flows, layers), *history_charts(run), *pictures]
-    sections = architectures(results, track_tables(results), networks, curves)
+    sections = architectures(results, track_tables(results), networks, layers, curves)
     unreadable += [*unreadable_flows, *unreadable_layers, *unreadable_pictures, *unreadable_networks]
     found = problems(results, unreadable)
     files: dict[str, bytes] = {

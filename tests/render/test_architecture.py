@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ import pytest
 from bench.record import Record, Run
 from bench.render.architecture import Architecture, architectures, ordinal, read_networks
 from bench.render.charts.curves import Curve
+from bench.render.depth import COLUMNS, Layers, read_layers
 from bench.render.html import write_html
 from bench.render.markdown import write_markdown
 from bench.render.readable import track_tables
-from bench.render.table import read_results
+from bench.render.table import Results, read_results
 from bench.structure.description import Edge, Node, Panel, Structure
 from tests.render.conftest import RunBuilder, bad, listed, ok, training
 
@@ -28,12 +30,25 @@ def networks(families: dict[str, list[str]]) -> list[dict[str, Any]]:
 
 def sections(run: Run, curves: tuple[Curve, ...] = ()) -> dict[str, Architecture]:
     results = read_results(run)
-    found = architectures(results, track_tables(results), read_networks(run)[0], curves)
+    found = architectures(results, track_tables(results), read_networks(run)[0], layers_of(run, results), curves)
     return {one.title: one for one in found}
 
 
-def entry(name: str, layer: str = "conv", layers: int = 2) -> dict[str, Any]:
-    """What a run keeps of a network of one convolution, of 3/4 of the MACs of the table, and further layers."""
+def layers_of(run: Run, results: Results) -> Mapping[str, Layers]:
+    return read_layers(run, results.models)[0]
+
+
+def keep_layers(run: Run, name: str, layer: str = "conv", layers: int = 2) -> None:
+    """A convolution, of 3/4 of all MACs, and further layers."""
+    rows: list[tuple[object, ...]] = [(layer, "Conv2d", [8, 32, 32], 224, 300, 8192, 32768.0)]
+    rows += [(f"fc{number}", "Linear", [10], 10, 100 if number == 0 else 0, 10, 0.0) for number in range(layers - 1)]
+    path = run.layers_path(name)
+    path.parent.mkdir(exist_ok=True)
+    pd.DataFrame(rows, columns=list(COLUMNS)).to_parquet(path)
+
+
+def entry(name: str) -> dict[str, Any]:
+    """What a run keeps of the structure of a network of one convolution."""
     nodes = (
         Node("input", ("input",), (3, 32, 32), 0, 0),
         Node("convolution", ("conv 3×3, 8",), (8, 32, 32), 224, 300),
@@ -41,10 +56,7 @@ def entry(name: str, layer: str = "conv", layers: int = 2) -> dict[str, Any]:
     )
     panel = Panel(("Net",), "", 1, nodes, (Edge(0, 1, "flow"), Edge(1, 2, "flow")))
     structure = Structure(name, "A", 2015, "A paper", (3, 32, 32), 224, 300, (panel,))
-    rows = [[layer, "Conv2d", [8, 32, 32], 224, 300, 32768.0]]
-    rows += [[f"fc{number}", "Linear", [10], 10, 100 if number == 0 else 0, 0.0] for number in range(layers - 1)]
-    columns = ["layer", "operation", "output_shape", "params", "macs", "saved_activation_bytes"]
-    return {"structure": structure.to_json(), "layers": {"columns": columns, "rows": rows}}
+    return {"structure": structure.to_json()}
 
 
 def eight(metric: str, values: list[float]) -> list[Record]:
@@ -176,6 +188,7 @@ def test_without_curves_there_is_no_drawing(two_families: Run) -> None:
 
 def test_structure_and_layers_of_the_first_network_that_the_run_describes(two_families: Run) -> None:
     two_families.keep_networks({"n2": entry("n2"), "n4": entry("n4")})
+    keep_layers(two_families, "n2")
     known = sections(two_families)["A"].description
     assert known is not None
     assert known.model == "n2"
@@ -194,7 +207,8 @@ def test_structure_and_layers_of_the_first_network_that_the_run_describes(two_fa
 
 
 def test_very_many_layers_are_cut_in_the_middle(two_families: Run) -> None:
-    two_families.keep_networks({"n0": entry("n0", layers=1000)})
+    two_families.keep_networks({"n0": entry("n0")})
+    keep_layers(two_families, "n0", layers=1000)
     known = sections(two_families)["A"].description
     assert known is not None
     assert (len(known.layers), known.left_out) == (600, 400)
@@ -209,10 +223,7 @@ def test_very_many_layers_are_cut_in_the_middle(two_families: Run) -> None:
         [],
         "text",
         None,
-        {"structure": {}, "layers": {}},
-        {**entry("n0"), "layers": {"columns": [], "rows": []}},
-        {**entry("n0"), "layers": {**entry("n0")["layers"], "rows": [[1, 2]]}},
-        {**entry("n0"), "layers": {**entry("n0")["layers"], "rows": [["a", "b", 3, "c", "d", None]]}},
+        {"structure": {}},
     ],
 )
 def test_what_is_missing_or_damaged_is_said(two_families: Run, damage: Any) -> None:
@@ -221,6 +232,38 @@ def test_what_is_missing_or_damaged_is_said(two_families: Run, damage: Any) -> N
     assert known is not None
     assert known.reason
     assert not known.layers
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pd.DataFrame(),
+        pd.DataFrame({"layer": [1], "operation": [2]}),
+        pd.DataFrame([("a", "b", 3, 1, 1, 1, 1)], columns=list(COLUMNS)),
+        pd.DataFrame([("a", "b", [3], "c", "d", 1, None)], columns=list(COLUMNS)),
+    ],
+)
+def test_damaged_layers_are_named_and_leave_the_structure(two_families: Run, damage: pd.DataFrame) -> None:
+    two_families.keep_networks({"n0": entry("n0")})
+    keep_layers(two_families, "n0")
+    damage.to_parquet(two_families.layers_path("n0"))
+    known = sections(two_families)["A"].description
+    assert known is not None
+    assert known.diagram
+    assert not known.layers
+    assert read_layers(two_families, read_results(two_families).models)[1] == ["n0.parquet"]
+    assert "Layers of n0" not in rendered(two_families)[0]
+
+
+def test_on_two_kinds_of_hardware_a_network_keeps_its_structure_and_layers(build: RunBuilder) -> None:
+    rows = [ok("n0", "train_images_per_s", 10.0, hardware=f"GPU {n}", round=n) for n in (1, 2)]
+    run = build(networks({"A": ["n0"]}), rows)
+    run.keep_networks({"n0": entry("n0")})
+    keep_layers(run, "n0")
+    section = sections(run)["A"]
+    assert [model.name for model in section.models] == ["n0 on GPU 1", "n0 on GPU 2"]
+    assert section.description is not None
+    assert [row.layer for row in section.description.layers] == ["conv", "fc0"]
 
 
 def test_a_damaged_file_is_named(two_families: Run) -> None:
@@ -233,12 +276,13 @@ def test_a_damaged_file_is_named(two_families: Run) -> None:
 
 def rendered(run: Run) -> tuple[str, str]:
     results = read_results(run)
-    found = architectures(results, track_tables(results), read_networks(run)[0], ())
+    found = architectures(results, track_tables(results), read_networks(run)[0], layers_of(run, results), ())
     return write_html(results, [], [], (), found), write_markdown(results, [], [], (), found)
 
 
 def test_the_page_and_the_short_report_have_them(two_families: Run, tmp_path: Path) -> None:
     two_families.keep_networks({"n0": entry("n0")})
+    keep_layers(two_families, "n0")
     page, markdown = rendered(two_families)
     assert len(re.findall('<details class="architecture"', page)) == 2
     assert "<small>2nd of 8</small>" in page
@@ -249,7 +293,8 @@ def test_the_page_and_the_short_report_have_them(two_families: Run, tmp_path: Pa
 
 def test_hostile_names_are_only_text(build: RunBuilder) -> None:
     run = build([listed(EVIL, EVIL, 2015, "cifar", paper=EVIL, differences=[EVIL])], training(EVIL, 0.5))
-    run.keep_networks({EVIL: entry(EVIL, layer=EVIL)})
+    run.keep_networks({EVIL: entry(EVIL)})
+    keep_layers(run, EVIL, layer=EVIL)
     page, markdown = rendered(run)
     for text in (page, markdown):
         assert "<img" not in text

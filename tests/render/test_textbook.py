@@ -189,7 +189,7 @@ def test_the_best_so_far_only_rises(build: RunBuilder) -> None:
 def layer_rows(*rows: tuple[int, int, int]) -> pd.DataFrame:
     """Parameters, MACs and saved bytes of each layer."""
     frame = pd.DataFrame(list(rows), columns=["params", "macs", "saved_activation_bytes"])
-    return frame.assign(layer="", operation="Conv2d", activations=1)
+    return frame.assign(layer="", operation="Conv2d", output_shape=frame.index.map(lambda _: (1, 1, 1)), activations=1)
 
 
 def test_thirds_are_of_the_layers_that_multiply() -> None:
