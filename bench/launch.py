@@ -168,7 +168,7 @@ def work(prepared: Prepared, run: Run) -> int:
             _keep_samples(run, config.image_sets)
             suite = [spec for spec in prepared.specs if spec.name in models.REGISTRY]
             architectures.keep_descriptions(run, place, suite, interrupts)
-            if not all(task.static for task in todo):
+            if any("throughput" in task.probes for task in todo):  # what is compared with the limits
                 session.keep_limits(run, place, prepared.devices, config.execution.precision, interrupts)
             runner.run_tasks(run, todo, place, config.task_timeout_s, display.started, display.ended, interrupts)
             architectures.keep_descriptions(run, place, _harmless(prepared.specs, run), interrupts)
