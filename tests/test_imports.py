@@ -72,6 +72,7 @@ LIGHT = [
     "bench/data/image_set.py",
     "bench/structure/description.py",
     *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "bench" / "render").glob("*.py")),
+    *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "bench" / "render" / "charts").glob("*.py")),
     *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "bench" / "render" / "diagram").glob("*.py")),
     *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "bench" / "render" / "claims").glob("*.py")),
 ]
@@ -129,6 +130,7 @@ ALLOWED = {  # room -> the rooms of bench that it may import
     },
     "bench/structure": {"probes", "structure"},
     "bench/render": {"compare", "metrics", "record", "render", "stats", "structure", "verdict"},
+    "bench/render/charts": {"compare", "engines", "history", "metrics", "record", "render", "verdict"},
     "bench/render/diagram": {"render", "structure"},
     "bench/render/claims": {"metrics", "render", "stats"},
 }

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench.record import Run, RunError
 from bench.render.architecture import architectures, read_networks
-from bench.render.charts import Chart, draw_charts
+from bench.render.charts import Chart, Material, draw_charts
 from bench.render.charts.curves import read_curves
 from bench.render.charts.gradient_flow import read_gradient_flows
 from bench.render.charts.history import history_charts
@@ -39,7 +39,7 @@ def write_report(run: Run, reports: Path) -> Path:
     claims = rulings(results, layers)
     pictures, unreadable_pictures = image_charts(run, results)
     networks, unreadable_networks = read_networks(run)
-    charts = [*draw_charts(results, curves, flows, layers), *history_charts(run), *pictures]
+    charts = [*draw_charts(Material(results, curves, flows, layers)), *history_charts(run), *pictures]
     sections = architectures(results, track_tables(results), networks, layers, curves)
     unreadable += [*unreadable_flows, *unreadable_layers, *unreadable_pictures, *unreadable_networks]
     found = problems(results, unreadable)

@@ -17,7 +17,7 @@ from matplotlib.transforms import Bbox
 
 from bench.metrics import METRICS
 from bench.render import charts
-from bench.render.charts import draw_charts
+from bench.render.charts import Material, draw_charts
 from bench.render.charts.figure import look, printable
 from bench.render.charts.legends import ball_areas
 from bench.render.charts.palette import COLOURS, MARKERS, PAPER, family_styles, marker_size
@@ -141,7 +141,7 @@ def test_a_failed_network_has_a_row_in_the_bars(build: RunBuilder) -> None:
     models = [listed(f"{name}_cifar", name, 2015, "cifar") for name in "abc"]
     rows = [*training("a_cifar", 0.4), *training("b_cifar", 0.5)]
     rows.append(bad("c_cifar", "top1", "oom", "too big", dataset="cifar10", budget="20s"))
-    figures = draw_charts(read_results(build(models, rows)), [])
+    figures = draw_charts(Material(read_results(build(models, rows))))
     bars = next(chart for chart in figures if chart.name == "cifar-bars-top1")
     assert "<!-- out of memory -->" in bars.svg  # matplotlib writes each text as a comment before its outlines
     assert "from b_cifar (50.0 ± 2.2 %) to a_cifar (40.0 ± 2.2 %)" in bars.alt
@@ -159,7 +159,7 @@ def test_names_are_text_and_not_mathematics(build: RunBuilder) -> None:
             *speeds(f"{name}_cifar", 1e6),
         ]
     ]
-    figures = draw_charts(read_results(build(models, rows)), [])
+    figures = draw_charts(Material(read_results(build(models, rows))))
     assert {chart.kind for chart in figures} == {"ball", "scatter", "bars", "work", "throughput"}
     assert not [chart.name for chart in figures if "<script" in chart.svg]
 
@@ -173,7 +173,7 @@ def test_drawing_leaves_matplotlibs_settings_alone(build: RunBuilder) -> None:
     import matplotlib
 
     before = dict(matplotlib.rcParams)
-    draw_charts(pair(build, (0.3, 0.6)), [])
+    draw_charts(Material(pair(build, (0.3, 0.6))))
     assert dict(matplotlib.rcParams) == before
 
 

@@ -13,7 +13,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Annotation, Text
 from matplotlib.transforms import Bbox
 
-from bench.render.charts import Chart, draw_charts
+from bench.render.charts import Chart, Material, draw_charts
 from bench.render.charts import latency as latency_module
 from bench.render.charts import memory as memory_module
 from bench.render.charts import prediction as prediction_module
@@ -53,7 +53,7 @@ def drawn(results: Results) -> tuple[list[Chart], dict[str, Figure]]:
         for module in MODULES:
             patch.setattr(module, "save_svg", keep(module.__name__.rpartition(".")[2]))
             patch.setattr(module, "save_png", lambda _: b"")
-        return draw_charts(results, []), figures
+        return draw_charts(Material(results), processes=1), figures
 
 
 def texts_of(figure: Figure) -> list[Text]:
@@ -220,4 +220,4 @@ def test_a_failed_throughput_has_a_row_with_the_reason(build: RunBuilder) -> Non
 def test_a_handful_of_networks_is_left_to_the_table(build: RunBuilder) -> None:
     models = [listed(f"{name}_cifar", name, 2015, "cifar") for name in "ab"]
     rows = [ok(f"{name}_cifar", "train_images_per_s", 5.0 + i, batch_size=8) for i, name in enumerate("ab")]
-    assert draw_charts(read_results(build(models, rows)), []) == []
+    assert draw_charts(Material(read_results(build(models, rows)))) == []

@@ -14,7 +14,7 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from bench.record import Run
-from bench.render.charts import Chart, bars, draw_charts, early_late, scatter, years
+from bench.render.charts import Chart, Material, bars, draw_charts, early_late, scatter, years
 from bench.render.charts.density import density_chart
 from bench.render.charts.early_late import early_late_chart
 from bench.render.charts.figure import look
@@ -92,7 +92,7 @@ def drawn(results: Results, layers: dict[str, Layers] | None = None) -> dict[str
         for module in (bars, scatter, years, early_late):
             patch.setattr(module, "save_svg", keep)
             patch.setattr(module, "save_png", lambda _: b"")
-        charts = draw_charts(results, [], layers=layers)
+        charts = draw_charts(Material(results, layers=layers or {}), processes=1)
     return {chart.name: (chart, kept[int(chart.svg)]) for chart in charts if chart.svg.isdigit()}
 
 

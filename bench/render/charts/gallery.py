@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 
 from bench.metrics import METRICS
 from bench.render.budgets import budget_tables
@@ -11,7 +13,7 @@ from bench.render.charts.budgets import budget_chart
 from bench.render.charts.curves import Curve, own_currency, training_curves
 from bench.render.charts.density import density_chart
 from bench.render.charts.early_late import early_late_chart
-from bench.render.charts.figure import Chart, look, slug
+from bench.render.charts.figure import Chart, slug
 from bench.render.charts.gradient_flow import GradientFlow, gradient_flow_charts
 from bench.render.charts.latency import latency_chart
 from bench.render.charts.memory import memory_chart
@@ -40,36 +42,48 @@ _COSTS = (
 _FEW = 3  # networks; fewer are compared faster in the table
 
 
-def draw_charts(
-    results: Results,
-    curves: Sequence[Curve],
-    flows: Sequence[GradientFlow] = (),
-    layers: Mapping[str, Layers] | None = None,
-) -> list[Chart]:
-    """All figures of a report, in reading order; those that have nothing to show are left out."""
+@dataclass(frozen=True)
+class Material:
+    """What the figures of a report are drawn from."""
+
+    results: Results
+    curves: Sequence[Curve] = ()
+    flows: Sequence[GradientFlow] = ()
+    layers: Mapping[str, Layers] = field(default_factory=dict)
+
+
+# Draws a figure, or some that belong together; None in place of one that has nothing to show.
+Drawing = Callable[[], Chart | Sequence[Chart | None] | None]
+
+
+def drawings(material: Material) -> list[Drawing]:
+    """What there may be to draw; nothing is drawn yet.
+
+    The same material gives the same list in every process, so that another one can draw a part of it.
+    """
+    results = material.results
     styles = family_styles(model.family for model in results.models)
     groups = results.accuracy_groups()
-    charts: list[Chart | None] = []
-    with look():
-        for group, stem in zip(groups, _stems(groups), strict=True):
-            charts += [scatter_chart(results, group, METRICS[cost], styles, stem) for cost in _costs(group)]
-            charts += training_curves(results, group, curves, styles, stem, everything=len(group.models) >= _FEW)
-            charts += [_accuracy_bars(results, group, styles, stem)]
-            if len(group.models) >= _FEW:
-                accuracy = own_accuracy(results, group)
-                charts += [density_chart(results, group, styles, stem, accuracy)]
-                charts += [year_chart(results, group, styles, stem, accuracy)]
-        charts += textbook_charts(results, styles)
-        for track, models in results.tracks().items():
-            if len(models) >= _FEW:
-                trained = any(group.track == track for group in groups)
-                charts += _track_charts(results, models, styles, slug(track), trained=trained)
-                charts += [early_late_chart(models, layers or {}, slug(track))]
-        for table in budget_tables(results):
-            charts.append(budget_chart(results, table, styles, slug(f"{table.track}-{table.dataset}")))
-        charts += gradient_flow_charts(results, flows, styles)
-    order = list(results.tracks())
-    return sorted((chart for chart in charts if chart is not None), key=lambda chart: order.index(chart.track))
+    found: list[Drawing] = []
+    for group, stem in zip(groups, _stems(groups), strict=True):
+        several = len(group.models) >= _FEW
+        found += [partial(scatter_chart, results, group, METRICS[cost], styles, stem) for cost in _costs(group)]
+        found += [partial(training_curves, results, group, material.curves, styles, stem, everything=several)]
+        found += [partial(_accuracy_bars, results, group, styles, stem)]
+        if several:
+            accuracy = own_accuracy(results, group)
+            found += [partial(density_chart, results, group, styles, stem, accuracy)]
+            found += [partial(year_chart, results, group, styles, stem, accuracy)]
+    found += [partial(textbook_charts, results, styles)]
+    for track, models in results.tracks().items():
+        if len(models) >= _FEW:
+            trained = any(group.track == track for group in groups)
+            found += _track_drawings(results, models, styles, slug(track), trained=trained)
+            found += [partial(early_late_chart, models, material.layers, slug(track))]
+    for table in budget_tables(results):
+        found += [partial(budget_chart, results, table, styles, slug(f"{table.track}-{table.dataset}"))]
+    found += [partial(gradient_flow_charts, results, material.flows, styles)]
+    return found
 
 
 def _costs(group: AccuracyGroup) -> tuple[str, ...]:
@@ -82,26 +96,33 @@ def _costs(group: AccuracyGroup) -> tuple[str, ...]:
     return tuple(cost for cost in _COSTS if cost != "train_seconds" or own_currency(group.budget) != "seconds")
 
 
-def _track_charts(
+def _track_drawings(
     results: Results, models: Sequence[Model], styles: dict[str, FamilyStyle], stem: str, *, trained: bool
-) -> list[Chart | None]:
+) -> list[Drawing]:
     """What the networks of a track cost; where accuracies do not show it already, size and energy too."""
-    charts = [
-        work_chart(results, models, styles, stem),
-        throughput_chart(results, models, styles, stem),
-        latency_chart(results, models, styles, stem),
-        roofline_chart(results, models, styles, stem),
-        memory_chart(results, models, stem),
-        prediction_chart(results, models, styles, stem),
+
+    def bars(metric: str) -> Chart | None:
+        return bar_chart(results, models, METRICS[metric], styles, stem)
+
+    def work() -> Chart | None:
+        return work_chart(results, models, styles, stem) or (None if trained else bars("macs"))
+
+    def memory() -> Chart | None:
+        return memory_chart(results, models, stem) or bars("saved_activation_bytes")  # the next best thing
+
+    found: list[Drawing] = [
+        work,
+        partial(throughput_chart, results, models, styles, stem),
+        partial(latency_chart, results, models, styles, stem),
+        partial(roofline_chart, results, models, styles, stem),
+        memory,
+        partial(prediction_chart, results, models, styles, stem),
     ]
-    alone = ["energy_joules_per_image"] if not trained else []
-    if not trained and as_published(results)[1] is None:  # whose figures show it
-        alone.insert(0, "params")
-    if charts[4] is None:  # the next best thing that is known of memory
-        alone.append("saved_activation_bytes")
-    if charts[0] is None and not trained:
-        alone.append("macs")
-    return charts + [bar_chart(results, models, METRICS[name], styles, stem) for name in alone]
+    if not trained:
+        if as_published(results)[1] is None:  # whose figures show it
+            found.append(partial(bars, "params"))
+        found.append(partial(bars, "energy_joules_per_image"))
+    return found
 
 
 def _accuracy_bars(results: Results, group: AccuracyGroup, styles: dict[str, FamilyStyle], stem: str) -> Chart | None:
