@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.engines.engine import Crash, Stop, Workplace
-from bench.record import Run, RunError
+from bench.run_folder import Run, RunError
 from bench.structure.panels import structure
 from models import REGISTRY
 from models.spec import ModelSpec

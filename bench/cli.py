@@ -19,8 +19,8 @@ import tyro
 from bench.commands import BAD_REQUEST, INTERRUPTED, OK, SOME_FAILED, ab, compare, history
 from bench.commands.parsing import parse
 from bench.config import RequestError
-from bench.record import RunError
 from bench.request import Count, Folder, Names, Request, Word, parse_input_size
+from bench.run_folder import RunError
 
 PROG = "python -m bench"
 
@@ -273,9 +273,9 @@ def _show(request: Show) -> int:
 
 def _report(request: Report) -> int:
     from bench.commands.compare import open_run
-    from bench.record import run_names
     from bench.render.report import write_report
     from bench.render.side_by_side import write_side_by_side
+    from bench.run_folder import run_names
 
     names = request.runs or tuple(run_names(request.results_dir)[:1])
     if not names:

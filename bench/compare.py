@@ -16,7 +16,8 @@ from typing import Any, Literal
 from scipy import stats
 
 from bench.metrics import METRICS
-from bench.record import Record, Run
+from bench.record import Record
+from bench.run_folder import SETTINGS, Run
 from bench.stats import Interval, shared_variances
 from bench.verdict import Verdict, verdict, zone
 
@@ -359,10 +360,8 @@ def _differences(base: Run, new: Run) -> list[Difference]:
     """Of environments first, then of what was asked."""
     found = []
     ours, theirs = base.header.get("environment", {}), new.header.get("environment", {})
-    settings = ("preset", "budget", "seeds", "rounds", "precision", "memory_format", "compile", "cuda_graphs",
-                "batch_size", "train_batch_size", "test_images", "measure_seconds")  # fmt: skip
     facts = [(name, ours.get(name), theirs.get(name)) for name in dict.fromkeys([*ours, *theirs])]
-    facts += [(name, base.header.get(name), new.header.get(name)) for name in settings]
+    facts += [(name, base.header.get(name), new.header.get(name)) for name in SETTINGS]
     for name, was, now in facts:
         if was != now and name not in _FLEETING:
             found.append(Difference(name, "none" if was is None else str(was), "none" if now is None else str(now)))

@@ -13,7 +13,8 @@ from pathlib import Path
 from bench.change_points import ChangePoint, change_points
 from bench.compare import EXACT
 from bench.metrics import METRICS
-from bench.record import Record, Run, RunError, run_names
+from bench.record import Record
+from bench.run_folder import Run, RunError, run_names
 from bench.stats import Interval, rounds_interval
 
 

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import torch
 
 import models
-from bench import architectures, cluster, data, environment, execution, progress, runner, session
+from bench import architectures, cluster, data, environment, execution, progress, resume, runner, session
 from bench.config import Config, RequestError, Track
 from bench.data import ImageSet
 from bench.data.cache import cache_dir_of
@@ -25,34 +24,13 @@ from bench.engines.dispatch import NoSeats
 from bench.engines.engine import Workplace
 from bench.engines.local import LocalMachine
 from bench.interrupts import Interrupts
-from bench.record import Run, RunError, checked_name, fits, next_start, run_names, unused_name
 from bench.request import Request, parse_input_size, resolve
+from bench.run_folder import Run, RunError, checked_name, run_names, unused_name
+from bench.run_header import new_header
 from bench.tensorboard import require_tensorboard
 from bench.training import pretrained, recipe_file
 from bench.training.experiments import Experiment, experiment_named
 from models.spec import ModelSpec
-
-FORMAT = 1  # of run.json and records.jsonl
-
-# What must be the same in every part of a run, beside its device, its torch and its images.
-_SETTINGS = (
-    "precision",
-    "memory_format",
-    "compile",
-    "cuda_graphs",
-    "batch_size",
-    "train_batch_size",
-    "test_images",
-    "measure_seconds",
-    "tune",
-    "weights",
-    "fit",
-)
-
-# The flags that a resumed run does not take from its first command: they find it, or are meant for this time only.
-_NOT_REMEMBERED = {"run", "results_dir", "retry_failed", "force", "engine", "ray_address"}
-_FOLDERS = {"reports_dir", "data_dir", "cache_dir", "recipes"}
-_SEVERAL = {"models", "budget"}
 
 
 @dataclass(frozen=True)
@@ -72,7 +50,7 @@ def prepare(request: Request, probes: tuple[str, ...], say: Callable[[str], None
         RequestError, UnknownModel, RunError: the request is wrong; one line says what to do.
     """
     if request.run is not None:
-        request = _continued(request)
+        request = resume.continued(request)
     devices = cluster.join(request) if request.engine == "ray" else devices_for(request.device)
     config, patterns = resolve(request, probes, devices[0].partition(":")[0])
     if request.engine == "local":
@@ -115,39 +93,11 @@ def open_run(prepared: Prepared, command: Sequence[str]) -> Iterator[Run]:
     now = datetime.now().astimezone()
     wish = f"{now:%Y%m%d-%H%M%S}-{facts['device_kind']}-{config.preset}"
     name = checked_name(request.run) if request.run else unused_name(request.results_dir, wish)
-    header: dict[str, Any] = {
-        "version": FORMAT,
-        "name": name,
-        "created": now.isoformat(timespec="seconds"),
-        "start": next_start(request.results_dir),
-        "command": list(command),
-        "request": {key: _plain(value) for key, value in asdict(request).items()},
-        "preset": config.preset,
-        "budget": str(config.budget),
-        "other_budgets": [str(budget) for budget in config.other_budgets],
-        "seeds": config.seeds,
-        "precision": config.execution.precision,
-        "memory_format": config.execution.memory_format,
-        "compile": config.execution.compile,
-        "cuda_graphs": config.execution.cuda_graphs,
-        "rounds": config.rounds,
-        "batch_size": dict(config.batch_size),
-        "train_batch_size": config.train_batch_size,
-        "test_images": config.test_images,
-        "measure_seconds": config.measure_seconds,
-        "tune": config.tuning_trials or None,
-        "weights": _weights_identity(config.initial_weights),
-        "fit": str(config.fit) if config.fit else None,
-        "experiment": experiment_named(request.recipe).described() if request.recipe else None,
-        "recipes": {family: recipe.to_json() for family, recipe in config.recipes.items()},
-        "environment": facts,
-        "image_sets": {track: _identity(image_set) for track, image_set in config.image_sets.items()},
-        "models": [_described(spec) for spec in prepared.specs],
-    }
+    header = new_header(name, now, command, request, config, prepared.specs, facts)
     run = Run(request.results_dir / name, header)
     with run.claimed():  # before anything in it is read or changed
         if name in run_names(request.results_dir):
-            header = _merged(Run.open(request.results_dir, name).header, header, request.force)
+            header = resume.merged(Run.open(request.results_dir, name).header, header, request.force)
         run.rewrite_header(header)
         yield run
 
@@ -228,33 +178,6 @@ def data_dir_of(request_value: Path | None) -> Path:
     return request_value or Path(os.environ.get("BENCH_DATA_DIR") or "data")
 
 
-def _continued(request: Request) -> Request:
-    """The request with every flag that was not given taken from the run that it names, if that exists."""
-    assert request.run is not None
-    try:
-        run = Run.open(request.results_dir, request.run)
-    except RunError:
-        if request.run in run_names(request.results_dir):
-            raise
-        return request
-    before = run.header.get("request")
-    untouched, hints = Request(), get_type_hints(Request)
-    kept: dict[str, Any] = {}
-    for field in fields(Request):
-        value = before.get(field.name) if isinstance(before, dict) else None
-        if value is None or field.name in _NOT_REMEMBERED:
-            continue
-        if field.name in _SEVERAL and isinstance(value, list):
-            value = tuple(value)
-        if field.name in _FOLDERS and isinstance(value, str):
-            value = Path(value)
-        if not fits(value, hints[field.name]):
-            raise RunError(f"run.json of run {run.name!r} is damaged (request: {field.name}): choose another --run")
-        if getattr(request, field.name) == getattr(untouched, field.name):
-            kept[field.name] = value
-    return replace(request, **kept)
-
-
 def _as_documented(
     config: Config, request: Request, experiment: Experiment, spec: ModelSpec, say: Callable[[str], None]
 ) -> Config:
@@ -293,90 +216,6 @@ def _image_sets(
 ) -> Mapping[str, ImageSet]:
     data_dir, cache_dir = data_dir_of(request.data_dir), cache_dir_of(request.cache_dir)
     return {track: data.prepare(dataset, track, data_dir, cache_dir, say) for track in tracks}
-
-
-def _merged(before: Mapping[str, Any], now: Mapping[str, Any], force: bool) -> dict[str, Any]:
-    """The header of a resumed run: as it was, with the networks and images that are new, and what --force let pass.
-
-    Raises:
-        RequestError: something that a number depends on has changed.
-        RunError: it is no header.
-    """
-    try:
-        return _continuation(before, now, force)
-    except (KeyError, TypeError, AttributeError) as error:
-        reason = f"{type(error).__name__}: {error}"
-        raise RunError(f"run.json of run {now['name']!r} is damaged ({reason}): choose another --run") from error
-
-
-def _continuation(before: Mapping[str, Any], now: Mapping[str, Any], force: bool) -> dict[str, Any]:
-    was, is_now = before["budget"], now["budget"]
-    if was != is_now:  # not to be forced: the run's tables are of its first budget
-        raise RequestError(
-            f"run {now['name']!r} was made with budget {was} (now {is_now}): choose another --run, or add to it "
-            f"with --budget {was} {is_now}"
-        )
-    differences = [f"{key} {before.get(key)} (now {now[key]})" for key in _SETTINGS if before.get(key) != now[key]]
-    for key in ("device", "torch"):
-        was, is_now = before["environment"].get(key), now["environment"].get(key)
-        if was != is_now:
-            differences.append(f"{key} {was} (now {is_now})")
-    for track, image_set in now["image_sets"].items():
-        was = before["image_sets"].get(track)
-        if was is not None and was["sha256"] != image_set["sha256"]:
-            differences.append(f"{track} images {was['name']} (now {image_set['name']})")
-    if (before.get("recipes") or {}) != now["recipes"]:
-        differences.append("other recipes")
-    if differences and not force:
-        raise RequestError(
-            f"run {now['name']!r} was made with {'; '.join(differences)}: choose another --run, or --force to mix them"
-        )
-    forced = before.get("forced", []) + ([{"at": now["created"], "differences": differences}] if differences else [])
-    described = {spec["name"]: spec for spec in [*before["models"], *now["models"]]}
-    order = {name: place for place, name in enumerate(models.REGISTRY)}
-    ordered = sorted(described.values(), key=lambda spec: order.get(spec["name"], len(order)))
-    return {
-        **before,
-        "start": now["start"],
-        "forced": forced,
-        "models": ordered,
-        "other_budgets": list(dict.fromkeys([*before.get("other_budgets", []), *now["other_budgets"]])),
-        "seeds": max(before["seeds"], now["seeds"]),
-        "rounds": max(before["rounds"], now["rounds"]),
-        "image_sets": {**before["image_sets"], **now["image_sets"]},
-    }
-
-
-def _weights_identity(file: Path | None) -> str | None:
-    """Name and SHA-256 of a file of weights; None for fresh ones."""
-    if file is None:
-        return None
-    with file.open("rb") as opened:
-        return f"{file.name} (SHA-256 {hashlib.file_digest(opened, 'sha256').hexdigest()})"
-
-
-def _identity(image_set: ImageSet) -> dict[str, Any]:
-    """What a run tells of its images: all but where this machine caches them, which is nobody else's business."""
-    return {key: value for key, value in asdict(image_set).items() if key != "folder"}
-
-
-def _described(spec: ModelSpec) -> dict[str, Any]:
-    """What a report says of a network; it must not need torch or the registry of another day."""
-    return {
-        "name": spec.name,
-        "family": spec.family,
-        "year": spec.year,
-        "paper": spec.paper,
-        "track": spec.track,
-        "input_size": list(spec.input_size),
-        "num_classes": spec.num_classes,
-        "differences": list(spec.differences),
-        "own": spec.name not in models.REGISTRY,
-    }
-
-
-def _plain(value: Any) -> Any:
-    return str(value) if isinstance(value, Path) else value
 
 
 def _require_writable(folder: Path) -> None:

@@ -27,7 +27,8 @@ from bench.metrics import METRICS, metrics_of
 from bench.out_of_memory import is_out_of_memory
 from bench.probes import PROBES
 from bench.probes.reading import Reading, Unsupported
-from bench.record import Record, RecordKey, Run, Status
+from bench.record import Record, RecordKey, Status
+from bench.run_folder import Run
 from bench.tensorboard import write_events
 from bench.training.checkpoint import checkpoint_path
 from bench.training.recipe_file import recipes_of

@@ -11,7 +11,7 @@ from bench import environment
 from bench.config import Precision
 from bench.engines.engine import Crash, Stop, Workplace
 from bench.limits import LimitsTask, measure_limits
-from bench.record import Run
+from bench.run_folder import Run
 
 TIME_LIMIT_S = 60.0  # for what takes one to three seconds
 

@@ -12,7 +12,7 @@ import pytest
 from bench.architectures import DescribeTask, describe, keep_descriptions, representatives
 from bench.catalogue import network_row
 from bench.engines.engine import Crash, Stop
-from bench.record import Run
+from bench.run_folder import Run
 from bench.structure.description import Structure
 from models import REGISTRY, select
 

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from bench.cli import main
-from bench.record import Run
+from bench.run_folder import Run
 from tests.data.fakes import encoded, random_images
 
 ROOT = Path(__file__).resolve().parents[1]

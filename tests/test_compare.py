@@ -9,7 +9,8 @@ import pytest
 
 from bench.compare import Change, Comparison, compare
 from bench.metrics import METRICS
-from bench.record import Record, Run
+from bench.record import Record
+from bench.run_folder import Run
 
 MODELS = ("lenet5_cifar", "resnet20_cifar", "vgg11_bn_cifar", "vit_tiny_cifar", "squeezenet_cifar", "nin_cifar")
 DEVICE = "Fixture CPU, 2 threads"

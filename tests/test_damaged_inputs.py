@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from bench.config import Budget, RequestError
 from bench.data import parquet
 from bench.data.cifar10 import CLASSES
-from bench.record import Record, Run, RunError
+from bench.record import Record
 from bench.render.table import read_results, to_table, write_csv
+from bench.run_folder import Run, RunError
 from tests.data import fakes
 
 RECORDS = [

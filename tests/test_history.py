@@ -11,7 +11,8 @@ import pytest
 from bench.cli import main
 from bench.history import Series, default_metrics, device_of, history, runs_in
 from bench.metrics import METRICS
-from bench.record import Record, Run
+from bench.record import Record
+from bench.run_folder import Run
 
 CPU, GPU = "Fixture CPU, 2 threads", "Fixture GPU"
 MODELS = ("lenet5_cifar", "resnet20_cifar")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.record import Run
+from bench.run_folder import Run
 from tests.data.fakes import encoded, random_images
 
 ROOT = Path(__file__).resolve().parents[1]

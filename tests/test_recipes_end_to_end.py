@@ -14,8 +14,9 @@ from bench.data import ImageSet, synthetic
 from bench.data.resolve import prepare
 from bench.metrics import PROBE_NAMES
 from bench.probes import PROBES
-from bench.record import Record, Run, RunError
+from bench.record import Record
 from bench.request import Request, resolve
+from bench.run_folder import Run, RunError
 from bench.runner import plan, with_tuned_recipes, without_second_tuning
 from bench.training.experiments import EXPERIMENTS
 from bench.training.recipe import Recipe

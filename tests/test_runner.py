@@ -13,7 +13,8 @@ from bench.config import Budget, Config
 from bench.engines.local import LocalMachine
 from bench.metrics import metrics_of
 from bench.probes import PROBES
-from bench.record import Record, Run
+from bench.record import Record
+from bench.run_folder import Run
 from bench.runner import STATIC, Outcome, Task, execute, plan, remaining, run_tasks
 from models import REGISTRY
 from models.spec import ModelSpec

@@ -8,7 +8,7 @@ import pytest
 from bench import environment, session
 from bench.engines.local import LocalMachine
 from bench.limits import LimitsTask
-from bench.record import Run
+from bench.run_folder import Run
 from bench.session import conditions_kept, keep_limits
 
 

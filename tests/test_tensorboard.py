@@ -9,7 +9,7 @@ import pytest
 
 from bench.config import RequestError
 from bench.engines.local import LocalMachine
-from bench.record import Run
+from bench.run_folder import Run
 from bench.runner import Outcome, Task, plan, run_tasks
 from bench.tensorboard import require_tensorboard, write_events
 from tests.probes.test_accuracy import CONFIG, SPEC, image_set

@@ -15,7 +15,7 @@ from bench.config import RequestError
 from bench.verdict import MARGIN, parse_share
 
 if TYPE_CHECKING:
-    from bench.record import Run
+    from bench.run_folder import Run
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def open_run(name: str, results: Path) -> Run:
     Raises:
         RunError: there is no such run, or its run.json is damaged.
     """
-    from bench.record import Run
+    from bench.run_folder import Run
 
     path = Path(name)
     if (path / "run.json").is_file():

@@ -19,7 +19,7 @@ from bench.verdict import MARGIN, parse_share, percent
 
 if TYPE_CHECKING:
     from bench.history import Series
-    from bench.record import Run
+    from bench.run_folder import Run
 
 
 @dataclass(frozen=True)

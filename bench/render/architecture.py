@@ -10,7 +10,6 @@ from typing import Any
 from markupsafe import Markup
 
 from bench.metrics import METRICS
-from bench.record import Run, RunError
 from bench.render.charts.curves import Curve, own_currency
 from bench.render.charts.figure import chart_name
 from bench.render.charts.palette import FamilyStyle, family_styles
@@ -22,6 +21,7 @@ from bench.render.quantity import in_sentence, quantity
 from bench.render.readable import Column, Table, TextCell, TrackTables
 from bench.render.sparkline import Line, sparkline
 from bench.render.table import AccuracyGroup, Results
+from bench.run_folder import Run, RunError
 from bench.structure.description import Structure
 
 ENOUGH = 4  # networks with a number, below which nobody is in the best quarter

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from bench.record import Run
 from bench.render.header import Model
+from bench.run_folder import Run
 
 NUMBERS = ("params", "macs", "activations", "saved_activation_bytes")
 COLUMNS = ("layer", "operation", "output_shape", *NUMBERS)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bench.record import Run
+from bench.run_folder import Run
 
 
 @dataclass(frozen=True)

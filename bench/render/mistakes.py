@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from bench.record import Run
 from bench.render.charts.confusion import confusion_chart
 from bench.render.charts.figure import Chart, slug
 from bench.render.charts.samples import sample_chart
 from bench.render.samples import DataSet, read_confusions, read_data_sets
 from bench.render.table import AccuracyGroup, Results
+from bench.run_folder import Run
 
 KINDS = ("samples", "confusion")
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench.record import Record, Run
+from bench.record import Record
 from bench.render.quantity import quantity
 from bench.render.table import read_results
+from bench.run_folder import Run
 
 
 def beside_published(run: Run) -> str:

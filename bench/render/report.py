@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bench.record import Run, RunError
 from bench.render.architecture import architectures, read_networks
 from bench.render.charts import Chart, Material, draw_charts
 from bench.render.charts.curves import read_curves
@@ -21,6 +20,7 @@ from bench.render.mistakes import image_charts
 from bench.render.problems import problems
 from bench.render.readable import track_tables
 from bench.render.table import read_results, to_table, write_csv
+from bench.run_folder import Run, RunError
 
 
 def write_report(run: Run, reports: Path) -> Path:

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.record import Record, Run
+from bench.record import Record
+from bench.run_folder import Run
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,6 @@ from markupsafe import Markup
 
 from bench.compare import Change, Comparison, compare
 from bench.metrics import METRICS, Metric
-from bench.record import Run, RunError
 from bench.render.charts import Chart
 from bench.render.charts.figure import slug
 from bench.render.charts.pairs import pair_chart
@@ -28,25 +27,9 @@ from bench.render.html import inline_svg, page_environment, read_part, script_di
 from bench.render.markdown import as_grid, escape
 from bench.render.report import figure_files, swap_in
 from bench.render.topics import OVERVIEW
+from bench.run_folder import SETTINGS, Run, RunError
 from bench.verdict import MARGIN, percent
 
-_SETTINGS = (
-    "created",
-    "command",
-    "preset",
-    "budget",
-    "other_budgets",
-    "seeds",
-    "rounds",
-    "precision",
-    "memory_format",
-    "compile",
-    "cuda_graphs",
-    "batch_size",
-    "train_batch_size",
-    "test_images",
-    "measure_seconds",
-)
 _ALWAYS_DIFFERENT = ("created", "command", "load_average_1min")  # not worth a mark
 _LONGEST_NAME = 150  # of a folder
 
@@ -120,7 +103,10 @@ def side_by_side_facts(runs: Sequence[Run]) -> list[FactRow]:
         (name, [environment.get(name, "") for environment in environments])
         for name in dict.fromkeys(name for environment in environments for name in environment)
     ]
-    rows += [(name.replace("_", " "), [_words(run.header.get(name)) for run in runs]) for name in _SETTINGS]
+    rows += [
+        (name.replace("_", " "), [_words(run.header.get(name)) for run in runs])
+        for name in ("created", "command", *SETTINGS)
+    ]
     sets = [_image_sets(run) for run in runs]
     tracks = dict.fromkeys(track for images in sets for track in images)
     rows += [(f"{track} images", [images.get(track, "") for images in sets]) for track in tracks]

@@ -14,10 +14,11 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from bench.metrics import METRICS, Metric
-from bench.record import Record, Run
+from bench.record import Record
 from bench.render.derived import derived_records
 from bench.render.hardware import kept_apart
 from bench.render.header import Header, Model, read_header, unlisted
+from bench.run_folder import Run
 from bench.stats import Interval, mean_interval, median_interval, rounds_interval, wilson_interval
 
 NO_INTERVAL: Interval = (math.nan, math.nan)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping, Sequence
 
-from bench.record import Run
 from bench.render.readable import Table, TextCell, track_tables
 from bench.render.table import read_results
+from bench.run_folder import Run
 
 
 def summary(run: Run) -> str:

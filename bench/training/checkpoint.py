@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from bench.record import file_stem
+from bench.run_folder import file_stem
 
 
 def checkpoint_path(folder: Path, model: str, seed: int, budget: str) -> Path:

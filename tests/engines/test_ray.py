@@ -15,7 +15,7 @@ from typing import IO
 import pytest
 
 from bench.cli import main
-from bench.record import Run
+from bench.run_folder import Run
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'classic-bench[ray]'")
 

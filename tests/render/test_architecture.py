@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from bench.record import Record, Run
+from bench.record import Record
 from bench.render.architecture import Architecture, architectures, ordinal, read_networks
 from bench.render.charts.curves import Curve
 from bench.render.depth import COLUMNS, Layers, read_layers
@@ -18,6 +18,7 @@ from bench.render.html import write_html
 from bench.render.markdown import write_markdown
 from bench.render.readable import track_tables
 from bench.render.table import Results, read_results
+from bench.run_folder import Run
 from bench.structure.description import Edge, Node, Panel, Structure
 from tests.render.conftest import RunBuilder, bad, listed, ok, training
 

@@ -11,13 +11,14 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from bench.record import Record, Run
+from bench.record import Record
 from bench.render.claims import rulings, summary, worth_showing, write_claims_csv
 from bench.render.claims.claim import NOT_MEASURED, Finding, Part, finding
 from bench.render.claims.ruling import CLAIMS
 from bench.render.depth import Layers
 from bench.render.header import read_header
 from bench.render.table import Results, cells_of
+from bench.run_folder import Run
 from tests.render.conftest import header, listed, ok
 
 Facts = dict[str, dict[str, float]]  # network -> metric -> value

@@ -10,13 +10,13 @@ import pytest
 from matplotlib.figure import Figure
 
 from bench.metrics import METRICS
-from bench.record import Run
 from bench.render.charts import Chart
 from bench.render.charts import curves as module
 from bench.render.charts.curves import own_currency, read_curves, training_curves
 from bench.render.charts.figure import look
 from bench.render.charts.palette import family_styles
 from bench.render.table import read_results
+from bench.run_folder import Run
 from tests.render.conftest import RunBuilder, curve, listed, ok, training
 
 NAMES = ("a_cifar", "b_cifar", "c_cifar")

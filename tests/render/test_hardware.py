@@ -3,10 +3,11 @@
 from dataclasses import replace
 from pathlib import Path
 
-from bench.record import Record, Run
+from bench.record import Record
 from bench.render.hardware import kept_apart
 from bench.render.header import unlisted
 from bench.render.table import read_results
+from bench.run_folder import Run
 
 COUNT = Record("resnet20_cifar", "params", "params", 269_722, "count", "ok")
 RATE = Record(

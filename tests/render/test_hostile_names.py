@@ -8,8 +8,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench.record import Record, Run
+from bench.record import Record
 from bench.render.report import write_report
+from bench.run_folder import Run
 
 NAMES = [
     "<img src=x onerror=alert(1)>",

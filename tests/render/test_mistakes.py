@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from bench.record import Run
 from bench.render.charts import Chart
 from bench.render.mistakes import image_charts
 from bench.render.samples import Confusions, read_data_sets
 from bench.render.table import read_results
+from bench.run_folder import Run
 from tests.render.conftest import RunBuilder, listed, training
 
 CLASSES = ["cat", "dog", "<b>ship</b>"]

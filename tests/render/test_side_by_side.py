@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from bench.cli import main
-from bench.record import Record, Run
+from bench.record import Record
 from bench.render.charts.pairs import _ticks
 from bench.render.side_by_side import folder_name, side_by_side_facts, write_side_by_side
+from bench.run_folder import Run
 from tests.render.conftest import RunBuilder, bad, counts, listed, ok, training
 
 EVIL = "<img src=x onerror=alert(1)>|"

@@ -13,7 +13,6 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-from bench.record import Run
 from bench.render.charts import Chart, Material, bars, draw_charts, early_late, scatter, years
 from bench.render.charts.density import density_chart
 from bench.render.charts.early_late import early_late_chart
@@ -24,6 +23,7 @@ from bench.render.charts.textbook import textbook_charts
 from bench.render.depth import Layers, read_layers
 from bench.render.table import Results, read_results
 from bench.render.textbook import as_published, published_top1
+from bench.run_folder import Run
 from tests.render.conftest import FIXTURE_IMAGENET, RunBuilder, listed, ok, training
 from tests.render.test_machine_charts import texts_of
 

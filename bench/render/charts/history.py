@@ -11,10 +11,10 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from bench.history import Point, Series, default_metrics, device_of, history, runs_in
 from bench.metrics import METRICS
-from bench.record import Run
 from bench.render.charts.figure import Chart, add_axes, look, new_figure, printable, save_png, save_svg, write_title
 from bench.render.charts.labels import spread
 from bench.render.charts.palette import COLOURS, INK, MUTED, PAPER
+from bench.run_folder import Run
 from bench.verdict import MARGIN
 
 _WIDTH, _HEIGHT = 720.0, 470.0

@@ -1,0 +1,47 @@
+"""Writing so that neither a crash nor a full disk leaves half of something behind."""
+
+from __future__ import annotations
+
+import io
+import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
+
+TORN = b"\x18"  # CANCEL: marks a line that a crash cut short, so that later lines stay readable
+
+
+def write_atomically(path: Path, text: str) -> None:
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with temporary.open("x", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def append_whole(file: io.FileIO, data: bytes) -> None:
+    """Append to the disk, all or nothing."""
+    end = file.seek(0, os.SEEK_END)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[file.write(view) :]
+        os.fsync(file.fileno())
+    except OSError:
+        with suppress(OSError):
+            file.truncate(end)
+        raise
+
+
+def end_torn_line(file: io.FileIO) -> None:
+    """Close a last line that has no newline, so that the next record starts on a line of its own."""
+    if file.seek(0, os.SEEK_END) == 0:
+        return
+    file.seek(-1, os.SEEK_END)
+    if file.read(1) != b"\n":
+        append_whole(file, TORN + b"\n")
