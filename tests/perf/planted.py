@@ -77,10 +77,12 @@ def products_per_step(networks: Sequence[str], batch_size: int) -> dict[str, flo
 def _measure(networks: Sequence[str], batch_size: int) -> dict[str, float]:
     import torch
 
+    from bench.engines.allocator import keep_freed_memory
     from bench.probes.steps import inference_step, training_step
     from bench.request import Request, resolve
     from models import REGISTRY
 
+    keep_freed_memory()
     left = torch.ones(SIZE, SIZE)
     right, product = left.clone(), left.clone()
     config, _ = resolve(Request(device="cpu"), (), "cpu")
