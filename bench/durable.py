@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import io
 import os
-import secrets
 from contextlib import suppress
 from pathlib import Path
 
 TORN = b"\x18"  # CANCEL: marks a line that a crash cut short, so that later lines stay readable
 
 
-def write_atomically(path: Path, text: str) -> None:
-    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
+def write_atomically(path: Path, *parts: str | bytes | memoryview) -> None:
+    """Replace a file, or leave it as it was. Only one process at a time may.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    building = path.with_name(f"{path.name}.tmp")
     try:
-        with temporary.open("x", encoding="utf-8") as file:
-            file.write(text)
+        with building.open("wb") as file:
+            for part in parts:
+                file.write(part.encode() if isinstance(part, str) else part)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        building.replace(path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            building.unlink(missing_ok=True)
         raise
 
 

@@ -24,6 +24,7 @@ from bench.engines.dispatch import NoSeats
 from bench.engines.engine import Workplace
 from bench.engines.local import LocalMachine
 from bench.interrupts import Interrupts
+from bench.plan import plan, remaining, without_second_tuning
 from bench.request import Request, parse_input_size, resolve
 from bench.run_folder import Run, RunError, checked_name, run_names, unused_name
 from bench.run_header import new_header
@@ -105,8 +106,8 @@ def open_run(prepared: Prepared, command: Sequence[str]) -> Iterator[Run]:
 def work(prepared: Prepared, run: Run) -> int:
     """Measure what the run lacks; returns how many of its rows are failed, out of memory or timed out."""
     config = replace(prepared.config, checkpoints=run.folder.absolute() / "checkpoints")
-    tasks = runner.without_second_tuning(runner.plan(prepared.specs, config), run)
-    todo = runner.remaining(tasks, run.records(), prepared.request.retry_failed)
+    tasks = without_second_tuning(plan(prepared.specs, config), run)
+    todo = remaining(tasks, run.records(), prepared.request.retry_failed)
     place = _place(prepared, run)
     here = prepared.request.engine == "local"  # the state of this machine says nothing about a cluster's
     with (

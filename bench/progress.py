@@ -20,9 +20,10 @@ from rich.progress import (
 
 from bench.config import Budget, Config
 from bench.metrics import METRICS
+from bench.plan import Task
 from bench.record import Record
 from bench.render.quantity import quantity
-from bench.runner import Outcome, Task
+from bench.runner import Outcome
 
 Kind = tuple[tuple[str, ...], Budget]  # tasks that take about as long: the same probes under the same budget
 

@@ -1,4 +1,4 @@
-"""Plan a run, leave out what is already measured, execute the rest, and write down every outcome.
+"""Execute the tasks of a run and write down every outcome.
 
 `execute` holds the only broad `except` of a run: a network that fails in any way becomes a row with the reason.
 """
@@ -6,11 +6,10 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import math
-import os
-import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,73 +18,24 @@ from typing import Any
 import pandas as pd
 
 from bench import environment
-from bench.config import Config, Execution
+from bench.config import Execution
 from bench.data.image_set import ImageSet
+from bench.durable import write_atomically
 from bench.engines.engine import Crash, Stop, Workplace
 from bench.execution import choose
 from bench.metrics import METRICS, metrics_of
 from bench.out_of_memory import is_out_of_memory
+from bench.plan import IN_FP32, SEEDED, STATIC, Task, trains
 from bench.probes import PROBES
 from bench.probes.reading import Reading, Unsupported
-from bench.record import Record, RecordKey, Status
+from bench.record import Record, Status
 from bench.run_folder import Run
 from bench.tensorboard import write_events
 from bench.training.checkpoint import checkpoint_path
 from bench.training.recipe_file import recipes_of
 from bench.training.recipes import recipe_for
-from bench.training.tuning import smallest_of_families
-from models import REGISTRY
-from models.spec import ModelSpec
-
-# Of the network as its paper has it, however it runs.
-COUNTS = ("params", "macs", "macs_fvcore", "activations", "saved_activation_bytes")
-IN_FP32 = (*COUNTS, "gradient_flow")  # whatever the precision of the run
-STATIC = (*COUNTS, "traffic")  # need no device
-ROUNDED = ("throughput", "latency")  # measured in several rounds over all networks
-SEEDED = ("accuracy",)  # measured once per seed; every other probe has one answer
-TUNING = "tuning"  # before what is seeded, on one network of each family
 
 PRELOAD = ("bench.probes.preload", __name__)  # what every worker needs
-
-
-@dataclass(frozen=True)
-class Task:
-    """Probes of one network that are measured in one go: the static ones, those of a round, every other one alone."""
-
-    spec: ModelSpec
-    probes: tuple[str, ...]
-    seed: int
-    config: Config
-    round: int = 0
-
-    @property
-    def static(self) -> bool:
-        return self.probes[0] in STATIC
-
-    @property
-    def group(self) -> str:
-        """What may share a process: the counts of the suite's own networks. Every other task has a fresh one, so that a
-        measurement finds the device as new, and nobody's network meets what another has left behind."""
-        own = self.static and self.spec.name in REGISTRY
-        return "counts of networks of the suite" if own else f"{self.label}, round {self.round}"
-
-    @property
-    def label(self) -> str:
-        what = "counts" if self.static and len(self.probes) > 1 else " and ".join(self.probes)
-        seed = f" (seed {self.seed})" if self.seed else ""
-        budget = f" under {self.config.budget}" if self._is_under_another_budget else ""
-        return f"{self.spec.name} {what}{seed}{budget}" + (f", round {self.round + 1}" if self.round else "")
-
-    @property
-    def curve_kind(self) -> str:
-        """Ending of the file of its curve: "seed0", under another budget than the first "seed0-60s", or the probe."""
-        if self.probes[0] not in SEEDED:
-            return self.probes[0]
-        return f"seed{self.seed}-{self.config.budget}" if self._is_under_another_budget else f"seed{self.seed}"
-
-    @property
-    def _is_under_another_budget(self) -> bool:
-        return self.config.budget in self.config.other_budgets
 
 
 @dataclass(frozen=True)
@@ -97,63 +47,6 @@ class Outcome:
     tuned: Mapping[str, Any] | None = None
     confusions: tuple[Mapping[str, Any], ...] = ()  # of the final test: label, predicted, count
     layers: tuple[Mapping[str, Any], ...] = ()  # a row for each call of a module
-
-
-def plan(specs: Sequence[ModelSpec], config: Config) -> list[Task]:
-    """Every task of a run, in its order.
-
-    First the static probes of all networks. Then rounds over all networks, each in another order, so that a machine
-    that grows hot or busy is unfair to none. Then what is measured once, and training last, one seed of all networks
-    after the other, under one budget after the other: an interrupted run has something of everything.
-    """
-    static = tuple(probe for probe in config.probes if probe in STATIC)
-    rounded = tuple(probe for probe in config.probes if probe in ROUNDED)
-    once = [probe for probe in config.probes if probe not in (*STATIC, *ROUNDED, *SEEDED, TUNING)]
-    seeded = [probe for probe in config.probes if probe in SEEDED]
-    tasks = [Task(spec, static, 0, config) for spec in specs if static]
-    specs = [spec for spec in specs if spec.name not in config.counted]
-    for number in range(config.rounds if rounded else 0):
-        shuffled = random.Random(number).sample(specs, len(specs))
-        tasks += [Task(spec, rounded, 0, config, number) for spec in shuffled]
-    tasks += [Task(spec, (probe,), 0, config) for spec in specs for probe in once]
-    if TUNING in config.probes:
-        trained = [spec for spec in specs if spec.track in config.image_sets]
-        tasks += [Task(spec, (TUNING,), 0, config) for spec in smallest_of_families(trained)]
-    tasks += [
-        Task(spec, (probe,), seed, replace(config, budget=budget))
-        for seed in range(config.seeds)
-        for budget in (config.budget, *config.other_budgets)
-        for spec in specs
-        for probe in seeded
-    ]
-    return tasks
-
-
-def remaining(tasks: Sequence[Task], records: Sequence[Record], retry_failed: bool) -> list[Task]:
-    """The tasks that have no complete outcome yet, without the probes that have."""
-    done = {r.key for r in records if not (retry_failed and r.failed)}
-    left = []
-    for task in tasks:
-        missing = tuple(probe for probe in task.probes if not done.issuperset(_keys(task, probe)))
-        if missing:
-            left.append(replace(task, probes=missing))
-    return left
-
-
-def without_second_tuning(tasks: Sequence[Task], run: Run) -> list[Task]:
-    """The tasks, but no tuning of a family that has its recipe from another network: a run that is resumed with more
-    networks may have a smaller one now, and what it trained before keeps its recipe."""
-    found = {family: entry.get("model") for family, entry in run.tuned().items()}
-    return [
-        task
-        for task in tasks
-        if task.probes[0] != TUNING or found.get(task.spec.family, task.spec.name) == task.spec.name
-    ]
-
-
-def _keys(task: Task, probe: str) -> Iterator[RecordKey]:
-    """Of the rows that a probe of a task owes."""
-    return (_blank(task, probe, metric, 0.0).key for metric in metrics_of(probe))
 
 
 def execute(task: Task, device: str) -> Outcome:
@@ -252,12 +145,9 @@ def _drop_checkpoint(task: Task, outcome: Outcome) -> None:
 def _keep_rows(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Whole or not at all, and on the disk before the rows that belong to it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("wb") as file:
-        pd.DataFrame(rows).to_parquet(file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    content = io.BytesIO()
+    pd.DataFrame(rows).to_parquet(content)
+    write_atomically(path, content.getvalue())
 
 
 def with_tuned_recipes(tasks: Sequence[Task], run: Run) -> list[Task]:
@@ -325,8 +215,7 @@ def _without_value(task: Task, probe: str, status: Status, reason: str, seconds:
 
 def _blank(task: Task, probe: str, metric: str, seconds: float) -> Record:
     """What is known of a row before its value; an accuracy row carries its images and budget even if it failed."""
-    trains = probe in (*SEEDED, TUNING)
-    image_set = task.config.image_sets.get(task.spec.track) if trains else None
+    image_set = task.config.image_sets.get(task.spec.track) if trains(probe) else None
     execution = Execution() if probe in IN_FP32 else task.config.execution
     return Record(
         model=task.spec.name,
@@ -342,6 +231,6 @@ def _blank(task: Task, probe: str, metric: str, seconds: float) -> Record:
         memory_format=execution.memory_format,
         compile=execution.compile,
         dataset=image_set.name if image_set else None,
-        budget=str(task.config.budget) if trains else None,
+        budget=str(task.config.budget) if trains(probe) else None,
         recipe=str(recipe_for(task.spec.family, task.config.recipes)) if probe in SEEDED and image_set else None,
     )

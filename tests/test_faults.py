@@ -16,10 +16,11 @@ import pytest
 
 from bench.config import Budget, Config
 from bench.engines.local import LocalMachine
+from bench.plan import Task, plan
 from bench.record import Record
 from bench.render.report import write_report
 from bench.run_folder import Run
-from bench.runner import PRELOAD, Outcome, Task, plan, run_tasks
+from bench.runner import PRELOAD, Outcome, run_tasks
 from models import REGISTRY
 from models.spec import ModelSpec
 from tests import hostile_networks

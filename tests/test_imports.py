@@ -117,7 +117,7 @@ ALLOWED = {  # room -> the rooms of bench that it may import
     "bench/interrupts.py": set(),
     "bench/data": {"config", "data"},
     "bench/tensorboard.py": {"config"},
-    "bench/training": {"config", "data", "execution", "graphs", "run_folder", "training"},
+    "bench/training": {"config", "data", "execution", "durable", "graphs", "run_folder", "training"},
     "bench/probes": {
         "config",
         "data",

@@ -8,9 +8,10 @@ from rich.console import Console
 
 from bench import progress
 from bench.config import Budget, Config
+from bench.plan import Task, plan
 from bench.progress import Display
 from bench.record import Record
-from bench.runner import Outcome, Task, plan
+from bench.runner import Outcome
 from models import REGISTRY
 
 CONFIG = Config(

@@ -13,11 +13,12 @@ from bench.config import Config
 from bench.data import ImageSet, synthetic
 from bench.data.resolve import prepare
 from bench.metrics import PROBE_NAMES
+from bench.plan import plan, without_second_tuning
 from bench.probes import PROBES
 from bench.record import Record
 from bench.request import Request, resolve
 from bench.run_folder import Run, RunError
-from bench.runner import plan, with_tuned_recipes, without_second_tuning
+from bench.runner import with_tuned_recipes
 from bench.training.experiments import EXPERIMENTS
 from bench.training.recipe import Recipe
 from bench.training.recipes import RECIPES

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from bench.config import Budget, Config
 from bench.engines.local import LocalMachine
 from bench.metrics import metrics_of
+from bench.plan import STATIC, Task, plan, remaining
 from bench.probes import PROBES
 from bench.record import Record
 from bench.run_folder import Run
-from bench.runner import STATIC, Outcome, Task, execute, plan, remaining, run_tasks
+from bench.runner import Outcome, execute, run_tasks
 from models import REGISTRY
 from models.spec import ModelSpec
 

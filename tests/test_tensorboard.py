@@ -9,8 +9,9 @@ import pytest
 
 from bench.config import RequestError
 from bench.engines.local import LocalMachine
+from bench.plan import Task, plan
 from bench.run_folder import Run
-from bench.runner import Outcome, Task, plan, run_tasks
+from bench.runner import Outcome, run_tasks
 from bench.tensorboard import require_tensorboard, write_events
 from tests.probes.test_accuracy import CONFIG, SPEC, image_set
 

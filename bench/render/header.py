@@ -24,13 +24,12 @@ class Model:
     num_classes: int | None
     differences: tuple[str, ...]  # "Differs from the paper: ..."
     listed: bool = True
+    own: bool = False  # brought by whoever started the run: not of the registry
     kept_as: str = ""  # its name in the run's files, where this one says more
 
     @property
     def file_name(self) -> str:
         return self.kept_as or self.name
-
-    own: bool = False  # brought by whoever started the run: not of the registry
 
 
 @dataclass(frozen=True)

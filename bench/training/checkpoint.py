@@ -6,11 +6,9 @@ unpickled that was not written whole, and `torch.load` then reads tensors and pl
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import json
-import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import Any
 
 import torch
 
+from bench.durable import write_atomically
 from bench.run_folder import file_stem
 
 
@@ -75,19 +74,11 @@ class Checkpoint:
         buffer = io.BytesIO()
         torch.save({"identity": self._identity, "state": state}, buffer)
         written = buffer.getbuffer()
-        building = self._path.with_suffix(".building")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            with building.open("wb") as file:
-                file.write(hashlib.sha256(written).digest())
-                file.write(written)
-                file.flush()
-                os.fsync(file.fileno())
-            building.replace(self._path)
+            write_atomically(self._path, hashlib.sha256(written).digest(), written)
         except OSError as error:
             self.note = f"no checkpoint could be written ({error.strerror})"
-            with contextlib.suppress(OSError):
-                building.unlink(missing_ok=True)
         self._written = self._clock()
 
 

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from bench import nvml
 from bench.config import Budget, Config, Execution
 from bench.metrics import metrics_of
+from bench.plan import Task
 from bench.probes import energy
 from bench.probes.energy import integrated
 from bench.probes.reading import Reading, Unsupported
-from bench.runner import Task, execute
+from bench.runner import execute
 from models import REGISTRY
 from models.spec import ModelSpec
 

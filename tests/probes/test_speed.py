@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from bench.config import Budget, Config, Execution, MemoryFormat, Precision
 from bench.execution import arithmetic
 from bench.out_of_memory import with_batch_that_fits
+from bench.plan import Task
 from bench.probes import PROBES, latency, throughput
 from bench.probes.best_batch import sweep
 from bench.probes.reading import Reading
 from bench.probes.steps import inference_step, training_step
-from bench.runner import Task, execute
+from bench.runner import execute
 from bench.stats import median_interval
 from bench.timing import Timing, steady_samples
 from models import REGISTRY

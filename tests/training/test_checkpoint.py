@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from bench import durable
 from bench.config import Budget, Execution
 from bench.execution import for_training
-from bench.training import checkpoint as checkpoint_module
 from bench.training.checkpoint import Checkpoint, checkpoint_path
 from bench.training.history import History
 from bench.training.loop import Outcome, train
@@ -142,7 +142,7 @@ def test_a_disk_that_cannot_be_written_does_not_end_a_training(tmp_path: Path, m
     def full(_descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint_module.os, "fsync", full)
+    monkeypatch.setattr(durable.os, "fsync", full)
     keep = checkpoint(tmp_path)
     _, outcome = run(SGD, "2ep", keep)
     assert outcome.spent.epochs == pytest.approx(2, abs=0.4)

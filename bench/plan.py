@@ -1,0 +1,125 @@
+"""What a run has to do, in which order, and what of it is left."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from bench.config import Config
+from bench.metrics import metrics_of
+from bench.record import Record, RecordKey
+from bench.run_folder import Run
+from bench.training.tuning import smallest_of_families
+from models import REGISTRY
+from models.spec import ModelSpec
+
+# Of the network as its paper has it, however it runs.
+COUNTS = ("params", "macs", "macs_fvcore", "activations", "saved_activation_bytes")
+IN_FP32 = (*COUNTS, "gradient_flow")  # whatever the precision of the run
+STATIC = (*COUNTS, "traffic")  # need no device
+ROUNDED = ("throughput", "latency")  # measured in several rounds over all networks
+SEEDED = ("accuracy",)  # measured once per seed; every other probe has one answer
+TUNING = "tuning"  # before what is seeded, on one network of each family
+
+
+def trains(probe: str) -> bool:
+    """Whether a probe's rows belong to a data set and a budget."""
+    return probe in (*SEEDED, TUNING)
+
+
+@dataclass(frozen=True)
+class Task:
+    """Probes of one network that are measured in one go: the static ones, those of a round, every other one alone."""
+
+    spec: ModelSpec
+    probes: tuple[str, ...]
+    seed: int
+    config: Config
+    round: int = 0
+
+    @property
+    def static(self) -> bool:
+        return self.probes[0] in STATIC
+
+    @property
+    def group(self) -> str:
+        """What may share a process: the counts of the suite's own networks. Every other task has a fresh one, so that a
+        measurement finds the device as new, and nobody's network meets what another has left behind."""
+        own = self.static and self.spec.name in REGISTRY
+        return "counts of networks of the suite" if own else f"{self.label}, round {self.round}"
+
+    @property
+    def label(self) -> str:
+        what = "counts" if self.static and len(self.probes) > 1 else " and ".join(self.probes)
+        seed = f" (seed {self.seed})" if self.seed else ""
+        budget = f" under {self.config.budget}" if self._is_under_another_budget else ""
+        return f"{self.spec.name} {what}{seed}{budget}" + (f", round {self.round + 1}" if self.round else "")
+
+    @property
+    def curve_kind(self) -> str:
+        """Ending of the file of its curve: "seed0", under another budget than the first "seed0-60s", or the probe."""
+        if self.probes[0] not in SEEDED:
+            return self.probes[0]
+        return f"seed{self.seed}-{self.config.budget}" if self._is_under_another_budget else f"seed{self.seed}"
+
+    def keys(self, probe: str) -> Iterator[RecordKey]:
+        """Of the rows that one of its probes owes."""
+        budget = str(self.config.budget) if trains(probe) else None
+        return ((self.spec.name, probe, metric, self.seed, self.round, budget) for metric in metrics_of(probe))
+
+    @property
+    def _is_under_another_budget(self) -> bool:
+        return self.config.budget in self.config.other_budgets
+
+
+def plan(specs: Sequence[ModelSpec], config: Config) -> list[Task]:
+    """Every task of a run, in its order.
+
+    First the static probes of all networks. Then rounds over all networks, each in another order, so that a machine
+    that grows hot or busy is unfair to none. Then what is measured once, and training last, one seed of all networks
+    after the other, under one budget after the other: an interrupted run has something of everything.
+    """
+    static = tuple(probe for probe in config.probes if probe in STATIC)
+    rounded = tuple(probe for probe in config.probes if probe in ROUNDED)
+    once = [probe for probe in config.probes if probe not in (*STATIC, *ROUNDED, *SEEDED, TUNING)]
+    seeded = [probe for probe in config.probes if probe in SEEDED]
+    tasks = [Task(spec, static, 0, config) for spec in specs if static]
+    specs = [spec for spec in specs if spec.name not in config.counted]
+    for number in range(config.rounds if rounded else 0):
+        shuffled = random.Random(number).sample(specs, len(specs))
+        tasks += [Task(spec, rounded, 0, config, number) for spec in shuffled]
+    tasks += [Task(spec, (probe,), 0, config) for spec in specs for probe in once]
+    if TUNING in config.probes:
+        trained = [spec for spec in specs if spec.track in config.image_sets]
+        tasks += [Task(spec, (TUNING,), 0, config) for spec in smallest_of_families(trained)]
+    tasks += [
+        Task(spec, (probe,), seed, replace(config, budget=budget))
+        for seed in range(config.seeds)
+        for budget in (config.budget, *config.other_budgets)
+        for spec in specs
+        for probe in seeded
+    ]
+    return tasks
+
+
+def remaining(tasks: Sequence[Task], records: Sequence[Record], retry_failed: bool) -> list[Task]:
+    """The tasks that have no complete outcome yet, without the probes that have."""
+    done = {r.key for r in records if not (retry_failed and r.failed)}
+    left = []
+    for task in tasks:
+        missing = tuple(probe for probe in task.probes if not done.issuperset(task.keys(probe)))
+        if missing:
+            left.append(replace(task, probes=missing))
+    return left
+
+
+def without_second_tuning(tasks: Sequence[Task], run: Run) -> list[Task]:
+    """The tasks, but no tuning of a family that has its recipe from another network: a run that is resumed with more
+    networks may have a smaller one now, and what it trained before keeps its recipe."""
+    found = {family: entry.get("model") for family, entry in run.tuned().items()}
+    return [
+        task
+        for task in tasks
+        if task.probes[0] != TUNING or found.get(task.spec.family, task.spec.name) == task.spec.name
+    ]
