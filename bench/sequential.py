@@ -1,13 +1,14 @@
-"""When to stop comparing two things that are measured in pairs: an interval that may be looked at after every pair.
+"""When to stop comparing two things that are measured side by side: an interval that may be looked at at any time.
 
-A pair is measured in an order that a fair coin decides. Whatever else happens on the machine is then as likely to hit
-one side as the other, so that the logarithm of the ratio of a pair's times lies symmetrically around the logarithm of
-the true ratio, whatever came before and however the noise is distributed or correlated. That symmetry is all that is
-assumed. Against every ratio that could be the true one a gambler bets, without knowing the next pair, that pairs will
-lie above it or below it; under symmetry nobody's capital is expected to grow, and the chance that it ever reaches 1/a
-is at most a (Ville 1939). The ratios whose gambler stays below that are an interval that is right at every moment at
-once, with the promised probability (Waudby-Smith & Ramdas 2024, "Estimating means of bounded random variables by
-betting", section 4; for symmetric distributions de la Peña 1999). Looking often and stopping early costs nothing.
+Each comparison yields the logarithm of the ratio of two times. Both sides are made anew for it in the same way and take
+turns in an order that a fair coin decides, so that whatever else happens is as likely to hit one as the other: that
+logarithm lies symmetrically around the one of the true ratio, whatever came before and however the noise is distributed
+or correlated. That symmetry is all that is assumed. Against every ratio that could be the true one a gambler bets,
+without knowing what comes next, that comparisons will lie above it or below it; under symmetry nobody's capital is
+expected to grow, and the chance that it ever reaches 1/a is at most a (Ville 1939). The ratios whose gambler stays
+below that are an interval that is right at every moment at once, with the promised probability (Waudby-Smith & Ramdas
+2024, "Estimating means of bounded random variables by betting", section 4; for symmetric distributions de la Peña
+1999). Looking often and stopping early costs nothing.
 """
 
 from __future__ import annotations
@@ -22,19 +23,19 @@ from numpy.typing import NDArray
 from bench.stats import Interval
 
 # Shares of the capital that are bet at once, each by a gambler of his own: large ones find large differences after a
-# few pairs, small ones find small differences after many. The capital is their mean.
-STAKES = np.array([0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64])
+# few comparisons, small ones find small differences after many. The capital is their mean.
+STAKES = np.array([0.1, 0.3, 0.6, 0.95])
 
-# A pair further from the middle than this many typical distances (median absolute deviations) counts as if it were just
-# as far: 95 % as efficient as the mean under normal noise, and deaf to hiccups (Huber 1964: 1.345 standard deviations).
+# What lies further from the middle than this many typical distances (median absolute deviations) counts as if it were
+# just as far: 95 % as efficient as the mean under normal noise, deaf to hiccups (Huber 1964: 1.345 deviations).
 FAR = 1.345 * 1.4826
 
-# Typical distance before any pair has been seen, and the least that is believed.
-FIRST_DISTANCE, LEAST_DISTANCE = 0.03, 1e-4
+# Typical distance before any has been seen, and the least that is believed.
+FIRST_DISTANCE, LEAST_DISTANCE = 0.01, 1e-4
 
 
 class LogRatioInterval:
-    """The interval of the centre of log-ratios, narrowed by one pair after the other."""
+    """The interval of the centre of log-ratios, narrowed by one after the other."""
 
     def __init__(self, error: float) -> None:
         """`error`: the chance that the interval is ever wrong, both of its ends together."""
@@ -51,7 +52,7 @@ class LogRatioInterval:
         return len(self._values)
 
     def add(self, log_ratio: float) -> None:
-        """Take in one more pair.
+        """Take in one more.
 
         Raises:
             ValueError: it is infinite or not a number.
@@ -74,7 +75,7 @@ class LogRatioInterval:
         return self._low, self._high
 
     def centre(self) -> float:
-        """Where pairs lie above as much as below, far ones counted as above: Huber's estimate of location."""
+        """Where values lie above as much as below, far ones counted as above: Huber's estimate of location."""
         values, reach = self._arrays()
 
         def balance(centre: float) -> float:
@@ -86,19 +87,19 @@ class LogRatioInterval:
         return np.array(self._values), np.array(self._reach)
 
     def _bound(self, side: int) -> float:
-        """The largest centre (side 1) that pairs above it have refuted, or the smallest (side -1) from below."""
+        """The largest centre (side 1) that values above it have refuted, or the smallest (side -1) from below."""
         values, reach = self._arrays()
 
         def excess(centre: float) -> float:
-            """Log-capital of who bets that pairs lie on this side of `centre`, above what refutes it."""
+            """Log-capital of who bets that values lie on this side of `centre`, above what refutes it."""
             gains = side * np.clip((values - centre) / reach, -1, 1)
             each = np.log1p(STAKES[:, None] * gains).sum(axis=1)
             return side * (float(np.logaddexp.reduce(each)) - math.log(len(STAKES)) - self._needed)
 
-        # Beyond all pairs by their reach, every bet is won or lost in full.
+        # Beyond all values by their reach, every bet is won or lost in full.
         low, high = float((values - reach).min()), float((values + reach).max())
         if side * excess(low if side > 0 else high) < 0:
-            return -math.inf if side > 0 else math.inf  # too few pairs to refute anything
+            return -math.inf if side > 0 else math.inf  # too few to refute anything
         return _crossing(excess, low, high)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,12 +14,12 @@ from bench.sequential import LogRatioInterval
 from bench.stats import Interval
 from bench.verdict import Zone, thresholds, zone
 
-# Where a build's memory happens to lie can make it a little faster or slower for as long as it lives, which pairs of
-# the same two builds cannot tell from a difference of the code. So both sides build anew all the time, and while there
-# is time nothing is settled before this many builds of each, in which every worker of a side has met every other's.
-LEAST_BUILDS = 4
-SHORTEST_BUILD_LIFE_S = 0.5
-BUILD_SHARE = 0.1  # of the time goes into building, where builds take long
+# Where a build's memory happens to lie, and what else the processor does meanwhile, can make a build a few percent
+# faster or slower for as long as it lives, which pairs of the same two builds cannot tell from a difference of the
+# code. So it is builds that count: both sides build anew all the time, and the pairs of two builds say one thing.
+# As long as building takes is how long a build lives: longer and shorter lives both need more time for an answer.
+SHORTEST_BUILD_LIFE_S = 0.2
+LEAST_PAIRS = 5  # of two builds
 
 
 class Contender(Protocol):
@@ -84,12 +85,13 @@ def fight(
     before_builds: Callable[[], object],
     clock: Callable[[], float] = time.perf_counter,
 ) -> Duel:
-    """Measure pair after pair, in an order that `coin` decides, until all is settled or the time is up.
+    """Measure pair after pair, in an order that `coin` decides, build after build, until all is settled or the time is
+    up.
 
     Samples of both sides hold the same number of steps, about as many as fill `sample_s` on the slower side: a sample
     that is longer only because it holds more steps is interrupted more often.
     """
-    log_ratios = LogRatioInterval(rules.error)
+    builds = LogRatioInterval(rules.error)
     pairs: list[Pair] = []
     build = steps = 0
     start = math.inf
@@ -98,19 +100,17 @@ def fight(
         built, step_seconds = zip(a.build(), b.build(), strict=True)
         steps = steps or max(1, math.ceil(sample_s / max(step_seconds)))
         start = min(start, clock())  # the first build also imports, tunes and warms up
-        life = max(SHORTEST_BUILD_LIFE_S, sum(built) * (1 / BUILD_SHARE - 1) if build else 0.0)
-        end = clock() + life
-        while True:
-            pair = _pair(a, b, steps, coin, build)
-            pairs.append(pair)
-            log_ratios.add(math.log(pair.b / pair.a))
-            if clock() >= min(end, start + rules.time_limit_s):
-                break
+        deadline = start + rules.time_limit_s
+        end = clock() + max(SHORTEST_BUILD_LIFE_S, sum(built) if build else 0.0)
+        own: list[Pair] = []
+        while not own or (clock() < deadline and (clock() < end or len(own) < LEAST_PAIRS)):
+            own.append(_pair(a, b, steps, coin, build))
+        builds.add(statistics.median(math.log(pair.b / pair.a) for pair in own))
+        pairs += own
         build += 1
-        interval = log_ratios.interval()
-        out_of_time = clock() - start >= rules.time_limit_s
-        if out_of_time or (build >= LEAST_BUILDS and rules.settled(interval)):
-            return Duel(log_ratios.centre(), interval, tuple(pairs), clock() - start, zone(interval, rules.margin))
+        interval = builds.interval()
+        if clock() >= deadline or rules.settled(interval):
+            return Duel(builds.centre(), interval, tuple(pairs), clock() - start, zone(interval, rules.margin))
 
 
 def _pair(a: Contender, b: Contender, steps: int, coin: random.Random, build: int) -> Pair:

@@ -62,6 +62,7 @@ class Outcome:
             "A images/s": f"{self._rate('a'):,.0f}",
             "B images/s": f"{self._rate('b'):,.0f}",
             "batch": "/".join(str(size) for size in dict.fromkeys(self.batch_sizes)),
+            "builds": str(self.duel.builds),
             "pairs": str(len(self.duel.pairs)),
             "seconds": f"{self.duel.seconds:.0f}",
         }

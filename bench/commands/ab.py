@@ -263,7 +263,7 @@ def _introduce(a: WorkerProcess, b: WorkerProcess) -> None:
 def _line(outcome: Outcome) -> str:
     row = outcome.row()
     return f"{row['network']} {row['step']}: {row['verdict']}, " + (
-        f"B takes {row['time of B']} ({row['interval']}), {row['pairs']} pairs in {row['seconds']} s"
+        f"B takes {row['time of B']} ({row['interval']}), {row['builds']} builds, {row['seconds']} s"
         if outcome.duel
         else outcome.failure
     )
