@@ -135,7 +135,7 @@ ALLOWED = {  # room -> the rooms of bench that it may import
     },
     "bench/structure": {"probes", "structure"},
     "bench/render": {"compare", "metrics", "record", "render", "run_folder", "stats", "structure", "verdict"},
-    "bench/render/charts": {"compare", "engines", "history", "metrics", "render", "run_folder", "verdict"},
+    "bench/render/charts": {"compare", "history", "metrics", "render", "run_folder", "verdict"},
     "bench/render/diagram": {"render", "structure"},
     "bench/render/claims": {"metrics", "render", "stats"},
 }

@@ -324,13 +324,14 @@ def gpu_run(
     results: Path,
     name: str = "gpu",
     cifar: Iterable[tuple[str, str, int, float, float, float, float]] = FIXTURE_CIFAR,
+    imagenet: Iterable[tuple[str, str, int, float, float, float]] = FIXTURE_IMAGENET,
     seeds: int = 1,
 ) -> Run:
     """What a GPU run of 20 and 5 networks leaves: rounds, best batches, memory, energy, limits and conditions."""
     models: list[dict[str, Any]] = []
     records: list[Record] = []
     networks = [(*row[:6], row[6], "cifar", 512) for row in cifar]
-    networks += [(*row, math.nan, "imagenet", 64) for row in FIXTURE_IMAGENET]
+    networks += [(*row, math.nan, "imagenet", 64) for row in imagenet]
     for model, family, year, params, macs, saved, top1, track, batch in networks:
         models.append(listed(model, family, year, track))
         records += counts(model, params, macs, saved) + gpu_speeds(model, macs, batch)

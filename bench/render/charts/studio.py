@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
+import pickle
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
-from bench.engines.engine import Crash
-from bench.engines.local import LocalEngine
 from bench.render.charts.figure import Chart, look
 from bench.render.charts.gallery import Drawing, Material, drawings
 
 _MANY = 12  # networks; the figures of fewer are drawn before a second process could help
 _MOST = 8  # processes
+
+# The child has its own interpreter: it needs nothing of the script that wants a report, and does not run it again.
+_CHILD = f"from {__name__} import _serve; _serve()"
 
 
 def draw_charts(material: Material, processes: int | None = None) -> list[Chart]:
@@ -23,50 +24,40 @@ def draw_charts(material: Material, processes: int | None = None) -> list[Chart]
 
     `processes`: None means as many as help.
     """
-    artist = _Artist(material)
+    wanted = drawings(material)
     if processes is None:
-        processes = _processes(material)
-    drawn = artist.shared_work(processes) if processes > 1 else [_draw(drawing) for drawing in artist.drawings]
+        processes = min(os.cpu_count() or 1, _MOST) if len(material.results.models) >= _MANY else 1
+    found: list[list[Chart] | None] = [None] * len(wanted)
+    if processes > 1:
+        ask = partial(_ask, pickle.dumps(material), processes)
+        with ThreadPoolExecutor(processes) as pool:
+            for part, drawn in enumerate(pool.map(ask, range(processes))):
+                if drawn is not None:
+                    found[part::processes] = drawn
+    # What no process has drawn, such as one that was killed, is drawn here.
+    complete = [_draw(drawing) if charts is None else charts for drawing, charts in zip(wanted, found, strict=True)]
     order = list(material.results.tracks())
-    return sorted((chart for charts in drawn for chart in charts), key=lambda chart: order.index(chart.track))
+    return sorted((chart for charts in complete for chart in charts), key=lambda chart: order.index(chart.track))
 
 
-def _processes(material: Material) -> int:
-    return min(len(os.sched_getaffinity(0)), _MOST) if len(material.results.models) >= _MANY else 1
+def _ask(material: bytes, processes: int, part: int) -> list[list[Chart]] | None:
+    """Every so many-th drawing, from another process; None if it did not bring them."""
+    command = [sys.executable, "-c", _CHILD, str(processes), str(part)]
+    paths = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    try:
+        done = subprocess.run(command, input=material, capture_output=True, env={**os.environ, **paths}, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    drawn: list[list[Chart]] = pickle.loads(done.stdout)
+    return drawn
 
 
-@dataclass(frozen=True)
-class _Numbered:
-    """A place in the list of drawings; the figures themselves do not travel, only what they are drawn from."""
-
-    number: int
-    group: str = "figures"
-
-
-class _Artist:
-    """The figures of one report; goes to each worker once."""
-
-    def __init__(self, material: Material) -> None:
-        self._material = material
-
-    @cached_property
-    def drawings(self) -> Sequence[Drawing]:
-        return drawings(self._material)
-
-    def __call__(self, task: _Numbered, device: str) -> list[Chart]:
-        return _draw(self.drawings[task.number])
-
-    def shared_work(self, processes: int) -> list[list[Chart]]:
-        """All drawings in their order; what no worker has drawn, such as one that was killed, is drawn here."""
-        engine: LocalEngine[_Numbered, list[Chart]] = LocalEngine(
-            ["cpu"] * processes, _Artist(self._material), Path(os.devnull), [__name__]
-        )
-        drawn: dict[int, list[Chart]] = {}
-        with suppress(OSError):  # no process can be started
-            for task, outcome in engine.run([_Numbered(n) for n in range(len(self.drawings))], None, lambda *_: None):
-                if not isinstance(outcome, Crash):
-                    drawn[task.number] = outcome
-        return [drawn[n] if n in drawn else _draw(drawing) for n, drawing in enumerate(self.drawings)]
+def _serve() -> None:
+    """The other end of `_ask`."""
+    processes, part = int(sys.argv[1]), int(sys.argv[2])
+    material: Material = pickle.load(sys.stdin.buffer)
+    drawn = [_draw(drawing) for drawing in drawings(material)[part::processes]]
+    sys.stdout.buffer.write(pickle.dumps(drawn))
 
 
 def _draw(drawing: Drawing) -> list[Chart]:
