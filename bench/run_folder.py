@@ -270,6 +270,19 @@ class RecordWriter:
         self._run.restored = True
 
 
+def find_run(name: str, results: Path) -> Run:
+    """A run by its name, or by the path of its folder.
+
+    Raises:
+        RunError: there is no such run, or its run.json is damaged.
+    """
+    path = Path(name)
+    if (path / "run.json").is_file():
+        path = path.resolve()
+        return Run.open(path.parent, path.name)
+    return Run.open(results, name)
+
+
 def run_names(results: Path) -> list[str]:
     """Names of the runs in a results folder, the one that was last started or resumed first.
 

@@ -1,7 +1,12 @@
-"""Verbs of the command line that are more than a few lines, one file each; what is typed, and what comes of it."""
+"""The verbs of the command line, a file each: a dataclass whose fields are the flags, and `run`, which does it.
+
+Everything heavy is imported inside `run`: `--help` and `report` work without torch.
+"""
 
 from bench.interrupts import INTERRUPTED
 
+PROG = "python -m bench"
+
 OK, SOME_FAILED, BAD_REQUEST = 0, 1, 2  # exit statuses, beside INTERRUPTED
 
-__all__ = ["BAD_REQUEST", "INTERRUPTED", "OK", "SOME_FAILED"]
+__all__ = ["BAD_REQUEST", "INTERRUPTED", "OK", "PROG", "SOME_FAILED"]

@@ -6,16 +6,14 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import tyro
 
 from bench.commands import OK, SOME_FAILED
 from bench.config import RequestError
+from bench.run_folder import find_run
 from bench.verdict import MARGIN, parse_share
-
-if TYPE_CHECKING:
-    from bench.run_folder import Run
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,7 @@ def run(request: Compare) -> int:
 
     margin = parse_share("--margin", request.margin)
     fail_on = parse_share("--fail-on", request.fail_on) if request.fail_on is not None else None
-    base, new = (open_run(name, request.results_dir) for name in (request.base, request.new))
+    base, new = (find_run(name, request.results_dir) for name in (request.base, request.new))
     if base.folder.resolve() == new.folder.resolve():
         raise RequestError(f"{request.base} and {request.new} are the same run")
     found = compare(base, new, margin)
@@ -68,21 +66,6 @@ def run(request: Compare) -> int:
         names = ", ".join(dict.fromkeys(f"{row.model} {row.metric}" for row in regressions))
         print(f"worse by more than {request.fail_on}, or lost: {names}", file=sys.stderr)
     return SOME_FAILED if regressions else OK
-
-
-def open_run(name: str, results: Path) -> Run:
-    """A run by its name, or by the path of its folder.
-
-    Raises:
-        RunError: there is no such run, or its run.json is damaged.
-    """
-    from bench.run_folder import Run
-
-    path = Path(name)
-    if (path / "run.json").is_file():
-        path = path.resolve()
-        return Run.open(path.parent, path.name)
-    return Run.open(results, name)
 
 
 def _write(place: str, text: str) -> None:
