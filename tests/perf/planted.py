@@ -1,8 +1,8 @@
 """A slower revision of this project: a copy whose timed steps really do a known share of extra work.
 
 The extra work is small matrix products after every step, so many that they take `share` of the step's own time. How
-many that is for each step is measured here on one core, by the time that the processor spends on either, which does
-not count what else the machine does meanwhile.
+many that is for each step is measured here on one core, by the time that the processor spends on either, with as many
+processes side by side as there will be later: a large step waits for memory that others use too, a small product never.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,13 +66,21 @@ def slower_revision(folder: Path, products: dict[str, float], share: float) -> P
     return tree
 
 
-def products_per_step(networks: Sequence[str], batch_size: int) -> dict[str, float]:
-    """How many matrix products take as long as a step of each network, measured in a process like a worker's."""
-    command = [sys.executable, "-m", "tests.perf.planted", str(batch_size), *networks]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
-    counts: dict[str, float] = json.loads(done.stdout)
-    return counts
+def products_per_step(networks: Sequence[str], batch_size: int, processes: int) -> dict[str, float]:
+    """How many matrix products take as long as a step of each network, measured in processes like a worker's."""
+
+    def measured(number: int) -> dict[str, float]:
+        first = number * len(networks) // processes  # each begins with another network
+        order = [*networks[first:], *networks[:first]]
+        command = [sys.executable, "-m", "tests.perf.planted", str(batch_size), *order]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+        counts: dict[str, float] = json.loads(done.stdout)
+        return counts
+
+    with ThreadPoolExecutor(processes) as pool:
+        counts = list(pool.map(measured, range(processes)))
+    return {step: statistics.geometric_mean(count[step] for count in counts) for step in counts[0]}
 
 
 def _measure(networks: Sequence[str], batch_size: int) -> dict[str, float]:

@@ -158,7 +158,7 @@ def test_error_rates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done = {(t["kind"], t["number"], t["network"], t["step"]) for t in trials}
     calibration = folder / "calibration.json"
     if not calibration.exists():
-        calibration.write_text(json.dumps(products_per_step(NETWORKS, BATCH_SIZE)))
+        calibration.write_text(json.dumps(products_per_step(NETWORKS, BATCH_SIZE, STREAMS)))
     products = json.loads(calibration.read_text())
     trees = {
         kind: slower_revision(tmp_path / kind.replace(" ", ""), products, share) for kind, share in PLANTED.items()
