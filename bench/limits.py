@@ -1,4 +1,4 @@
-"""The most that a device does here: FLOP/s of large matrix products, and bytes per second to and from its memory.
+"""The most that a device does here: FLOP/s of large products, and bytes per second to and from its memory.
 
 Measured once per run and device, in a process of its own, with the arithmetic that networks are measured in. Matrices
 hold random numbers: on zeros a GPU draws less power and runs faster than on any data.
@@ -21,6 +21,9 @@ MEASURE_SECONDS = 0.1  # for each size
 LONG_STEP_S = 0.02  # a product that takes this long is large enough
 LARGEST_SIZE = 16384
 SMALLEST_SIZE = {"cuda": 2048, "cpu": 256}
+# Images, channels, height and width, kernel. On GPUs the kernel is 1, since libraries have ways to compute others with
+# fewer multiplications than are counted (Lavin & Gray 2016), which no device's peak is about.
+CONVOLUTION = {"cuda": (256, 1024, 16, 1), "cpu": (16, 512, 16, 3)}
 BUFFER_BYTES = {"cuda": 1 << 29, "cpu": 1 << 27}  # far above what caches hold
 
 
@@ -57,13 +60,17 @@ class _Rate:
 def measure_limits(task: LimitsTask, device: str) -> dict[str, Any]:
     """What run.json keeps of a device: both rates with their samples, and the vendor's peak where it is known."""
     with arithmetic(task.precision):
-        product = _best(_products(task.precision, torch.device(device)))
+        products = [
+            *_products(task.precision, torch.device(device)),
+            _convolution(task.precision, torch.device(device)),
+        ]
+        product = _best(products)
         copy = _best(_copies(task.precision, torch.device(device)))
     return {
         "precision": task.precision,
-        "matmul_flops_per_s": product.per_second,
-        "matmul": product.what,
-        "matmul_samples": product.samples,
+        "peak_flops_per_s": product.per_second,
+        "peak": product.what,
+        "peak_samples": product.samples,
         "bandwidth_bytes_per_s": copy.per_second,
         "bandwidth": copy.what,
         "bandwidth_samples": copy.samples,
@@ -100,6 +107,18 @@ def _product(size: int, precision: Precision, device: torch.device) -> Callable[
     dtype = inference_dtype(Execution(precision))
     left, right, out = (torch.randn(size, size, device=device).to(dtype) for _ in range(3))
     return lambda: torch.mm(left, right, out=out)
+
+
+def _convolution(precision: Precision, device: torch.device) -> _Rate:
+    """A convolution that computes much with little memory: on many CPUs it is another library's, and twice as fast."""
+    images, channels, edge, kernel = CONVOLUTION[device.type]
+    dtype = inference_dtype(Execution(precision))
+    maps = torch.randn(images, channels, edge, edge, device=device).to(dtype, memory_format=torch.channels_last)
+    weight = torch.randn(channels, channels, kernel, kernel, device=device).to(dtype, memory_format=torch.channels_last)
+    out_edge = edge - kernel + 1
+    work = 2.0 * images * channels**2 * kernel**2 * out_edge**2
+    timing = _timed(lambda: torch.nn.functional.conv2d(maps, weight), device)
+    return _Rate(f"{kernel} x {kernel} convolution, {channels} channels", work, timing)
 
 
 def _copies(precision: Precision, device: torch.device) -> list[_Rate]:

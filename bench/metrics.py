@@ -282,7 +282,7 @@ _ROWS = (
         "Use of the device in inference",
         "higher",
         "Achieved FLOP/s as a share of the device's peak for dense matrix products at this precision: the vendor's "
-        "figure where it is known, else the fastest product measured in this run.",
+        "figure where it is known, else the fastest product or convolution measured in this run.",
     ),
     Metric(
         "mfu",

@@ -41,7 +41,7 @@ def keep_limits(
     A device that cannot be measured has the `reason` instead, and is tried again when the run is resumed.
     """
     limits: dict[str, Any] = dict(run.header.get("limits", {}))
-    if all("matmul_flops_per_s" in limits.get(device, {}) for device in devices):
+    if all("peak_flops_per_s" in limits.get(device, {}) for device in devices):
         return
     tasks = [LimitsTask(precision, number) for number in range(len(devices))]
     at: dict[LimitsTask, str] = {}

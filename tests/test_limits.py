@@ -9,6 +9,8 @@ from bench.limits import LimitsTask, measure_limits
 from bench.timing import Timing
 from bench.vendor_peaks import vendor_peak
 
+SMALL = {"cpu": (1, 4, 4, 3), "cuda": (1, 4, 4, 1)}
+
 
 @pytest.fixture
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -16,17 +18,18 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "MEASURE_SECONDS", 0.02)
     monkeypatch.setattr(limits, "LARGEST_SIZE", 256)
     monkeypatch.setattr(limits, "BUFFER_BYTES", {"cpu": 1 << 22, "cuda": 1 << 28})
+    monkeypatch.setattr(limits, "CONVOLUTION", SMALL)
 
 
 @pytest.mark.usefixtures("_small")
 def test_a_cpu_is_measured() -> None:
     found = measure_limits(LimitsTask("fp32", 0), "cpu")
     assert found["precision"] == "fp32"
-    assert found["matmul"] == "256 x 256 matrices"
+    assert found["peak"] == "256 x 256 matrices"
     assert found["bandwidth"] in ("copy", "scaled sum")
-    for value, samples in (("matmul_flops_per_s", "matmul_samples"), ("bandwidth_bytes_per_s", "bandwidth_samples")):
+    for value, samples in (("peak_flops_per_s", "peak_samples"), ("bandwidth_bytes_per_s", "bandwidth_samples")):
         assert min(found[samples]) <= found[value] <= max(found[samples])
-    assert 1e8 < found["matmul_flops_per_s"] < 1e14
+    assert 1e8 < found["peak_flops_per_s"] < 1e14
     assert 1e8 < found["bandwidth_bytes_per_s"] < 1e13
     assert "vendor_flops_per_s" not in found  # nobody states one for a CPU
 
@@ -39,8 +42,13 @@ def test_work_is_counted_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "LONG_STEP_S", 1.0)
     monkeypatch.setattr(limits, "LARGEST_SIZE", 512)
     monkeypatch.setattr(limits, "BUFFER_BYTES", {"cpu": 4000})
+    monkeypatch.setattr(limits, "CONVOLUTION", SMALL)
     found = measure_limits(LimitsTask("fp32", 0), "cpu")
-    assert found["matmul_flops_per_s"] == 2 * 512**3 / 0.5
+    assert found["peak_flops_per_s"] == 2 * 512**3 / 0.5
+    monkeypatch.setattr(limits, "CONVOLUTION", {"cpu": (8, 64, 30, 3)})
+    found = measure_limits(LimitsTask("fp32", 0), "cpu")
+    assert found["peak"] == "3 x 3 convolution, 64 channels"
+    assert found["peak_flops_per_s"] == 2 * 8 * 28 * 28 * 64 * 64 * 9 / 0.5
     assert (found["bandwidth"], found["bandwidth_bytes_per_s"]) == ("scaled sum", 3 * 4000 / 0.5)
 
 
@@ -58,16 +66,17 @@ def test_the_precision_is_that_of_the_run() -> None:
 
     class Look(torch.overrides.TorchFunctionMode):
         def __torch_function__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
-            if func is torch.mm:
+            if func in (torch.mm, torch.nn.functional.conv2d):
                 seen.append((args[0].dtype, torch.backends.cuda.matmul.allow_tf32))
             return func(*args, **(kwargs or {}))
 
     with pytest.MonkeyPatch.context() as patch, Look():
         patch.setattr(limits, "_timed", lambda step, device: (step(), Timing((1.0,), 1, ""))[1])
         patch.setattr(limits, "BUFFER_BYTES", {"cpu": 4000})
+        patch.setattr(limits, "CONVOLUTION", SMALL)
         measure_limits(LimitsTask("fp32", 0), "cpu")
         measure_limits(LimitsTask("bf16", 0), "cpu")
-    assert seen == [(torch.float32, False), (torch.bfloat16, True)]
+    assert seen == [(torch.float32, False)] * 2 + [(torch.bfloat16, True)] * 2
 
 
 @pytest.mark.parametrize(
@@ -130,4 +139,4 @@ def test_a_gpu_stays_below_what_its_vendor_states() -> None:
     stated = found.get("vendor_flops_per_s")
     if stated is None:
         pytest.skip(f"no peak is known of {torch.cuda.get_device_name(0)}")
-    assert 0.4 * stated < found["matmul_flops_per_s"] < 1.02 * stated
+    assert 0.4 * stated < found["peak_flops_per_s"] < 1.02 * stated

@@ -49,7 +49,7 @@ def test_conditions_before_are_there_while_it_works_and_those_after_also_if_it_i
 
 
 def answers(task: LimitsTask, device: str) -> dict:
-    return {"precision": task.precision, "matmul_flops_per_s": 1e12, "process": os.getpid()}
+    return {"precision": task.precision, "peak_flops_per_s": 1e12, "process": os.getpid()}
 
 
 def dies(task: LimitsTask, device: str) -> dict:
@@ -73,7 +73,7 @@ def test_limits_are_measured_elsewhere_again_if_that_failed_and_never_more_than_
         monkeypatch.setattr(session, "measure_limits", answers)
         keep_limits(run, place(run), ["cpu"], "bf16")
         measured = stored(run)["limits"]["cpu"]
-        assert measured["matmul_flops_per_s"] == 1e12
+        assert measured["peak_flops_per_s"] == 1e12
         assert measured["process"] != os.getpid()
         assert "reason" not in measured
 

@@ -62,9 +62,10 @@ def _peak(limits: Limits, precision: str) -> _Peak | str:
     if limits.vendor_flops_per_s is not None:
         words = f"share of the vendor's dense {precision} peak of {_rate(limits.vendor_flops_per_s)}"
         return _Peak(limits.vendor_flops_per_s, f"{words} ({limits.vendor_source})", measured=False)
-    if limits.matmul_flops_per_s is not None:
-        words = f"share of {_rate(limits.matmul_flops_per_s)}, the fastest {precision} matrix product measured here"
-        return _Peak(limits.matmul_flops_per_s, words, measured=True)
+    if limits.peak_flops_per_s is not None:
+        peak = _rate(limits.peak_flops_per_s)
+        words = f"share of {peak}, the fastest {precision} matrix product or convolution measured here"
+        return _Peak(limits.peak_flops_per_s, words, measured=True)
     return f"no peak of {limits.device} is known: {limits.reason or 'it was not measured'}"
 
 

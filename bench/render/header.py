@@ -38,7 +38,7 @@ class Limits:
 
     device: str  # "cpu", "cuda:0"
     precision: str
-    matmul_flops_per_s: float | None  # of the best large matrix product
+    peak_flops_per_s: float | None  # of the best large matrix product or convolution
     bandwidth_bytes_per_s: float | None  # of the best large copy, bytes read and written
     vendor_flops_per_s: float | None  # dense
     vendor_source: str
@@ -129,7 +129,7 @@ def _limits(device: str, entry: Mapping[str, Any]) -> Limits:
     return Limits(
         device=device,
         precision=_text(entry.get("precision")),
-        matmul_flops_per_s=_positive(entry.get("matmul_flops_per_s")),
+        peak_flops_per_s=_positive(entry.get("peak_flops_per_s")),
         bandwidth_bytes_per_s=_positive(entry.get("bandwidth_bytes_per_s")),
         vendor_flops_per_s=_positive(entry.get("vendor_flops_per_s")),
         vendor_source=_text(entry.get("vendor_source")),

@@ -52,7 +52,7 @@ def limits_grid(header: Header) -> Grid | None:
 
 
 def _limits_row(limits: Limits) -> tuple[str, ...]:
-    flops, traffic = limits.matmul_flops_per_s, limits.bandwidth_bytes_per_s
+    flops, traffic = limits.peak_flops_per_s, limits.bandwidth_bytes_per_s
     not_measured = f"not measured: {limits.reason}" if limits.reason else "not measured"
     peak = limits.vendor_flops_per_s
     return (

@@ -12,7 +12,7 @@ from bench.render.table import Results
 @dataclass(frozen=True)
 class Roof:
     device: str  # "cuda:0"
-    flops_per_s: float  # of large matrix products, measured
+    flops_per_s: float  # of large matrix products or convolutions, measured
     bytes_per_s: float  # of large copies, measured
     vendor_flops_per_s: float | None
 
@@ -26,10 +26,10 @@ def roof_of(results: Results, models: Sequence[Model]) -> Roof | None:
     """The limits of the device that timed most of the networks; None where they were not measured."""
     roofs = {
         limits.device: Roof(
-            limits.device, limits.matmul_flops_per_s, limits.bandwidth_bytes_per_s, limits.vendor_flops_per_s
+            limits.device, limits.peak_flops_per_s, limits.bandwidth_bytes_per_s, limits.vendor_flops_per_s
         )
         for limits in results.header.limits
-        if limits.matmul_flops_per_s and limits.bandwidth_bytes_per_s
+        if limits.peak_flops_per_s and limits.bandwidth_bytes_per_s
     }
     timed = [results.cell(model, "inference_images_per_s").records for model in models]
     devices = [records[-1].device for records in timed if records and records[-1].device in roofs]

@@ -236,7 +236,7 @@ def curve(top1: float, images: int, steps: int = 200) -> pd.DataFrame:
 FIXTURE_LIMITS = {
     "cuda:0": {
         "precision": "bf16",
-        "matmul_flops_per_s": 6.5e14,
+        "peak_flops_per_s": 6.5e14,
         "bandwidth_bytes_per_s": 4.1e12,
         "vendor_flops_per_s": 9.9e14,
         "vendor_source": "fixture data sheet",

@@ -10,7 +10,7 @@ from bench.render.table import Results, read_results
 from tests.render.conftest import RunBuilder, bad, listed, ok
 
 RESNET = listed("resnet20_cifar", "ResNet", 2015, "cifar")
-MEASURED = {"cpu": {"precision": "fp32", "matmul_flops_per_s": 1e12, "bandwidth_bytes_per_s": 1e10}}
+MEASURED = {"cpu": {"precision": "fp32", "peak_flops_per_s": 1e12, "bandwidth_bytes_per_s": 1e10}}
 STATED = {"cpu": {**MEASURED["cpu"], "vendor_flops_per_s": 4e12, "vendor_source": "a data sheet"}}
 
 
@@ -36,7 +36,7 @@ def test_shares_of_the_measured_peak_where_no_other_is_known(build: RunBuilder) 
     assert (inference.value, inference.low, inference.high) == pytest.approx((0.2, 0.19, 0.23))
     assert (training.value, training.low, training.high) == pytest.approx((0.15, 0.147, 0.156))
     (row,) = training.records
-    assert row.note == "share of 1.000 TFLOP/s, the fastest fp32 matrix product measured here"
+    assert row.note == "share of 1.000 TFLOP/s, the fastest fp32 matrix product or convolution measured here"
     assert (row.probe, row.unit, row.batch_size, row.device) == (DERIVED, "fraction", 64, "cpu")
 
 
@@ -63,7 +63,7 @@ def test_what_is_remarkable_of_the_throughput_is_so_of_the_share(build: RunBuild
 
 
 def test_more_than_the_measured_peak_is_explained(build: RunBuilder) -> None:
-    slow = {"cpu": {"precision": "fp32", "matmul_flops_per_s": 1e11}}
+    slow = {"cpu": {"precision": "fp32", "peak_flops_per_s": 1e11}}
     cell = results(build, rows(), slow).cell("resnet20_cifar", "mfu")
     assert cell.value == pytest.approx(1.5)
     assert "busier" in cell.records[0].note
@@ -74,7 +74,7 @@ def test_more_than_the_measured_peak_is_explained(build: RunBuilder) -> None:
     [
         ({"cpu": {"precision": "fp32", "reason": "stopped after 60 s"}}, "stopped after 60 s"),
         ({"cpu": {"precision": "fp32"}}, "not measured"),
-        ({"cpu": {"precision": "bf16", "matmul_flops_per_s": 1e12}}, "in bf16, and this in fp32"),
+        ({"cpu": {"precision": "bf16", "peak_flops_per_s": 1e12}}, "in bf16, and this in fp32"),
     ],
 )
 def test_without_a_peak_the_share_is_skipped_with_the_reason(build: RunBuilder, limits: object, reason: str) -> None:

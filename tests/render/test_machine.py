@@ -60,8 +60,8 @@ def test_a_header_without_them_has_no_grids(build: RunBuilder, damaged: dict[str
 
 @pytest.mark.parametrize("wrong", [None, "1e12", True, 0, -1.0])
 def test_a_limit_that_is_no_rate_is_no_limit(build: RunBuilder, wrong: object) -> None:
-    header = read_header(build([], [], limits={"cpu": {"matmul_flops_per_s": wrong, "bandwidth_bytes_per_s": 1e9}}))
-    assert header.limits[0].matmul_flops_per_s is None
+    header = read_header(build([], [], limits={"cpu": {"peak_flops_per_s": wrong, "bandwidth_bytes_per_s": 1e9}}))
+    assert header.limits[0].peak_flops_per_s is None
 
 
 def test_execution_in_words(build: RunBuilder) -> None:
