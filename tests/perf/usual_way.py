@@ -30,7 +30,7 @@ def _measure(device: str, batch_size: int, network: str) -> float:
 
     place = torch.device(device)
     spec = REGISTRY[network]
-    model = spec.build().eval().to(place)
+    model = spec.build(num_classes=spec.num_classes).eval().to(place)
     images = torch.randn(batch_size, *spec.input_size, device=place)
     with torch.no_grad():
         for _ in range(WARM_UP):
