@@ -20,6 +20,7 @@ from bench.config import Config, RequestError, Track
 from bench.data import ImageSet
 from bench.data.cache import cache_dir_of
 from bench.data.samples import sample_sheet
+from bench.durable import write_atomically
 from bench.engines.dispatch import NoSeats
 from bench.engines.engine import Workplace
 from bench.engines.local import LocalMachine
@@ -135,7 +136,7 @@ def _keep_samples(run: Run, image_sets: Mapping[str, ImageSet]) -> None:
             continue
         # They only illustrate: whether the images are sound, who trains on them finds out.
         with suppress(OSError, ValueError):
-            path.write_bytes(sample_sheet(image_set))
+            write_atomically(path, sample_sheet(image_set))
 
 
 def _harmless(specs: Sequence[ModelSpec], run: Run) -> list[ModelSpec]:

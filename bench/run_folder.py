@@ -76,16 +76,7 @@ class Run:
         Raises:
             RunError: the file cannot be read.
         """
-        path = self.folder / "recipes.json"
-        try:
-            entries = json.loads(path.read_text(encoding="utf-8"))["recipes"]
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise RunError(f"{path} cannot be read: {error}; remove it, and --retry-failed tunes again") from error
-        if not isinstance(entries, dict):
-            raise RunError(f"{path} does not hold recipes by family; remove it")
-        return entries
+        return self._entries("recipes.json", "recipes", "; remove it, and --retry-failed tunes again")
 
     def keep_tuned(self, family: str, entry: Mapping[str, Any]) -> None:
         """Add a family's entry to recipes.json."""
@@ -99,21 +90,29 @@ class Run:
         Raises:
             RunError: it is damaged.
         """
-        path = self.folder / "networks.json"
-        try:
-            entries = parsed(path.read_bytes())["networks"]
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise RunError(f"{path} cannot be read: {error}") from error
-        if not isinstance(entries, dict):
-            raise RunError(f"{path} does not hold networks by name")
-        return entries
+        return self._entries("networks.json", "networks", "")
 
     def keep_networks(self, entries: Mapping[str, Any]) -> None:
         """Replace networks.json."""
         text = json.dumps({"networks": entries}, separators=(",", ":"), allow_nan=False)
         write_atomically(self.folder / "networks.json", text + "\n")
+
+    def _entries(self, file: str, key: str, advice: str) -> dict[str, Any]:
+        """What a JSON file of the folder holds by name under its one key; empty where there is no such file.
+
+        Raises:
+            RunError: it is damaged.
+        """
+        path = self.folder / file
+        try:
+            entries = parsed(path.read_bytes())[key]
+            if not isinstance(entries, dict):
+                raise ValueError(f"its {key} are not listed by name")
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RunError(f"{path} cannot be read: {error}{advice}") from error
+        return entries
 
     def samples_path(self, track: str, dataset: str) -> Path:
         """Where one image of each class of a data set is kept, as the networks of a track get it."""

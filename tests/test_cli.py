@@ -206,6 +206,7 @@ def test_all_from_images_to_report_and_again(tmp_path: Path, images: Path, capsy
         "lenet5_cifar-seed0.parquet",
     ]
     assert set(run.networks()) == {"cnn_mnist", "lenet5_cifar"}
+    assert run.header["limits"]
     for model, top1 in {r.model: r for r in before if r.metric == "top1"}.items():
         counts = pd.read_parquet(run.confusion_path(model, "seed0"))
         assert top1.value == counts[counts.label == counts.predicted]["count"].sum() / counts["count"].sum()
@@ -262,6 +263,7 @@ def test_a_budget_can_join_a_run_and_is_kept_apart(
         ("2ep", 80),
     ]
     assert (run.header["budget"], run.header["other_budgets"]) == ("0.1kimg", ["0.2kimg", "2ep"])
+    assert "limits" not in run.header  # no throughput is compared with them
     assert sorted(path.name for path in run.curves.iterdir()) == [
         "lenet5_cifar-seed0-0.2kimg.parquet",
         "lenet5_cifar-seed0-2ep.parquet",

@@ -34,6 +34,16 @@ def test_two_sets_of_flags_are_measured_alternately_and_a_broken_network_spoils_
     assert said["b"]["label"] == "B (--batch-size 64)"
 
 
+@pytest.mark.gpu
+def test_two_precisions_are_measured_alternately_on_a_gpu(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["ab", "--models", "resnet20_cifar", "--device", "cuda", "--time-limit", "5", "--json"]
+    assert main([*words, "--a", "--precision tf32", "--b", "--precision bf16"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert [comparison["step"] for comparison in said["comparisons"]] == ["inference", "train"]
+    assert all(comparison["verdict"] for comparison in said["comparisons"])
+    assert said["a"]["device"] == said["b"]["device"] != "cpu"
+
+
 def test_a_tree_that_is_too_old_says_so(tmp_path: Path) -> None:
     for package in ("bench", "models"):
         (tmp_path / package).mkdir()
