@@ -99,9 +99,9 @@ def fight(
         before_builds()
         built, step_seconds = zip(a.build(), b.build(), strict=True)
         steps = steps or max(1, math.ceil(sample_s / max(step_seconds)))
-        start = min(start, clock())  # the first build also imports, tunes and warms up
+        start = min(start, clock())
         deadline = start + rules.time_limit_s
-        end = clock() + max(SHORTEST_BUILD_LIFE_S, sum(built) if build else 0.0)
+        end = clock() + max(SHORTEST_BUILD_LIFE_S, sum(built))
         own: list[Pair] = []
         while not own or (clock() < deadline and (clock() < end or len(own) < LEAST_PAIRS)):
             own.append(_pair(a, b, steps, coin, build))
