@@ -113,7 +113,7 @@ def work(prepared: Prepared, run: Run) -> int:
     here = prepared.request.engine == "local"  # the state of this machine says nothing about a cluster's
     with (
         Interrupts() as interrupts,
-        progress.Display(todo, config) as display,
+        progress.Display(todo) as display,
         session.conditions_kept(run, prepared.devices) if todo and here else nullcontext(),
     ):
         try:

@@ -76,9 +76,11 @@ class Task:
 def plan(specs: Sequence[ModelSpec], config: Config) -> list[Task]:
     """Every task of a run, in its order.
 
-    First the static probes of all networks. Then rounds over all networks, each in another order, so that a machine
-    that grows hot or busy is unfair to none. Then what is measured once, and training last, one seed of all networks
-    after the other, under one budget after the other: an interrupted run has something of everything.
+    First the static probes of all networks. Then what is measured once, and training last, one seed of all networks
+    after the other, under one budget after the other: an interrupted run has something of everything. Timings come in
+    rounds over all networks, each in another order, so that a machine that grows hot or busy is unfair to none. The
+    rounds are spread over all of the rest: a shared machine is slower for a minute at a time, and rounds within that
+    minute would agree with each other and be wrong.
     """
     static = tuple(probe for probe in config.probes if probe in STATIC)
     rounded = tuple(probe for probe in config.probes if probe in ROUNDED)
@@ -86,21 +88,45 @@ def plan(specs: Sequence[ModelSpec], config: Config) -> list[Task]:
     seeded = [probe for probe in config.probes if probe in SEEDED]
     tasks = [Task(spec, static, 0, config) for spec in specs if static]
     specs = [spec for spec in specs if spec.name not in config.counted]
-    for number in range(config.rounds if rounded else 0):
-        shuffled = random.Random(number).sample(specs, len(specs))
-        tasks += [Task(spec, rounded, 0, config, number) for spec in shuffled]
-    tasks += [Task(spec, (probe,), 0, config) for spec in specs for probe in once]
+    rounds = [
+        [Task(spec, rounded, 0, config, number) for spec in random.Random(number).sample(specs, len(specs))]
+        for number in range(config.rounds if rounded else 0)
+    ]
+    others = [Task(spec, (probe,), 0, config) for spec in specs for probe in once]
     if TUNING in config.probes:
         trained = [spec for spec in specs if spec.track in config.image_sets]
-        tasks += [Task(spec, (TUNING,), 0, config) for spec in smallest_of_families(trained)]
-    tasks += [
+        others += [Task(spec, (TUNING,), 0, config) for spec in smallest_of_families(trained)]
+    others += [
         Task(spec, (probe,), seed, replace(config, budget=budget))
         for seed in range(config.seeds)
         for budget in (config.budget, *config.other_budgets)
         for spec in specs
         for probe in seeded
     ]
-    return tasks
+    return [*tasks, *_spread(rounds, others)]
+
+
+def _spread(rounds: Sequence[Sequence[Task]], others: Sequence[Task]) -> Iterator[Task]:
+    """The first round before everything else, the last one after it, those between about equally far apart in time."""
+    total = sum(map(first_guess_s, others))
+    ahead, due = 0.0, list(rounds)
+    for task in others:
+        while due and ahead >= total * (len(rounds) - len(due)) / max(len(rounds) - 1, 1):
+            yield from due.pop(0)
+        yield task
+        ahead += first_guess_s(task)
+    for tasks in due:
+        yield from tasks
+
+
+def first_guess_s(task: Task) -> float:
+    """Seconds that a task may take, as long as none of its kind has been seen to end."""
+    if task.static:
+        return 0.0
+    budget = task.config.budget
+    training = 1.3 * (budget.amount if budget.kind == "s" else 60.0)
+    guesses = {TUNING: training * task.config.tuning_trials, "accuracy": training}
+    return guesses.get(task.probes[0], 4 * task.config.measure_seconds)
 
 
 def remaining(tasks: Sequence[Task], records: Sequence[Record], retry_failed: bool) -> list[Task]:

@@ -18,9 +18,9 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from bench.config import Budget, Config
+from bench.config import Budget
 from bench.metrics import METRICS
-from bench.plan import Task
+from bench.plan import Task, first_guess_s
 from bench.record import Record
 from bench.render.quantity import quantity
 from bench.runner import Outcome
@@ -31,13 +31,13 @@ Kind = tuple[tuple[str, ...], Budget]  # tasks that take about as long: the same
 class Display:
     """Follows a run task by task and says what is under way, how much is done and how long the rest may take."""
 
-    def __init__(self, tasks: Sequence[Task], config: Config, console: Console | None = None) -> None:
+    def __init__(self, tasks: Sequence[Task], console: Console | None = None) -> None:
         self._console = console or Console(stderr=True, highlight=False)
         self._left = Counter(map(_kind, tasks))
+        self._first_guess = {_kind(task): first_guess_s(task) for task in tasks}
         self._total = len(tasks)
         self._done = 0
         self._seconds: defaultdict[Kind, list[float]] = defaultdict(list)
-        self._config = config
         self._started: dict[str, float] = {}  # by label: what is under way
         self._bar: Progress | None = None
 
@@ -91,7 +91,7 @@ class Display:
         for kind, count in self._left.items():
             seen = self._seconds.get(kind)
             if count:
-                seconds += count * (statistics.fmean(seen) if seen else _first_guess(kind, self._config))
+                seconds += count * (statistics.fmean(seen) if seen else self._first_guess[kind])
         if not any(self._left.values()):
             return "done"
         return f"about {seconds / 60:.0f} min left" if seconds >= 90 else f"about {seconds:.0f} s left"
@@ -99,18 +99,6 @@ class Display:
 
 def _kind(task: Task) -> Kind:
     return task.probes, task.config.budget
-
-
-def _first_guess(kind: Kind, config: Config) -> float:
-    """Seconds for one task of the slow probes, until one has run; nothing for the others."""
-    probes, budget = kind
-    training = 1.3 * (budget.amount if budget.kind == "s" else 60.0)
-    guesses = {
-        "throughput": 4 * config.measure_seconds,
-        "tuning": training * config.tuning_trials,
-        "accuracy": training,
-    }
-    return guesses.get(probes[0], 0.0)
 
 
 def _told(records: Sequence[Record]) -> str:

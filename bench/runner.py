@@ -25,7 +25,7 @@ from bench.engines.engine import Crash, Stop, Workplace
 from bench.execution import choose
 from bench.metrics import METRICS, metrics_of
 from bench.out_of_memory import is_out_of_memory
-from bench.plan import IN_FP32, SEEDED, STATIC, Task, trains
+from bench.plan import IN_FP32, SEEDED, STATIC, TUNING, Task, trains
 from bench.probes import PROBES
 from bench.probes.reading import Reading, Unsupported
 from bench.record import Record, Status
@@ -95,18 +95,16 @@ def run_tasks(
 ) -> None:
     """Execute the tasks and append their rows to the run, each as soon as it is there.
 
-    Static tasks go first and use every processor; then each device works alone, with nothing beside it. Networks are
-    trained once every recipe that is tuned has been found.
+    Static tasks go first and use every processor; then each device works alone, with nothing beside it. The first
+    network is trained once every recipe that is tuned has been found.
 
     Raises:
         KeyboardInterrupt: `stop` was requested; everything that had ended by then is written.
     """
     with run.writer() as writer:
-        for part in (
-            [task for task in tasks if task.static],
-            [task for task in tasks if not task.static and task.probes[0] not in SEEDED],
-            [task for task in tasks if task.probes[0] in SEEDED],
-        ):
+        measured = [task for task in tasks if not task.static]
+        tuned = max((n for n, task in enumerate(measured, 1) if task.probes[0] == TUNING), default=0)
+        for part in ([task for task in tasks if task.static], measured[:tuned], measured[tuned:]):
             if not part:
                 continue
             part = with_tuned_recipes(part, run)

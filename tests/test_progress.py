@@ -52,7 +52,7 @@ def follow(display: Display, task: Task, clock: Clock, seconds: float, *records:
 
 def test_plain_lines_say_what_was_done_and_what_is_left(clock: Clock) -> None:
     out = io.StringIO()
-    with Display(TASKS, CONFIG, Console(file=out, force_terminal=False, width=200)) as display:
+    with Display(TASKS, Console(file=out, force_terminal=False, width=200)) as display:
         follow(display, TASKS[0], clock, 2.0, OK)
         follow(display, TASKS[1], clock, 2.0, replace(OK, value=None, status="failed", note="RuntimeError: no"))
         follow(display, TASKS[2], clock, 50.0)
@@ -67,7 +67,7 @@ def test_plain_lines_say_what_was_done_and_what_is_left(clock: Clock) -> None:
 
 def test_a_terminal_gets_one_live_line_and_every_failure(clock: Clock) -> None:
     out = io.StringIO()
-    with Display(TASKS, CONFIG, Console(file=out, force_terminal=True, width=120)) as display:
+    with Display(TASKS, Console(file=out, force_terminal=True, width=120)) as display:
         display.started(TASKS[0], "cpu")
         assert display.time_left() == "about 78 s left"
         clock.now += 1
@@ -81,6 +81,6 @@ def test_a_terminal_gets_one_live_line_and_every_failure(clock: Clock) -> None:
 
 def test_nothing_to_do_shows_nothing() -> None:
     out = io.StringIO()
-    with Display([], CONFIG, Console(file=out, force_terminal=True)):
+    with Display([], Console(file=out, force_terminal=True)):
         pass
     assert out.getvalue() == ""

@@ -94,10 +94,35 @@ def test_timings_come_in_rounds_over_all_networks_each_in_its_own_order() -> Non
     rounds = [[task.spec.name for task in tasks if task.round == n and "latency" in task.probes] for n in range(3)]
     assert [sorted(order) for order in rounds] == [sorted(names)] * 3
     assert len({tuple(order) for order in [*rounds, names]}) == 4
-    assert [task.round for task in tasks[:60]] == [0] * 20 + [1] * 20 + [2] * 20
-    assert [task.probes for task in tasks[60:]] == [("best_batch",)] * 20
     assert plan(specs, config) == tasks  # a resumed run goes on in the same order
     assert len({task.group for task in tasks}) == len(tasks)  # a fresh process for each
+
+
+def test_rounds_are_spread_over_the_whole_run_by_the_time_that_the_rest_takes() -> None:
+    config = replace(CONFIG, probes=("macs", "throughput", "memory", "accuracy"), budget=Budget(60, "s"), rounds=5)
+    tasks = plan(SPECS, config)
+    assert [(task.probes[0], task.round, task.seed) for task in tasks] == [
+        *[("macs", 0, 0)] * 2,
+        *[("throughput", 0, 0)] * 2,
+        *[("memory", 0, 0)] * 2,
+        ("accuracy", 0, 0),
+        *[("throughput", 1, 0)] * 2,  # a training of a minute, not the second network's memory, is what lies between
+        ("accuracy", 0, 0),
+        *[("throughput", 2, 0)] * 2,
+        ("accuracy", 0, 1),
+        *[("throughput", 3, 0)] * 2,
+        ("accuracy", 0, 1),
+        *[("throughput", 4, 0)] * 2,
+    ]
+
+
+@pytest.mark.parametrize("rounds", [1, 2, 3])
+def test_a_run_with_little_else_has_all_of_its_rounds(rounds: int) -> None:
+    for probes in (("throughput",), ("throughput", "memory"), ("throughput", "memory", "accuracy")):
+        tasks = plan(SPECS[:1], replace(CONFIG, probes=probes, rounds=rounds, seeds=1))
+        assert [task.round for task in tasks if "throughput" in task.probes] == list(range(rounds))
+        assert tasks[0].probes[0] == "throughput"
+        assert len(tasks) == rounds + len(probes) - 1
 
 
 def test_every_network_is_trained_under_every_budget() -> None:
