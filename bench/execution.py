@@ -72,6 +72,14 @@ def autocast(execution: Execution, device: torch.device) -> AbstractContextManag
     return nullcontext() if dtype is None else torch.autocast(device.type, dtype)
 
 
+def as_written(execution: Execution) -> AbstractContextManager[object]:
+    """Around what runs once and is not timed, such as a test: compiling for it would cost more than it gains."""
+    if not execution.compile:
+        return nullcontext()  # the compiler takes seconds to import
+    stance: AbstractContextManager[object] = torch.compiler.set_stance("force_eager")
+    return stance
+
+
 def choose(device: str) -> None:
     """Make "cuda:1" the GPU of this process: streams, graphs and compiled kernels are made there."""
     if device.startswith("cuda"):

@@ -10,12 +10,15 @@ import torch
 
 Result = TypeVar("Result")
 
+_IN_OTHER_WORDS = ("can't allocate memory", "CUDA error: out of memory")
+
 
 def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    # The CPU allocator raises a plain RuntimeError; its text is all there is to go by.
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    # The CPU's allocator raises a plain RuntimeError, and so does what takes a GPU's memory without asking PyTorch's
+    # allocator, such as a CUDA graph that is made ready. Their texts are all there is to go by.
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in _IN_OTHER_WORDS)
 
 
 def with_batch_that_fits(attempt: Callable[[int], Result], batch_size: int) -> tuple[Result, int]:

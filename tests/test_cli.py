@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -321,3 +322,19 @@ def test_all_on_a_gpu(tmp_path: Path, images: Path) -> None:
     assert main(arguments) == 0
     records = Run.open(tmp_path / "results", "a").records()
     assert {r.device for r in records if r.probe in ("throughput", "accuracy")} == {"cuda:0"}
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda:0", marks=pytest.mark.gpu)])
+def test_compiled_networks_are_timed_and_trained(tmp_path: Path, images: Path, device: str) -> None:
+    what = ["--models", "lenet5_cifar", "--probes", "throughput", "accuracy", "--compile", "--rounds", "1", *TINY[3:]]
+    where = ["--device", device, "--dataset", str(images), "--run", "a", *flags(tmp_path)]
+    command = [sys.executable, "-m", "bench", "run", *what, *where]
+    env = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "compiled")}  # nothing is there from last time
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
+    rows = {row.metric: row for row in Run.open(tmp_path / "results", "a").records()}
+    for metric in ("inference_images_per_s", "train_images_per_s", "top1", "compile_seconds"):
+        assert (rows[metric].status, rows[metric].compile) == ("ok", True)
+    assert rows["compile_seconds"].value > 1  # type: ignore[operator]  # not what it takes to warm up

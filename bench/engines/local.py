@@ -86,6 +86,7 @@ class LocalEngine(Generic[Task, Result]):
         # two threads that compete with anything else twenty times slower; this is as fast where nothing competes, and
         # sleeping sooner costs small networks a sixth of their speed.
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+        _silence_cleaner()
 
     def run(
         self,
@@ -206,6 +207,14 @@ class LocalEngine(Generic[Task, Result]):
         worker.process.close()
         worker.connection.close()
         worker.transcript.close()
+
+
+def _silence_cleaner() -> None:
+    """Workers are killed, and what they leave behind (locks of torch.compile, say) is cleaned up by a process of
+    Python's own. It shall do so without a warning at the end of a run that went well."""
+    quiet, wanted = "ignore:resource_tracker:UserWarning", os.environ.get("PYTHONWARNINGS", "")
+    if quiet not in wanted:
+        os.environ["PYTHONWARNINGS"] = f"{wanted},{quiet}" if wanted else quiet
 
 
 def _received(worker: _Worker) -> Any:

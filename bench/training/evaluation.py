@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from bench.config import Execution
 from bench.data.batches import evaluation_batches
-from bench.execution import autocast, memory_format
+from bench.execution import as_written, autocast, memory_format
 from bench.training.images import Images
 from bench.training.loss import logits
 
@@ -40,7 +40,7 @@ def predicted_classes(network: nn.Module, images: Images, execution: Execution =
     network.eval()
     device = images.test.labels.device
     found: list[Tensor] = []
-    with torch.inference_mode():
+    with torch.inference_mode(), as_written(execution):
         for x, _ in evaluation_batches(
             images.test,
             images.image_set,
@@ -86,7 +86,7 @@ def settle_batch_norm(
     network.eval()
     for norm in norms:
         norm.train()
-    with torch.no_grad():
+    with torch.no_grad(), as_written(execution):
         for images, _ in itertools.islice(batches, SETTLING_BATCHES):
             with autocast(execution, images.device):
                 network(images)

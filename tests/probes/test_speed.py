@@ -113,14 +113,44 @@ def test_out_of_memory_halves_the_batch_and_says_so(clock: Clock) -> None:
     assert rate.note.startswith("batch 8 did not fit into memory")
 
 
-def test_only_lack_of_memory_changes_the_batch() -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 PiB"),
+        torch.AcceleratorError(
+            "CUDA error: out of memory\nCompile with `TORCH_USE_CUDA_DSA`"
+        ),  # not PyTorch's allocator
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:119] err == 0. DefaultCPUAllocator: can't allocate memory: you tried"
+        ),
+        MemoryError(),
+    ],
+)
+def test_lack_of_memory_has_many_words(error: Exception) -> None:
     tried: list[int] = []
 
     def attempt(batch_size: int) -> int:
         tried.append(batch_size)
-        raise RuntimeError("expected scalar type Float but found Half")
+        if batch_size > 4:
+            raise error
+        return batch_size
 
-    with pytest.raises(RuntimeError, match="expected scalar type"):
+    assert with_batch_that_fits(attempt, 16) == (4, 4)
+    assert tried == [16, 8, 4]
+
+
+@pytest.mark.parametrize(
+    "message",
+    ["expected scalar type Float but found Half", "CUDA error: device-side assert triggered", "CUDA error: unknown"],
+)
+def test_only_lack_of_memory_changes_the_batch(message: str) -> None:
+    tried: list[int] = []
+
+    def attempt(batch_size: int) -> int:
+        tried.append(batch_size)
+        raise RuntimeError(message)
+
+    with pytest.raises(RuntimeError, match=message):
         with_batch_that_fits(attempt, 8)
     assert tried == [8]
 

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from bench.config import Execution
 from bench.training.evaluation import (
     SETTLING_BATCHES,
     Confusion,
@@ -57,3 +58,21 @@ def test_batch_norm_is_settled_to_the_mean_over_training_batches() -> None:
     torch.testing.assert_close(norm.running_var, used.var(1).mean(0))
     assert norm.momentum == 0.25
     assert not net[0].training
+
+
+def test_a_compiled_network_is_tested_as_it_is_written() -> None:
+    compiled: list[str] = []
+
+    def compiler(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> torch.fx.GraphModule:
+        compiled.append(str(graph.graph))
+        return graph
+
+    net = nn.Sequential(nn.BatchNorm2d(1), nn.Flatten(), nn.Linear(64, 2))
+    net.compile(backend=compiler)
+    data = images()
+    pixels = data.train.images.float()
+    settle_batch_norm(net, iter([(pixels, data.train.labels)] * SETTLING_BATCHES), Execution(compile=True))
+    evaluate(net, data, Execution(compile=True))
+    assert not compiled
+    net(pixels)
+    assert len(compiled) == 1
