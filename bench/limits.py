@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from bench.config import Execution, Precision
-from bench.execution import arithmetic, inference_dtype, synchronise
+from bench.execution import arithmetic, inference_dtype, synchroniser
 from bench.timing import Timing, steady_samples
 from bench.vendor_peaks import vendor_peak
 
@@ -134,4 +134,4 @@ def _copies(precision: Precision, device: torch.device) -> list[_Rate]:
 
 
 def _timed(step: Callable[[], object], device: torch.device) -> Timing:
-    return steady_samples(step, lambda: synchronise(device), MEASURE_SECONDS)
+    return steady_samples(step, synchroniser(device), MEASURE_SECONDS)

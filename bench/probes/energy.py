@@ -11,7 +11,7 @@ import torch
 from bench import nvml
 from bench.config import Config
 from bench.energy_counter import Idle, Read, Spent, StandsStill, Window, measure_idle, measure_steps
-from bench.execution import arithmetic, synchronise
+from bench.execution import arithmetic, synchroniser
 from bench.out_of_memory import release_memory, with_batch_that_fits
 from bench.probes.reading import Measurement, Reading, Unsupported
 from bench.probes.steps import MakeStep, check_finite, inference_step, training_step
@@ -88,8 +88,8 @@ def _per_image(make: MakeStep, spec: ModelSpec, config: Config, read: Read, sour
 
     def attempt(batch_size: int) -> tuple[Spent, str]:
         step = make(spec, config, batch_size)
-        warm = steady_samples(step, lambda: synchronise(device), config.measure_seconds / 2)
-        spent = measure_steps(step, lambda: synchronise(device), read, idle.period, WINDOW * config.measure_seconds)
+        warm = steady_samples(step, synchroniser(device), config.measure_seconds / 2)
+        spent = measure_steps(step, synchroniser(device), read, idle.period, WINDOW * config.measure_seconds)
         check_finite(step())
         return spent, warm.note
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from bench.config import Config
-from bench.execution import arithmetic, synchronise
+from bench.execution import arithmetic, synchroniser
 from bench.probes.reading import Measurement, Reading
 from bench.probes.steps import check_finite, inference_step
 from bench.stats import percentile
@@ -22,7 +22,7 @@ def measure(spec: ModelSpec, config: Config) -> Measurement:
         step = inference_step(spec, config, batch_size=1)
         timing = steady_samples(
             step,
-            lambda: synchronise(device),
+            synchroniser(device),
             config.measure_seconds,
             least_samples=LEAST_SAMPLES,
             shortest_sample_s=0.0,

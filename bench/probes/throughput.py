@@ -10,7 +10,7 @@ import torch
 
 from bench.config import Config
 from bench.device_clock import device_seconds
-from bench.execution import arithmetic, synchronise
+from bench.execution import arithmetic, synchroniser
 from bench.out_of_memory import release_memory, with_batch_that_fits
 from bench.probes.reading import Measurement, Reading, Unsupported
 from bench.probes.steps import MakeStep, check_finite, inference_step, training_step
@@ -87,7 +87,7 @@ def _timed(make: MakeStep, spec: ModelSpec, config: Config, batch_size: int) -> 
     step = make(spec, config, batch_size)
     steps = steady_samples(
         step,
-        lambda: synchronise(device),
+        synchroniser(device),
         config.measure_seconds,
         shortest_sample_s=SHORTEST_SAMPLE_S[device.type],
     )

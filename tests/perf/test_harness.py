@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from bench.config import Budget, Config, Execution
-from bench.execution import arithmetic, synchronise
+from bench.execution import arithmetic, synchronise, synchroniser
 from bench.presets import PRESETS
 from bench.probes.steps import MakeStep, Step, inference_step, training_step
 from bench.probes.throughput import SHORTEST_SAMPLE_S
@@ -55,9 +55,7 @@ def config() -> Config:
 
 def reported(step: Step, seconds: float) -> float:
     """Seconds of a step as the throughput probe takes them."""
-    timing = steady_samples(
-        step, lambda: synchronise(DEVICE), seconds, shortest_sample_s=SHORTEST_SAMPLE_S[DEVICE.type]
-    )
+    timing = steady_samples(step, synchroniser(DEVICE), seconds, shortest_sample_s=SHORTEST_SAMPLE_S[DEVICE.type])
     return statistics.median(timing.seconds)
 
 
