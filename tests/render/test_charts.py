@@ -52,6 +52,16 @@ def drawn(results: Results, cost: str) -> tuple[Figure, list[Text]]:
     return figure, [text for text in axes.texts if isinstance(text, Annotation) and text.get_text()]
 
 
+@pytest.mark.parametrize(("top1", "line"), [((0.5, 0.6), True), ((0.6, 0.5), False)])
+def test_the_legend_knows_a_front_only_where_there_is_a_line(
+    build: RunBuilder, top1: tuple[float, float], line: bool
+) -> None:
+    """A single network that is cheaper and better than all others is a front without a line."""
+    with look():
+        figure, _ = drawn(pair(build, top1), "macs")
+    assert ("Pareto front" in [text.get_text() for legend in figure.legends for text in legend.texts]) is line
+
+
 @pytest.mark.parametrize("cost", COSTS)
 def test_labels_of_twenty_networks_do_not_overlap(results: Results, cost: str) -> None:
     with look():

@@ -32,9 +32,9 @@ def draw_family_legend(
     styles: Mapping[str, FamilyStyle],
     corner: tuple[float, float],
     *,
-    front: bool = True,
+    front: bool = False,
 ) -> None:
-    """Marker and colour of every family, and the line of the Pareto front; below and right of a corner in points."""
+    """Marker and colour of every family, and of the Pareto front if asked; below and right of a corner in points."""
     across, up = figure.get_size_inches() * 72
     handles = [
         Line2D(

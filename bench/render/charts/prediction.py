@@ -58,7 +58,7 @@ def prediction_chart(
         if far:
             unlabelled += name_points(figure, axes, far, [spans[model] for model in far], [])
     shown = list(dict.fromkeys(model for points in ratios.values() for model in points))
-    draw_family_legend(figure, shown, styles, (_LEGEND_X, _HEIGHT - 58), front=False)
+    draw_family_legend(figure, shown, styles, (_LEGEND_X, _HEIGHT - 58))
     said = "; ".join(
         _counted(kind, [ratio for _, ratio in points.values()]) for kind, points in ratios.items() if points
     )

@@ -48,7 +48,7 @@ def roofline_chart(
     reserved = _draw_roof(axes, roof)
     draw_points(axes, shown, spans, styles)
     unlabelled = name_points(figure, axes, shown, spans, reserved)
-    draw_family_legend(figure, shown, styles, (_LEGEND_X, _HEIGHT - 58), front=False)
+    draw_family_legend(figure, shown, styles, (_LEGEND_X, _HEIGHT - 58))
     below = [model for model in shown if results.cell(model, intensity.name).value < roof.ridge]
     said = (
         f"{len(below)} of {len(shown)} networks are left of the ridge at {roof.ridge:.3g} FLOP/byte, where memory "

@@ -117,7 +117,7 @@ def draw_scatter(
     spans = [(span(results.cell(model, cost.name)), span(results.cell(model, "top1"))) for model in models]
     draw_points(axes, models, spans, styles)
     unlabelled = name_points(figure, axes, models, spans, [chance_text] if chance_text else [])
-    draw_family_legend(figure, models, styles, (_LEGEND_X, _HEIGHT - 58))
+    draw_family_legend(figure, models, styles, (_LEGEND_X, _HEIGHT - 58), front=len(front) > 1)
     return figure, axes, unlabelled
 
 

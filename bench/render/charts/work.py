@@ -45,7 +45,7 @@ def work_chart(results: Results, models: Sequence[Model], styles: Mapping[str, F
     axes.plot(ends, ends * found.ms_per_mac, color=MUTED, linewidth=1.1, linestyle="--", zorder=1.4)
     draw_points(axes, shown, spans, styles)
     unlabelled = name_points(figure, axes, shown, spans, [])
-    draw_family_legend(figure, shown, styles, (_LEGEND_X, _HEIGHT - 58), front=False)
+    draw_family_legend(figure, shown, styles, (_LEGEND_X, _HEIGHT - 58))
     return Chart(
         name=f"{stem}-time-vs-macs",
         kind="work",

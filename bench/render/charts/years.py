@@ -45,7 +45,7 @@ def year_chart(
     axes.plot(*zip(*ends, strict=True), drawstyle="steps-post", color=MUTED, linewidth=1.1, linestyle="--", zorder=1.4)
     draw_points(axes, shown, spans, styles)
     unlabelled = name_points(figure, axes, shown, spans, [])
-    draw_family_legend(figure, shown, styles, (_LEGEND_X, _HEIGHT - 58), front=False)
+    draw_family_legend(figure, shown, styles, (_LEGEND_X, _HEIGHT - 58))
     first, last = best[0], best[-1]
     said = f"The best of the {first[0]} networks has {quantity(first[1], 'fraction')}; "
     said += (
