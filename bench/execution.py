@@ -104,5 +104,7 @@ def _nothing() -> None:
 
 def _compiled(network: nn.Module, execution: Execution) -> nn.Module:
     if execution.compile:
-        network.compile()  # in place: parameters keep their names
+        # In place, so that parameters keep their names. `network.compile()` would do that too, but in PyTorch 2.11 it
+        # leaves an `nn.Sequential`, and so LeNet, as it was.
+        network.forward = torch.compile(network.forward)
     return network

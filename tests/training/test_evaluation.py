@@ -1,9 +1,13 @@
 """Testing a network, and what is done to batch norm before."""
 
+from functools import partial
+
+import pytest
 import torch
 from torch import Tensor, nn
 
 from bench.config import Execution
+from bench.execution import for_training
 from bench.training.evaluation import (
     SETTLING_BATCHES,
     Confusion,
@@ -60,19 +64,21 @@ def test_batch_norm_is_settled_to_the_mean_over_training_batches() -> None:
     assert not net[0].training
 
 
-def test_a_compiled_network_is_tested_as_it_is_written() -> None:
+def test_a_compiled_network_is_trained_compiled_and_tested_as_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
     compiled: list[str] = []
 
     def compiler(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> torch.fx.GraphModule:
         compiled.append(str(graph.graph))
         return graph
 
-    net = nn.Sequential(nn.BatchNorm2d(1), nn.Flatten(), nn.Linear(64, 2))
-    net.compile(backend=compiler)
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=compiler))
+    layers = nn.Sequential(nn.BatchNorm2d(1), nn.Flatten(), nn.Linear(64, 2))
+    net = for_training(layers, Execution(compile=True), torch.device("cpu"))
     data = images()
     pixels = data.train.images.float()
     settle_batch_norm(net, iter([(pixels, data.train.labels)] * SETTLING_BATCHES), Execution(compile=True))
     evaluate(net, data, Execution(compile=True))
     assert not compiled
+    net.train()
     net(pixels)
     assert len(compiled) == 1
