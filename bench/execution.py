@@ -89,8 +89,7 @@ def choose(device: str) -> None:
 
 def synchronise(device: torch.device) -> None:
     """Wait until the device has done everything that was asked of it."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    synchroniser(device)()
 
 
 def synchroniser(device: torch.device) -> Callable[[], object]:

@@ -16,8 +16,8 @@ _IN_OTHER_WORDS = ("can't allocate memory", "CUDA error: out of memory")
 def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    # The CPU's allocator raises a plain RuntimeError, and so does what takes a GPU's memory without asking PyTorch's
-    # allocator, such as a CUDA graph that is made ready. Their texts are all there is to go by.
+    # The CPU's allocator has no error of its own, nor has what takes a GPU's memory without asking PyTorch's allocator,
+    # such as a CUDA graph that is made ready. The text is all there is to go by.
     return isinstance(error, RuntimeError) and any(text in str(error) for text in _IN_OTHER_WORDS)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
+from operator import itemgetter
 
 from bench.config import Config
 from bench.metrics import metrics_of
@@ -103,20 +105,16 @@ def plan(specs: Sequence[ModelSpec], config: Config) -> list[Task]:
         for spec in specs
         for probe in seeded
     ]
-    return [*tasks, *_spread(rounds, others)]
+    return tasks + _spread(rounds, others)
 
 
-def _spread(rounds: Sequence[Sequence[Task]], others: Sequence[Task]) -> Iterator[Task]:
+def _spread(rounds: Sequence[Sequence[Task]], others: Sequence[Task]) -> list[Task]:
     """The first round before everything else, the last one after it, those between about equally far apart in time."""
-    total = sum(map(first_guess_s, others))
-    ahead, due = 0.0, list(rounds)
-    for task in others:
-        while due and ahead >= total * (len(rounds) - len(due)) / max(len(rounds) - 1, 1):
-            yield from due.pop(0)
-        yield task
-        ahead += first_guess_s(task)
-    for tasks in due:
-        yield from tasks
+    starts = list(accumulate(map(first_guess_s, others), initial=0.0))
+    distance = starts[-1] / max(len(rounds) - 1, 1)
+    timed = [(number * distance, tasks) for number, tasks in enumerate(rounds)]
+    timed += [(start, [task]) for start, task in zip(starts, others, strict=False)]  # the last one is the end
+    return [task for _, tasks in sorted(timed, key=itemgetter(0)) for task in tasks]
 
 
 def first_guess_s(task: Task) -> float:
