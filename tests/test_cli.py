@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
 from bench.cli import main
 from bench.run_folder import Run
@@ -322,6 +323,18 @@ def test_all_on_a_gpu(tmp_path: Path, images: Path) -> None:
     assert main(arguments) == 0
     records = Run.open(tmp_path / "results", "a").records()
     assert {r.device for r in records if r.probe in ("throughput", "accuracy")} == {"cuda:0"}
+
+
+@pytest.mark.gpu
+def test_every_gpu_of_a_machine_is_used(tmp_path: Path) -> None:
+    count = torch.cuda.device_count()
+    if count < 2:
+        pytest.skip("needs several CUDA devices")
+    what = ["--models", "lenet5_cifar", "lenet5_mnist", "--probes", "latency", "--rounds", str(count)]
+    assert main(["run", *what, "--device", "cuda", "--run", "a", *flags(tmp_path)[:2]]) == 0
+    rows = Run.open(tmp_path / "results", "a").records()
+    assert {row.status for row in rows} == {"ok"}
+    assert {row.device for row in rows} == {f"cuda:{number}" for number in range(count)}
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO
 
 import pytest
+import torch
 
 from bench.cli import main
 from bench.run_folder import Run
@@ -26,9 +27,9 @@ COUNTS = ["--probes", "params", "macs", "activations", "throughput", "--rounds",
 
 
 @contextmanager
-def two_nodes() -> Iterator[tuple[str, IO[str]]]:
+def two_nodes(gpus: int = 0) -> Iterator[tuple[str, IO[str]]]:
     """The address of a cluster, and where to write what its nodes shall do."""
-    command = [sys.executable, str(Path(__file__).with_name("ray_nodes.py"))]
+    command = [sys.executable, str(Path(__file__).with_name("ray_nodes.py")), str(gpus)]
     nodes = subprocess.Popen(command, env=HERE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert nodes.stdin is not None
     assert nodes.stdout is not None
@@ -95,6 +96,18 @@ def test_a_node_that_is_killed_in_the_middle_loses_nothing(tmp_path: Path) -> No
     assert done < len(found)
     assert len(found) == 4 * (4 + 2 * 4)  # networks x (params, macs, flops, activations + rounds x throughput)
     assert {status for status, _ in found.values()} == {"ok", "skipped"}
+
+
+@pytest.mark.gpu
+def test_a_cluster_with_a_gpu_measures_there(tmp_path: Path) -> None:
+    """Its other node, which has none, only counts."""
+    with two_nodes(gpus=1) as (address, _):
+        plan = ["--models", "lenet5_cifar", "--probes", "params", "throughput", "--rounds", "2"]
+        finished(run(tmp_path, "a", *plan, "--engine", "ray", "--ray-address", address))
+    rows = {row.metric: row for row in Run.open(tmp_path / "results", "a").records()}
+    assert {row.status for row in rows.values()} == {"ok"}
+    assert rows["train_images_per_s"].device == "cuda:0"
+    assert rows["train_images_per_s"].hardware == torch.cuda.get_device_name(0)
 
 
 def test_an_address_without_a_cluster_is_said_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -136,6 +136,18 @@ def test_lack_of_memory_has_many_words(error: Exception) -> None:
     assert tried == [16, 8, 4]
 
 
+@pytest.mark.gpu
+def test_a_batch_that_no_gpu_holds_is_halved_until_it_fits() -> None:
+    gib = 1 << 30
+    most = torch.cuda.get_device_properties(0).total_memory // gib
+
+    def attempt(batch_size: int) -> int:
+        return torch.empty(batch_size * gib, dtype=torch.uint8, device="cuda:0").numel() // gib
+
+    held, used = with_batch_that_fits(attempt, 4 * most)
+    assert 1 <= held == used <= most
+
+
 @pytest.mark.parametrize(
     "message",
     ["expected scalar type Float but found Half", "CUDA error: device-side assert triggered", "CUDA error: unknown"],
