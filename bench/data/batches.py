@@ -55,6 +55,21 @@ def load_split(
     return Split(torch.from_numpy(images).to(device), torch.from_numpy(labels).to(device))
 
 
+def first_of_each_class(split: Split, limit: int) -> Split:
+    """The first images of each class in the split, as many of each, `limit` of them at most; all if there are no more.
+
+    A class of which there are fewer than that gives all it has.
+    """
+    if len(split.labels) <= limit:
+        return split
+    labels = split.labels.cpu().numpy()
+    present = np.unique(labels)
+    each = max(1, limit // len(present))
+    rows = np.sort(np.concatenate([np.flatnonzero(labels == label)[:each] for label in present]))
+    chosen = torch.from_numpy(rows).to(split.labels.device)
+    return Split(split.images[chosen], split.labels[chosen])
+
+
 class TrainingBatches(Iterator[tuple[Tensor, Tensor]]):
     """Endless (images, labels), always `batch_size` of them: every image once per pass, in random order.
 

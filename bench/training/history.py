@@ -11,9 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.training.schedule import Meter
+from bench.training.schedule import TRAINING_PER_FORWARD, Meter
 
 CURVE_POINTS = 20  # at most so many, evenly over the budget, besides the end of every epoch
+CURVE_TEST_IMAGES = 1000  # of a test on the way, the same ones each time; the last test takes all
+CURVE_TEST_SHARE = 0.05  # of the work of training is the most that tests on the way may add
 TAIL = 0.1  # of the budget: the final loss is the mean over it
 
 
@@ -64,9 +66,10 @@ class History:
 
     def test_due(self) -> bool:
         """Whether to test at this point: at the ends of epochs and at twentieths of the budget, both no closer to the
-        last of their kind than a twentieth; and only once as many images were trained on as a test takes, which bounds
-        what testing costs. The end of the budget is tested anyway."""
-        if self.fraction >= 1 or self._meter.images - self._images_at_test < self._test_images:
+        last of their kind than a twentieth; and only once so many images were trained on since the last test that it
+        costs at most `CURVE_TEST_SHARE` of that. The end of the budget is tested anyway."""
+        trained = self._meter.images - self._images_at_test
+        if self.fraction >= 1 or self._test_images > CURVE_TEST_SHARE * TRAINING_PER_FORWARD * trained:
             return False
         step = 1 / CURVE_POINTS - 1e-9
         if self._epoch_ended and self.fraction - self._epoch_tested_at >= step:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import nn
 
 from bench.config import Budget, Execution
-from bench.data.batches import TrainingBatches
+from bench.data.batches import TrainingBatches, first_of_each_class
 from bench.execution import memory_format, synchronise
 from bench.training import randomness
 from bench.training.checkpoint import Checkpoint
 from bench.training.evaluation import Confusion, confusions, evaluate, predicted_classes, settle_batch_norm
-from bench.training.history import CurvePoint, History
+from bench.training.history import CURVE_TEST_IMAGES, CurvePoint, History
 from bench.training.images import Images
 from bench.training.optimizer import make_optimizer
 from bench.training.recipe import Recipe
@@ -71,7 +71,8 @@ def train(
         memory_format=memory_format(execution),
     )
     meter = Meter(budget, len(images.train.labels), forward_flops)
-    history = History(meter, len(images.test.labels), recipe.curve_every)
+    on_the_way = replace(images, test=first_of_each_class(images.test, CURVE_TEST_IMAGES))
+    history = History(meter, len(on_the_way.test.labels), recipe.curve_every)
     progress = _Progress(step, batches, meter, history, device)
     warm = warmed_up(step, images, batch_size, execution)
     saved = checkpoint.load() if checkpoint else None
@@ -92,7 +93,7 @@ def train(
         if history.note(loss, upcoming, batch_size):
             synchronise(device)
             meter.pause()
-            history.add_point(evaluate(network, images, execution)[0] if history.test_due() else None)
+            history.add_point(evaluate(network, on_the_way, execution)[0] if history.test_due() else None)
             if checkpoint and checkpoint.due():
                 checkpoint.write(progress.state())
             network.train()

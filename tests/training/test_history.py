@@ -29,22 +29,24 @@ def epochs_of_tests(epochs: float, test_images: int) -> list[float]:
 
 
 def test_a_short_training_is_tested_every_twentieth_of_its_budget() -> None:
-    assert epochs_of_tests(1, test_images=BATCH) == pytest.approx([n / 20 for n in range(1, 20)])
+    assert epochs_of_tests(1, test_images=BATCH // 10) == pytest.approx([n / 20 for n in range(1, 20)])
 
 
 def test_a_few_epochs_are_tested_at_their_ends_and_between() -> None:
-    tests = epochs_of_tests(7, test_images=BATCH)
+    tests = epochs_of_tests(7, test_images=BATCH // 10)
     assert set(range(1, 7)) <= {round(epoch, 6) for epoch in tests}
     assert 19 <= len(tests) <= 26
 
 
 def test_many_epochs_are_tested_every_twentieth_of_the_budget_at_their_ends() -> None:
-    assert epochs_of_tests(60, test_images=BATCH) == pytest.approx(list(range(3, 60, 3)))
+    assert epochs_of_tests(60, test_images=BATCH // 10) == pytest.approx(list(range(3, 60, 3)))
 
 
-def test_a_test_never_takes_more_images_than_were_trained_on_since_the_last() -> None:
-    tests = epochs_of_tests(2, test_images=700)
+def test_testing_on_the_way_costs_at_most_a_twentieth_of_training() -> None:
+    """A step is worth three forward passes of its batch."""
+    tests = epochs_of_tests(7, test_images=105)
     assert all(later - sooner >= 0.7 - 1e-9 for sooner, later in zip([0.0, *tests], tests, strict=False))
+    assert 5 <= len(tests) <= 10
     assert epochs_of_tests(1, test_images=5000) == []
 
 
