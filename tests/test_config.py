@@ -5,7 +5,7 @@ import pytest
 from bench.config import Budget, Execution, RequestError
 from bench.metrics import DERIVED, METRICS, PROBE_NAMES, metrics_of
 from bench.presets import PRESETS
-from bench.request import Request, resolve
+from bench.runner.request import Request, resolve
 
 
 @pytest.mark.parametrize(

@@ -55,96 +55,71 @@ def test_models_never_import_bench() -> None:
         assert not any(name.startswith("bench") for name in reachable(path)), path.name
 
 
+FLOW = (  # a room uses only rooms further down
+    "__main__",
+    "cli",
+    "render",
+    "regression",
+    "runner",
+    "structure",
+    "probes",
+    "engines",
+    "training",
+    "device",
+    "data",
+    "records",
+    "stats",
+    "presets",
+    "config",
+    "quantity",
+    "metrics",
+)
+RENDER = (
+    ("report", "page"),
+    ("claims", "charts", "findings"),
+    ("tables", "diagram"),
+    ("results",),
+)  # inside it
+
+
+def rooms() -> list[str]:
+    return sorted(path.stem for path in (ROOT / "bench").iterdir() if path.stem not in ("__init__", "__pycache__"))
+
+
+def files_of(room: Path) -> list[Path]:
+    return sorted(room.rglob("*.py")) if room.is_dir() else [room.with_suffix(".py")]
+
+
+def test_every_room_has_its_place_in_the_flow() -> None:
+    assert rooms() == sorted(FLOW)
+
+
+@pytest.mark.parametrize("room", FLOW)
+def test_a_room_uses_only_rooms_below_it(room: str) -> None:
+    below = FLOW[FLOW.index(room) :]
+    for file in files_of(ROOT / "bench" / room):
+        used = {name.split(".")[1] for name in imports_of(file) if name.startswith("bench.")}
+        assert used <= set(below), file
+
+
+@pytest.mark.parametrize("level", range(len(RENDER)))
+def test_inside_render_too(level: int) -> None:
+    allowed = {room for rooms in RENDER[level:] for room in rooms}
+    for room in RENDER[level]:
+        for file in files_of(ROOT / "bench" / "render" / room):
+            used = {name.split(".")[2] for name in imports_of(file) if name.startswith("bench.render.")}
+            assert used <= allowed, file
+
+
 LIGHT = [
-    "bench/cli.py",
-    "bench/config.py",
-    "bench/presets.py",
-    "bench/request.py",
-    "bench/metrics.py",
-    "bench/record.py",
-    "bench/run_folder.py",
-    "bench/stats.py",
-    "bench/verdict.py",
-    "bench/sequential.py",
-    "bench/change_points.py",
-    "bench/compare.py",
-    "bench/history.py",
-    *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "bench" / "commands").glob("*.py")),
-    "bench/data/image_set.py",
-    "bench/structure/description.py",
-    *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "bench" / "render").glob("*.py")),
-    *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "bench" / "render" / "charts").glob("*.py")),
-    *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "bench" / "render" / "diagram").glob("*.py")),
-    *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "bench" / "render" / "claims").glob("*.py")),
+    *(ROOT / "bench" / name for name in ("config.py", "metrics.py", "quantity.py", "data/image_set.py")),
+    ROOT / "bench" / "structure" / "description.py",
+    *(file for room in ("cli", "records", "stats", "render") for file in files_of(ROOT / "bench" / room)),
+    *(ROOT / "bench" / "regression" / name for name in ("compare.py", "history.py", "verdict.py")),
 ]
 
 
-@pytest.mark.parametrize("name", LIGHT)
-def test_what_reports_needs_no_torch(name: str) -> None:
-    heavy = {n for n in reachable(ROOT / name) if n.split(".")[0] in ("torch", "torchvision", "fvcore")}
+@pytest.mark.parametrize("file", LIGHT, ids=lambda file: str(file.relative_to(ROOT)))
+def test_what_reports_needs_no_torch(file: Path) -> None:
+    heavy = {name for name in reachable(file) if name.split(".")[0] in ("torch", "torchvision", "fvcore")}
     assert not heavy
-
-
-ALLOWED = {  # room -> the rooms of bench that it may import
-    "bench/config.py": set(),
-    "bench/presets.py": {"config", "metrics"},
-    "bench/request.py": {"config", "metrics", "presets", "training"},
-    "bench/metrics.py": set(),
-    "bench/strict_json.py": set(),
-    "bench/durable.py": set(),
-    "bench/record.py": {"strict_json"},
-    "bench/run_folder.py": {"durable", "record", "strict_json"},
-    "bench/resume.py": {"config", "request", "run_folder", "strict_json"},
-    "bench/nvml.py": set(),
-    "bench/energy_counter.py": set(),
-    "bench/environment.py": {"nvml"},
-    "bench/vendor_peaks.py": {"config"},
-    "bench/limits.py": {"config", "execution", "timing", "vendor_peaks"},
-    "bench/session.py": {"config", "engines", "environment", "limits", "run_folder"},
-    "bench/timing.py": {"stats"},
-    "bench/execution.py": {"config"},
-    "bench/graphs.py": set(),
-    "bench/device_clock.py": set(),
-    "bench/out_of_memory.py": set(),
-    "bench/stats.py": set(),
-    "bench/verdict.py": {"config", "stats"},
-    "bench/sequential.py": {"stats"},
-    "bench/change_points.py": set(),
-    "bench/compare.py": {"metrics", "record", "run_folder", "stats", "verdict"},
-    "bench/history.py": {"change_points", "compare", "metrics", "record", "run_folder", "stats"},
-    "bench/ab": {"ab", "config", "sequential", "stats", "verdict"},
-    "bench/engines": {"data", "engines"},
-    "bench/interrupts.py": set(),
-    "bench/data": {"config", "data"},
-    "bench/tensorboard.py": {"config"},
-    "bench/training": {"config", "data", "execution", "durable", "graphs", "run_folder", "training"},
-    "bench/probes": {
-        "config",
-        "data",
-        "device_clock",
-        "energy_counter",
-        "execution",
-        "graphs",
-        "metrics",
-        "nvml",
-        "out_of_memory",
-        "probes",
-        "stats",
-        "timing",
-        "training",
-    },
-    "bench/structure": {"probes", "structure"},
-    "bench/render": {"compare", "metrics", "record", "render", "run_folder", "stats", "structure", "verdict"},
-    "bench/render/charts": {"compare", "history", "metrics", "render", "run_folder", "verdict"},
-    "bench/render/diagram": {"render", "structure"},
-    "bench/render/claims": {"metrics", "render", "stats"},
-}
-
-
-@pytest.mark.parametrize("room", ALLOWED)
-def test_each_room_imports_only_what_the_design_allows(room: str) -> None:
-    files = [ROOT / room] if room.endswith(".py") else sorted((ROOT / room).glob("*.py"))
-    assert files
-    for file in files:
-        used = {name.split(".")[1] for name in imports_of(file) if name.startswith("bench.")}
-        assert used <= ALLOWED[room], file.name

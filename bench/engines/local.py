@@ -16,9 +16,9 @@ from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import Any, Generic
 
-from bench.engines import allocator, leash
+from bench.engines import allocator, isolation
 from bench.engines.engine import Crash, Execute, Result, Stop, Task
-from bench.engines.transcript import Transcript
+from bench.engines.output import Transcript
 
 _STARTS = 30  # attempts to start a worker, a tenth of a second apart
 
@@ -81,7 +81,7 @@ class LocalEngine(Generic[Task, Result]):
         self._log = log
         self._memory_limit = memory_limit
         self._context: ForkServerContext = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["bench.engines.orphanage", *preload])
+        self._context.set_forkserver_preload(["bench.engines.reaper", *preload])
         # How long an idle OpenMP thread spins before it sleeps. libgomp's default (300,000 rounds, milliseconds) makes
         # two threads that compete with anything else twenty times slower; this is as fast where nothing competes, and
         # sleeping sooner costs small networks a sixth of their speed.
@@ -137,7 +137,7 @@ class LocalEngine(Generic[Task, Result]):
         transcript, output = self._context.Pipe(duplex=False)
         limit = self._memory_limit
         if limit is None and not device.startswith("cuda"):
-            limit = leash.available_memory()
+            limit = isolation.available_memory()
         process = self._context.Process(
             target=_serve, args=(theirs, output, self._execute, limit), name=f"bench-{group}", daemon=True
         )
@@ -201,7 +201,7 @@ class LocalEngine(Generic[Task, Result]):
         if worker is None:
             return
         assert worker.process.pid is not None
-        leash.kill_family(worker.process.pid)
+        isolation.kill_family(worker.process.pid)
         worker.process.kill()  # it may not have had the time to found a family
         worker.process.join()
         worker.process.close()
@@ -226,11 +226,11 @@ def _received(worker: _Worker) -> Any:
 
 def _serve(connection: Connection, output: Connection, execute: Execute[Task, Result], limit: int | None) -> None:
     """The worker: run what comes until the other side is gone."""
-    leash.die_with_main_process()
-    leash.be_killed_first()
+    isolation.die_with_main_process()
+    isolation.be_killed_first()
     allocator.keep_freed_memory()
     if limit is not None:
-        leash.limit_memory(limit)
+        isolation.limit_memory(limit)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process decides
     os.dup2(output.fileno(), 1)
     os.dup2(output.fileno(), 2)

@@ -21,7 +21,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from bench.data.image_set import ImageSet
 from bench.engines.dispatch import NoSeats, SeatLost, dispatch
 from bench.engines.engine import Crash, Execute, Result, Stop, Task
-from bench.engines.seat import Relocate, Seat, seal, unseal
+from bench.engines.worker import Relocate, Seat, seal, unseal
 
 CONNECT_TIMEOUT_S = 5.0
 NODES_WAITED_FOR_S = 120.0  # that is how long a cluster may be without any node to work on

@@ -10,7 +10,7 @@ from torch import nn
 from bench.config import Config
 from bench.data import ImageSet
 from bench.data.batches import load_split
-from bench.execution import arithmetic, for_training
+from bench.device.execution import arithmetic, for_training
 from bench.metrics import LEVELS
 from bench.probes.macs import forward_macs
 from bench.probes.reading import Measurement, Reading, Unsupported

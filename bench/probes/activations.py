@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench.config import Config
-from bench.probes.layers import layer_products
+from bench.probes.counting.layers import layer_products
 from bench.probes.reading import Measurement, Reading
 from models.spec import ModelSpec
 

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from bench.config import Config
-from bench.execution import arithmetic
-from bench.out_of_memory import is_out_of_memory, release_memory
+from bench.device.execution import arithmetic
+from bench.device.out_of_memory import is_out_of_memory, release_memory
+from bench.device.timing import Timing
 from bench.probes.reading import Measurement, Reading, Unsupported
 from bench.probes.steps import MakeStep, inference_step, training_step
 from bench.probes.throughput import timed
-from bench.timing import Timing
 from models.spec import ModelSpec
 
 WORTH_IT = 1.02  # a doubled batch must gain 2 % to be tried further

@@ -8,14 +8,14 @@ from collections.abc import Callable
 
 import torch
 
-from bench import nvml
 from bench.config import Config
-from bench.energy_counter import Idle, Read, Spent, StandsStill, Window, measure_idle, measure_steps
-from bench.execution import arithmetic, synchroniser
-from bench.out_of_memory import release_memory, with_batch_that_fits
+from bench.device import nvml
+from bench.device.energy_counter import Idle, Read, Spent, StandsStill, Window, measure_idle, measure_steps
+from bench.device.execution import arithmetic, synchroniser
+from bench.device.out_of_memory import release_memory, with_batch_that_fits
+from bench.device.timing import steady_samples
 from bench.probes.reading import Measurement, Reading, Unsupported
 from bench.probes.steps import MakeStep, check_finite, inference_step, training_step
-from bench.timing import steady_samples
 from models.spec import ModelSpec
 
 WINDOW = 2.5  # times the measuring time: one second, where that is 0.4

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from bench.config import Config
 from bench.data.batches import TrainingBatches, load_split
-from bench.execution import arithmetic
+from bench.device.execution import arithmetic
 from bench.probes.reading import Measurement, Reading, Unsupported
 from bench.probes.variants import Variant, change, initialise
 from bench.training.loss import training_loss

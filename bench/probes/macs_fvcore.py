@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from bench.config import Config
-from bench.probes.layers import open_attention
+from bench.probes.counting.layers import open_attention
 from bench.probes.macs import forward_macs
 from bench.probes.reading import Measurement, Reading
 from models.spec import ModelSpec

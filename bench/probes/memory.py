@@ -15,10 +15,9 @@ import torch
 from torch import nn
 
 from bench.config import Config, Execution, MemorySize
-from bench.execution import arithmetic, inference_dtype, synchronise
-from bench.out_of_memory import is_out_of_memory, release_memory, with_batch_that_fits
-from bench.probes.reading import Measurement, Reading, Unsupported
-from bench.probes.replay import (
+from bench.device.execution import arithmetic, inference_dtype, synchronise
+from bench.device.out_of_memory import is_out_of_memory, release_memory, with_batch_that_fits
+from bench.probes.counting.replay import (
     PARTS,
     DeviceKind,
     Footprint,
@@ -26,6 +25,7 @@ from bench.probes.replay import (
     largest_batch,
     training_footprint,
 )
+from bench.probes.reading import Measurement, Reading, Unsupported
 from bench.probes.steps import Step, inference_step, training_step
 from bench.training.recipes import recipe_for
 from models.spec import ModelSpec

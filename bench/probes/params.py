@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench.config import Config
-from bench.probes.layers import build_on_meta
+from bench.probes.counting.layers import build_on_meta
 from bench.probes.reading import Measurement, Reading
 from models.spec import ModelSpec
 

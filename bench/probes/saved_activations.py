@@ -7,8 +7,8 @@ import statistics
 from torch import nn
 
 from bench.config import Config
-from bench.probes.layer_table import BytesByCall, layer_table
-from bench.probes.layers import build_on_meta, layer_products, saved_tensors
+from bench.probes.counting.layer_table import BytesByCall, layer_table
+from bench.probes.counting.layers import build_on_meta, layer_products, saved_tensors
 from bench.probes.reading import Measurement, Reading
 from models.spec import ModelSpec
 

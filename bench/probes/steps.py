@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from bench.config import Config
-from bench.execution import for_inference, for_training, inference_dtype, memory_format
-from bench.graphs import captured
+from bench.device.execution import for_inference, for_training, inference_dtype, memory_format
+from bench.device.graphs import captured
 from bench.probes.reading import Unsupported
 from bench.training.loss import logits
 from bench.training.optimizer import make_optimizer

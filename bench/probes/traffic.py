@@ -18,8 +18,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from bench.config import Config
-from bench.execution import for_inference, inference_dtype, memory_format
-from bench.probes.layers import Shortcuts, build_on_meta, open_attention
+from bench.device.execution import for_inference, inference_dtype, memory_format
+from bench.probes.counting.layers import Shortcuts, build_on_meta, open_attention
 from bench.probes.macs import forward_macs
 from bench.probes.reading import Measurement, Reading, Unsupported
 from models.spec import ModelSpec

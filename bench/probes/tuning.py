@@ -9,7 +9,7 @@ import torch
 
 from bench.config import Config
 from bench.data.batches import load_split
-from bench.execution import arithmetic, for_training
+from bench.device.execution import arithmetic, for_training
 from bench.probes.accuracy import image_set_for
 from bench.probes.macs import forward_macs
 from bench.probes.reading import Measurement, Reading

@@ -7,20 +7,20 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bench.render.architecture import architectures, read_networks
+from bench.records.run_folder import Run, RunError
 from bench.render.charts import Chart, Material, draw_charts
 from bench.render.charts.curves import read_curves
 from bench.render.charts.gradient_flow import read_gradient_flows
 from bench.render.charts.history import history_charts
+from bench.render.charts.images import image_charts
 from bench.render.claims import rulings, write_claims_csv
-from bench.render.depth import read_layers
-from bench.render.html import write_html
-from bench.render.markdown import write_markdown
-from bench.render.mistakes import image_charts
-from bench.render.problems import problems
-from bench.render.readable import track_tables
-from bench.render.table import read_results, to_table, write_csv
-from bench.run_folder import Run, RunError
+from bench.render.findings.problems import problems
+from bench.render.page.architecture import architectures, read_networks
+from bench.render.page.html import write_html
+from bench.render.page.markdown import write_markdown
+from bench.render.results.layer_costs import read_layers
+from bench.render.results.table import read_results, to_table, write_csv
+from bench.render.tables.text import track_tables
 
 
 def write_report(run: Run, reports: Path) -> Path:

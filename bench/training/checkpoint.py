@@ -16,8 +16,8 @@ from typing import Any
 
 import torch
 
-from bench.durable import write_atomically
-from bench.run_folder import file_stem
+from bench.records.files import write_atomically
+from bench.records.run_folder import file_stem
 
 
 def checkpoint_path(folder: Path, model: str, seed: int, budget: str) -> Path:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from bench.config import Execution
 from bench.data.batches import evaluation_batches
-from bench.execution import as_written, autocast, memory_format
+from bench.device.execution import as_written, autocast, memory_format
 from bench.training.images import Images
 from bench.training.loss import logits
 

@@ -11,11 +11,11 @@ from torch import nn
 
 from bench.config import Budget, Execution
 from bench.data.batches import TrainingBatches, first_of_each_class
-from bench.execution import memory_format, synchronise
+from bench.device.execution import memory_format, synchronise
 from bench.training import randomness
 from bench.training.checkpoint import Checkpoint
+from bench.training.curve import CURVE_TEST_IMAGES, CurvePoint, History
 from bench.training.evaluation import Confusion, confusions, evaluate, predicted_classes, settle_batch_norm
-from bench.training.history import CURVE_TEST_IMAGES, CurvePoint, History
 from bench.training.images import Images
 from bench.training.optimizer import make_optimizer
 from bench.training.recipe import Recipe

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.training.history import CurvePoint
+from bench.training.curve import CurvePoint
 
 CURRENCIES = ("seconds", "images", "flops")
 

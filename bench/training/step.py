@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.config import Execution
-from bench.execution import autocast
+from bench.device.execution import autocast
 from bench.training.loss import training_loss
 from bench.training.recipe import Recipe
 

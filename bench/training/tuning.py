@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from bench.data.batches import Split
-from bench.training.history import Diverged
+from bench.training.curve import Diverged
 from bench.training.recipe import Recipe
 from models.spec import ModelSpec
 

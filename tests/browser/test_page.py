@@ -11,10 +11,10 @@ from typing import Any, Literal
 import pytest
 
 from bench.metrics import METRICS
-from bench.render.pareto import accuracy_front
+from bench.records.run_folder import Run
+from bench.render.findings.pareto import accuracy_front
 from bench.render.report import write_report
-from bench.render.table import Results, read_results
-from bench.run_folder import Run
+from bench.render.results.table import Results, read_results
 from tests.browser.conftest import DESKTOP, PHONE, Opened, Opener
 from tests.render.conftest import (
     EIGHTY_CIFAR,

@@ -11,8 +11,8 @@ import pytest
 
 from bench.engines.dispatch import MOST_LOSSES, NoSeats, SeatLost, dispatch
 from bench.engines.engine import Crash
-from bench.record import Record
-from bench.run_folder import Run
+from bench.records.record import Record
+from bench.records.run_folder import Run
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from typing import IO
 import pytest
 import torch
 
-from bench.cli import main
-from bench.run_folder import Run
+from bench.cli.main import main
+from bench.records.run_folder import Run
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'classic-bench[ray]'")
 

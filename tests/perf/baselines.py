@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from bench import environment
+from bench.device import environment
 
 ROOT = Path(__file__).resolve().parents[2]
 DEVICE = "cuda:0" if torch.cuda.is_available() else "cpu"

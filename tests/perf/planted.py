@@ -88,7 +88,7 @@ def _measure(networks: Sequence[str], batch_size: int) -> dict[str, float]:
 
     from bench.engines.allocator import keep_freed_memory
     from bench.probes.steps import inference_step, training_step
-    from bench.request import Request, resolve
+    from bench.runner.request import Request, resolve
     from models import REGISTRY
 
     keep_freed_memory()

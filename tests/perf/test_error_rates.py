@@ -30,12 +30,12 @@ from typing import Any
 import pytest
 from pytest_benchmark.utils import parse_compare_fail
 
-from bench.ab.duel import Rules
-from bench.ab.process import Job, WorkerProcess, crew
-from bench.ab.session import Match, play
-from bench.ab.sides import Side
-from bench.commands.ab import ERROR, WORKERS
-from bench.verdict import MARGIN
+from bench.cli.ab import ERROR, WORKERS
+from bench.regression.ab.paired import Rules
+from bench.regression.ab.process import Job, WorkerProcess, crew
+from bench.regression.ab.run import Match, play
+from bench.regression.ab.sides import Side
+from bench.regression.verdict import MARGIN
 from tests.perf.planted import copy_of_this_revision, products_per_step, slower_revision
 
 pytestmark = pytest.mark.perf

@@ -9,7 +9,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench.data.batches import Split, TrainingBatches
 from bench.data.image_set import ImageSet
-from bench.execution import synchronise
+from bench.device.execution import synchronise
 from tests.perf.baselines import DEVICE
 
 pytestmark = pytest.mark.perf

@@ -19,13 +19,13 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench.config import Config
-from bench.execution import arithmetic, synchronise
+from bench.device.execution import arithmetic, synchronise
 from bench.presets import PRESETS
 from bench.probes import PROBES
-from bench.probes.layers import build_on_meta, layer_products
+from bench.probes.counting.layers import build_on_meta, layer_products
 from bench.probes.reading import Reading
 from bench.probes.steps import MakeStep, inference_step, training_step
-from bench.request import Request, resolve
+from bench.runner.request import Request, resolve
 from models import REGISTRY, ModelSpec
 from tests.perf.baselines import DEVICE
 

@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from bench.presets import PRESETS
-from bench.render.table import read_results
-from bench.run_folder import Run
+from bench.records.run_folder import Run
+from bench.render.results.table import read_results
 from tests.perf.usual_way import ROOT, measured_in_a_process
 
 pytestmark = pytest.mark.perf

@@ -25,9 +25,9 @@ from bench.config import Execution
 from bench.data import synthetic
 from bench.data.batches import Split, TrainingBatches
 from bench.data.image_set import ImageSet
+from bench.device.execution import for_training, memory_format
 from bench.engines.allocator import keep_freed_memory
-from bench.execution import for_training, memory_format
-from bench.stats import mean_interval
+from bench.stats.intervals import mean_interval
 from bench.training.optimizer import make_optimizer
 from bench.training.recipes import recipe_for
 from bench.training.step import TrainingStep

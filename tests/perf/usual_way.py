@@ -25,7 +25,7 @@ def measured_in_a_process(device: str, batch_size: int, network: str) -> float:
 def _measure(device: str, batch_size: int, network: str) -> float:
     import torch
 
-    from bench.execution import synchronise
+    from bench.device.execution import synchronise
     from models import REGISTRY
 
     place = torch.device(device)

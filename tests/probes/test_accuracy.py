@@ -10,9 +10,9 @@ import pytest
 from bench.config import Budget, Config, Execution
 from bench.data.image_set import ImageSet
 from bench.metrics import metrics_of
-from bench.plan import Task
-from bench.record import Record
-from bench.runner import execute
+from bench.records.record import Record
+from bench.runner.execute import execute
+from bench.runner.plan import Task
 from bench.training.recipes import recipe_for
 from models import REGISTRY
 from tests.data import fakes

@@ -11,14 +11,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench import nvml
 from bench.config import Budget, Config, Execution
+from bench.device import nvml
 from bench.metrics import metrics_of
-from bench.plan import Task
 from bench.probes import energy
 from bench.probes.energy import integrated
 from bench.probes.reading import Reading, Unsupported
-from bench.runner import execute
+from bench.runner.execute import execute
+from bench.runner.plan import Task
 from models import REGISTRY
 from models.spec import ModelSpec
 

@@ -13,7 +13,7 @@ from bench.probes import gradient_flow
 from bench.probes.gradient_flow import VARIANTS, gradient_norms, measure, twin_of
 from bench.probes.reading import Reading, Unsupported
 from bench.probes.variants import SMALL_STD, Variant, change
-from bench.request import Request, resolve
+from bench.runner.request import Request, resolve
 from models import REGISTRY
 
 CONFIG, _ = resolve(Request(), ("gradient_flow",), "cpu")

@@ -17,9 +17,8 @@ from bench.config import Budget, Config, Execution, MemorySize, Precision, Reque
 from bench.metrics import metrics_of
 from bench.presets import PRESETS
 from bench.probes import memory
-from bench.probes.autocast import Autocast
-from bench.probes.reading import Reading, Unsupported
-from bench.probes.replay import (
+from bench.probes.counting.autocast import Autocast
+from bench.probes.counting.replay import (
     PARTS,
     DeviceKind,
     Footprint,
@@ -27,8 +26,9 @@ from bench.probes.replay import (
     largest_batch,
     training_footprint,
 )
+from bench.probes.reading import Reading, Unsupported
 from bench.probes.steps import MakeStep, inference_step, training_step
-from bench.request import Request, resolve
+from bench.runner.request import Request, resolve
 from bench.training.recipe import Recipe
 from bench.training.recipes import recipe_for
 from models import REGISTRY
@@ -113,7 +113,7 @@ def test_a_replay_leaves_nothing_behind() -> None:
     spec = REGISTRY["resnet20_cifar"]
     first, second = (training_footprint(spec, recipe_for(spec.family, {}), FP32, "cpu", 2) for _ in range(2))
     assert first == second
-    assert F.scaled_dot_product_attention.__module__ != "bench.probes.replay"
+    assert F.scaled_dot_product_attention.__module__ != "bench.probes.counting.replay"
 
 
 def allocated_on_cpu(make: MakeStep, spec: ModelSpec, config: Config, folder: Path) -> int:

@@ -10,16 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from bench.config import Budget, Config, Execution, MemoryFormat, Precision
-from bench.execution import arithmetic
-from bench.out_of_memory import with_batch_that_fits
-from bench.plan import Task
+from bench.device.execution import arithmetic
+from bench.device.out_of_memory import with_batch_that_fits
+from bench.device.timing import Timing, steady_samples
 from bench.probes import PROBES, latency, throughput
 from bench.probes.best_batch import sweep
 from bench.probes.reading import Reading
 from bench.probes.steps import inference_step, training_step
-from bench.runner import execute
-from bench.stats import median_interval
-from bench.timing import Timing, steady_samples
+from bench.runner.execute import execute
+from bench.runner.plan import Task
+from bench.stats.intervals import median_interval
 from models import REGISTRY
 from models.spec import ModelSpec
 
@@ -250,7 +250,7 @@ def test_steps_run_in_the_arithmetic_and_layout_that_was_asked_for(
 
 def test_training_steps_move_every_weight_in_every_precision() -> None:
     """Under bf16 autocast the weights themselves stay fp32 and learn."""
-    from bench.execution import for_training
+    from bench.device.execution import for_training
     from bench.training.optimizer import make_optimizer
     from bench.training.recipes import recipe_for
     from bench.training.step import TrainingStep

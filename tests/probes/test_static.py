@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from bench.config import Budget, Config
 from bench.probes import PROBES
-from bench.probes.layers import build_on_meta, products, saved_tensors
+from bench.probes.counting.layers import build_on_meta, products, saved_tensors
 from bench.probes.reading import Reading
 from bench.probes.saved_activations import DRAWS
 from models import REGISTRY

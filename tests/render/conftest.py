@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from bench.metrics import METRICS, metrics_of
-from bench.record import Record
-from bench.run_folder import Run
+from bench.records.record import Record
+from bench.records.run_folder import Run
 
 # name, family, year, params, MACs, saved bytes, accuracy: plausible magnitudes, crowded on purpose.
 FIXTURE_CIFAR: tuple[tuple[str, str, int, float, float, float, float], ...] = (

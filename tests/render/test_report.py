@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from bench.record import Record
+from bench.records.record import Record
+from bench.records.run_folder import RunError
 from bench.render import report
-from bench.render.html import paper_link
-from bench.render.markdown import escape
+from bench.render.page.html import paper_link
+from bench.render.page.markdown import escape
 from bench.render.report import write_report
-from bench.run_folder import RunError
 from tests.render.conftest import (
     FIXTURE_CIFAR,
     RunBuilder,
@@ -227,7 +227,7 @@ def test_rebuilding_gives_the_same_bytes(build: RunBuilder, tmp_path: Path) -> N
     # In another process, where hashes of strings and the order of sets differ.
     again = f"""
 from pathlib import Path
-from bench.run_folder import Run
+from bench.records.run_folder import Run
 from bench.render.report import write_report
 write_report(Run.open(Path({str(run.folder.parent)!r}), {run.name!r}), Path({str(tmp_path / "two")!r}))
 """
@@ -251,7 +251,7 @@ class NoTorch:
             raise ImportError(name + " is not for reports")
 
 sys.meta_path.insert(0, NoTorch())
-from bench.run_folder import Run
+from bench.records.run_folder import Run
 from bench.render.report import write_report
 write_report(Run.open(Path({str(run.folder.parent)!r}), {run.name!r}), Path({str(tmp_path / "reports")!r}))
 """

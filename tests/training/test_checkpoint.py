@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench import durable
 from bench.config import Budget, Execution
-from bench.execution import for_training
+from bench.device.execution import for_training
+from bench.records import files
 from bench.training.checkpoint import Checkpoint, checkpoint_path
-from bench.training.history import History
+from bench.training.curve import History
 from bench.training.loop import Outcome, train
 from bench.training.recipe import Recipe
 from bench.training.step import TrainingStep
@@ -142,7 +142,7 @@ def test_a_disk_that_cannot_be_written_does_not_end_a_training(tmp_path: Path, m
     def full(_descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(durable.os, "fsync", full)
+    monkeypatch.setattr(files.os, "fsync", full)
     keep = checkpoint(tmp_path)
     _, outcome = run(SGD, "2ep", keep)
     assert outcome.spent.epochs == pytest.approx(2, abs=0.4)

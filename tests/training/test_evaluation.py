@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.config import Execution
-from bench.execution import for_training
+from bench.device.execution import for_training
 from bench.training.evaluation import (
     SETTLING_BATCHES,
     Confusion,

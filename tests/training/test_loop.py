@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from bench.config import Budget, Execution, MemoryFormat
-from bench.execution import for_training
-from bench.training.history import Diverged
+from bench.device.execution import for_training
+from bench.training.curve import Diverged
 from bench.training.loop import train
 from bench.training.loss import logits, training_loss
 from bench.training.recipe import Recipe

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.training.history import CurvePoint
+from bench.training.curve import CurvePoint
 from bench.training.milestones import spent_to_reach
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bench.config import Execution, Precision
-from bench.execution import arithmetic, for_training
+from bench.device.execution import arithmetic, for_training
 from bench.presets import PRESETS
 from bench.training.optimizer import make_optimizer
 from bench.training.recipes import recipe_for

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bench.data.batches import Split
-from bench.training.history import Diverged
+from bench.training.curve import Diverged
 from bench.training.recipe import Recipe
 from bench.training.tuning import (
     DECAY_WITHOUT_DEFAULT,

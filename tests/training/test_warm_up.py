@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.config import Execution
-from bench.execution import arithmetic, for_training
+from bench.device.execution import arithmetic, for_training
 from bench.training import randomness
 from bench.training.optimizer import make_optimizer
 from bench.training.recipe import Recipe

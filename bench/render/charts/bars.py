@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from matplotlib.axes import Axes
 
 from bench.metrics import Metric
+from bench.quantity import axis_label, in_sentence, measured, tick
 from bench.render.charts.comparable import comparable
 from bench.render.charts.figure import Chart, save_png, save_svg
 from bench.render.charts.palette import INK, MUTED, FamilyStyle
 from bench.render.charts.rows import row_figure, scale_from_zero, without_value, write_status
-from bench.render.conditions import chart_conditions, measured_conditions
-from bench.render.header import Model
-from bench.render.quantity import axis_label, in_sentence, measured, tick
-from bench.render.table import AccuracyGroup, Results
+from bench.render.results.header import Model
+from bench.render.results.table import AccuracyGroup, Results
+from bench.render.tables.subtitles import chart_conditions, measured_conditions
 
 
 def bar_chart(

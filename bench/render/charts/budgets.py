@@ -8,12 +8,12 @@ import pandas as pd
 from matplotlib.ticker import FuncFormatter
 
 from bench.metrics import METRICS
-from bench.render.budgets import BudgetTable
+from bench.quantity import axis_label, tick
 from bench.render.charts.curves import name_at_the_right
 from bench.render.charts.figure import Chart, add_axes, new_figure, save_png, save_svg, write_title
 from bench.render.charts.palette import FamilyStyle
-from bench.render.quantity import axis_label, tick
-from bench.render.table import Results
+from bench.render.findings.budgets import BudgetTable
+from bench.render.results.table import Results
 
 _WIDTH, _HEIGHT = 720.0, 470.0
 _AXES = (58.0, 46.0, 500.0, 366.0)  # leaves room for names at the right

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench.metrics import METRICS
-from bench.render.header import Model
-from bench.render.quantity import in_sentence
-from bench.render.table import Results
+from bench.quantity import in_sentence
+from bench.render.results.header import Model
+from bench.render.results.table import Results
 
 _NAMED = 8  # longer lists end with a count
 

@@ -9,12 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
+from bench.quantity import quantity
 from bench.render.charts.figure import Chart, add_axes, look, new_figure, printable, save_png, save_svg, write_title
-from bench.render.conditions import chart_conditions
-from bench.render.header import Model
-from bench.render.quantity import quantity
-from bench.render.samples import Confusions
-from bench.render.table import AccuracyGroup, Results
+from bench.render.results.header import Model
+from bench.render.results.image_grid import Confusions
+from bench.render.results.table import AccuracyGroup, Results
+from bench.render.tables.subtitles import chart_conditions
 
 _WIDTH = 720.0
 _LEFT, _TOP, _BOTTOM = 110.0, 62.0, 84.0

@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from bench.metrics import METRICS
+from bench.quantity import quantity, tick
 from bench.render.charts.figure import (
     Chart,
     add_axes,
@@ -27,10 +28,9 @@ from bench.render.charts.figure import (
 from bench.render.charts.labels import spread
 from bench.render.charts.palette import INK, MUTED, FamilyStyle
 from bench.render.charts.points import name_points, set_log_axis
-from bench.render.conditions import chart_conditions
-from bench.render.header import Model
-from bench.render.quantity import quantity, tick
-from bench.render.table import AccuracyGroup, Results
+from bench.render.results.header import Model
+from bench.render.results.table import AccuracyGroup, Results
+from bench.render.tables.subtitles import chart_conditions
 
 _WIDTH, _HEIGHT = 720.0, 470.0
 _AXES = (58.0, 46.0, 500.0, 366.0)  # leaves room for names at the right

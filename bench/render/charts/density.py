@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from bench.metrics import DERIVED, Metric
+from bench.quantity import in_sentence
 from bench.render.charts.bars import bar_chart
 from bench.render.charts.comparable import listing
 from bench.render.charts.figure import Chart
 from bench.render.charts.palette import FamilyStyle
 from bench.render.charts.scatter import Accuracy
-from bench.render.header import Model
-from bench.render.quantity import in_sentence
-from bench.render.table import AccuracyGroup, Cell, Results
+from bench.render.results.header import Model
+from bench.render.results.table import AccuracyGroup, Cell, Results
 
 _DENSITY = Metric(
     "density", DERIVED, "percentage points per million parameters", "Accuracy per parameter", "higher", ""

@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
+from bench.quantity import quantity
 from bench.render.charts.figure import Chart, save_png, save_svg
 from bench.render.charts.palette import PAPER
 from bench.render.charts.rows import row_figure, scale_from_zero
-from bench.render.conditions import track_conditions
-from bench.render.depth import THIRDS, Layers
-from bench.render.header import Model
-from bench.render.quantity import quantity
+from bench.render.results.header import Model
+from bench.render.results.layer_costs import THIRDS, Layers
+from bench.render.tables.subtitles import track_conditions
 
 _PANELS = {"params": "Parameters", "macs": "MACs", "saved_activation_bytes": "Saved activations"}
 _SHADES = ("#0f4c75", "#2ca1e9", "#b5def7")  # of one hue: from dark to light on a grey print too

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ft2font import FT2Font
 
 from bench.render.charts.palette import GRID, INK, MUTED, PAPER
-from bench.render.header import Model
+from bench.render.results.header import Model
 
 _FONT = "DejaVu Sans"  # comes with matplotlib, so that a figure looks the same everywhere
 _PNG_DPI = 144

@@ -17,8 +17,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 
 from bench.render.charts.figure import Chart, add_axes, chart_name, new_figure, save_png, save_svg, write_title
 from bench.render.charts.palette import MUTED, FamilyStyle
-from bench.render.header import Model
-from bench.render.table import Results
+from bench.render.results.header import Model
+from bench.render.results.table import Results
 
 _WIDTH, _HEIGHT = 720.0, 416.0
 _LEFT, _BOTTOM, _PANEL, _TALL, _ACROSS, _UP = 44.0, 74.0, 149.0, 124.0, 10.0, 32.0  # panels and gaps, in points

@@ -9,13 +9,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from bench.history import Point, Series, default_metrics, device_of, history, runs_in
 from bench.metrics import METRICS
+from bench.records.run_folder import Run
+from bench.regression.history import Point, Series, default_metrics, device_of, history, runs_in
+from bench.regression.verdict import MARGIN
 from bench.render.charts.figure import Chart, add_axes, look, new_figure, printable, save_png, save_svg, write_title
 from bench.render.charts.labels import spread
 from bench.render.charts.palette import COLOURS, INK, MUTED, PAPER
-from bench.run_folder import Run
-from bench.verdict import MARGIN
 
 _WIDTH, _HEIGHT = 720.0, 470.0
 _AXES = (62.0, 78.0, 470.0, 334.0)  # leaves room for names at the right and commits below

@@ -8,15 +8,15 @@ import numpy as np
 from matplotlib.lines import Line2D
 
 from bench.metrics import METRICS
+from bench.quantity import quantity
 from bench.render.charts.comparable import comparable
 from bench.render.charts.figure import Chart, save_png, save_svg
 from bench.render.charts.palette import MUTED, FamilyStyle
 from bench.render.charts.points import set_log_axis
 from bench.render.charts.rows import row_figure, without_value, write_status
-from bench.render.conditions import measured_conditions
-from bench.render.header import Model
-from bench.render.quantity import quantity
-from bench.render.table import Results
+from bench.render.results.header import Model
+from bench.render.results.table import Results
+from bench.render.tables.subtitles import measured_conditions
 
 _PERCENTILES = {"latency_ms": "median", "latency_p95_ms": "95th percentile", "latency_p99_ms": "99th percentile"}
 _LOOKS: dict[str, dict[str, object]] = {

@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.markers import MarkerStyle
 
+from bench.quantity import tick
 from bench.render.charts.figure import add_axes, printable
 from bench.render.charts.palette import MUTED, FamilyStyle, marker_size
-from bench.render.header import Model
-from bench.render.quantity import tick
+from bench.render.results.header import Model
 
 MARKER_AREA = 36.0  # square points
 FRONT_DASHES = (0, (5, 2))

@@ -9,14 +9,14 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from bench.metrics import METRICS
+from bench.quantity import quantity
 from bench.render.charts.comparable import comparable
 from bench.render.charts.figure import Chart, save_png, save_svg
 from bench.render.charts.palette import COLOURS, INK, MUTED
 from bench.render.charts.rows import row_figure, scale_from_zero
-from bench.render.conditions import measured_conditions
-from bench.render.header import Model
-from bench.render.quantity import quantity
-from bench.render.table import Results
+from bench.render.results.header import Model
+from bench.render.results.table import Results
+from bench.render.tables.subtitles import measured_conditions
 
 PARTS = {
     "weight_bytes": "weights",

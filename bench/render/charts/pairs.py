@@ -9,15 +9,15 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from bench.compare import Change
 from bench.metrics import Metric
+from bench.quantity import axis_label, in_sentence
+from bench.regression.compare import Change
+from bench.regression.verdict import Verdict, percent
 from bench.render.charts.figure import Chart, look, printable, save_png, save_svg
 from bench.render.charts.palette import COLOURS, INK, MUTED, PAPER
 from bench.render.charts.points import set_log_axis
 from bench.render.charts.rows import row_figure, scale_from_zero
-from bench.render.header import Model
-from bench.render.quantity import axis_label, in_sentence
-from bench.verdict import Verdict, percent
+from bench.render.results.header import Model
 
 # verdict -> marker and colour: what is good points up, what is bad down, also on a grey print
 _GOOD, _BAD, _PLAIN = ("^", COLOURS[4]), ("v", COLOURS[1]), ("o", MUTED)

@@ -12,13 +12,13 @@ from matplotlib.figure import Figure
 from matplotlib.markers import MarkerStyle
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
+from bench.quantity import is_bytes, tick
 from bench.render.charts.figure import chart_name
 from bench.render.charts.labels import place_labels
 from bench.render.charts.legends import MARKER_AREA
 from bench.render.charts.palette import MUTED, PAPER, FamilyStyle, marker_size
-from bench.render.header import Model
-from bench.render.quantity import is_bytes, tick
-from bench.render.table import Cell
+from bench.render.results.header import Model
+from bench.render.results.table import Cell
 
 _DECADE = 150.0  # points that a decade must have for ticks between its ends
 

@@ -8,15 +8,15 @@ import numpy as np
 from matplotlib.ticker import FuncFormatter
 
 from bench.metrics import METRICS
+from bench.quantity import tick
 from bench.render.charts.comparable import without_room
 from bench.render.charts.figure import Chart, add_axes, new_figure, save_png, save_svg, write_title
 from bench.render.charts.legends import draw_family_legend
 from bench.render.charts.palette import INK, MUTED, FamilyStyle
 from bench.render.charts.points import Span, draw_points, name_points, set_log_axis
-from bench.render.conditions import measured_conditions
-from bench.render.header import Model
-from bench.render.quantity import tick
-from bench.render.table import Results
+from bench.render.results.header import Model
+from bench.render.results.table import Results
+from bench.render.tables.subtitles import measured_conditions
 
 CLOSE = 0.05  # a measured peak this near to its prediction is as foretold
 _WIDTH, _HEIGHT = 720.0, 470.0

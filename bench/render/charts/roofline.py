@@ -8,16 +8,16 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from bench.metrics import METRICS
+from bench.quantity import axis_label, quantity
 from bench.render.charts.comparable import comparable, without_room
 from bench.render.charts.figure import Chart, add_axes, new_figure, printable, save_png, save_svg, write_title
 from bench.render.charts.legends import draw_family_legend
 from bench.render.charts.palette import INK, MUTED, FamilyStyle
 from bench.render.charts.points import Box, draw_points, name_points, set_log_axis, span
-from bench.render.conditions import measured_conditions
-from bench.render.header import Model
-from bench.render.quantity import axis_label, quantity
-from bench.render.roof import Roof, roof_of
-from bench.render.table import Results
+from bench.render.findings.roof import Roof, roof_of
+from bench.render.results.header import Model
+from bench.render.results.table import Results
+from bench.render.tables.subtitles import measured_conditions
 
 _WIDTH, _HEIGHT = 720.0, 470.0
 _AXES = (66.0, 46.0, 500.0, 366.0)

@@ -10,11 +10,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from bench.quantity import is_bytes, tick
 from bench.render.charts.figure import add_axes, chart_name, new_figure, write_title
 from bench.render.charts.palette import MUTED
-from bench.render.header import Model
-from bench.render.quantity import is_bytes, tick
-from bench.render.table import Results
+from bench.render.results.header import Model
+from bench.render.results.table import Results
 
 WIDTH, _ROW = 720.0, 15.0
 _TOP, _BOTTOM, _GAP = 62.0, 40.0, 22.0

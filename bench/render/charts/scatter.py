@@ -11,16 +11,16 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from bench.metrics import METRICS, Metric
+from bench.quantity import axis_label, in_sentence, tick
 from bench.render.charts.comparable import comparable, without_room
 from bench.render.charts.figure import Chart, add_axes, new_figure, save_png, save_svg, write_title
 from bench.render.charts.legends import FRONT_DASHES, ball_areas, draw_ball_legend, draw_family_legend
 from bench.render.charts.palette import INK, MUTED, FamilyStyle
 from bench.render.charts.points import draw_points, name_points, set_log_axis, span
-from bench.render.conditions import chart_conditions, label_of, step_conditions
-from bench.render.header import Model
-from bench.render.pareto import accuracy_front
-from bench.render.quantity import axis_label, in_sentence, tick
-from bench.render.table import AccuracyGroup, Results
+from bench.render.findings.pareto import accuracy_front
+from bench.render.results.header import Model
+from bench.render.results.table import AccuracyGroup, Results
+from bench.render.tables.subtitles import chart_conditions, label_of, step_conditions
 
 _WIDTH, _HEIGHT = 720.0, 470.0  # of the figure, in points
 _AXES = (58.0, 46.0, 508.0, 366.0)

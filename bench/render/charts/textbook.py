@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from bench.metrics import METRICS
+from bench.quantity import quantity
 from bench.render.charts.bars import bar_chart
 from bench.render.charts.comparable import listing
 from bench.render.charts.density import density_chart
@@ -13,10 +14,9 @@ from bench.render.charts.figure import Chart
 from bench.render.charts.palette import FamilyStyle
 from bench.render.charts.scatter import Accuracy, scatter_chart
 from bench.render.charts.years import year_chart
-from bench.render.conditions import track_conditions
-from bench.render.quantity import quantity
-from bench.render.table import AccuracyGroup, Results
-from bench.render.textbook import TRACK, as_published, sources
+from bench.render.results.table import AccuracyGroup, Results
+from bench.render.results.textbook import TRACK, as_published, sources
+from bench.render.tables.subtitles import track_conditions
 
 PUBLISHED = replace(METRICS["top1"], label="Published top-1 accuracy")
 _FEW = 3  # networks, fewer of which are no comparison

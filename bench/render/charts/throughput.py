@@ -9,15 +9,15 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from bench.metrics import METRICS
+from bench.quantity import quantity
 from bench.render.charts.comparable import listing
 from bench.render.charts.figure import Chart, save_png, save_svg
 from bench.render.charts.palette import INK, MUTED, FamilyStyle
 from bench.render.charts.points import set_log_axis
 from bench.render.charts.rows import STATUS_WORDS, row_figure, write_status
-from bench.render.conditions import measured_conditions
-from bench.render.header import Model
-from bench.render.quantity import quantity
-from bench.render.table import Cell, Results
+from bench.render.results.header import Model
+from bench.render.results.table import Cell, Results
+from bench.render.tables.subtitles import measured_conditions
 
 _KINDS = {"inference": "Inference", "train": "Training step"}
 

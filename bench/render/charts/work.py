@@ -7,16 +7,16 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from bench.metrics import METRICS
+from bench.quantity import axis_label
 from bench.render.charts.comparable import comparable, without_room
 from bench.render.charts.figure import Chart, add_axes, new_figure, save_png, save_svg, write_title
 from bench.render.charts.legends import draw_family_legend
 from bench.render.charts.palette import MUTED, FamilyStyle
 from bench.render.charts.points import draw_points, name_points, set_log_axis, span
-from bench.render.conditions import measured_conditions
-from bench.render.header import Model
-from bench.render.quantity import axis_label
-from bench.render.table import Results
-from bench.render.work import Work, ms_per_image, work_and_time
+from bench.render.findings.work import Work, ms_per_image, work_and_time
+from bench.render.results.header import Model
+from bench.render.results.table import Results
+from bench.render.tables.subtitles import measured_conditions
 
 _WIDTH, _HEIGHT = 720.0, 470.0
 _AXES = (58.0, 46.0, 508.0, 366.0)

@@ -8,15 +8,15 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
+from bench.quantity import axis_label, in_sentence, quantity, tick
 from bench.render.charts.comparable import without_room
 from bench.render.charts.figure import Chart, add_axes, new_figure, save_png, save_svg, write_title
 from bench.render.charts.legends import draw_family_legend
 from bench.render.charts.palette import MUTED, FamilyStyle
 from bench.render.charts.points import draw_points, name_points, span
 from bench.render.charts.scatter import Accuracy
-from bench.render.header import Model
-from bench.render.quantity import axis_label, in_sentence, quantity, tick
-from bench.render.table import AccuracyGroup, Results
+from bench.render.results.header import Model
+from bench.render.results.table import AccuracyGroup, Results
 
 _WIDTH, _HEIGHT = 720.0, 470.0
 _AXES = (58.0, 46.0, 508.0, 366.0)

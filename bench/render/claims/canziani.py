@@ -11,9 +11,9 @@ import numpy as np
 
 from bench.render.claims.claim import Claim, Part, unknown
 from bench.render.claims.setting import LECTURE, Setting, amount, coefficient_of_variation, percent, short
-from bench.render.pareto import pareto_front
-from bench.render.work import work_and_time
-from bench.stats import rank_correlation
+from bench.render.findings.pareto import pareto_front
+from bench.render.findings.work import work_and_time
+from bench.stats.intervals import rank_correlation
 
 _PAPER = "Canziani et al. 2016, arXiv:1605.07678"
 _ENOUGH = 6  # networks, below which no relationship is judged

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from bench.render.claims.claim import Claim, Part, unknown
 from bench.render.claims.setting import LECTURE, RESNETS, Setting, percent, short
-from bench.render.ranking import difference
+from bench.render.findings.ranking import difference
 
 _SLIDES = "CS231n, lecture 9"
 _CHART = f"{_SLIDES}, after the chart of Canziani et al. 2016 (arXiv:1605.07678)"

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from bench.render.claims import canziani, lecture, tutorials
 from bench.render.claims.claim import EXCEPT, FAILS, HOLDS, NOT_MEASURED, Claim, Finding, finding
 from bench.render.claims.setting import settings
-from bench.render.depth import Layers
-from bench.render.table import Results, inert
+from bench.render.results.layer_costs import Layers
+from bench.render.results.table import Results, inert
 
 CLAIMS = (*lecture.CLAIMS, *canziani.CLAIMS, *tutorials.CLAIMS)
 

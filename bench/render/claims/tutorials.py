@@ -6,7 +6,7 @@ import statistics
 
 from bench.render.claims.claim import Claim, Part, unknown
 from bench.render.claims.setting import Setting, amount
-from bench.render.ranking import difference
+from bench.render.findings.ranking import difference
 
 _RESNET = 'Tutorial "ResNet explained"'
 _FIRST = 'Tutorial "Introduction to CNNs"'

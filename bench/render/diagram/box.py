@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from bench.quantity import quantity
 from bench.render.diagram.text import clipped, text_width, wrapped
-from bench.render.quantity import quantity
 from bench.structure.description import Node
 
 LABEL_SIZE, DETAIL_SIZE = 12.0, 10.5

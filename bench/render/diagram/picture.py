@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from bench.quantity import quantity
 from bench.render.diagram.box import BADGE, DETAIL_LINE, DETAIL_SIZE, LABEL_LINE, LABEL_SIZE, letter, shape_text
 from bench.render.diagram.layout import FRAME_LABEL_SIZE, Layout, Line, PlacedBox, layout_of
-from bench.render.diagram.look import style_sheet
+from bench.render.diagram.style import style_sheet
 from bench.render.diagram.text import clipped, text_width, wrapped, written
-from bench.render.quantity import quantity
 from bench.structure.description import Panel, Structure
 
 _MARGIN = 24.0

@@ -1,0 +1,281 @@
+"""`ab`: two networks, revisions, Python environments or sets of flags, measured alternately in one run."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from bench.cli import INTERRUPTED, OK, SOME_FAILED
+from bench.cli.parsing import parse
+from bench.config import RequestError
+from bench.presets import PRESETS
+from bench.regression.verdict import MARGIN, parse_share
+from bench.runner.request import Count, Names, Request, Word
+
+if TYPE_CHECKING:
+    from bench.regression.ab.process import WorkerProcess
+    from bench.regression.ab.run import Match, Outcome
+    from bench.regression.ab.sides import Asked
+
+ERROR = 0.01  # the chance that any interval of one `ab` is wrong
+WORKERS = 2  # of each side
+ANSWER_LIMIT_S = 600.0  # for one build or sample; compiling takes minutes
+
+# What --a and --b can change: how the two timed steps run.
+_FLAGS = ("device", "batch_size", "precision", "memory_format", "compile", "cuda_graphs")
+
+Python = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="")]
+Flags = Annotated[str, tyro.conf.arg(metavar='"FLAG ..."', help_behavior_hint="")]
+
+
+@dataclass(frozen=True)
+class Ab:
+    """Measure two networks, revisions, Python environments or sets of flags alternately, until it is clear which is
+    faster. The verdict is on B: `faster`, `slower`, `same`, or `unclear` when time is up."""
+
+    base: tyro.conf.Positional[Word] = None
+    """A: a network, or a revision (commit, branch, tag; "." is the working tree as it is)."""
+    new: tyro.conf.Positional[Word] = None
+    """B: likewise."""
+    a: Flags = ""
+    """Flags of A only, such as "--precision tf32"."""
+    b: Flags = ""
+    """Flags of B only."""
+    python_a: Python = None
+    """Interpreter of A, such as one with another PyTorch. Default: this one."""
+    python_b: Python = None
+    """Interpreter of B."""
+    models: Names = ()
+    """Names or globs of networks, where A and B are not networks. Default: those of the quick preset."""
+    input_size: Word = None
+    """What a network that is not of the registry takes: 32, or 1x28x28."""
+    num_classes: Count = None
+    """How many classes such a network tells apart."""
+    what: Literal["both", "train", "inference"] = "both"
+    """Which step is timed."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N, of both sides."""
+    batch_size: Count = None
+    """Of both sides. Default: the preset's for each track."""
+    margin: str = f"{MARGIN:.0%}"
+    """Differences below are called the same."""
+    fail_on: Annotated[str | None, tyro.conf.arg(metavar="PERCENT", help_behavior_hint="")] = None
+    """Exit with status 1 if B is slower than A by more than this beyond doubt, such as 5%."""
+    time_limit: Annotated[float, tyro.conf.arg(metavar="SECONDS")] = 60.0
+    """Of one comparison, from when both sides are warm; it ends early when the answer is clear."""
+    seed: int | None = None
+    """Of the order within pairs. Default: another one each time."""
+    json: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Print JSON with every pair."""
+
+
+def joined(arguments: Sequence[str]) -> list[str]:
+    """`--a "--precision tf32"` as `--a=--precision tf32`: a value that looks like a flag has to be tied to its name."""
+    tied: list[str] = []
+    for word in arguments:
+        if tied and tied[-1] in ("--a", "--b") and word.startswith("-"):
+            tied[-1] += f"={word}"
+        else:
+            tied.append(word)
+    return tied
+
+
+def run(request: Ab) -> int:
+    """Do it; returns the exit status.
+
+    Raises:
+        RequestError: what was typed makes no two sides that can be compared.
+    """
+    from bench.regression.ab.paired import Rules
+    from bench.regression.ab.run import play
+
+    margin = parse_share("--margin", request.margin)
+    fail_on = parse_share("--fail-on", request.fail_on) if request.fail_on is not None else None
+    if request.time_limit <= 0:
+        raise RequestError(f"--time-limit {request.time_limit:g}: must be above zero")
+    matches, are_revisions = _matches(request)
+    rules = Rules(margin, fail_on, request.time_limit, ERROR / len(matches))
+    seed = request.seed if request.seed is not None else secrets.randbits(32)
+    outcomes: list[Outcome] = []
+    status = OK
+    with _workers(request, are_revisions) as (a, b):
+        _introduce(a[0], b[0])
+        try:
+            for outcome in play(matches, a, b, rules, seed):
+                outcomes.append(outcome)
+                print(_line(outcome), file=sys.stderr)
+        except KeyboardInterrupt:
+            print(f"interrupted; {len(outcomes)} of {len(matches)} comparisons are done", file=sys.stderr)
+            status = INTERRUPTED
+    if request.json:
+        facts = {"a": {"label": a[0].side.label, **a[0].facts}, "b": {"label": b[0].side.label, **b[0].facts}}
+        content = {**facts, "margin": margin, "fail_on": fail_on, "error": ERROR, "seed": seed}
+        print(json.dumps({**content, "comparisons": [outcome.as_json() for outcome in outcomes]}, indent=2))
+    elif outcomes:
+        print(_table(outcomes, margin))
+    if status == INTERRUPTED:
+        return status
+    failed = any(outcome.duel is None for outcome in outcomes)
+    regressed = fail_on is not None and any(outcome.slower_than(fail_on) for outcome in outcomes)
+    return SOME_FAILED if failed or regressed else OK
+
+
+def _matches(request: Ab) -> tuple[list[Match], bool]:
+    """What is to be compared, and whether A and B are revisions."""
+    from bench.regression.ab.process import Job
+    from bench.regression.ab.run import Match
+    from bench.regression.ab.sides import WORKING_TREE, revision_of
+
+    if (request.base is None) != (request.new is None):
+        raise RequestError("name two sides, A and B; or none, with --a and --b or --python-a and --python-b")
+    steps = ("inference", "train") if request.what == "both" else (request.what,)
+    names = [name for name in (request.base, request.new) if name is not None]
+    networks = [_network(name, request) for name in names]
+    if names and all(networks):
+        if request.models:
+            raise RequestError("A and B are networks: --models would name others")
+        a, b = (network for network in networks if network is not None)
+        return [Match(Job(a, step), Job(b, step)) for step in steps], False
+    for name, network in zip(names, networks, strict=True):
+        if network is None and name != WORKING_TREE and revision_of(name) is None:
+            raise RequestError(f"{name!r} is neither a network (see `python -m bench list`) nor a revision here")
+    if any(networks):
+        raise RequestError("A and B must be two networks or two revisions, not one of each")
+    if not names and not (request.a or request.b or request.python_a or request.python_b):
+        raise RequestError("nothing to compare: name two networks or two revisions, or give --a, --b or --python-b")
+    chosen = _selected(request.models or PRESETS["quick"].models, request)
+    return [Match(Job(name, step), Job(name, step)) for name in chosen for step in steps], bool(names)
+
+
+def _network(name: str, request: Ab) -> str | None:
+    """The one network that a name means, if it means one."""
+    from models import UnknownModel, select
+
+    if name == ".":
+        return None
+    try:
+        found = select([name], _input_size(request), request.num_classes)
+    except UnknownModel as error:
+        if ":" in name:  # no revision has a colon
+            raise RequestError(str(error)) from None
+        return None
+    if len(found) != 1:
+        raise RequestError(f"{name!r} is more than one network: name one, or use --models with two revisions")
+    return found[0].name
+
+
+def _selected(patterns: Sequence[str], request: Ab) -> list[str]:
+    from models import UnknownModel, select
+
+    try:
+        return [spec.name for spec in select(patterns, _input_size(request), request.num_classes)]
+    except UnknownModel as error:
+        raise RequestError(str(error)) from None
+
+
+def _input_size(request: Ab) -> tuple[int, int, int] | None:
+    from bench.runner.request import parse_input_size
+
+    return parse_input_size(request.input_size)
+
+
+@contextmanager
+def _workers(request: Ab, are_revisions: bool) -> Iterator[tuple[Sequence[WorkerProcess], Sequence[WorkerProcess]]]:
+    from bench.regression.ab.process import crew
+    from bench.regression.ab.sides import Asked, sides
+
+    asked = (
+        Asked("A", request.base if are_revisions else None, request.python_a, request.a),
+        Asked("B", request.new if are_revisions else None, request.python_b, request.b),
+    )
+    for one in asked:
+        _check_flags(one)
+    with (
+        _terminable(),
+        sides(asked, _common_flags(request), are_revisions) as (side_a, side_b),
+        crew(side_a, WORKERS, ANSWER_LIMIT_S) as a,
+        crew(side_b, WORKERS, ANSWER_LIMIT_S) as b,
+    ):
+        for worker in (*a, *b):  # all have started by now
+            worker.wait_until_ready()
+        yield a, b
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM end it as Ctrl-C does, so that no checkout is left behind."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _common_flags(request: Ab) -> list[str]:
+    flags = ["--device", request.device]
+    for flag, value in (
+        ("--batch-size", request.batch_size),
+        ("--input-size", request.input_size),
+        ("--num-classes", request.num_classes),
+    ):
+        flags += [flag, str(value)] if value is not None else []
+    return flags
+
+
+def _check_flags(asked: Asked) -> None:
+    """Find a wrong flag before anything starts.
+
+    Raises:
+        RequestError: there is no such flag, or it changes nothing here.
+    """
+    from bench.regression.ab.sides import split_flags
+
+    flag = f"--{asked.letter.lower()}"
+    try:
+        request = parse(Request, split_flags(asked.letter, asked.flags), f"python -m bench ab {flag}")
+    except RequestError as error:
+        raise RequestError(f"{flag} {asked.flags!r}: {error}") from None
+    untouched = Request()
+    for field in fields(Request):
+        if field.name not in _FLAGS and getattr(request, field.name) != getattr(untouched, field.name):
+            known = ", ".join(f"--{name.replace('_', '-')}" for name in _FLAGS)
+            raise RequestError(f"{flag}: --{field.name.replace('_', '-')} changes no step; what does: {known}")
+
+
+def _introduce(a: WorkerProcess, b: WorkerProcess) -> None:
+    """Say what the two sides are, and in what they differ."""
+    for worker in (a, b):
+        print(
+            f"{worker.side.label}: {', '.join(f'{key} {value}' for key, value in worker.facts.items())}",
+            file=sys.stderr,
+        )
+
+
+def _line(outcome: Outcome) -> str:
+    row = outcome.row()
+    return f"{row['network']} {row['step']}: {row['verdict']}, " + (
+        f"B takes {row['time of B']} ({row['interval']}), {row['builds']} builds, {row['seconds']} s"
+        if outcome.duel
+        else outcome.failure
+    )
+
+
+def _table(outcomes: Sequence[Outcome], margin: float) -> str:
+    from bench.render.tables.terminal import aligned
+
+    rows = [outcome.row() for outcome in outcomes]
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    legend = (
+        f"Verdicts are on B. Slower and faster: by more than {100 * margin:g} % beyond doubt; same: within that; "
+        f"unclear: time was up. All intervals hold at once with {1 - ERROR:.0%}."
+    )
+    return f"{aligned([{column: row.get(column, '') for column in columns} for row in rows])}\n{legend}"

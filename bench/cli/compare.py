@@ -1,0 +1,78 @@
+"""`compare`: what changed between two stored runs, as a table, Markdown or JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from bench.cli import OK, SOME_FAILED
+from bench.config import RequestError
+from bench.records.run_folder import find_run
+from bench.regression.verdict import MARGIN, parse_share
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Say what changed between two stored runs: per metric and network the ratio, its interval and a verdict."""
+
+    base: tyro.conf.Positional[str]
+    """Name of a run, or a path to its folder."""
+    new: tyro.conf.Positional[str]
+    """The run that is held against it."""
+    fail_on: Annotated[str | None, tyro.conf.arg(metavar="PERCENT", help_behavior_hint="")] = None
+    """Exit with status 1 if a metric got worse by more than this beyond doubt, such as 5%, or failed in NEW only."""
+    margin: str = f"{MARGIN:.0%}"
+    """Changes of what is timed or trained below this are called the same. Counts have no margin."""
+    all: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Also show the rows that are the same."""
+    markdown: Annotated[str | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
+    """Write Markdown for a pull request to this file; - prints it instead of the table."""
+    json: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Print JSON for machines."""
+    results_dir: Path = Path("results")
+    """Where runs are."""
+
+
+def run(request: Compare) -> int:
+    """Do it; returns the exit status.
+
+    Raises:
+        RequestError, RunError: a percentage or a run is wrong.
+    """
+    from bench.regression.compare import compare
+    from bench.render.page.comparison import as_markdown, as_text
+
+    margin = parse_share("--margin", request.margin)
+    fail_on = parse_share("--fail-on", request.fail_on) if request.fail_on is not None else None
+    base, new = (find_run(name, request.results_dir) for name in (request.base, request.new))
+    if base.folder.resolve() == new.folder.resolve():
+        raise RequestError(f"{request.base} and {request.new} are the same run")
+    found = compare(base, new, margin)
+    if request.markdown is not None:
+        _write(request.markdown, as_markdown(found, margin, request.all))
+    if request.json:
+        print(json.dumps(found.as_json(), indent=2))
+    elif request.markdown != "-":
+        print(as_text(found, margin, request.all))
+    if fail_on is None:
+        return OK
+    regressions = found.regressions(fail_on)
+    if regressions:
+        names = ", ".join(dict.fromkeys(f"{row.model} {row.metric}" for row in regressions))
+        print(f"worse by more than {request.fail_on}, or lost: {names}", file=sys.stderr)
+    return SOME_FAILED if regressions else OK
+
+
+def _write(place: str, text: str) -> None:
+    if place == "-":
+        print(text)
+        return
+    try:
+        Path(place).write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise RequestError(f"--markdown: cannot write {place}: {error.strerror}") from None

@@ -1,0 +1,152 @@
+"""`history`: every metric over the stored runs of one device, and where it changed."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tyro
+
+from bench.cli import OK
+from bench.config import RequestError
+from bench.regression.verdict import MARGIN, parse_share, percent
+from bench.runner.request import File, Names, Word
+
+if TYPE_CHECKING:
+    from bench.records.run_folder import Run
+    from bench.regression.history import Series
+
+
+@dataclass(frozen=True)
+class History:
+    """Show each metric over the stored runs of one device, with the places where it changed."""
+
+    device: Word = None
+    """Name of the device, or a part of it. Default: that of the newest run."""
+    metric: Names = ()
+    """Names of metrics. Default: speeds, latency, accuracy, memory, parameters and MACs."""
+    models: Names = ()
+    """Names or globs of networks. Default: all that the runs have."""
+    margin: str = f"{MARGIN:.0%}"
+    """Changes of level below this are not marked, but for counts."""
+    svg: File = None
+    """Draw the first of the metrics over the runs into this file."""
+    json: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Print JSON with every point."""
+    results_dir: Path = Path("results")
+    """Where runs are."""
+
+
+def run(request: History) -> int:
+    """Do it; returns the exit status.
+
+    Raises:
+        RequestError: there are no such runs or metrics.
+    """
+    from bench.metrics import METRICS
+    from bench.regression.history import default_metrics, device_of, history, runs_in
+
+    margin = parse_share("--margin", request.margin)
+    for name in request.metric:
+        if name not in METRICS:
+            raise RequestError(f"--metric {name!r}: there is no such metric; there are: {', '.join(METRICS)}")
+    runs, unreadable = runs_in(request.results_dir)
+    for name in unreadable:
+        print(f"run {name} cannot be read and is left out", file=sys.stderr)
+    device = _device(request, runs)
+    runs = [one for one in runs if device_of(one) == device]
+    found = history(runs, request.metric or default_metrics(), margin)
+    found = [s for s in found if not request.models or any(fnmatchcase(s.model, p) for p in request.models)]
+    if not found:
+        raise RequestError(f"no two runs on {device} have such a metric of such a network under the same conditions")
+    if request.svg is not None:
+        _draw(request.svg, found, device)
+    if request.json:
+        print(json.dumps({"device": device, "series": [_as_json(series) for series in found]}, indent=2))
+    else:
+        print(_table(found, device, len(runs), margin))
+    return OK
+
+
+def _device(request: History, runs: list[Run]) -> str:
+    from bench.regression.history import device_of
+
+    known = list(dict.fromkeys(device_of(one) for one in reversed(runs)))
+    if not known:
+        raise RequestError(f"there is no run in {request.results_dir}; `python -m bench all` makes one")
+    if request.device is None:
+        return known[0]
+    matching = [name for name in known if request.device.casefold() in name.casefold()]
+    exact = [name for name in matching if name.casefold() == request.device.casefold()]
+    if len(exact or matching) != 1:
+        raise RequestError(f"--device {request.device!r} is {len(matching)} of the devices: {'; '.join(known)}")
+    return (exact or matching)[0]
+
+
+def _draw(path: Path, found: list[Series], device: str) -> None:
+    from bench.render.charts.history import history_chart
+
+    chart = history_chart([series for series in found if series.metric == found[0].metric], device)
+    try:
+        path.write_text(chart.svg, encoding="utf-8")
+    except OSError as error:
+        raise RequestError(f"--svg: cannot write {path}: {error.strerror}") from None
+    print(f"{chart.title}: {path}", file=sys.stderr)
+
+
+def _table(found: list[Series], device: str, runs: int, margin: float) -> str:
+    from bench.quantity import quantity
+    from bench.render.tables.terminal import aligned
+
+    rows = []
+    for series in sorted(found, key=lambda one: not one.changes):
+        first, last = series.points[0], series.points[-1]
+        rows.append(
+            {
+                "network": series.model,
+                "metric": series.metric,
+                "conditions": series.conditions,
+                "runs": str(len(series.points)),
+                "first": quantity(first.value, series.unit),
+                "last": quantity(last.value, series.unit),
+                "since first": percent(math.log(last.value / first.value)),
+                "changed": "; ".join(_change_words(series)),
+            }
+        )
+    legend = (
+        f"{runs} runs on {device}. Changed: another level from that run on, by more than {100 * margin:g} %; at most "
+        "5 % of the series marked so are expected to be false. Fewer than eight runs can hardly show one."
+    )
+    return f"{aligned(rows)}\n{legend}"
+
+
+def _change_words(series: Series) -> list[str]:
+    """ "−7.1 % at 20260131-120000-cpu-quick (0123456)"."""
+    words = []
+    for change in series.changes:
+        point = series.points[change.index]
+        commit = f" ({point.commit})" if point.commit else ""
+        words.append(f"{percent(math.log(change.ratio))} at {point.run}{commit}")
+    return words
+
+
+def _as_json(series: Series) -> dict[str, Any]:
+    return {
+        "model": series.model,
+        "metric": series.metric,
+        "unit": series.unit,
+        "conditions": series.conditions,
+        "points": [
+            {"run": point.run, "created": point.created, "commit": point.commit, "value": point.value}
+            for point in series.points
+        ],
+        "changes": [
+            {"run": series.points[change.index].run, "ratio": change.ratio, "p_value": change.p_value}
+            for change in series.changes
+        ],
+    }

@@ -1,0 +1,72 @@
+"""`all` and `run`: measure, keep every row, show the table; `all` also writes the report."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bench.cli import INTERRUPTED, OK, PROG, SOME_FAILED
+from bench.config import RequestError
+from bench.records.run_folder import RunError
+from bench.runner.request import Names, Request
+
+
+@dataclass(frozen=True)
+class All(Request):
+    """Measure every probe of the preset on every network of the preset, then write the report."""
+
+
+@dataclass(frozen=True)
+class RunProbes(Request):
+    """Measure some probes only and print the table."""
+
+    probes: Names = ()
+    """Names of probes, such as params macs throughput; a name that is none is answered with all that there are."""
+
+
+def run(request: Request, probes: tuple[str, ...], arguments: Sequence[str], report: bool) -> int:
+    """Do it; returns the exit status.
+
+    Raises:
+        RequestError, RunError: what was asked is wrong, or the run cannot be written.
+    """
+    from bench.runner import prepare
+    from models import UnknownModel
+
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # a module of a user's own may print while it is imported
+            prepared = prepare.prepare(request, probes, lambda line: print(line, file=sys.stderr))
+    except UnknownModel as error:
+        raise RequestError(str(error)) from None
+    with prepare.open_run(prepared, [PROG, *arguments]) as run:
+        flags = arguments if request.run else [*arguments, "--run", run.name]
+        again = f"{PROG} {shlex.join(flags)}"
+        print(f"run {run.name} on {run.header['environment']['device']}; records in {run.folder}", file=sys.stderr)
+        for track, images in run.header["image_sets"].items():
+            print(f"{track} images: {images['name']} ({images['source']})", file=sys.stderr)
+        try:
+            failed = prepare.work(prepared, run)
+        except KeyboardInterrupt:
+            print(f"\ninterrupted; what was measured is kept. To go on:\n  {again}", file=sys.stderr)
+            return INTERRUPTED
+        except OSError as error:
+            reason = f"cannot write to {run.folder}: {error.strerror or error}"
+            raise RunError(f"{reason}; what was measured before is kept. To go on: {again}") from error
+    if run.restored:
+        print(f"{run.folder} was removed meanwhile: made again with every row, without earlier curves", file=sys.stderr)
+    from bench.render.results.published import beside_published
+    from bench.render.tables.terminal import summary
+
+    print(summary(run))
+    if line := beside_published(run):
+        print(line)
+    if report:
+        from bench.render.report import write_report
+
+        print(f"report: {write_report(run, prepared.request.reports_dir) / 'index.html'}")
+    if failed:
+        print(f"{failed} rows failed; the report names each with its reason", file=sys.stderr)
+    return SOME_FAILED if failed else OK

@@ -1,0 +1,48 @@
+"""`report`: tables, charts and page of stored runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from bench.cli import OK, PROG
+from bench.config import RequestError
+
+
+@dataclass(frozen=True)
+class Report:
+    """Rebuild tables, charts and page of a run from its records; or of several runs, side by side."""
+
+    runs: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Names of runs, or paths to their folders. One: its report. Several: one report that holds the others against the
+    first. Default: the newest."""
+    results_dir: Path = Path("results")
+    """Where runs are."""
+    reports_dir: Path = Path("reports")
+    """Where the report goes."""
+
+
+def run(request: Report) -> int:
+    """Do it; returns the exit status.
+
+    Raises:
+        RequestError, RunError: there is no such run, or it is damaged.
+    """
+    from bench.records.run_folder import find_run, run_names
+    from bench.render.page.side_by_side import write_side_by_side
+    from bench.render.report import write_report
+
+    names = request.runs or tuple(run_names(request.results_dir)[:1])
+    if not names:
+        raise RequestError(f"there is no run in {request.results_dir}; `{PROG} all` makes one")
+    runs = [find_run(name, request.results_dir) for name in names]
+    if len({run.folder.resolve() for run in runs}) < len(runs):
+        raise RequestError(f"{', '.join(names)}: name every run once")
+    if len(runs) == 1:
+        folder = write_report(runs[0], request.reports_dir)
+    else:
+        folder = write_side_by_side(runs, request.reports_dir)
+    print(f"report: {folder / 'index.html'}")
+    return OK

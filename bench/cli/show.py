@@ -1,0 +1,86 @@
+"""`show`: one network layer by layer."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from bench.cli import OK
+from bench.config import RequestError
+from bench.runner.request import Count, Word, parse_input_size
+
+
+@dataclass(frozen=True)
+class Show:
+    """Show one network layer by layer: output shape, parameters, MACs, saved bytes."""
+
+    model: tyro.conf.Positional[str]
+    """Name of the network; also torchvision:NAME, timm:NAME or package.module:factory."""
+    input_size: Word = None
+    """What a network that is not of the registry takes: 32, or 1x28x28."""
+    num_classes: Count = None
+    """How many classes such a network tells apart."""
+    diagram: Path | None = None
+    """Also draw its blocks, branches and skips into this SVG file."""
+    json: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Print JSON for machines."""
+
+
+def run(request: Show) -> int:
+    """Do it; returns the exit status.
+
+    Raises:
+        RequestError: there is no such network, or it cannot be shown.
+    """
+    from bench.quantity import quantity
+    from bench.render.diagram import draw
+    from bench.render.tables.terminal import aligned
+    from bench.runner.catalogue import layer_rows
+    from bench.structure.panels import structure
+    from models import UnknownModel, select
+
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # of a module of the user's own, which may print
+            (spec,) = select([request.model], parse_input_size(request.input_size), request.num_classes)
+    except UnknownModel as error:
+        raise RequestError(str(error)) from None
+    except ValueError:
+        raise RequestError(f"{request.model!r} is more than one network: name one") from None
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            rows = layer_rows(spec)
+            diagram = draw(structure(spec)) if request.diagram else ""
+    except Exception as error:  # a user's own network may do anything
+        reason = (str(error).splitlines() or [""])[0]
+        raise RequestError(f"{spec.name} cannot be shown: {type(error).__name__}: {reason}") from error
+    if request.diagram:
+        try:
+            request.diagram.write_text(diagram, encoding="utf-8")
+        except OSError as error:
+            raise RequestError(f"--diagram: cannot write {request.diagram}: {error.strerror}") from error
+        print(f"diagram: {request.diagram}", file=sys.stderr)
+    columns = ("params", "macs", "activations", "saved_activation_bytes")
+    totals = {column: sum(row[column] for row in rows) for column in columns}
+    facts = {"name": spec.name, "family": spec.family, "year": spec.year, "paper": spec.paper}
+    if request.json:
+        print(json.dumps({**facts, "differences": spec.differences, "layers": rows, "totals": totals}, indent=2))
+        return OK
+    print(f"{spec.name}: {spec.family}, {spec.year}. {spec.paper}" if spec.year else f"{spec.name}: your own network")
+    print(f"input {'x'.join(map(str, spec.input_size))}, {spec.num_classes} classes")
+    for difference in spec.differences:
+        print(f"- {difference}")
+    rows.append({"layer": "total", "operation": "", "output_shape": [], **totals})
+    for row in rows:
+        share = row["macs"] / totals["macs"] if totals["macs"] else 0.0
+        row["output_shape"] = "x".join(map(str, row["output_shape"]))
+        for column in columns[:3]:
+            row[column] = f"{row[column]:,}"
+        row["share of MACs"] = f"{100 * share:.1f} %"
+        row["saved_activation_bytes"] = quantity(row["saved_activation_bytes"], "bytes")
+    print(aligned(rows))
+    return OK

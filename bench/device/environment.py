@@ -1,0 +1,211 @@
+"""Where a run was measured: device, driver, versions, switches and commit, and the state that the machine was in.
+
+A number without these is worth little.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import statistics
+import subprocess
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from importlib import metadata
+from pathlib import Path
+
+from bench.device import nvml
+
+Fact = str | int | float | bool
+Facts = dict[str, Fact]
+State = dict[str, Fact | Facts]
+
+_PACKAGES = ("torch", "torchvision", "numpy", "pandas", "fvcore", "matplotlib", "timm", "nvidia-ml-py")
+
+# What changes how fast or how exactly PyTorch computes without being said on the command line.
+_VARIABLES = (
+    "CUDA_VISIBLE_DEVICES",
+    "CUDA_DEVICE_ORDER",
+    "CUDA_LAUNCH_BLOCKING",
+    "CUDA_MODULE_LOADING",
+    "CUBLAS_WORKSPACE_CONFIG",
+    "NVIDIA_TF32_OVERRIDE",
+    "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
+    "PYTORCH_ALLOC_CONF",
+    "PYTORCH_CUDA_ALLOC_CONF",
+    "PYTORCH_NO_CUDA_MEMORY_CACHING",
+    "OMP_NUM_THREADS",
+    "OMP_PROC_BIND",
+    "GOMP_CPU_AFFINITY",
+    "GOMP_SPINCOUNT",
+    "KMP_AFFINITY",
+    "KMP_BLOCKTIME",
+    "MKL_NUM_THREADS",
+    "ONEDNN_MAX_CPU_ISA",
+    "ATEN_CPU_CAPABILITY",
+    "LD_PRELOAD",
+)
+
+
+def describe(device: str) -> Facts:
+    """Flat facts that stay as they are while a run lasts, as seen from `device` ("cpu" or "cuda:N").
+
+    Unknown facts are left out. PyTorch's switches are told as they are set at the moment of asking.
+    """
+    facts: Facts = {"device_kind": device.partition(":")[0], **_processor(), **_versions(), **_commit()}
+    if device.startswith("cuda"):
+        facts |= _gpu(device)
+    return {**facts, "device": hardware(device), **_switches()}
+
+
+def hardware(device: str) -> str:
+    """What does the work: "NVIDIA H200", or "AMD EPYC, 2 threads"."""
+    import torch
+
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name(device)
+    return f"{_cpu_model()}, {torch.get_num_threads()} threads"
+
+
+def conditions(devices: Sequence[str]) -> State:
+    """What changes while a run lasts: load and clock of the processors, and one group of facts per GPU.
+
+    Unknown facts are left out; a GPU of which nothing is known has a `reason`. Seconds held back are counted since the
+    driver was loaded: what was added between two moments tells whether the clocks were kept down between them.
+    """
+    state: State = {}
+    with suppress(OSError):  # not on this system
+        state["load_average_1min"] = round(os.getloadavg()[0], 2)
+    clocks = re.findall(r"^cpu MHz\s*:\s*([\d.]+)", _read("/proc/cpuinfo"), re.MULTILINE)
+    if clocks:
+        state["cpu_mhz"] = round(statistics.fmean(map(float, clocks)))
+    return state | {device: _gpu_state(device) for device in devices if device.startswith("cuda")}
+
+
+def _gpu_state(device: str) -> Facts:
+    try:
+        with nvml.opened(device) as gpu:
+            return _known(
+                {
+                    "temperature_celsius": gpu.temperature_celsius,
+                    "power_watts": lambda: round(gpu.power_watts(), 1),
+                    "sm_clock_mhz": gpu.sm_clock_mhz,
+                    "memory_clock_mhz": gpu.memory_clock_mhz,
+                    "throttle_reasons": gpu.throttle_reasons,
+                    "held_back_by_power_s": lambda: round(gpu.held_back_by_power_seconds(), 3),
+                    "held_back_by_heat_s": lambda: round(gpu.held_back_by_heat_seconds(), 3),
+                    "memory_used_gib": lambda: round(gpu.memory_used_bytes() / 2**30, 1),
+                }
+            )
+    except nvml.Unavailable as reason:
+        return {"reason": str(reason)}
+
+
+def _known(questions: dict[str, Callable[[], Fact]]) -> Facts:
+    """The answers that there are."""
+    facts: Facts = {}
+    for name, question in questions.items():
+        try:
+            facts[name] = question()
+        except nvml.Unavailable:  # this GPU has no such reading, others have
+            continue
+    return facts
+
+
+def _switches() -> Facts:
+    """Of PyTorch, and of the environment where they are set."""
+    import torch
+
+    return {
+        "cudnn_benchmark": torch.backends.cudnn.benchmark,
+        "cudnn_deterministic": torch.backends.cudnn.deterministic,
+        "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
+        "tf32_matmul": torch.backends.cuda.matmul.allow_tf32,
+        "tf32_convolution": torch.backends.cudnn.allow_tf32,
+        **{name: os.environ[name] for name in _VARIABLES if name in os.environ},
+    }
+
+
+def _processor() -> Facts:
+    import torch
+
+    facts: Facts = {
+        "cpu": _cpu_model(),
+        "cpu_count": os.cpu_count() or 0,
+        "threads": torch.get_num_threads(),
+        "os": platform.platform(),
+    }
+    with suppress(OSError, ValueError):  # not on this system
+        facts["memory_gib"] = round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1)
+    return facts
+
+
+def _cpu_model() -> str:
+    model = re.search(r"^model name\s*:\s*(.+)", _read("/proc/cpuinfo"), re.MULTILINE)
+    return model[1].strip() if model else platform.processor() or platform.machine()
+
+
+def _read(file: str) -> str:
+    """Empty where there is no such file."""
+    try:
+        return Path(file).read_text(encoding="utf-8")
+    except OSError:
+        return ""
+
+
+def _versions() -> Facts:
+    facts: Facts = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            facts[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return facts
+
+
+def _gpu(device: str) -> Facts:
+    import torch
+
+    properties = torch.cuda.get_device_properties(device)
+    facts: Facts = {
+        "device": properties.name,
+        "gpu_memory_gib": round(properties.total_memory / 2**30, 1),
+        "gpu_multiprocessors": properties.multi_processor_count,
+        "compute_capability": f"{properties.major}.{properties.minor}",
+        "cuda": torch.version.cuda or "",
+        "cudnn": torch.backends.cudnn.version() or 0,
+    }
+    try:
+        with nvml.opened(device) as gpu:
+            facts |= _known(
+                {
+                    "driver": gpu.driver,
+                    "power_limit_watts": gpu.power_limit_watts,
+                    "max_sm_clock_mhz": gpu.max_sm_clock_mhz,
+                    "max_memory_clock_mhz": gpu.max_memory_clock_mhz,
+                }
+            )
+    except nvml.Unavailable as reason:
+        facts["driver"] = f"unknown: {reason}"
+    return facts
+
+
+def _commit() -> Facts:
+    """The commit of the code that measures, where it runs from a git checkout."""
+    here = str(Path(__file__).resolve().parent)
+    commit = _output("git", "-C", here, "rev-parse", "--short=12", "HEAD")
+    if not commit:
+        return {}
+    return {
+        "commit": commit,
+        "uncommitted_changes": bool(_output("git", "-C", here, "status", "--porcelain")),
+    }
+
+
+def _output(*command: str) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

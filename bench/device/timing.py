@@ -1,0 +1,100 @@
+"""How long one step takes: warm up by time until it is steady, then synchronised samples. Knows nothing of networks."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from scipy.stats import mannwhitneyu
+
+from bench.stats.intervals import median_interval
+
+Step = Callable[[], object]
+Clock = Callable[[], float]
+
+AGREEMENT = 0.05  # two stretches of steps whose medians differ by less are the same to us
+WARM_UP_LIMIT = 5  # times the measuring time, then warm-up is given up
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of one step, a value for each sample in the order taken; a sample is the mean of several steps.
+
+    `note` is empty, or says what a reader must know: warm-up did not end, or the step changed while it was sampled.
+    """
+
+    seconds: tuple[float, ...]
+    steps_per_sample: int
+    note: str
+
+
+def steady_samples(
+    step: Step,
+    synchronise: Callable[[], object],
+    measure_seconds: float,
+    clock: Clock = time.perf_counter,
+    least_samples: int = 5,
+    shortest_sample_s: float = 0.01,
+) -> Timing:
+    """Run `step` until its time no longer falls, then sample it for `measure_seconds`.
+
+    A sample begins and ends with `synchronise`, so that queued device work cannot leak from one to the next. It holds
+    as many steps as fill `shortest_sample_s`: waiting for the device after each short step would be timed with it, and
+    no program that has work to do waits so. Zero samples every step alone, which is its latency.
+    """
+
+    def sample(steps: int) -> float:
+        synchronise()
+        start = clock()
+        for _ in range(steps):
+            step()
+        synchronise()
+        return (clock() - start) / steps
+
+    sample(1)  # allocation, autotuning and lazy initialisation: never representative
+    steady, recent = _warm_up(sample, clock, measure_seconds)
+    steps = max(1, math.ceil(shortest_sample_s / max(recent, 1e-9))) if shortest_sample_s else 1
+
+    seconds: list[float] = []
+    while sum(seconds) * steps < measure_seconds or len(seconds) < least_samples:
+        seconds.append(sample(steps))
+    note = "" if steady else f"not steady: step times still moved by over {AGREEMENT:.0%} when sampling began"
+    return Timing(tuple(seconds), steps, drift_note(seconds) or note)
+
+
+def _warm_up(sample: Callable[[int], float], clock: Clock, measure_seconds: float) -> tuple[bool, float]:
+    """Until two successive stretches of steps agree: whether they did, and the seconds of a step by then."""
+    start = clock()
+    before: list[float] = []
+    stretch: list[float] = []
+    while clock() - start < WARM_UP_LIMIT * measure_seconds:
+        stretch.append(sample(1))
+        # Long enough to outlast single hiccups and short enough to end: a quarter of the time.
+        if len(stretch) >= 2 and sum(stretch) >= measure_seconds / 4:
+            if before and _agree(before, stretch):
+                return True, statistics.median(stretch)
+            before, stretch = stretch, []
+    return False, statistics.median(stretch or before)
+
+
+def _agree(before: Sequence[float], after: Sequence[float]) -> bool:
+    """Whether the medians are close, or cannot be told apart where steps scatter more than that."""
+    if abs(statistics.median(after) - statistics.median(before)) <= AGREEMENT * statistics.median(before):
+        return True
+    (low, high), (low_after, high_after) = median_interval(before), median_interval(after)
+    return min(len(before), len(after)) >= 6 and low <= high_after and low_after <= high
+
+
+def drift_note(seconds: Sequence[float]) -> str:
+    """Says so if the last third of the samples is slower or faster than the first by more than chance and 5 %."""
+    third = len(seconds) // 3
+    if third < 4:
+        return ""
+    first, last = seconds[:third], seconds[-third:]
+    change = statistics.median(last) / statistics.median(first) - 1
+    if abs(change) <= AGREEMENT or mannwhitneyu(first, last).pvalue > 0.001:
+        return ""
+    return f"not steady: steps got {abs(change):.0%} {'slower' if change > 0 else 'faster'} while they were sampled"

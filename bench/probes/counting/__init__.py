@@ -1,0 +1,1 @@
+"""Counting below every interface: dispatch counters, replay of a step's memory, autocast."""

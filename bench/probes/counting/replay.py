@@ -1,0 +1,316 @@
+"""What a step needs in memory, by replaying it on the meta device: every storage with its birth and its death.
+
+A tensor on the meta device has a shape, a type and a storage of a size, but no data. Its storage is born and dies
+exactly where a real one would, because the same Python, autograd and optimizer code holds it and lets it go. What a
+kernel asks for inside of itself, such as the scratch space of a convolution, does not exist there and is not counted.
+"""
+
+from __future__ import annotations
+
+import copy
+import weakref
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from bench.config import Execution
+from bench.device.execution import HALF, for_inference, for_training, inference_dtype, memory_format
+from bench.probes.counting.autocast import Autocast
+from bench.probes.counting.layers import Shortcuts, build_on_meta, open_attention, seeded
+from bench.probes.reading import Unsupported
+from bench.training.loss import logits
+from bench.training.optimizer import make_optimizer
+from bench.training.recipe import Recipe
+from bench.training.step import TrainingStep
+from models.spec import ModelSpec
+
+Part = Literal["weight", "gradient", "optimizer", "activation", "workspace"]
+PARTS: tuple[Part, ...] = get_args(Part)
+DeviceKind = Literal["cpu", "cuda"]
+
+META = torch.device("meta")
+CUDA_BLOCK = 512  # bytes: what PyTorch's CUDA allocator rounds every request up to
+DRAWS = (0.0, 1 - 2**-24)  # the ends of what torch.rand can return
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Bytes held at the moment of a step at which most are held, by what they are for, in the order of `PARTS`.
+
+    `activation` is the batch itself and all that autograd keeps for the backward pass, half-precision copies of weights
+    included; `workspace` is the rest: outputs not kept, gradients of activations, temporaries.
+    """
+
+    weight: int = 0  # and buffers
+    gradient: int = 0  # of weights
+    optimizer: int = 0
+    activation: int = 0
+    workspace: int = 0
+
+    @property
+    def peak(self) -> int:
+        return self.weight + self.gradient + self.optimizer + self.activation + self.workspace
+
+
+class Ledger(TorchDispatchMode):
+    """Books the birth and death of every storage while it is entered.
+
+    Args:
+        device: what is imitated. A GPU's allocator deals in blocks, and its dropout masks take a byte an element.
+        draw: what the host's random numbers are taken to be.
+    """
+
+    def __init__(self, device: DeviceKind, draw: float) -> None:
+        super().__init__()
+        self.drew = False  # whether the network asked the host for random numbers
+        self.in_place = False  # while what is one fused kernel on a real device works, nothing is booked
+        self._cuda = device == "cuda"
+        self._draw = draw
+        self._events: list[tuple[int, int]] = []  # (storage, bytes more or less)
+        self._parts: dict[int, Part] = {}  # by storage; the rest is workspace
+        self._alive: dict[int, tuple[int, int, weakref.ref[Any]]] = {}  # address: storage, bytes, notice of its death
+
+    def hold(self, tensors: Iterable[Tensor], part: Part) -> None:
+        """Say what tensors are for; those that were there before count from now on. What is said first stays."""
+        for tensor in tensors:
+            storage = self._book(tensor)
+            if storage is not None:
+                self._parts.setdefault(storage, part)
+
+    def footprint(self) -> Footprint:
+        """At the first moment at which most was held."""
+        now = most = peak_at = 0
+        for at, (_, change) in enumerate(self._events, start=1):
+            now += change
+            if now > most:
+                most, peak_at = now, at
+        held: Counter[Part] = Counter()
+        for storage, change in self._events[:peak_at]:
+            held[self._parts.get(storage, "workspace")] += change
+        return Footprint(*(held[part] for part in PARTS))
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if func in _DRAWS and not out.is_meta:
+            self.drew = True
+            out.fill_(self._draw)
+        if not self.in_place:
+            for tensor in tree_leaves(out):
+                if isinstance(tensor, Tensor):
+                    self._book(tensor)
+        if self._cuda and func is torch.ops.aten.bernoulli_.float:
+            self._shrink(out, out.numel())
+        return out
+
+    def _book(self, tensor: Tensor) -> int | None:
+        """The number of a tensor's storage, new if it was not known; None if it is empty."""
+        memory = tensor.untyped_storage()
+        address = memory._cdata
+        if address in self._alive:
+            return self._alive[address][0]
+        size = memory.nbytes()
+        if size == 0:
+            return None
+        if self._cuda:
+            size = -(-size // CUDA_BLOCK) * CUDA_BLOCK
+        storage = len(self._events)
+        self._events.append((storage, size))
+        self._alive[address] = storage, size, weakref.ref(memory, lambda _: self._bury(address))
+        return storage
+
+    def _bury(self, address: int) -> None:
+        storage, size, _ = self._alive.pop(address)
+        self._events.append((storage, -size))
+
+    def _shrink(self, tensor: Tensor, size: int) -> None:
+        address = tensor.untyped_storage()._cdata
+        storage, before, notice = self._alive[address]
+        size = min(before, -(-size // CUDA_BLOCK) * CUDA_BLOCK)
+        self._events.append((storage, size - before))
+        self._alive[address] = storage, size, notice
+
+
+_DRAWS = (torch.ops.aten.rand.default, torch.ops.aten.uniform_.default)
+
+
+def inference_footprint(spec: ModelSpec, execution: Execution, device: DeviceKind, batch_size: int) -> Footprint:
+    """Of a forward pass in eval mode, network and images included, without torch.compile.
+
+    Raises:
+        Unsupported: the network looks at numbers, which the meta device does not have.
+    """
+    network = for_inference(_network(spec), replace(execution, compile=False), META)
+    images = torch.empty(batch_size, *spec.input_size, device=META, dtype=inference_dtype(execution))
+    images = images.to(memory_format=memory_format(execution))
+
+    def run(ledger: Ledger) -> None:
+        ledger.hold((*network.parameters(), *network.buffers()), "weight")
+        ledger.hold([images], "activation")
+        with torch.no_grad(), open_attention(), fused_attention(device), Shortcuts(), ledger:
+            logits(network(images))
+
+    return _largest(run, device)
+
+
+def training_footprint(
+    spec: ModelSpec, recipe: Recipe, execution: Execution, device: DeviceKind, batch_size: int
+) -> Footprint:
+    """Of a training step that is not the first, network, images and optimizer state included, without torch.compile.
+
+    Raises:
+        Unsupported: the network has nothing to train, or looks at numbers, which the meta device does not have.
+    """
+    network = for_training(_network(spec), replace(execution, compile=False), META)
+    trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    if not trainable:
+        raise Unsupported("there is nothing to train: the network has no trainable parameters")
+    optimizer = make_optimizer(recipe, trainable, rate=recipe.peak_rate)
+    _after_first_step(optimizer, trainable)
+    # The meta device has no autocast of its own. What scales fp16 gradients is a few numbers, and is left out.
+    half = HALF.get(execution.precision)
+    step = TrainingStep(_Casting(network, Autocast(half, device)) if half else network, optimizer, recipe, Execution())
+    images = torch.empty(batch_size, *spec.input_size, device=META).to(memory_format=memory_format(execution))
+    labels = torch.empty(batch_size, dtype=torch.int64, device=META)
+
+    def run(ledger: Ledger) -> None:
+        ledger.hold((*network.parameters(), *network.buffers()), "weight")
+        ledger.hold((t for t in tree_leaves(optimizer.state_dict()) if isinstance(t, Tensor)), "optimizer")
+        ledger.hold((images, labels), "activation")
+        handles = [
+            optimizer.register_step_pre_hook(lambda *_: setattr(ledger, "in_place", True)),
+            optimizer.register_step_post_hook(lambda *_: setattr(ledger, "in_place", False)),
+        ]
+
+        def keep(tensor: Tensor) -> Tensor:
+            ledger.hold([tensor], "activation")
+            return tensor
+
+        with fused_attention(device), saved_tensors_hooks(keep, lambda tensor: tensor), Shortcuts(), ledger:
+            step(images, labels)
+        ledger.hold((parameter.grad for parameter in trainable if parameter.grad is not None), "gradient")
+        optimizer.zero_grad()
+        for handle in handles:
+            handle.remove()
+
+    return _largest(run, device)
+
+
+def _network(spec: ModelSpec) -> nn.Module:
+    """One of our own: the other probes keep theirs as it is."""
+    return copy.deepcopy(build_on_meta(spec))
+
+
+def _largest(run: Callable[[Ledger], None], device: DeviceKind) -> Footprint:
+    """Of a network that draws random numbers on the host, which decide what it computes, the larger of both ends.
+
+    Blocks are dropped where a draw is above or below a rate, so that at one of the ends all of them are kept.
+    """
+    footprints = []
+    for draw in DRAWS:
+        ledger = Ledger(device, draw)
+        try:
+            with seeded(0):  # for what is drawn in other ways, and to leave no trace
+                run(ledger)
+        except (NotImplementedError, RuntimeError) as error:
+            if "meta" not in str(error).lower():
+                raise
+            reason = f"the network cannot be replayed without numbers: {str(error).splitlines()[0]}"
+            raise Unsupported(reason) from error
+        footprints.append(ledger.footprint())
+        if not ledger.drew:
+            break
+    return max(footprints, key=lambda footprint: footprint.peak)
+
+
+def _after_first_step(optimizer: torch.optim.Optimizer, parameters: Iterable[nn.Parameter]) -> None:
+    """Let an optimizer make its state.
+
+    The meta device has no fused kernels; the plain ones keep the same state.
+    """
+    for group in optimizer.param_groups:
+        group["fused"] = False
+    for parameter in parameters:
+        parameter.grad = torch.empty_like(parameter)
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+class _Casting(nn.Module):
+    """A network whose forward pass runs under autocast, and nothing after it."""
+
+    def __init__(self, network: nn.Module, autocast: Autocast) -> None:
+        super().__init__()
+        self.network = network
+        self._autocast = autocast
+
+    def forward(self, images: Tensor) -> Any:
+        with self._autocast:
+            return self.network(images)
+
+
+@contextmanager
+def fused_attention(device: DeviceKind) -> Iterator[None]:
+    """Attention in the one kernel that CPUs and GPUs have for it; the meta device would hold all scores."""
+    plain = F.scaled_dot_product_attention
+
+    def attention(query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        options = dict(zip(("attn_mask", "dropout_p", "is_causal"), args, strict=False)) | kwargs
+        dropout, one_width = options.pop("dropout_p", 0.0), query.shape[-1] == key.shape[-1] == value.shape[-1]
+        if query.dim() != 4 or not one_width or options.pop("enable_gqa", False) or (dropout and device == "cpu"):
+            return plain(query, key, value, *args, **kwargs)
+        # Whatever the device and its kernel: the output and one number per row of scores are kept.
+        out: Tensor = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(query, key, value, **options)[0]
+        return out
+
+    F.scaled_dot_product_attention = attention
+    try:
+        yield
+    finally:
+        F.scaled_dot_product_attention = plain
+
+
+def largest_batch(peak: Callable[[int], int], limit: int, start: int) -> int:
+    """The largest batch size whose peak is within `limit` bytes, 0 if there is none.
+
+    The peak is nearly affine in the batch size: a straight line through two batches leads close to the answer, and
+    from there the answer is enclosed until one batch fits and the next does not.
+    """
+    known: dict[int, int] = {}
+
+    def fits(batch_size: int) -> bool:
+        known[batch_size] = peak(batch_size)
+        return known[batch_size] <= limit
+
+    low, high = 0, None  # fits; does not
+    guess = start
+    while high is None or high - low > 1:
+        if fits(guess):
+            low = guess
+        else:
+            high = guess
+        guess = _next_guess(known, limit, low, high)
+    return low
+
+
+def _next_guess(known: dict[int, int], limit: int, low: int, high: int | None) -> int:
+    """Where the line through the two largest known batches meets the limit, within what is still open."""
+    if len(known) == 1:
+        guess = 2 * low if low else max(1, (high or 1) // 2)
+    else:
+        before, last = sorted(known)[-2:]
+        slope = (known[last] - known[before]) / (last - before)
+        guess = last + int((limit - known[last]) // slope) if slope > 0 else 2 * last
+        # Exact where the line is right: then this guess fits and the next one does not.
+        if guess in known:
+            guess += 1
+    guess = max(guess, low + 1)
+    return guess if high is None else min(guess, max(low + 1, high - 1))

@@ -1,0 +1,1 @@
+"""What a run writes and everything else reads: records, the run folder, files that survive a crash."""

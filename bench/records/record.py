@@ -1,0 +1,89 @@
+"""A measured number with everything needed to believe it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from functools import cache
+from typing import Any, Literal, get_args, get_type_hints
+
+from bench.records.strict_json import fits, parsed
+
+Status = Literal["ok", "skipped", "failed", "oom", "timeout"]
+RecordKey = tuple[str, str, str, int, int, str | None]  # model, probe, metric, seed, round, budget
+
+
+@dataclass(frozen=True)
+class Record:
+    """One metric of one model, as measured once. `value` is None unless `status` is "ok"."""
+
+    model: str
+    probe: str
+    metric: str
+    value: float | None
+    unit: str
+    status: Status
+    note: str = ""  # the reason where status is not "ok"; else what a reader must know
+    samples: tuple[float, ...] = ()  # raw, in `unit`; statistics are derived when rendering
+    trials: int | None = None  # how many yes-or-no trials stand behind a fraction
+    seconds: float = 0.0  # wall-clock of the task that produced it
+    seed: int = 0
+    round: int = 0  # timings are taken several times over all networks, each time in another order
+    batch_size: int | None = None  # as used
+    asked_batch_size: int | None = None  # where memory did not suffice, the batch size is a smaller one
+    predicted: bool = False  # worked out, not measured
+    precision: str = "fp32"
+    memory_format: str = "contiguous"
+    compile: bool = False
+    cuda_graphs: bool = False
+    device: str = ""  # "cpu", "cuda:0"; "meta" where no arithmetic was done
+    hardware: str = ""  # "NVIDIA H200"; empty where no arithmetic was done
+    dataset: str | None = None  # what the network was trained and tested on
+    budget: str | None = None  # "10ep"
+    recipe: str | None = None  # how the network was trained: "default: SGD 0.1, weight decay 0.0005, batch 128, cosine"
+
+    def __post_init__(self) -> None:
+        if self.status not in get_args(Status):
+            raise ValueError(f"unknown status {self.status!r}")
+        if (self.value is None) == (self.status == "ok"):
+            raise ValueError(f"{self.model} {self.metric}: value {self.value} with status {self.status}")
+
+    @property
+    def failed(self) -> bool:
+        """Whether something went wrong; a measurement that does not apply is no failure."""
+        return self.status not in ("ok", "skipped")
+
+    @property
+    def key(self) -> RecordKey:
+        return self.model, self.probe, self.metric, self.seed, self.round, self.budget
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), allow_nan=False)
+
+    @staticmethod
+    def from_json(line: str) -> Record:
+        """The record that `to_json` wrote; fields that a newer version may have added are ignored.
+
+        Raises:
+            ValueError: it is no record.
+        """
+        raw = parsed(line)
+        if not isinstance(raw, dict):
+            raise ValueError("it is not a JSON object")
+        known = {field.name for field in fields(Record)}
+        values: dict[str, Any] = {key: value for key, value in raw.items() if key in known}
+        if isinstance(values.get("samples"), list):
+            values["samples"] = tuple(values["samples"])
+        hints = _record_types()
+        for key, value in values.items():
+            if not fits(value, hints[key]):
+                raise ValueError(f"{key} cannot be {json.dumps(value)[:60]}")
+        try:
+            return Record(**values)
+        except TypeError as error:  # a field without a default is missing
+            raise ValueError(str(error).partition(" ")[2]) from None
+
+
+@cache
+def _record_types() -> dict[str, Any]:
+    return get_type_hints(Record)

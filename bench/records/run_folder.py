@@ -1,0 +1,358 @@
+"""The folder that keeps the records of a run, and whatever else it found.
+
+results/<run>/run.json       what was asked, where, with which data (written once, atomically)
+results/<run>/recipes.json   recipes found by --tune, by family
+results/<run>/records.jsonl  one record a line, appended and fsynced
+results/<run>/checkpoints/   from which trainings go on that were interrupted
+results/<run>/tensorboard/   training curves as TensorBoard events, if asked for
+results/<run>/curves/        curves as Parquet: one of training per (model, seed, budget), others by their probe
+results/<run>/confusions/    what each trained network took the test images for, as Parquet: label, predicted, count
+results/<run>/layers/        what each layer of each network costs, as Parquet
+results/<run>/networks.json  structure of one network of each family
+results/<run>/samples-*.png  an image of each class of each data set
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import io
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from bench.records.files import TORN, append_whole, end_torn_line, write_atomically
+from bench.records.record import Record, RecordKey
+from bench.records.strict_json import parsed
+
+# What was asked, by its names in run.json: CONDITIONS are the same in every part of a run.
+CONDITIONS = (
+    "precision",
+    "memory_format",
+    "compile",
+    "cuda_graphs",
+    "batch_size",
+    "train_batch_size",
+    "test_images",
+    "measure_seconds",
+    "tune",
+    "weights",
+    "fit",
+)
+SETTINGS = ("preset", "budget", "other_budgets", "seeds", "rounds", *CONDITIONS)
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+class RunError(Exception):
+    """A run folder that cannot be created, read or written; the message says what to do."""
+
+
+class Run:
+    """One folder of results: opened for reading, or created and then appended to by one writer."""
+
+    def __init__(self, folder: Path, header: dict[str, Any]) -> None:
+        self.folder = folder
+        self.header = header
+        self.restored = False  # whether the folder was removed while it was written to, and made again
+        self._claim: io.FileIO | None = None
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def curves(self) -> Path:
+        return self.folder / "curves"
+
+    def tuned(self) -> dict[str, Any]:
+        """What --tune found so far: an entry of recipes.json for each family.
+
+        Raises:
+            RunError: the file cannot be read.
+        """
+        return self._entries("recipes.json", "recipes", "; remove it, and --retry-failed tunes again")
+
+    def keep_tuned(self, family: str, entry: Mapping[str, Any]) -> None:
+        """Add a family's entry to recipes.json."""
+        entries = {**self.tuned(), family: entry}
+        text = json.dumps({"recipes": entries}, indent=2, allow_nan=False)
+        write_atomically(self.folder / "recipes.json", text + "\n")
+
+    def networks(self) -> dict[str, Any]:
+        """Structures by network: what networks.json holds; empty where there is none.
+
+        Raises:
+            RunError: it is damaged.
+        """
+        return self._entries("networks.json", "networks", "")
+
+    def keep_networks(self, entries: Mapping[str, Any]) -> None:
+        """Replace networks.json."""
+        text = json.dumps({"networks": entries}, separators=(",", ":"), allow_nan=False)
+        write_atomically(self.folder / "networks.json", text + "\n")
+
+    def _entries(self, file: str, key: str, advice: str) -> dict[str, Any]:
+        """What a JSON file of the folder holds by name under its one key; empty where there is no such file.
+
+        Raises:
+            RunError: it is damaged.
+        """
+        path = self.folder / file
+        try:
+            entries = parsed(path.read_bytes())[key]
+            if not isinstance(entries, dict):
+                raise ValueError(f"its {key} are not listed by name")
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RunError(f"{path} cannot be read: {error}{advice}") from error
+        return entries
+
+    def samples_path(self, track: str, dataset: str) -> Path:
+        """Where one image of each class of a data set is kept, as the networks of a track get it."""
+        return self.folder / f"samples-{file_stem(track)}-{file_stem(dataset)}.png"
+
+    def confusion_path(self, model: str, kind: str) -> Path:
+        """Where it is kept what a trained network took the test images for; `kind` as of its curve."""
+        return self.folder / "confusions" / f"{file_stem(model)}-{kind}.parquet"
+
+    def layers_path(self, model: str) -> Path:
+        """Where a row for each call of a module is kept."""
+        return self.folder / "layers" / f"{file_stem(model)}.parquet"
+
+    def curve_path(self, model: str, kind: str) -> Path:
+        """Where a curve of a kind, such as "seed0", is kept."""
+        return self.curves / f"{file_stem(model)}-{kind}.parquet"
+
+    def events_path(self, model: str, kind: str) -> Path:
+        """The folder of the same curve as TensorBoard events."""
+        return self.folder / "tensorboard" / f"{file_stem(model)}-{kind}"
+
+    @staticmethod
+    def create(results: Path, name: str, header: dict[str, Any]) -> Run:
+        """Make the folder and its run.json.
+
+        Raises:
+            RunError: the name is not a plain file name, or the folder cannot be written.
+        """
+        run = Run(results / checked_name(name), header)
+        with run.claimed():
+            run.rewrite_header(header)
+        return run
+
+    @staticmethod
+    def open(results: Path, name: str) -> Run:
+        """Read an existing run.
+
+        Raises:
+            RunError: there is no such run, or its run.json is damaged.
+        """
+        folder = results / checked_name(name)
+        try:
+            header = parsed((folder / "run.json").read_bytes())
+        except FileNotFoundError:
+            known = ", ".join(run_names(results)[:5]) or "none yet"
+            raise RunError(f"there is no run {name!r} in {results}; newest runs: {known}") from None
+        except (OSError, ValueError) as error:
+            raise RunError(f"{folder / 'run.json'} cannot be read: {error}") from error
+        if not isinstance(header, dict):
+            raise RunError(f"{folder / 'run.json'} is not a JSON object")
+        return Run(folder, header)
+
+    def rewrite_header(self, header: dict[str, Any]) -> None:
+        """Replace run.json, atomically. Only who has claimed the run may.
+
+        Raises:
+            RunError: it cannot be written.
+        """
+        try:
+            write_atomically(self.folder / "run.json", _header_text(header))
+        except OSError as error:
+            raise RunError(f"cannot write {self.folder}: {error.strerror}; choose another --results-dir") from error
+        self.header = header
+
+    def records(self) -> list[Record]:
+        """Every number of the run: the newest row of each key, in the order first written."""
+        newest: dict[RecordKey, Record] = {}
+        for record in _read_lines(self.folder / "records.jsonl"):
+            newest[record.key] = record
+        return list(newest.values())
+
+    @contextmanager
+    def claimed(self) -> Iterator[io.FileIO]:
+        """Make the folder and let no other process write to the run meanwhile; gives its records for appending.
+
+        Raises:
+            RunError: another process is writing to the same run, or the folder cannot be written.
+        """
+        if self._claim is not None:
+            yield self._claim
+            return
+        path = self.folder / "records.jsonl"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            file = path.open("a+b", buffering=0)
+        except OSError as error:
+            raise RunError(f"cannot write {path}: {error.strerror}; choose another --results-dir") from error
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise RunError(f"another process is writing to run {self.name!r}; choose another --run") from None
+            self._claim = file
+            try:
+                yield file
+            finally:
+                self._claim = None
+
+    @contextmanager
+    def writer(self) -> Iterator[RecordWriter]:
+        """The one writer of this run.
+
+        Raises:
+            RunError: as `claimed`.
+        """
+        with self.claimed() as file:
+            try:
+                end_torn_line(file)
+            except OSError as error:
+                raise RunError(f"cannot write {self.folder}: {error.strerror}") from error
+            writer = RecordWriter(self, file)
+            yield writer
+            writer.restore_if_removed()
+
+
+class RecordWriter:
+    """Appends to records.jsonl. Every call leaves a file of whole lines, whatever happens in it."""
+
+    def __init__(self, run: Run, file: io.FileIO) -> None:
+        self._run = run
+        self._file = file
+
+    def append(self, records: Iterable[Record]) -> None:
+        """Write whole lines and return only when they are on the disk.
+
+        Raises:
+            OSError: they cannot be written; none of them is then in the file.
+        """
+        self.restore_if_removed()
+        append_whole(self._file, "".join(record.to_json() + "\n" for record in records).encode())
+
+    def restore_if_removed(self) -> None:
+        """Make a folder that was removed anew, with every row: the open file still holds them all.
+
+        Raises:
+            OSError: that is not possible.
+            RunError: another run has taken the place.
+        """
+        path = self._run.folder / "records.jsonl"
+        try:
+            if os.path.samestat(path.stat(), os.fstat(self._file.fileno())):
+                return
+            raise RunError(f"{path} was replaced while the run was writing to it; nothing is added to it any more")
+        except FileNotFoundError:
+            pass
+        self._file.seek(0)
+        rows = self._file.readall()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("x+b", buffering=0) as anew:
+            fcntl.flock(anew, fcntl.LOCK_EX)
+            append_whole(anew, rows)
+            os.dup2(anew.fileno(), self._file.fileno(), inheritable=False)  # the claim goes on with it
+        write_atomically(path.with_name("run.json"), _header_text(self._run.header))
+        self._run.restored = True
+
+
+def find_run(name: str, results: Path) -> Run:
+    """A run by its name, or by the path of its folder.
+
+    Raises:
+        RunError: there is no such run, or its run.json is damaged.
+    """
+    path = Path(name)
+    if (path / "run.json").is_file():
+        path = path.resolve()
+        return Run.open(path.parent, path.name)
+    return Run.open(results, name)
+
+
+def run_names(results: Path) -> list[str]:
+    """Names of the runs in a results folder, the one that was last started or resumed first.
+
+    That order is counted, not told by the clock, which may be set back.
+    """
+    found = [folder for folder in results.glob("*") if _NAME.fullmatch(folder.name) and (folder / "run.json").exists()]
+    return [folder.name for folder in sorted(found, key=_last_start, reverse=True)]
+
+
+def next_start(results: Path) -> int:
+    """What a run that starts or goes on now has as `start` in its header: more than any other."""
+    return 1 + max((_last_start(results / name)[0] for name in run_names(results)), default=0)
+
+
+def unused_name(results: Path, wish: str) -> str:
+    """`wish`, or with a number if there is such a run, as where the clock was set back."""
+    names = set(run_names(results))
+    tries = (f"{wish}-{number}" if number > 1 else wish for number in range(1, len(names) + 2))
+    return next(name for name in tries if name not in names)
+
+
+def _last_start(folder: Path) -> tuple[int, float]:
+    """For sorting: the count of starts, and the time for runs that have none. A damaged header comes last."""
+    with suppress(OSError, ValueError):
+        header, time = parsed((folder / "run.json").read_bytes()), (folder / "run.json").stat().st_mtime
+        count = header.get("start", 0) if isinstance(header, dict) else 0
+        return count if isinstance(count, int) else 0, time
+    return -1, 0.0
+
+
+def checked_name(name: str) -> str:
+    """`name` if it can be the name of a run's folder and of nothing else.
+
+    Raises:
+        RunError: it could leave the results folder or would not work on every file system.
+    """
+    if not _NAME.fullmatch(name):
+        raise RunError(f"run name {name!r}: use letters, digits, '.', '_' and '-', starting with a letter or digit")
+    return name
+
+
+def _read_lines(path: Path) -> Iterator[Record]:
+    """
+    Raises:
+        RunError: the file cannot be read, or a line other than a torn one is no record.
+    """
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror}") from error
+    torn = len(lines) - 1  # what follows the last newline: empty, or a line that a crash cut short
+    for number, line in enumerate(lines):
+        if not line:
+            continue
+        try:
+            yield Record.from_json(line.decode())
+        except ValueError as error:
+            if number != torn and not line.endswith(TORN):
+                reason = " ".join(str(error).split())
+                raise RunError(f"{path} line {number + 1} is damaged: {reason}; remove that line") from error
+
+
+def _header_text(header: dict[str, Any]) -> str:
+    return json.dumps(header, indent=2, allow_nan=False) + "\n"
+
+
+def file_stem(model: str) -> str:
+    """Any name of a network as a plain file name: "timm:x/y" becomes timm%3Ax%2Fy."""
+    name = quote(model, safe="")
+    if len(name) > 150:  # file systems end at 255
+        name = f"{name[:100]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+    return name

@@ -1,0 +1,164 @@
+"""A worker process of one side, and the questions that it can be asked."""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from bench.config import RequestError
+from bench.regression.ab.sides import Side
+
+START_LIMIT_S = 120.0  # importing torch from a cold disk
+_SCRIPT = Path(__file__).with_name("worker.py")
+
+
+class Failed(Exception):
+    """A side could not build or run a step; the message is one line."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A step that a side builds: which network, and what of it."""
+
+    network: str
+    what: str  # "inference" or "train"
+
+
+@dataclass(frozen=True)
+class Built:
+    """A step that is ready: images of a step, how long building took, and how long a step takes at least."""
+
+    batch_size: int
+    seconds: float
+    step_seconds: float
+
+
+class WorkerProcess:
+    """One side, alive."""
+
+    def __init__(self, side: Side, process: subprocess.Popen[str], log: IO[str], answer_limit_s: float) -> None:
+        self.side = side
+        self._process = process
+        self._log = log
+        self._answer_limit_s = answer_limit_s
+        self.facts: dict[str, Any] = {}  # what a reader must know of this side, once it is ready
+
+    def wait_until_ready(self) -> None:
+        """Before the first question.
+
+        Raises:
+            RequestError: this side cannot serve at all.
+        """
+        try:
+            self.facts = self._answer(START_LIMIT_S)
+        except Failed as death:
+            raise RequestError(str(death)) from None
+        if "refused" in self.facts:
+            raise RequestError(f"{self.side.label}: {self.facts['refused']}")
+
+    @property
+    def process_id(self) -> int:
+        return self._process.pid
+
+    def build(self, job: Job) -> Built:
+        """Make the step anew.
+
+        Raises:
+            Failed: this side cannot.
+        """
+        return Built(**self._ask(do="build", network=job.network, what=job.what))
+
+    def sample(self, steps: int) -> float:
+        """Seconds of one step of what was built last, as the mean over some.
+
+        Raises:
+            Failed: the step failed.
+        """
+        return float(self._ask(do="sample", steps=steps)["seconds"])
+
+    def _ask(self, **question: object) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(question) + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise Failed(self._death()) from None
+        reply = self._answer(self._answer_limit_s)
+        if "failed" in reply:
+            raise Failed(f"{self.side.label}: {reply['failed']}")
+        return reply
+
+    def _answer(self, limit_s: float) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._process.stdout, selectors.EVENT_READ)
+            if not selector.select(limit_s):
+                self._process.kill()
+                raise Failed(f"{self.side.label}: no answer for {limit_s:.0f} s")
+        line = self._process.stdout.readline()
+        if not line:
+            raise Failed(self._death())
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def _death(self) -> str:
+        code = self._process.wait()
+        self._log.seek(0)
+        words = self._log.read().strip().splitlines()
+        last = f"; last words: {words[-1].strip()[:200]}" if words else ""
+        return f"{self.side.label}: its process ended with status {code}{last}"
+
+
+@contextmanager
+def running(side: Side, answer_limit_s: float) -> Iterator[WorkerProcess]:
+    """The worker of a side, still starting; gone afterwards, however it ends.
+
+    Raises:
+        RequestError: there is no such interpreter.
+    """
+    environment = {"GOMP_SPINCOUNT": "2000", "KMP_BLOCKTIME": "0", **os.environ}  # whoever waits must sleep, not spin
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
+        try:
+            process = subprocess.Popen(
+                [side.python, str(_SCRIPT), str(side.tree), *side.flags],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                cwd=side.tree,
+                env=environment,
+            )
+        except OSError as error:
+            raise RequestError(f"{side.label}: cannot run {side.python}: {error.strerror}") from None
+        with process:
+            try:
+                yield WorkerProcess(side, process, log, answer_limit_s)
+            finally:
+                _end(process)
+
+
+@contextmanager
+def crew(side: Side, count: int, answer_limit_s: float) -> Iterator[tuple[WorkerProcess, ...]]:
+    """Several workers of a side, still starting; gone afterwards."""
+    with ExitStack() as stack:
+        yield tuple(stack.enter_context(running(side, answer_limit_s)) for _ in range(count))
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    assert process.stdin is not None
+    with suppress(BrokenPipeError):
+        process.stdin.close()  # an idle worker ends by itself
+    deadline = time.monotonic() + 2
+    while process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    if process.poll() is None:
+        process.kill()

@@ -1,0 +1,199 @@
+"""One side of `ab`, run as a script by that side's Python: builds steps of its own revision and times them when asked.
+
+    python worker.py TREE FLAG ...
+
+One JSON object a line each way. Answers on standard output; whatever else the code prints goes to standard error.
+Between questions the process sleeps. It imports the project from TREE, which may be an older or newer revision than
+this file, so it touches as little of it as can time a step:
+
+    bench.runner.request          Request, resolve, parse_input_size: the flags
+    models                   select: the networks
+    bench.probes.steps       inference_step, training_step
+    bench.device.execution   arithmetic, check, synchronise
+
+`_OLDER` says where revisions before that had them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import io
+import json
+import math
+import os
+import runpy
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+WARM_UP_S = 0.3  # the first time a step is built; later ones find libraries and caches ready
+WARM_UP_STEPS = 2
+
+
+_OLDER = {"bench.runner.request": "bench.request", "bench.device.execution": "bench.execution"}
+
+
+class Refused(Exception):
+    """This side cannot do what is asked; the message is one line for the user."""
+
+
+class Side:
+    """The project as this side has it, configured by this side's flags."""
+
+    def __init__(self, tree: Path, flags: list[str]) -> None:
+        sys.path[0] = str(tree)  # instead of this file's folder
+        # An editable install would fill in from its own checkout whatever this revision lacks.
+        sys.meta_path[:] = [finder for finder in sys.meta_path if "classic_bench" not in finder.__module__]
+        try:
+            flags_of = _imported("bench.runner.request")  # first: old revisions that cannot be timed fail here at once
+            torch, tyro, models = map(importlib.import_module, ("torch", "tyro", "models"))
+            execution, steps = _imported("bench.device.execution"), _imported("bench.probes.steps")
+        except ImportError as error:
+            raise Refused(
+                f"it cannot time its own steps ({error}): it lacks a package, or it is older than bench/probes/steps.py"
+            ) from error
+        strays = [
+            name for name in sys.modules if name.split(".")[0] in ("bench", "models") and not _is_from(name, tree)
+        ]
+        if strays:
+            raise Refused(f"its Python takes {strays[0]} from elsewhere than {tree}: uninstall classic-bench there")
+        said = io.StringIO()
+        try:
+            with contextlib.redirect_stderr(said):
+                request = tyro.cli(flags_of.Request, args=flags)
+        except SystemExit:
+            words = [line.strip("│|╭╮╰╯─ \t") for line in said.getvalue().splitlines()]
+            raise Refused(
+                f"it does not know these flags: {' '.join(flags)} ({' '.join(filter(None, words))})"
+            ) from None
+        self._input_size, self._num_classes = flags_of.parse_input_size(request.input_size), request.num_classes
+        self._device = request.device
+        if self._device in ("auto", "cuda"):
+            self._device = "cuda:0" if torch.cuda.is_available() else "cpu"
+        config, _ = flags_of.resolve(request, (), self._device.partition(":")[0])
+        execution.check(config.execution, [self._device])
+        self._torch, self._execution, self._models, self._steps = torch, execution, models, steps
+        self._config = config.__class__(**{**vars(config), "device": self._device})
+        self._step: Callable[[], object] | None = None
+        self._warm: set[tuple[str, str]] = set()  # networks and steps that have been built before
+
+    def facts(self) -> dict[str, Any]:
+        """What a reader must know of this side."""
+        torch = self._torch
+        device = torch.device(self._device)
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+        return {
+            "device": name,
+            "torch": torch.__version__,
+            "python": sys.version.split()[0],
+            "threads": torch.get_num_threads(),
+            "execution": str(self._config.execution),
+        }
+
+    def build(self, network: str, what: str) -> dict[str, Any]:
+        """A step with fresh weights in fresh memory, run until it is warm; says how long that took."""
+        start = time.perf_counter()
+        self._step = None
+        gc.collect()
+        (spec,) = self._models.select([network], self._input_size, self._num_classes)
+        make = {"train": self._steps.training_step, "inference": self._steps.inference_step}[what]
+        batch_size = self._config.batch_size[spec.track]
+        self._step = make(spec, self._config, batch_size)
+        first = (network, what) not in self._warm
+        self._warm.add((network, what))
+        warm = time.perf_counter()
+        step_s, done = math.inf, 0
+        while done < WARM_UP_STEPS or (first and time.perf_counter() - warm < WARM_UP_S):
+            step_s, done = min(step_s, self._timed(1)), done + 1
+        return {"batch_size": batch_size, "seconds": time.perf_counter() - start, "step_seconds": step_s}
+
+    def sample(self, steps: int) -> dict[str, Any]:
+        """Seconds of one step, as the mean over some."""
+        self._timed(1)  # what the other side left in the caches is not this side's to pay for
+        return {"seconds": self._timed(steps)}
+
+    def _timed(self, steps: int) -> float:
+        if self._step is None:
+            raise Refused("nothing is built")
+        device = self._torch.device(self._device)
+        self._execution.synchronise(device)
+        start = time.perf_counter()
+        for _ in range(steps):
+            self._step()
+        self._execution.synchronise(device)
+        return (time.perf_counter() - start) / steps
+
+    def arithmetic(self) -> contextlib.AbstractContextManager[None]:
+        return self._execution.arithmetic(self._config.execution.precision)
+
+
+def _imported(name: str) -> Any:
+    """A module of this side's revision, under the name that it has there.
+
+    Raises:
+        ImportError: it has none, or cannot be imported.
+    """
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if name not in _OLDER or not name.startswith(error.name or "?"):
+            raise
+        return importlib.import_module(_OLDER[name])
+
+
+def _is_from(module: str, tree: Path) -> bool:
+    file = getattr(sys.modules[module], "__file__", None)
+    return file is None or Path(file).is_relative_to(tree)
+
+
+def keep_freed_memory() -> None:
+    """As a run's workers do, in every revision: where the system finds memory for each tensor anew, one process is up
+    to a tenth slower than another of the same code for as long as both live."""
+    file = Path(__file__).resolve().parents[2] / "engines" / "allocator.py"
+    runpy.run_path(str(file))["keep_freed_memory"]()
+
+
+def serve(tree: Path, flags: list[str]) -> None:
+    """Answer until standard input ends."""
+    keep_freed_memory()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the main process decides
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # the code of a side may print
+
+    def answer(content: dict[str, Any]) -> None:
+        answers.write(json.dumps(content) + "\n")
+        answers.flush()
+
+    try:
+        side = Side(tree, flags)
+    except Exception as error:
+        answer({"refused": _one_line(error)})
+        return
+    answer(side.facts())
+    with side.arithmetic():
+        for line in sys.stdin:
+            question = json.loads(line)
+            try:
+                if question.pop("do") == "build":
+                    answer(side.build(**question))
+                else:
+                    answer(side.sample(**question))
+            except Exception as error:  # a network may do anything; the other comparisons go on
+                traceback.print_exc()
+                answer({"failed": _one_line(error)})
+
+
+def _one_line(error: Exception) -> str:
+    text = (str(error).strip().splitlines() or ["no message"])[0]
+    kind = type(error).__name__
+    return text if kind in ("Refused", "RequestError", "Unsupported", "UnknownModel") else f"{kind}: {text}"
+
+
+if __name__ == "__main__":
+    serve(Path(sys.argv[1]), sys.argv[2:])

@@ -1,0 +1,137 @@
+"""The stored runs of one device as series: each metric of each network over time, with the places where it changed."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+
+from bench.metrics import METRICS
+from bench.records.record import Record
+from bench.records.run_folder import Run, RunError, run_names
+from bench.regression.compare import EXACT
+from bench.stats.change_points import ChangePoint, change_points
+from bench.stats.intervals import Interval, rounds_interval
+
+
+@dataclass(frozen=True)
+class Point:
+    """A metric in one run: the geometric mean over rounds or seeds, with an interval where there are several."""
+
+    run: str
+    created: str  # ISO time
+    commit: str  # empty where the run did not know it
+    value: float
+    interval: Interval
+
+
+@dataclass(frozen=True)
+class Series:
+    """One metric of one network under one set of conditions, in the order of time."""
+
+    model: str
+    metric: str
+    unit: str
+    conditions: str  # "batch 16, fp32"
+    points: tuple[Point, ...]
+    changes: tuple[ChangePoint, ...] = ()
+
+
+def runs_in(results: Path) -> tuple[list[Run], list[str]]:
+    """The runs of a folder from the oldest to the newest, and the names of those that cannot be read."""
+    runs, unreadable = [], []
+    for name in run_names(results):
+        try:
+            runs.append(Run.open(results, name))
+        except RunError:
+            unreadable.append(name)
+    return sorted(runs, key=lambda run: str(run.header.get("created", ""))), unreadable
+
+
+def device_of(run: Run) -> str:
+    environment = run.header.get("environment")
+    return str(environment.get("device", "")) if isinstance(environment, dict) else ""
+
+
+def history(runs: Sequence[Run], metrics: Iterable[str], margin: float) -> list[Series]:
+    """Series of some metrics over runs of one device, given in the order of time; those of a single run are left out.
+
+    Raises:
+        RunError: the records of a run are damaged.
+    """
+    wanted = list(metrics)
+    found: dict[tuple[str, str, str], list[Point]] = defaultdict(list)
+    units: dict[str, str] = {}
+    exact: set[str] = set()
+    for run in runs:
+        cells: dict[tuple[str, str, str], list[Record]] = defaultdict(list)
+        for record in run.records():
+            if record.status == "ok" and record.metric in wanted:
+                cells[record.model, record.metric, _conditions(record)].append(record)
+        for key, rows in cells.items():
+            point = _point(run, rows)
+            if point:
+                found[key].append(point)
+                units[key[1]] = rows[0].unit
+                exact |= {key[1]} if rows[0].probe in EXACT else set()
+    series = [
+        Series(*key[:2], units[key[1]], key[2], tuple(points)) for key, points in found.items() if len(points) > 1
+    ]
+    series.sort(key=lambda one: wanted.index(one.metric))
+    noisy = [one for one in series if one.metric not in exact]
+    changes = iter(change_points([[point.value for point in one.points] for one in noisy], margin))
+    return [
+        replace(one, changes=tuple(_exact_changes(one) if one.metric in exact else next(changes))) for one in series
+    ]
+
+
+def default_metrics() -> tuple[str, ...]:
+    """What a reader asks first: speed, accuracy and size."""
+    names = (
+        "inference_images_per_s",
+        "train_images_per_s",
+        "latency_ms",
+        "top1",
+        "peak_training_bytes",
+        "params",
+        "macs",
+    )
+    return tuple(name for name in names if name in METRICS)
+
+
+def _conditions(row: Record) -> str:
+    words = [
+        f"batch {row.batch_size}" if row.batch_size else "",
+        row.precision if row.probe not in EXACT else "",
+        "channels_last" if row.memory_format == "channels_last" else "",
+        "compiled" if row.compile else "",
+        "CUDA graphs" if row.cuda_graphs else "",
+        row.dataset or "",
+        row.budget or "",
+    ]
+    return ", ".join(word for word in words if word)
+
+
+def _point(run: Run, rows: Sequence[Record]) -> Point | None:
+    """None for values of zero, which have no level to be compared with."""
+    values = [row.value for row in rows if row.value is not None and row.value > 0]
+    if not values:
+        return None
+    environment = run.header.get("environment", {})
+    commit = f"{environment.get('commit', '')}{'+' if environment.get('uncommitted_changes') else ''}"
+    interval = rounds_interval([[value] for value in values]) if len(values) > 2 else (math.nan, math.nan)
+    created = str(run.header.get("created", ""))
+    return Point(run.name, created, commit, statistics.geometric_mean(values), interval)
+
+
+def _exact_changes(series: Series) -> list[ChangePoint]:
+    values = [point.value for point in series.points]
+    return [
+        ChangePoint(place, now / before, 0.0)
+        for place, (before, now) in enumerate(pairwise(values), 1)
+        if before != now
+    ]

@@ -1,0 +1,72 @@
+"""What an interval of a change says: one rule for stored runs, for measuring side by side and for exit statuses."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Literal
+
+from bench.config import RequestError
+from bench.stats.intervals import Interval
+
+MARGIN = 0.02  # changes below this are nobody's regression: another build of the same code can differ by half of it
+
+Zone = Literal["below", "within", "above", "unclear"]
+Verdict = Literal["faster", "slower", "better", "worse", "higher", "lower", "same", "unclear"]
+
+_TIMES = ("ms", "s", "images/s")  # units of which people say faster and slower
+
+
+def zone(log_ratio: Interval, margin: float) -> Zone:
+    """Where a ratio lies beyond doubt: off 1 by more than `margin` (0.02: 2 %), or within it; else "unclear".
+
+    With a margin of zero only an interval that is the point 1 is "within".
+    """
+    low, high = log_ratio
+    reach = math.log1p(margin)
+    if low > reach:
+        return "above"
+    if high < -reach:
+        return "below"
+    return "within" if -reach <= low and high <= reach else "unclear"
+
+
+def verdict(where: Zone, better: Literal["lower", "higher"] | None, unit: str) -> Verdict:
+    """The zone of new / base in words, for a metric of which `better` says which direction is good."""
+    if where == "unclear":
+        return "unclear"
+    if where == "within":
+        return "same"
+    if better is None:
+        return "higher" if where == "above" else "lower"
+    good = (where == "above") == (better == "higher")
+    if unit in _TIMES:
+        return "faster" if good else "slower"
+    return "better" if good else "worse"
+
+
+def thresholds(margin: float, fail_on: float | None) -> tuple[float, ...]:
+    """Log-ratios that matter: an interval of times that holds none of them is settled."""
+    slower = [] if fail_on is None else [math.log1p(fail_on)]
+    return (-math.log1p(margin), math.log1p(margin), *slower)
+
+
+def parse_share(flag: str, word: str) -> float:
+    """ "5%" or "2.5 %" as 0.05 or 0.025.
+
+    Raises:
+        RequestError: it is no percentage.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?%", word.strip())
+    if match is None:
+        raise RequestError(f"{flag} {word!r}: write a percentage such as 5%")
+    return float(match[1]) / 100
+
+
+def percent(log_ratio: float) -> str:
+    """ "+5.1 %" of log(1.051), "+0.006 %" of what is less than a tenth; "?" where nothing is known."""
+    if not math.isfinite(log_ratio):
+        return "?"
+    change = 100 * math.expm1(log_ratio)
+    digits = ".1f" if change == 0 or abs(change) >= 0.05 else ".1g"
+    return f"{change:+{digits}} %".replace("-", "−")

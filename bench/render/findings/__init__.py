@@ -1,0 +1,1 @@
+"""Sentences computed from the tables, and the comparisons behind them."""

@@ -1,0 +1,79 @@
+"""The networks that use least of their device, and the reasons that the run's own numbers give for it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from bench.quantity import quantity
+from bench.render.findings.roof import roof_of
+from bench.render.results.header import Model
+from bench.render.results.table import Results
+from bench.render.tables.marks import launch_bound
+
+_NAMED = 3
+_FASTER = 1.25  # a larger batch that gains less explains nothing
+
+
+def lowest_use(results: Results, models: Sequence[Model]) -> list[str]:
+    """A sentence each on the three networks with the lowest share of the peak in a training step, lowest first.
+
+    Of fewer than twice as many networks, none is named: they are all in the table.
+    """
+    known = [model for model in models if results.cell(model, "mfu").measured]
+    if len(known) < 2 * _NAMED:
+        return []
+    known.sort(key=lambda model: results.cell(model, "mfu").value)
+    return [_sentence(results, model) for model in known[:_NAMED]]
+
+
+def _sentence(results: Results, model: Model) -> str:
+    cell = results.cell(model, "mfu")
+    # "share of the vendor's dense bf16 peak of 989 TFLOP/s", without the source and without other remarks
+    stated = re.split(r" \(|;", cell.records[-1].note)[0]
+    peak = stated.removeprefix("share of ") if stated.startswith("share of ") else "the peak"
+    share = f"{quantity(cell.value, 'fraction', digits=2)} of {peak}"
+    reasons = [
+        reason for reason in (_launches(results, model), _memory(results, model), _batch(results, model)) if reason
+    ]
+    why = "; ".join(reasons) or "neither launches nor memory traffic nor the batch size, as measured here, explain it"
+    return f"{model.name} uses {share} when it is trained: {why}."
+
+
+def _launches(results: Results, model: Model) -> str:
+    """Whether the device waits for the host: by its own clock it works on the step for a part of its time."""
+    if not launch_bound(results, model, "train_device_ms"):
+        return ""
+    busy, speed = results.cell(model, "train_device_ms"), results.cell(model, "train_images_per_s")
+    if not speed.measured or not speed.batch_size:
+        return "it is launch-bound"
+    share = busy.value / 1e3 * speed.value / speed.batch_size
+    return f"it is launch-bound, as the device works {quantity(share, 'fraction', digits=2)} of the step"
+
+
+def _memory(results: Results, model: Model) -> str:
+    """Whether its operators move so many bytes that memory allows no more than a part of the peak."""
+    roof = roof_of(results, [model])
+    intensity = results.cell(model, "arithmetic_intensity").value
+    if roof is None or not intensity < roof.ridge:
+        return ""
+    most = intensity * roof.bytes_per_s
+    reached = results.cell(model, "achieved_flops_per_s").value
+    so_far = f", and it reaches {quantity(reached / most, 'fraction', digits=2)} of that" if reached > 0 else ""
+    allowed = quantity(most / roof.flops_per_s, "fraction", digits=2)
+    return (
+        f"memory allows it {allowed} of the measured peak in inference ({intensity:.3g} FLOP/byte, left of the ridge "
+        f"at {roof.ridge:.3g}){so_far}"
+    )
+
+
+def _batch(results: Results, model: Model) -> str:
+    """Whether the common batch is too small to fill the device."""
+    common, best = results.cell(model, "train_images_per_s"), results.cell(model, "best_train_images_per_s")
+    larger = (best.batch_size or 0) > (common.batch_size or 0) > 0
+    if not larger or not best.value >= _FASTER * common.value:
+        return ""
+    return (
+        f"batch {common.batch_size} is small for it, as batch {best.batch_size} is "
+        f"{best.value / common.value:.2g} times as fast"
+    )

@@ -1,0 +1,123 @@
+"""Which neighbours in the order of accuracy can be told apart, and which cannot."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bench.quantity import measured
+from bench.records.record import Record
+from bench.render.results.header import Model
+from bench.render.results.table import AccuracyGroup, Cell, Results
+from bench.render.tables.subtitles import accuracy_conditions
+from bench.stats.intervals import Difference, holm, mean_difference, share_difference
+
+FAMILY_ERROR = 0.05  # how often, at most, a ranking of equal networks may tell any two neighbours apart
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A network, its place by accuracy (equal accuracies share one), and how it stands to the next one below."""
+
+    place: int
+    model: Model
+    cell: Cell
+    p_value: float | None  # corrected for the number of neighbours; None for the last network
+
+    @property
+    def told_from_next(self) -> bool:
+        return self.p_value is not None and self.p_value < FAMILY_ERROR
+
+    @property
+    def accuracy(self) -> str:
+        return measured(self.cell.value, self.cell.low, self.cell.high, "fraction")
+
+    @property
+    def verdict(self) -> str:
+        """How it stands to the next one, in words; empty for the last network."""
+        if self.p_value is None:
+            return ""
+        chance = "p < 0.001" if self.p_value < 0.001 else f"p = {self.p_value:.2g}"
+        return f"ahead ({chance})" if self.told_from_next else f"not distinguishable ({chance})"
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The networks of one track, data set and budget by falling accuracy."""
+
+    group: AccuracyGroup
+    conditions: str
+    placed: tuple[Placed, ...]
+    method: str  # which test, and what it does not know
+
+    @property
+    def clusters(self) -> tuple[tuple[Placed, ...], ...]:
+        """Cut wherever two neighbours can be told apart. Within a cluster only neighbours were compared."""
+        clusters: list[list[Placed]] = [[]]
+        for placed in self.placed:
+            clusters[-1].append(placed)
+            if placed.told_from_next:
+                clusters.append([])
+        return tuple(tuple(cluster) for cluster in clusters if cluster)
+
+
+def rankings(results: Results) -> list[Ranking]:
+    """One for each group of at least two networks whose accuracies may be compared."""
+    return [_ranking(results, group) for group in results.accuracy_groups() if len(group.models) > 1]
+
+
+def difference(first: Cell, second: Cell) -> Difference | None:
+    """First accuracy minus second: over seeds where both have several, else over the images of the test set.
+
+    None where one has a single seed and nothing is known of its test images.
+    """
+    trials = [_trials(cell.records) for cell in (first, second)]
+    if all(len(cell.records) > 1 for cell in (first, second)):
+        values = [[row.value for row in cell.records if row.value is not None] for cell in (first, second)]
+        return mean_difference(values[0], values[1], resolution=1 / max(trials[0] or 10_000, trials[1] or 10_000))
+    if trials[0] is None or trials[1] is None:
+        return None
+    return share_difference(first.value, trials[0], second.value, trials[1])
+
+
+def neighbour_p_values(cells: Sequence[Cell]) -> list[float]:
+    """Of each accuracy against the next one, corrected for their number; 1 where nothing can be said."""
+    found = [difference(above, below) for above, below in itertools.pairwise(cells)]
+    return holm([1.0 if known is None else known.p_value for known in found])
+
+
+def _ranking(results: Results, group: AccuracyGroup) -> Ranking:
+    cells = {model: results.cell(model, "top1") for model in group.models}
+    ordered = sorted(group.models, key=lambda model: -cells[model].value)
+    corrected = neighbour_p_values([cells[model] for model in ordered])
+    values = [cells[model].value for model in ordered]
+    placed = tuple(
+        Placed(1 + values.index(cells[model].value), model, cells[model], p_value)
+        for model, p_value in zip(ordered, [*corrected, None], strict=True)
+    )
+    method = _method([len(cells[model].records) for model in ordered])
+    return Ranking(group, accuracy_conditions(results, group), placed, method)
+
+
+def _method(seeds: Sequence[int]) -> str:
+    welch = "Welch's t-test over the seeds, which are independent trainings"
+    images = (
+        "a test of two proportions over the test images; it does not know how much another seed would change an "
+        "accuracy, so take what it tells apart for these trained networks only (--seeds 3 tests the training too)"
+    )
+    if min(seeds) > 1:
+        words = welch
+    elif max(seeds) == 1:
+        words = images
+    else:
+        words = f"{welch}, where both have several; else {images}"
+    return (
+        f"Each network against the next one below: {words}. p-values are corrected for the number of neighbours "
+        f"(Holm): if all networks were equally good, one ranking in twenty at most would tell any two apart."
+    )
+
+
+def _trials(records: Sequence[Record]) -> int | None:
+    """Of one seed: several share one test set."""
+    return min((record.trials for record in records if record.trials), default=None)

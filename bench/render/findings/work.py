@@ -1,0 +1,59 @@
+"""Whether MACs tell the time of an image: rank correlation, and the networks that MACs misjudge."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bench.quantity import quantity
+from bench.render.results.header import Model
+from bench.render.results.table import Results
+from bench.stats.intervals import rank_correlation
+
+FAR = 3.0  # times slower or faster per MAC than the median network: too far to be told by MACs
+_NAMED = 3  # outliers of each kind
+
+
+@dataclass(frozen=True)
+class Work:
+    networks: int
+    correlation: float  # Spearman's, of MACs and time per image
+    ms_per_mac: float  # of the median network
+    outliers: tuple[tuple[str, float], ...]  # networks and their time per MAC over the median's, slowest first
+
+    @property
+    def correlation_sentence(self) -> str:
+        return (
+            f"MACs and time per image have a rank correlation of {self.correlation:.2f} over {self.networks} networks."
+        )
+
+    @property
+    def outlier_sentence(self) -> str:
+        """The networks that are furthest off, slow and fast ones; empty where all are near."""
+        slow = [pair for pair in self.outliers if pair[1] > 1][:_NAMED]
+        fast = [pair for pair in reversed(self.outliers) if pair[1] < 1][:_NAMED]
+        named = [f"{name} {quantity(ratio, 'times', 2)}" for name, ratio in slow + fast]
+        return f"Times as long per MAC as the median network: {', '.join(named)}." if named else ""
+
+
+def work_and_time(results: Results, models: Sequence[Model]) -> Work | None:
+    """How MACs and time of inference go together, over networks that have both; None for fewer than three."""
+    if len(models) < 3:
+        return None
+    macs = [results.cell(model, "macs").value for model in models]
+    ms = [ms_per_image(results, model)[1] for model in models]
+    per_mac = [time / count for time, count in zip(ms, macs, strict=True)]
+    middle = statistics.median(per_mac)
+    ratios = sorted(
+        ((model.name, rate / middle) for model, rate in zip(models, per_mac, strict=True)), key=lambda pair: -pair[1]
+    )
+    far = tuple((name, ratio) for name, ratio in ratios if not 1 / FAR <= ratio <= FAR)
+    return Work(len(models), rank_correlation(macs, ms), middle, far)
+
+
+def ms_per_image(results: Results, model: Model) -> tuple[float, float, float]:
+    """Milliseconds of inference per image at the common batch: lower limit, value, upper limit."""
+    cell = results.cell(model, "inference_images_per_s")
+    fastest, slowest = (cell.high, cell.low) if cell.has_interval else (cell.value, cell.value)
+    return 1e3 / fastest, 1e3 / cell.value, 1e3 / slowest

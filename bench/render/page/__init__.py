@@ -1,0 +1,1 @@
+"""index.html and report.md."""

@@ -1,0 +1,360 @@
+"""A section for each architecture: papers, judgement, numbers with their ranks, training curves, structure, layers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from bench.metrics import METRICS
+from bench.quantity import in_sentence, quantity
+from bench.records.run_folder import Run, RunError
+from bench.render.charts.curves import Curve, own_currency
+from bench.render.charts.figure import chart_name
+from bench.render.charts.palette import FamilyStyle, family_styles
+from bench.render.diagram import draw
+from bench.render.page.sparkline import Line, sparkline
+from bench.render.results.header import Model
+from bench.render.results.layer_costs import COLUMNS, Layers
+from bench.render.results.table import AccuracyGroup, Results
+from bench.render.tables.marks import SMALLER_BATCH, Mark
+from bench.render.tables.text import Column, Table, TextCell, TrackTables
+from bench.structure.description import Structure
+
+ENOUGH = 4  # networks with a number, below which nobody is in the best quarter
+_NAMED = 2  # networks of a family that a judgement names for each metric
+_MOST_LAYERS = 600  # rows of a layer table; of more, the first and last halves
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A paper or a remark, and the networks that it belongs to."""
+
+    text: str
+    models: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RankedCell:
+    text: str
+    rank: str  # "3rd of 19"; empty where there is none
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The networks of one family on one track, with the columns of the track's overview."""
+
+    track: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Model, tuple[RankedCell, ...]], ...]
+    legend: tuple[Mark, ...]  # the marks that occur
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    layer: str
+    operation: str
+    output: str
+    params: str
+    macs: str
+    share: str  # of the network's MACs
+    saved: str
+
+
+@dataclass(frozen=True)
+class Description:
+    """Structure and layers of one network, as far as the run kept them."""
+
+    model: str
+    diagram: Markup
+    layers: tuple[LayerRow, ...]
+    left_out: int  # layers between the first and the last ones
+    reason: str  # why there is neither; empty where there is
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A family, or a network of a user's own."""
+
+    title: str
+    years: str
+    models: tuple[Model, ...]
+    papers: tuple[Fact, ...]
+    remarks: tuple[Fact, ...]  # how they differ from their papers
+    standings: tuple[Standing, ...]
+    strengths: tuple[str, ...]
+    weaknesses: tuple[str, ...]
+    curves: tuple[tuple[str, Markup], ...]  # caption, drawing
+    description: Description | None  # None: the run kept none, as runs of older versions
+
+
+def read_networks(run: Run) -> tuple[Mapping[str, Any], list[str]]:
+    """What the run kept of its networks' structure, and the name of the file if it is damaged."""
+    try:
+        return run.networks(), []
+    except RunError:
+        return {}, ["networks.json"]
+
+
+def architectures(
+    results: Results,
+    tracks: Sequence[TrackTables],
+    networks: Mapping[str, Any],
+    layers: Mapping[str, Layers],
+    curves: Sequence[Curve],
+) -> list[Architecture]:
+    """The sections of a report, in the order in which the run lists its networks."""
+    groups: dict[str, list[Model]] = {}
+    for model in results.models:
+        if model.listed:
+            groups.setdefault(model.family if model.year is not None else model.name, []).append(model)
+    ranks = {track.track: _ranks(track.overview) for track in tracks}
+    styles = family_styles(model.family for model in results.models)
+    return [
+        _architecture(results, title, models, tracks, ranks, networks, layers, curves, styles, f"nn{number}-")
+        for number, (title, models) in enumerate(groups.items())
+    ]
+
+
+Ranks = Mapping[tuple[str, str], tuple[int, int]]  # (network, metric) -> (place, of how many)
+
+
+def _architecture(
+    results: Results,
+    title: str,
+    models: Sequence[Model],
+    tracks: Sequence[TrackTables],
+    ranks: Mapping[str, Ranks],
+    networks: Mapping[str, Any],
+    layers: Mapping[str, Layers],
+    curves: Sequence[Curve],
+    styles: Mapping[str, FamilyStyle],
+    prefix: str,
+) -> Architecture:
+    years = sorted({model.year for model in models if model.year is not None})
+    good, bad = _judgement(models, tracks, ranks)
+    return Architecture(
+        title=title,
+        years=" to ".join(str(year) for year in dict.fromkeys((years[0], years[-1]))) if years else "",
+        models=tuple(models),
+        papers=_facts(models, lambda model: (model.paper,) if model.paper else ()),
+        remarks=_facts(models, lambda model: model.differences),
+        standings=_standings(models, tracks, ranks),
+        strengths=tuple(good),
+        weaknesses=tuple(bad),
+        curves=tuple(_curves(results, models, curves, styles)),
+        description=_description(models, networks, layers, prefix),
+    )
+
+
+# --- numbers -------------------------------------------------------------------------------------------------
+
+
+def _ranks(table: Table) -> Ranks:
+    """The place of every number in its column, best first; equals share one. Other batch sizes do not compete."""
+    found: dict[tuple[str, str], tuple[int, int]] = {}
+    for place, column in enumerate(table.columns):
+        metric = METRICS.get(column.name)
+        if metric is None or metric.better is None:
+            continue
+        values = {row.model.name: value for row in table.rows if (value := _competing(row.cells[place])) is not None}
+        sign = 1 if metric.better == "lower" else -1
+        for name, value in values.items():
+            better = sum(sign * other < sign * value for other in values.values())
+            found[name, column.name] = (1 + better, len(values))
+    return found
+
+
+def _competing(cell: TextCell) -> float | None:
+    return None if SMALLER_BATCH in cell.marks else cell.order
+
+
+def _standings(
+    models: Sequence[Model], tracks: Sequence[TrackTables], ranks: Mapping[str, Ranks]
+) -> tuple[Standing, ...]:
+    names = {model.name for model in models}
+    found = []
+    for track in tracks:
+        rows = [row for row in track.overview.rows if row.model.name in names]
+        filled = [
+            place
+            for place in range(len(track.overview.columns))
+            if any(row.cells[place].order is not None or row.cells[place].status != "ok" for row in rows)
+        ]
+        columns = tuple(track.overview.columns[place] for place in filled)
+        if not rows or not columns:
+            continue
+        standing = tuple(
+            (
+                row.model,
+                tuple(
+                    RankedCell(
+                        f"{row.cells[place].text}{row.cells[place].symbols}",
+                        _rank_words(ranks[track.track].get((row.model.name, track.overview.columns[place].name))),
+                    )
+                    for place in filled
+                ),
+            )
+            for row in rows
+        )
+        used = {mark for row in rows for place in filled for mark in row.cells[place].marks}
+        legend = tuple(mark for mark in track.overview.legend if mark in used)
+        found.append(Standing(track.track, columns, standing, legend))
+    return tuple(found)
+
+
+def _rank_words(rank: tuple[int, int] | None) -> str:
+    return f"{ordinal(rank[0])} of {rank[1]}" if rank and rank[1] > 1 else ""
+
+
+def ordinal(number: int) -> str:
+    """ "1st", "2nd", "3rd", "11th"."""
+    ending = {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th") if number % 100 not in (11, 12, 13) else "th"
+    return f"{number}{ending}"
+
+
+def _judgement(
+    models: Sequence[Model], tracks: Sequence[TrackTables], ranks: Mapping[str, Ranks]
+) -> tuple[list[str], list[str]]:
+    """What these networks are good and bad at, each a sentence for a track: where they are in the first and in the
+    last quarter of all that have the number."""
+    good: list[str] = []
+    bad: list[str] = []
+    for track in tracks:
+        own = [model for model in models if model.track == track.track]
+        known = ranks[track.track]
+        for sentences, quarter, from_the_end in ((good, "first", False), (bad, "last", True)):
+            parts = []
+            for column in track.overview.columns:
+                inside = _in_quarter(own, column.name, known, from_the_end)
+                if inside:
+                    parts.append(f"{in_sentence(METRICS[column.name])} ({_listed(inside)})")
+            if parts:
+                sentences.append(f"{track.track} track, {quarter} quarter: {', '.join(parts)}.")
+    return good, bad
+
+
+def _in_quarter(models: Sequence[Model], metric: str, ranks: Ranks, from_the_end: bool) -> list[tuple[int, Model]]:
+    """(place, network) of those in the first quarter, or in the last, the most extreme first."""
+    competing = [place for (_, other), (place, _) in ranks.items() if other == metric]
+    inside = []
+    for model in models:
+        place, count = ranks.get((model.name, metric), (0, 0))
+        # Those of equal place count too: what most networks share puts nobody into a quarter.
+        beyond = sum(other >= place if from_the_end else other <= place for other in competing)
+        if count >= ENOUGH and beyond <= count // 4:
+            inside.append((place, model))
+    return sorted(inside, key=lambda one: -one[0] if from_the_end else one[0])
+
+
+def _listed(inside: Sequence[tuple[int, Model]]) -> str:
+    """ "resnet18 1st, resnet34 2nd and 4 more"."""
+    words = ", ".join(f"{chart_name(model)} {ordinal(place)}" for place, model in inside[:_NAMED])
+    return words + (f" and {len(inside) - _NAMED} more" if len(inside) > _NAMED else "")
+
+
+def _facts(models: Sequence[Model], of: Callable[[Model], Sequence[str]]) -> tuple[Fact, ...]:
+    found: dict[str, list[str]] = {}
+    for model in models:
+        for text in of(model):
+            found.setdefault(text, []).append(model.name)
+    return tuple(Fact(text, tuple(names)) for text, names in found.items())
+
+
+# --- training ------------------------------------------------------------------------------------------------
+
+
+def _curves(
+    results: Results, models: Sequence[Model], curves: Sequence[Curve], styles: Mapping[str, FamilyStyle]
+) -> list[tuple[str, Markup]]:
+    """One drawing for each data set and budget that the networks were trained with."""
+    first = {curve.model: curve for curve in reversed(curves) if not curve.budget}  # of the lowest seed
+    found = []
+    for group in results.accuracy_groups():
+        across = own_currency(group.budget)
+        lines = [
+            line
+            for model in models
+            if model in group.models and (line := _line(first.get(model.name), across)) is not None
+        ]
+        if not lines:
+            continue
+        best = max(group.models, key=lambda model: results.cell(model, "top1").value)
+        measure = None if best in models else _line(first.get(best.name), across)
+        drawing = sparkline(lines, measure, styles[models[0].family].colour, across, group.dataset)
+        found.append((_curve_caption(group, measure), drawing))
+    return found
+
+
+def _curve_caption(group: AccuracyGroup, measure: Line | None) -> str:
+    budget = f", budget {group.budget}" if group.budget else ""
+    grey = f"; grey: {measure.model}, the most accurate of all" if measure else ""
+    return f"Test accuracy on {group.dataset} during training{budget}{grey}."
+
+
+def _line(curve: Curve | None, across: Any) -> Line | None:
+    if curve is None:
+        return None
+    steps = curve.steps.filter([across, "test_top1"]).dropna()
+    if len(steps) < 2 or not 0 < steps[across].max() < float("inf") or not 0 < steps["test_top1"].max() <= 1:
+        return None
+    return Line(curve.model, tuple(steps[across]), tuple(steps["test_top1"]))
+
+
+# --- structure -----------------------------------------------------------------------------------------------
+
+
+def _description(
+    models: Sequence[Model], networks: Mapping[str, Any], layers: Mapping[str, Layers], prefix: str
+) -> Description | None:
+    """Of the first of the networks that the run has described."""
+    for model in models:
+        if model.file_name in networks:
+            return _described(model.file_name, networks[model.file_name], layers.get(model.name), prefix)
+    return None
+
+
+def _described(model: str, entry: Any, layers: Layers | None, prefix: str) -> Description:
+    try:
+        if "reason" in entry:
+            return Description(model, Markup(), (), 0, str(entry["reason"]))
+        diagram = _inline(draw(Structure.from_json(entry["structure"])), prefix)
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, ArithmeticError):
+        return Description(model, Markup(), (), 0, "what networks.json has of it is damaged")
+    rows = _layer_rows(layers) if layers else []
+    half = _MOST_LAYERS // 2
+    shown = rows if len(rows) <= _MOST_LAYERS else [*rows[:half], *rows[-half:]]
+    return Description(model, diagram, tuple(shown), len(rows) - len(shown), "")
+
+
+def _layer_rows(layers: Layers) -> list[LayerRow]:
+    total = layers.rows["macs"].sum()
+    return [
+        LayerRow(
+            layer=str(layer),
+            operation=str(operation),
+            output="×".join(map(str, shape)),
+            params=f"{params:,.0f}" if params else "",
+            macs=quantity(macs, "count") if macs else "",
+            share=f"{100 * macs / total:.1f} %" if macs else "",
+            saved=quantity(saved, "bytes") if saved else "",
+        )
+        for layer, operation, shape, params, macs, _, saved in layers.rows[list(COLUMNS)].itertuples(index=False)
+    ]
+
+
+def _inline(svg: str, prefix: str) -> Markup:
+    """A diagram as part of the page: without the style that all diagrams share, its ids unlike any other's."""
+    svg = re.sub(r"<style>.*?</style>", "", svg, count=1, flags=re.DOTALL)
+    svg = re.sub(r'\bid="', f'id="{prefix}', svg)
+    svg = re.sub(r"url\(#", f"url(#{prefix}", svg)
+    svg = re.sub(
+        r'aria-labelledby="([^"]*)"',
+        lambda match: f'aria-labelledby="{" ".join(prefix + word for word in match[1].split())}"',
+        svg,
+        count=1,
+    )
+    return Markup(svg)

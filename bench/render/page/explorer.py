@@ -1,0 +1,269 @@
+"""The interactive chart: every metric of a run against every other, as data for explorer.js, and Plotly to draw it."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import json
+import math
+import re
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+from matplotlib.markers import MarkerStyle
+from plotly.offline import get_plotlyjs
+
+from bench.metrics import Metric
+from bench.quantity import is_bytes, measured
+from bench.render.charts.palette import FamilyStyle, Marker, family_styles
+from bench.render.results.header import Model
+from bench.render.results.table import Results
+from bench.render.tables.marks import MARKS, marks_of
+from bench.render.tables.subtitles import label_of
+from bench.render.tables.topics import OVERVIEW, by_topic
+
+NOT_TRAINED = "not trained"
+_YEAR = Metric("year", "", "year", "Year", None, "")
+_FIRST_Y = ("top1", "inference_images_per_s", "activations", "params")
+_FIRST_X = ("macs", "params", "activations")
+_SI_UNITS = ("count", "images", "FLOPs", "FLOP/s")  # their ticks carry a prefix: "10M"
+_BINARY = ("B", "KiB", "MiB", "GiB", "TiB")
+_JOULES = ((1.0, "J"), (1e-3, "mJ"), (1e-6, "µJ"))
+_DIGITS = 7  # of a number in the page's data: far finer than a pixel
+
+# matplotlib's marker -> Plotly's symbol and its angle in degrees.
+_SYMBOLS: Mapping[Marker, tuple[str, int]] = {
+    "o": ("circle", 0),
+    "s": ("square", 0),
+    "^": ("triangle-up", 0),
+    "D": ("diamond", 0),
+    "v": ("triangle-down", 0),
+    "P": ("cross", 0),
+    "X": ("x", 0),
+    "*": ("star", 0),
+    "<": ("triangle-left", 0),
+    "p": ("pentagon", 0),
+    ">": ("triangle-right", 0),
+    "d": ("diamond-tall", 0),
+    "h": ("hexagon2", 0),
+    (4, 1, 0): ("star-diamond", 0),
+    (5, 0, 180): ("pentagon", 180),
+    (3, 1, 0): ("star-triangle-up", 0),
+    (6, 1, 0): ("hexagram", 0),
+    (3, 1, 180): ("star-triangle-down", 0),
+}
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A metric as an axis: what its values are divided by, and how Plotly (d3-format) writes its ticks."""
+
+    name: str
+    title: str  # with the unit
+    divisor: float
+    ticks: str
+    log: bool
+    better: str | None
+
+
+@dataclass(frozen=True)
+class FamilyKey:
+    name: str
+    colour: str
+    outline: str  # an SVG path within -1..1
+
+
+@dataclass(frozen=True)
+class Explorer:
+    """What explorer.html.j2 shows: the choices in reading order, and the data behind them."""
+
+    topics: tuple[tuple[str, tuple[Axis, ...]], ...]
+    families: tuple[FamilyKey, ...]
+    tracks: tuple[str, ...]
+    datasets: tuple[str, ...]
+    years: tuple[int, ...]
+    networks: tuple[str, ...]
+    own: bool  # whether some network is not of the registry
+    start: Mapping[str, str]  # x, y, size, track
+    data: Markup  # JSON
+    library: Plotly
+
+
+@dataclass(frozen=True)
+class Plotly:
+    """plotly.min.js, packed, so that a page stays small and is read without it; `digest` lets it run."""
+
+    packed: Markup  # gzip in base64
+    digest: str  # SHA-256 in base64, as a content security policy names a script
+
+
+def explorer(results: Results) -> Explorer | None:
+    """The explorer of a run; None where no two networks share two metrics."""
+    metrics = [
+        replace(metric, label=label_of(results, results.models, metric))
+        for metric in results.metrics()
+        if any(results.cell(model, metric.name).measured for model in results.models)
+    ]
+    start = _start(results, [metric.name for metric in metrics])
+    if start is None:
+        return None
+    if any(model.year is not None for model in results.models):
+        metrics.append(_YEAR)
+    axes = {metric.name: _axis(results, metric) for metric in metrics}
+    styles = family_styles(model.family for model in results.models)
+    datasets = {model.name: _dataset(results, model) for model in results.models}
+    data = {
+        "axes": {axis.name: _as_json(axis) for axis in axes.values()},
+        "key": [name for name in OVERVIEW if name in axes],
+        "marks": {mark.symbol: mark.meaning for mark in MARKS},
+        "styles": {family: _style(style) for family, style in styles.items()},
+        "networks": [_network(results, model, metrics, datasets[model.name]) for model in results.models],
+    }
+    return Explorer(
+        topics=tuple((title, tuple(axes[name] for name in names)) for title, names in _grouped(metrics)),
+        families=tuple(FamilyKey(name, style.colour, _outline(style.marker)) for name, style in styles.items()),
+        tracks=tuple(results.tracks()),
+        datasets=tuple(dict.fromkeys(datasets.values())),
+        years=tuple(sorted({model.year for model in results.models if model.year is not None})),
+        networks=tuple(model.name for model in results.models),
+        own=any(model.own for model in results.models),
+        start=start,
+        data=inert_json(data),
+        library=plotly(),
+    )
+
+
+def plotly() -> Plotly:
+    """The library as the installed package has it."""
+    code = get_plotlyjs().encode()
+    packed = base64.b64encode(gzip.compress(code, mtime=0)).decode()
+    return Plotly(Markup(packed), base64.b64encode(hashlib.sha256(code).digest()).decode())
+
+
+def inert_json(data: object) -> Markup:
+    """JSON that no text in it can end or leave, whatever it contains: for a script element."""
+    text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return Markup(re.sub(r"[<>&]", lambda found: f"\\u{ord(found[0]):04x}", text))
+
+
+def _start(results: Results, names: Sequence[str]) -> dict[str, str] | None:
+    """What is drawn first: accuracy against MACs where the run has them, on the track that a reader meets first."""
+    for track, models in results.tracks().items():
+        having = {name: {model.name for model in models if results.cell(model, name).measured} for name in names}
+        for y in sorted(names, key=lambda name: _rank(name, _FIRST_Y)):
+            for x in sorted(names, key=lambda name: _rank(name, _FIRST_X)):
+                if x != y and len(having[x] & having[y]) > 1:
+                    size = "params" if having.get("params") else ""
+                    return {"x": x, "y": y, "size": size, "track": track}
+    return None
+
+
+def _rank(name: str, preferred: Sequence[str]) -> int:
+    return preferred.index(name) if name in preferred else len(preferred)
+
+
+def _grouped(metrics: Sequence[Metric]) -> list[tuple[str, list[str]]]:
+    """Every metric once, under the titles of the tables' topics; what no table shows comes last."""
+    left = [metric.name for metric in metrics]
+    groups = []
+    for title, members in by_topic(metrics):
+        groups.append((title, [metric.name for metric in members if metric.name in left]))
+        left = [name for name in left if name not in groups[-1][1]]
+    return [group for group in (*groups, ("Statements and restated numbers", left)) if group[1]]
+
+
+def _axis(results: Results, metric: Metric) -> Axis:
+    values = [results.cell(model, metric.name).value for model in results.models]
+    positive = [value for value in values if value > 0]
+    middle = statistics.median(positive) if positive else 1.0
+    divisor, unit, ticks = _scale(metric.unit, middle)
+    return Axis(
+        name=metric.name,
+        title=f"{metric.label} ({unit})" if unit else metric.label,
+        divisor=divisor,
+        ticks=ticks,
+        log=metric is not _YEAR and metric.unit != "fraction",
+        better=metric.better,
+    )
+
+
+def _scale(unit: str, middle: float) -> tuple[float, str, str]:
+    """(divisor, the unit that is left, d3-format of ticks) for values about as large as `middle`."""
+    if unit == "fraction":
+        return 0.01, "%", "~r"
+    if unit in _SI_UNITS:
+        return 1.0, "", "~s"
+    if unit == "year":
+        return 1.0, "", "d"
+    if unit == "J":
+        return (*next((joules for joules in _JOULES if middle >= joules[0]), _JOULES[-1]), ",~r")
+    if is_bytes(unit):
+        power = max(0, min(int(math.log(middle, 1024)), len(_BINARY) - 1))
+        return 1024.0**power, _BINARY[power] + (" per image" if unit == "bytes/image" else ""), ",~r"
+    return 1.0, unit, ",~r"
+
+
+def _as_json(axis: Axis) -> dict[str, Any]:
+    return {
+        "title": axis.title,
+        "divisor": axis.divisor,
+        "ticks": axis.ticks,
+        "log": axis.log,
+        "better": axis.better,
+    }
+
+
+def _style(style: FamilyStyle) -> dict[str, Any]:
+    symbol, angle = _SYMBOLS[style.marker]
+    return {"colour": style.colour, "symbol": symbol, "angle": angle}
+
+
+def _network(results: Results, model: Model, metrics: Sequence[Metric], dataset: str) -> dict[str, Any]:
+    return {
+        "name": model.name,
+        "family": model.family,
+        "track": model.track,
+        "year": model.year,
+        "dataset": dataset,
+        "own": model.own,
+        "atChance": results.at_chance(model),
+        "cells": {metric.name: cell for metric in metrics if (cell := _cell(results, model, metric)) is not None},
+    }
+
+
+def _cell(results: Results, model: Model, metric: Metric) -> list[float | str] | None:
+    """[value, as text], then the ends of its interval if it has one."""
+    if metric is _YEAR:
+        return None if model.year is None else [model.year, str(model.year)]
+    cell = results.cell(model, metric.name)
+    if not cell.measured or math.isinf(cell.value):
+        return None
+    text = measured(cell.value, cell.low, cell.high, metric.unit)
+    unit = "per image" if metric.unit == "bytes/image" else metric.unit
+    told = metric.unit in (*_SI_UNITS, "fraction", "bytes", "s", "J")
+    symbols = "".join(mark.symbol for mark in marks_of(results, model, metric.name))
+    words = " ".join(word for word in (text, "" if told else unit, symbols) if word)
+    ends = (cell.low, cell.high) if math.isfinite(cell.low) and math.isfinite(cell.high) else ()
+    return [_rounded(cell.value), words, *map(_rounded, ends)]
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.{_DIGITS}g}")
+
+
+def _dataset(results: Results, model: Model) -> str:
+    cell = results.cell(model, "top1")
+    return (cell.records[-1].dataset or "unnamed data") if cell.measured else NOT_TRAINED
+
+
+def _outline(marker: Marker) -> str:
+    """The marker as an SVG path, y downwards, as large as fits into -1..1."""
+    style = MarkerStyle(marker)
+    polygon = np.asarray(style.get_path().transformed(style.get_transform()).to_polygons()[0])
+    points = (polygon / np.abs(polygon).max() * (1, -1)).round(2) + 0.0  # + 0.0: no "-0.0"
+    return "M" + "L".join(f"{x:g} {y:g}" for x, y in points) + "Z"

@@ -1,0 +1,1 @@
+"""The numbers as people read them: text tables, marks, subtitles."""

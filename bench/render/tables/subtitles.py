@@ -1,0 +1,100 @@
+"""The line under a title: data set, budget, device and date, without which a number says nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bench.metrics import Metric
+from bench.records.record import Record
+from bench.render.results.header import Model
+from bench.render.results.table import AccuracyGroup, Results
+
+
+def dataset_words(group: AccuracyGroup) -> str:
+    """The data set as recorded, with a warning where it is not photographs."""
+    return f"{group.dataset} (generated images)" if group.synthetic else group.dataset
+
+
+def accuracy_conditions(results: Results, group: AccuracyGroup) -> str:
+    """ "cifar10 · budget 20s · 3 seeds · AMD EPYC, 2 threads · 2026-01-31"."""
+    counts = sorted({len(results.cell(model, "top1").records) for model in group.models})
+    seeds = " to ".join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))
+    return " · ".join(
+        (
+            dataset_words(group),
+            f"budget {group.budget or 'unknown'}",
+            f"{seeds} seed{'' if counts[-1] == 1 else 's'}",
+            results.header.device,
+            results.header.date,
+        )
+    )
+
+
+def chart_conditions(results: Results, group: AccuracyGroup) -> str:
+    """The same with the track in front, for a figure that may be seen on its own."""
+    return f"{group.track} track · {accuracy_conditions(results, group)}"
+
+
+def step_conditions(results: Results, models: Sequence[Model], metric: Metric, usual: str = "") -> str:
+    """ "batch 256, bf16, channels_last": how the steps ran that a metric was taken from; empty for other metrics.
+
+    Where memory did not suffice for the batch size that all were to use, that one is named: the exceptions are marked.
+    A manner that is the `usual` one is not repeated.
+    """
+    rows = _step_rows(results, models, metric)
+    sizes = sorted({row.asked_batch_size or row.batch_size or 0 for row in rows if row.probe != "best_batch"})
+    batch = f"batch {' to '.join(str(size) for size in dict.fromkeys((sizes[0], sizes[-1])))}" if sizes else ""
+    manner = _execution_words(rows)
+    return ", ".join(word for word in (batch, manner if manner != usual else "") if word)
+
+
+def label_of(results: Results, models: Sequence[Model], metric: Metric) -> str:
+    """The label of a metric, which says so where all of its numbers are predicted: "Peak memory, predicted"."""
+    cells = [cell for model in models if (cell := results.cell(model, metric.name)).measured]
+    said = metric.label.lower().startswith("predicted")
+    return (
+        f"{metric.label}, predicted" if cells and not said and all(cell.predicted for cell in cells) else metric.label
+    )
+
+
+def usual_execution(results: Results, models: Sequence[Model], metrics: Sequence[Metric]) -> str:
+    """ "bf16, channels_last": how the steps ran that most of the metrics were taken from; empty if none was."""
+    manners = [_execution_words(_step_rows(results, models, metric)) for metric in metrics]
+    return max(manners, key=lambda manner: (manner != "", manners.count(manner)), default="")
+
+
+def _step_rows(results: Results, models: Sequence[Model], metric: Metric) -> list[Record]:
+    rows = [row for model in models for row in results.cell(model, metric.name).records if row.value is not None]
+    return [row for row in rows if row.batch_size and row.probe != "accuracy"]
+
+
+def measured_conditions(results: Results, models: Sequence[Model], *metrics: Metric) -> str:
+    """ "cifar track · 3 × 32 × 32 input · 10 classes · batch 512, bf16 · NVIDIA H200 · 2026-01-31".
+
+    Device and date are left out where nothing depends on them.
+    """
+    steps = dict.fromkeys(step_conditions(results, models, metric) for metric in metrics)
+    ran = "; ".join(words for words in steps if words)
+    where = (ran, results.header.device, results.header.date) if ran else ()
+    return " · ".join((track_conditions(models), *where))
+
+
+def _execution_words(rows: Sequence[Record]) -> str:
+    """ "bf16, channels_last, compiled, CUDA graphs": what differs from PyTorch's defaults in some of the rows."""
+    words = ["/".join(dict.fromkeys(row.precision for row in rows))]
+    words += ["/".join(dict.fromkeys(row.memory_format for row in rows if row.memory_format != "contiguous"))]
+    words += ["compiled" if any(row.compile for row in rows) else ""]
+    words += ["CUDA graphs" if any(row.cuda_graphs for row in rows) else ""]
+    return ", ".join(word for word in words if word)
+
+
+def track_conditions(models: Sequence[Model]) -> str:
+    """ "cifar track · 3 × 32 × 32 input · 10 classes"; several sizes are joined by "or"."""
+    sizes = dict.fromkeys(" × ".join(map(str, model.input_size)) for model in models if model.input_size)
+    classes = dict.fromkeys(str(model.num_classes) for model in models if model.num_classes)
+    words = [f"{models[0].track} track"]
+    if sizes:
+        words.append(f"{' or '.join(sizes)} input")
+    if classes:
+        words.append(f"{' or '.join(classes)} classes")
+    return " · ".join(words)

@@ -1,0 +1,171 @@
+"""Results -> tables of text by track and topic, which report.md, index.html and the terminal print each in its way."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from bench.metrics import DERIVED, Metric
+from bench.quantity import measured
+from bench.render.results.header import Model
+from bench.render.results.table import NOT_RUN, Cell, Results
+from bench.render.tables.marks import CHANCE, MARKS, PREDICTED, SMALLER_BATCH, Mark, marks_of
+from bench.render.tables.subtitles import (
+    accuracy_conditions,
+    label_of,
+    step_conditions,
+    track_conditions,
+    usual_execution,
+)
+from bench.render.tables.topics import OVERVIEW, by_topic
+
+_SAID_BY_THE_NUMBER = ("count", "images", "FLOPs", "FLOP/s", "bytes", "fraction", "s", "J")  # units with prefix or sign
+_HEADINGS = {**dict.fromkeys(_SAID_BY_THE_NUMBER, ""), "bytes/image": "per image"}
+
+
+@dataclass(frozen=True)
+class Column:
+    name: str  # of the metric
+    heading: str
+    detail: str  # unit and conditions, in smaller print
+
+
+@dataclass(frozen=True)
+class TextCell:
+    text: str
+    order: float | None = None  # what to sort by; None sorts last
+    interval: tuple[float, float] | None = None
+    best: bool = False
+    marks: tuple[Mark, ...] = ()
+    aside: str = ""  # what belongs to this number alone, in smaller print: its batch size
+    status: str = "ok"
+    hint: str = ""  # the exact number and its notes, or the reason why there is none
+
+    @property
+    def symbols(self) -> str:
+        return "".join(mark.symbol for mark in self.marks)
+
+    @property
+    def at_chance(self) -> bool:
+        return CHANCE in self.marks
+
+
+@dataclass(frozen=True)
+class Row:
+    model: Model
+    cells: tuple[TextCell, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+
+    @property
+    def legend(self) -> tuple[Mark, ...]:
+        """The marks that occur."""
+        used = {mark for row in self.rows for cell in row.cells for mark in cell.marks}
+        return tuple(mark for mark in MARKS if mark in used)
+
+
+@dataclass(frozen=True)
+class TrackTables:
+    track: str
+    conditions: tuple[str, ...]
+    overview: Table
+    topics: tuple[Table, ...]  # those that say more than the overview
+
+
+def track_tables(results: Results) -> list[TrackTables]:
+    """The tables of each track, in reading order; a column for every score that was tried on some network of it."""
+    return [_of_track(results, track, models) for track, models in results.tracks().items()]
+
+
+def _of_track(results: Results, track: str, models: Sequence[Model]) -> TrackTables:
+    topics = by_topic([metric for metric in results.metrics() if _tried(results, models, metric)])
+    usual = usual_execution(results, models, [metric for _, metrics in topics for metric in metrics])
+    shown = [metric for _, metrics in topics for metric in metrics]
+    first = [metric for name in OVERVIEW for metric in shown if metric.name == name]
+    # A run of a few probes needs no second table: everything is in the first.
+    first = shown if len(shown) <= len(OVERVIEW) else first
+    return TrackTables(
+        track=track,
+        conditions=(
+            " · ".join(words for words in (track_conditions(models), usual and f"steps in {usual}") if words),
+            *(accuracy_conditions(results, group) for group in results.accuracy_groups() if group.track == track),
+        ),
+        overview=_table(results, "Overview", models, first, usual),
+        topics=tuple(
+            _table(results, title, models, metrics, usual)
+            for title, metrics in topics
+            if not set(metrics) <= set(first)
+        ),
+    )
+
+
+def _tried(results: Results, models: Sequence[Model], metric: Metric) -> bool:
+    """Whether a table has something to say of it: a number or a failure, and not the budget or a peak once more."""
+    if metric.name == "train_seconds" and all(_is_time_budget(results, model) for model in models):
+        return False
+    if metric.name.startswith("predicted_"):
+        peaks = [results.cell(model, metric.name.replace("predicted_", "peak_")) for model in models]
+        if all(peak.predicted for peak in peaks if peak.measured):
+            return False
+    return any(results.cell(model, metric.name).status not in (NOT_RUN, "skipped") for model in models)
+
+
+def _is_time_budget(results: Results, model: Model) -> bool:
+    rows = results.cell(model, "train_seconds").records
+    return all(re.fullmatch(r"[\d.]+s", row.budget or "") for row in rows)
+
+
+def _table(results: Results, title: str, models: Sequence[Model], metrics: Sequence[Metric], usual: str) -> Table:
+    by_metric = [_cells(results, models, metric) for metric in metrics]
+    return Table(
+        title=title,
+        columns=tuple(_column(results, models, metric, usual) for metric in metrics),
+        rows=tuple(Row(model, tuple(cells[i] for cells in by_metric)) for i, model in enumerate(models)),
+    )
+
+
+def _column(results: Results, models: Sequence[Model], metric: Metric, usual: str) -> Column:
+    details = (_HEADINGS.get(metric.unit, metric.unit), step_conditions(results, models, metric, usual))
+    return Column(metric.name, label_of(results, models, metric), ", ".join(detail for detail in details if detail))
+
+
+def _cells(results: Results, models: Sequence[Model], metric: Metric) -> list[TextCell]:
+    texts = [_cell(results, model, metric) for model in models]
+    if all(PREDICTED in text.marks for text in texts if text.order is not None):  # then the heading says so
+        texts = [replace(text, marks=tuple(mark for mark in text.marks if mark != PREDICTED)) for text in texts]
+    # A number at another batch size does not compete.
+    values = [text.order for text in texts if text.order is not None and SMALLER_BATCH not in text.marks]
+    if metric.better is None or len({text.text for text in texts if text.order is not None}) < 2:
+        return texts  # nothing that a reader could tell apart
+    best = (min if metric.better == "lower" else max)(values, default=math.nan)
+    return [replace(text, best=text.order == best and SMALLER_BATCH not in text.marks) for text in texts]
+
+
+def _cell(results: Results, model: Model, metric: Metric) -> TextCell:
+    cell = results.cell(model, metric.name)
+    notes = dict.fromkeys(record.note for record in (*cell.records, *cell.lost) if record.note)
+    if not cell.measured:
+        text = "–" if cell.status in (NOT_RUN, "skipped") else cell.status
+        return TextCell(text, status=cell.status, hint="; ".join(notes) or cell.status)
+    return TextCell(
+        measured(cell.value, cell.low, cell.high, metric.unit),
+        order=cell.value,
+        interval=(cell.low, cell.high) if cell.has_interval else None,
+        marks=marks_of(results, model, metric.name),
+        aside=_own_batch(cell, metric),
+        status=cell.status,
+        hint="; ".join((f"{cell.value:.10g} {metric.unit}", *notes)),
+    )
+
+
+def _own_batch(cell: Cell, metric: Metric) -> str:
+    """ "batch 64" where the heading cannot say it for all."""
+    own = metric.probe == "best_batch" or (cell.asked_batch_size is not None and metric.probe != DERIVED)
+    return f"batch {cell.batch_size}" if own and cell.batch_size else ""

@@ -1,0 +1,78 @@
+"""A run on a Ray cluster: whether there is one, what its nodes are, and the place that it is to work at.
+
+Ray is imported here alone, and only when a run asks for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from bench.config import Config, RequestError
+from bench.device import environment
+from bench.runner.execute import PRELOAD, relocated
+from bench.runner.request import Request
+
+if TYPE_CHECKING:
+    from bench.engines.ray import RayCluster
+
+_SAME = ("torch", "python")  # on every node, or numbers of one run would be of two kinds
+
+
+def join(request: Request) -> tuple[str, ...]:
+    """Become part of the cluster; the kind of its devices: "cuda:0" as every seat sees its own GPU, or "cpu".
+
+    Raises:
+        RequestError: Ray is missing, there is no such cluster, or it has no such devices.
+    """
+    try:
+        from bench.engines import ray
+    except ImportError as error:
+        if error.name != "ray":
+            raise
+        raise RequestError("--engine ray needs Ray, which is not installed: pip install 'ray>=2.40,<3'") from None
+    try:
+        ray.connect(request.ray_address)
+    except ray.NoCluster as reason:
+        raise RequestError(
+            f"--ray-address {request.ray_address}: there is no cluster ({reason}); `ray start --head` starts one"
+        ) from None
+    found = ray.kind_of_cluster()
+    wanted = found if request.device == "auto" else request.device
+    if wanted not in ("cpu", "cuda"):
+        raise RequestError(f"--device {request.device}: a cluster gives all it has; write auto, cpu or cuda")
+    if wanted == "cuda" and found == "cpu":
+        raise RequestError("--device cuda: no node of the Ray cluster has a GPU")
+    return ("cuda:0",) if wanted == "cuda" else ("cpu",)
+
+
+def facts(devices: tuple[str, ...]) -> environment.Facts:
+    """What `environment.describe` says on a node; `device` names the hardware of all.
+
+    Raises:
+        RequestError: the nodes have other versions than one another.
+    """
+    from bench.engines import ray
+
+    nodes = ray.ask_every_node(environment.describe, _kind(devices))
+    for key in _SAME:
+        versions = {address: about.get(key) for address, about in nodes.items()}
+        if len(set(versions.values())) > 1:
+            told = ", ".join(f"{version} on {address}" for address, version in versions.items())
+            raise RequestError(f"the nodes of the Ray cluster have different versions of {key}: {told}")
+    about = next(iter(nodes.values()))
+    return {**about, "device": " and ".join(sorted({str(each["device"]) for each in nodes.values()}))}
+
+
+def place(
+    devices: tuple[str, ...], config: Config, memory_limit: int | None, cache_dir: Path | None
+) -> RayCluster[Any, Any]:
+    from bench.engines import ray
+
+    image_sets: Mapping[str, Any] = {image_set.sha256: image_set for image_set in config.image_sets.values()}
+    return ray.RayCluster(_kind(devices), tuple(image_sets.values()), relocated, PRELOAD, memory_limit, cache_dir)
+
+
+def _kind(devices: tuple[str, ...]) -> Literal["cpu", "cuda"]:
+    return "cpu" if devices == ("cpu",) else "cuda"

@@ -1,0 +1,234 @@
+"""Execute the tasks of a run and write down every outcome.
+
+`execute` holds the only broad `except` of a run: a network that fails in any way becomes a row with the reason.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bench.config import Execution
+from bench.data.image_set import ImageSet
+from bench.device import environment
+from bench.device.execution import choose
+from bench.device.out_of_memory import is_out_of_memory
+from bench.engines.engine import Crash, Stop, Workplace
+from bench.metrics import METRICS, metrics_of
+from bench.probes import PROBES
+from bench.probes.reading import Reading, Unsupported
+from bench.records.files import write_atomically
+from bench.records.record import Record, Status
+from bench.records.run_folder import Run
+from bench.runner.plan import IN_FP32, SEEDED, STATIC, TUNING, Task, trains
+from bench.training.checkpoint import checkpoint_path
+from bench.training.recipe_file import recipes_of
+from bench.training.recipes import recipe_for
+from bench.training.tensorboard import write_events
+
+PRELOAD = ("bench.probes.preload", __name__)  # what every worker needs
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a task brought back: its rows, the training curve if it trained, and the recipe if it tuned one."""
+
+    records: tuple[Record, ...]
+    curve: tuple[Mapping[str, Any], ...] = ()
+    tuned: Mapping[str, Any] | None = None
+    confusions: tuple[Mapping[str, Any], ...] = ()  # of the final test: label, predicted, count
+    layers: tuple[Mapping[str, Any], ...] = ()  # a row for each call of a module
+
+
+def execute(task: Task, device: str) -> Outcome:
+    """Run one task here and now. Never raises: whatever goes wrong is in the rows."""
+    records: list[Record] = []
+    curve: tuple[Mapping[str, Any], ...] = ()
+    tuned: Mapping[str, Any] | None = None
+    confusions: tuple[Mapping[str, Any], ...] = ()
+    layers: tuple[Mapping[str, Any], ...] = ()
+    for probe in task.probes:
+        start = time.perf_counter()
+        try:
+            choose(device)
+            measurement = PROBES[probe](
+                task.spec, replace(task.config, device=device, seed=task.seed, round=task.round)
+            )
+        except Unsupported as reason:
+            records += _without_value(task, probe, "skipped", str(reason), time.perf_counter() - start)
+            continue
+        except Exception as error:
+            status: Status = "oom" if is_out_of_memory(error) else "failed"
+            note = f"{type(error).__name__}: {_first_line(error)}"
+            records += _without_value(task, probe, status, note, time.perf_counter() - start)
+            continue
+        seconds = time.perf_counter() - start
+        hardware = "" if probe in STATIC else environment.hardware(device)
+        records += [
+            replace(_record(task, probe, metric, reading, seconds), hardware=hardware)
+            for metric, reading in measurement.readings.items()
+        ]
+        curve = measurement.curve or curve
+        tuned = measurement.tuned or tuned
+        confusions = measurement.confusions or confusions
+        layers = measurement.layers or layers
+    return Outcome(tuple(records), curve, tuned, confusions, layers)
+
+
+def run_tasks(
+    run: Run,
+    tasks: Sequence[Task],
+    place: Workplace[Task, Outcome],
+    timeout_s: float | None,
+    on_start: Callable[[Task, str], object],
+    on_end: Callable[[Task, Outcome], object],
+    stop: Stop | None = None,
+) -> None:
+    """Execute the tasks and append their rows to the run, each as soon as it is there.
+
+    Static tasks go first and use every processor; then each device works alone, with nothing beside it. The first
+    network is trained once every recipe that is tuned has been found.
+
+    Raises:
+        KeyboardInterrupt: `stop` was requested; everything that had ended by then is written.
+    """
+    with run.writer() as writer:
+        measured = [task for task in tasks if not task.static]
+        tuned = max((n for n, task in enumerate(measured, 1) if task.probes[0] == TUNING), default=0)
+        for part in ([task for task in tasks if task.static], measured[:tuned], measured[tuned:]):
+            if not part:
+                continue
+            part = with_tuned_recipes(part, run)
+            engine = place.engine(execute, needs_device=not part[0].static, tasks=len(part))
+            with closing(engine.run(part, timeout_s, on_start, stop)) as ended:
+                for task, outcome in ended:
+                    if isinstance(outcome, Crash):
+                        outcome = crashed(task, outcome)
+                    if outcome.curve:
+                        _keep_rows(outcome.curve, run.curve_path(task.spec.name, task.curve_kind))
+                    if outcome.confusions:
+                        _keep_rows(outcome.confusions, run.confusion_path(task.spec.name, task.curve_kind))
+                    if outcome.layers:
+                        _keep_rows(outcome.layers, run.layers_path(task.spec.name))
+                    if outcome.curve and task.config.tensorboard and task.probes[0] in SEEDED:
+                        write_events(outcome.curve, run.events_path(task.spec.name, task.curve_kind))
+                    if outcome.tuned:
+                        run.keep_tuned(task.spec.family, outcome.tuned)  # before its row, which says that it is there
+                    writer.append(outcome.records)
+                    _drop_checkpoint(task, outcome)
+                    on_end(task, outcome)
+            if stop is not None and stop.requested:
+                raise KeyboardInterrupt
+
+
+def _drop_checkpoint(task: Task, outcome: Outcome) -> None:
+    """Once its rows are written, what a training would go on from is of no use, except to try a failed one again."""
+    folder = task.config.checkpoints
+    if folder is None or task.probes[0] not in SEEDED or any(record.failed for record in outcome.records):
+        return
+    checkpoint_path(folder, task.spec.name, task.seed, str(task.config.budget)).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # others are in it
+        folder.rmdir()
+
+
+def _keep_rows(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Whole or not at all, and on the disk before the rows that belong to it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = io.BytesIO()
+    pd.DataFrame(rows).to_parquet(content)
+    write_atomically(path, content.getvalue())
+
+
+def with_tuned_recipes(tasks: Sequence[Task], run: Run) -> list[Task]:
+    """The tasks as they are once the families that the run has tuned are trained with what was found.
+
+    A family whose tuning failed keeps its default; the failed row says so.
+    """
+    recipes = recipes_of(run.tuned(), str(run.folder / "recipes.json"))
+    return [replace(task, config=replace(task.config, recipes={**task.config.recipes, **recipes})) for task in tasks]
+
+
+def _first_line(error: Exception) -> str:
+    """Of its message, without what a terminal would take for an order."""
+    empty = "it asked for more than it may have" if isinstance(error, MemoryError) else "no message"
+    line = (str(error).strip().splitlines() or [empty])[0]
+    return "".join(character if character.isprintable() else " " for character in line)[:500]
+
+
+def relocated(task: Any, image_sets: Mapping[str, ImageSet]) -> Any:
+    """A task as it is on another machine, whose image sets are given by SHA-256; other tasks than of a run stay.
+
+    Checkpoints are only kept where the machine sees the run's folder.
+    """
+    if not isinstance(task, Task):
+        return task
+    config = task.config
+    here = {track: image_sets.get(image_set.sha256, image_set) for track, image_set in config.image_sets.items()}
+    shared = config.checkpoints is not None and config.checkpoints.parent.exists()
+    return replace(task, config=replace(config, image_sets=here, checkpoints=config.checkpoints if shared else None))
+
+
+def crashed(task: Task, crash: Crash) -> Outcome:
+    """The rows of a task that brought its process down or took too long."""
+    rows = [
+        row for probe in task.probes for row in _without_value(task, probe, crash.kind, crash.reason, crash.seconds)
+    ]
+    return Outcome(tuple(rows))
+
+
+def _record(task: Task, probe: str, metric: str, reading: Reading | Unsupported, seconds: float) -> Record:
+    """The row of one metric, as the probe read it."""
+    blank = _blank(task, probe, metric, seconds)
+    if isinstance(reading, Unsupported):
+        return replace(blank, status="skipped", note=str(reading))
+    usable = all(map(math.isfinite, (reading.value, *reading.samples)))
+    return replace(
+        blank,
+        value=reading.value if usable else None,
+        status="ok" if usable else "failed",
+        note=reading.note if usable else f"the value is {reading.value}",
+        samples=reading.samples if usable else (),
+        trials=reading.trials,
+        batch_size=reading.batch_size,
+        asked_batch_size=reading.asked_batch_size,
+        predicted=reading.predicted,
+        cuda_graphs=reading.cuda_graphs,
+        device=reading.device,
+    )
+
+
+def _without_value(task: Task, probe: str, status: Status, reason: str, seconds: float) -> list[Record]:
+    """One row per metric that a probe should have measured, with the reason why there is none."""
+    return [replace(_blank(task, probe, metric, seconds), status=status, note=reason) for metric in metrics_of(probe)]
+
+
+def _blank(task: Task, probe: str, metric: str, seconds: float) -> Record:
+    """What is known of a row before its value; an accuracy row carries its images and budget even if it failed."""
+    image_set = task.config.image_sets.get(task.spec.track) if trains(probe) else None
+    execution = Execution() if probe in IN_FP32 else task.config.execution
+    return Record(
+        model=task.spec.name,
+        probe=probe,
+        metric=metric,
+        value=None,
+        unit=METRICS[metric].unit,
+        status="failed",
+        seconds=round(seconds, 3),
+        seed=task.seed,
+        round=task.round,
+        precision=execution.precision,
+        memory_format=execution.memory_format,
+        compile=execution.compile,
+        dataset=image_set.name if image_set else None,
+        budget=str(task.config.budget) if trains(probe) else None,
+        recipe=str(recipe_for(task.spec.family, task.config.recipes)) if probe in SEEDED and image_set else None,
+    )

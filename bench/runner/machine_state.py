@@ -1,0 +1,58 @@
+"""What surrounds the tasks of one start of a run: the machine's state before and after them, and its limits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from datetime import datetime
+from typing import Any
+
+from bench.config import Precision
+from bench.device import environment
+from bench.device.peaks import LimitsTask, measure_limits
+from bench.engines.engine import Crash, Stop, Workplace
+from bench.records.run_folder import Run
+
+TIME_LIMIT_S = 60.0  # for what takes one to three seconds
+
+
+@contextmanager
+def conditions_kept(run: Run, devices: Sequence[str]) -> Iterator[None]:
+    """Add a session to the run's `conditions`: before what is done within, and after it, however that ends."""
+    earlier = run.header.get("conditions", [])
+    session: dict[str, Any] = {"started": _now(), "before": environment.conditions(devices)}
+    run.rewrite_header({**run.header, "conditions": [*earlier, session]})
+    try:
+        yield
+    finally:
+        session = {**session, "ended": _now(), "after": environment.conditions(devices)}
+        run.rewrite_header({**run.header, "conditions": [*earlier, session]})
+
+
+def keep_limits(
+    run: Run,
+    place: Workplace[LimitsTask, dict[str, Any]],
+    devices: Sequence[str],
+    precision: Precision,
+    stop: Stop | None = None,
+) -> None:
+    """Measure what each device can do, unless the run knows it, each in a process of its own.
+
+    A device that cannot be measured has the `reason` instead, and is tried again when the run is resumed.
+    """
+    limits: dict[str, Any] = dict(run.header.get("limits", {}))
+    if all("peak_flops_per_s" in limits.get(device, {}) for device in devices):
+        return
+    tasks = [LimitsTask(precision, number) for number in range(len(devices))]
+    at: dict[LimitsTask, str] = {}
+    engine = place.engine(measure_limits, needs_device=True, tasks=len(tasks))
+    with closing(engine.run(tasks, TIME_LIMIT_S, at.__setitem__, stop)) as ended:
+        for task, found in ended:
+            if isinstance(found, Crash):
+                found = {"precision": precision, "reason": found.reason}
+            limits[at[task]] = found
+    run.rewrite_header({**run.header, "limits": limits})
+
+
+def _now() -> str:
+    return datetime.now().astimezone().isoformat(timespec="seconds")

@@ -1,0 +1,231 @@
+"""From a request to a run folder: everything that can be wrong with a request is found here, before any work."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import models
+from bench import data
+from bench.config import Config, RequestError, Track
+from bench.data import ImageSet
+from bench.data.cache import cache_dir_of
+from bench.data.preview import sample_sheet
+from bench.device import environment, execution
+from bench.engines.dispatch import NoSeats
+from bench.engines.engine import Workplace
+from bench.engines.local import LocalMachine
+from bench.records.files import write_atomically
+from bench.records.run_folder import Run, RunError, checked_name, run_names, unused_name
+from bench.runner import cluster, execute, machine_state, progress, resume, structures
+from bench.runner.interrupts import Interrupts
+from bench.runner.plan import plan, remaining, without_second_tuning
+from bench.runner.request import Request, parse_input_size, resolve
+from bench.runner.run_header import new_header
+from bench.training import pretrained, recipe_file
+from bench.training.experiments import Experiment, experiment_named
+from bench.training.tensorboard import require_tensorboard
+from models.spec import ModelSpec
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A request that has been found good: nothing is left to decide, nothing has been measured."""
+
+    request: Request
+    config: Config
+    specs: tuple[ModelSpec, ...]
+    devices: tuple[str, ...]
+
+
+def prepare(request: Request, probes: tuple[str, ...], say: Callable[[str], None]) -> Prepared:
+    """Check a request and decode its images; what a resumed run was asked before fills in what is not said now.
+
+    Raises:
+        RequestError, UnknownModel, RunError: the request is wrong; one line says what to do.
+    """
+    if request.run is not None:
+        request = resume.continued(request)
+    devices = cluster.join(request) if request.engine == "ray" else devices_for(request.device)
+    config, patterns = resolve(request, probes, devices[0].partition(":")[0])
+    if request.engine == "local":
+        execution.check(config.execution, devices)
+    experiment = experiment_named(request.recipe) if request.recipe else None
+    if experiment:
+        specs: tuple[ModelSpec, ...] = (experiment.spec(),)
+    else:
+        specs = tuple(models.select(patterns, parse_input_size(request.input_size), request.num_classes))
+    data.check_name(config.dataset)
+    _require_writable(request.results_dir)
+    if request.tensorboard:
+        require_tensorboard()
+    if request.tune and importlib.util.find_spec("optuna") is None:
+        raise RequestError("--tune needs Optuna, which is not installed: pip install 'optuna>=4,<5'")
+    if experiment:
+        config = _as_documented(config, request, experiment, specs[0], say)
+    elif request.recipes:
+        config = replace(config, recipes=recipe_file.read(request.recipes))
+    _check_channels(config, specs)
+    tracks = {spec.track for spec in specs} & set(data.tracks_of(config.dataset))
+    if {"accuracy", "tuning"} & set(config.probes):
+        config = replace(config, image_sets=_image_sets(request, config.dataset, sorted(tracks), say))
+    return Prepared(request, config, specs, devices)
+
+
+@contextmanager
+def open_run(prepared: Prepared, command: Sequence[str]) -> Iterator[Run]:
+    """The run's folder: a new one, or the one that is resumed if it was made in the same way. Nobody else writes to it
+    meanwhile.
+
+    Raises:
+        RunError: the folder cannot be used, or another process is writing to it.
+        RequestError: the run exists and was made with other settings, images or hardware, and --force was not given.
+    """
+    config, request = prepared.config, prepared.request
+    with execution.arithmetic(config.execution.precision):  # PyTorch's switches as they are while it is measured
+        here = request.engine == "local"
+        facts = environment.describe(prepared.devices[0]) if here else cluster.facts(prepared.devices)
+    now = datetime.now().astimezone()
+    wish = f"{now:%Y%m%d-%H%M%S}-{facts['device_kind']}-{config.preset}"
+    name = checked_name(request.run) if request.run else unused_name(request.results_dir, wish)
+    header = new_header(name, now, command, request, config, prepared.specs, facts)
+    run = Run(request.results_dir / name, header)
+    with run.claimed():  # before anything in it is read or changed
+        if name in run_names(request.results_dir):
+            header = resume.merged(Run.open(request.results_dir, name).header, header, request.force)
+        run.rewrite_header(header)
+        yield run
+
+
+def work(prepared: Prepared, run: Run) -> int:
+    """Measure what the run lacks; returns how many of its rows are failed, out of memory or timed out."""
+    config = replace(prepared.config, checkpoints=run.folder.absolute() / "checkpoints")
+    tasks = without_second_tuning(plan(prepared.specs, config), run)
+    todo = remaining(tasks, run.records(), prepared.request.retry_failed)
+    place = _place(prepared, run)
+    here = prepared.request.engine == "local"  # the state of this machine says nothing about a cluster's
+    with (
+        Interrupts() as interrupts,
+        progress.Display(todo) as display,
+        machine_state.conditions_kept(run, prepared.devices) if todo and here else nullcontext(),
+    ):
+        try:
+            _keep_samples(run, config.image_sets)
+            suite = [spec for spec in prepared.specs if spec.name in models.REGISTRY]
+            structures.keep_descriptions(run, place, suite, interrupts)
+            if any("throughput" in task.probes for task in todo):  # what is compared with the limits
+                machine_state.keep_limits(run, place, prepared.devices, config.execution.precision, interrupts)
+            execute.run_tasks(run, todo, place, config.task_timeout_s, display.started, display.ended, interrupts)
+            structures.keep_descriptions(run, place, _harmless(prepared.specs, run), interrupts)
+        except NoSeats as reason:
+            raise RunError(f"{reason}; what was measured is kept, and --run {run.name} goes on") from reason
+    return sum(record.failed for record in run.records())
+
+
+def _keep_samples(run: Run, image_sets: Mapping[str, ImageSet]) -> None:
+    for track, image_set in image_sets.items():
+        path = run.samples_path(track, image_set.name)
+        if path.exists():
+            continue
+        # They only illustrate: whether the images are sound, who trains on them finds out.
+        with suppress(OSError, ValueError):
+            write_atomically(path, sample_sheet(image_set))
+
+
+def _harmless(specs: Sequence[ModelSpec], run: Run) -> list[ModelSpec]:
+    """A user's own networks of which something could be measured: no other is worth the wait for its description."""
+    measured = {record.model for record in run.records() if record.status == "ok"}
+    return [spec for spec in specs if spec.name not in models.REGISTRY and spec.name in measured]
+
+
+def _place(prepared: Prepared, run: Run) -> Workplace[Any, Any]:
+    gib, request = prepared.request.task_memory_gib, prepared.request
+    memory_limit = None if gib is None else int(gib * 2**30)
+    if request.engine == "ray":
+        return cluster.place(prepared.devices, prepared.config, memory_limit, request.cache_dir)
+    return LocalMachine(prepared.devices, run.folder / "workers.log", execute.PRELOAD, memory_limit)
+
+
+def devices_for(word: str) -> tuple[str, ...]:
+    """The devices that "auto", "cpu", "cuda" or "cuda:N" means here.
+
+    Raises:
+        RequestError: it is none of these words, or there is no such device.
+    """
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if word == "auto":
+        word = "cuda" if count else "cpu"
+    if word == "cpu":
+        return ("cpu",)
+    kind, _, index = word.partition(":")
+    if kind != "cuda" or not (index.isdecimal() or word == "cuda"):
+        raise RequestError(f"device {word!r}: write auto, cpu, cuda or cuda:N")
+    if not count:
+        raise RequestError(f"--device {word}: PyTorch sees no CUDA device here; `python -m bench doctor` says more")
+    if not index:
+        return tuple(f"cuda:{n}" for n in range(count))
+    if int(index) >= count:
+        raise RequestError(f"--device {word}: there are {count} CUDA devices, cuda:0 to cuda:{count - 1}")
+    return (f"cuda:{int(index)}",)
+
+
+def data_dir_of(request_value: Path | None) -> Path:
+    return request_value or Path(os.environ.get("BENCH_DATA_DIR") or "data")
+
+
+def _as_documented(
+    config: Config, request: Request, experiment: Experiment, spec: ModelSpec, say: Callable[[str], None]
+) -> Config:
+    """The configuration with the recipe of an experiment, and the file of weights that it starts from.
+
+    Raises:
+        RequestError: the images are of another kind, or the weights cannot be had or are of another network.
+    """
+    if spec.track not in data.tracks_of(config.dataset):
+        raise RequestError(
+            f"--recipe {request.recipe} needs {experiment.dataset}: leave out --dataset {config.dataset}"
+        )
+    recipe, weights = experiment.recipe, None
+    if experiment.weights is not None and "accuracy" in config.probes:
+        weights = pretrained.prepare(request.weights, experiment.weights, spec, data_dir_of(request.data_dir), say)
+        recipe = replace(recipe, name=f"{recipe.name} from {weights.name if weights else 'random weights'}")
+    return replace(config, recipes={spec.family: recipe}, initial_weights=weights)
+
+
+def _check_channels(config: Config, specs: Sequence[ModelSpec]) -> None:
+    """
+    Raises:
+        RequestError: a recipe normalises another number of channels than a network of its family takes.
+    """
+    for spec in specs:
+        recipe = config.recipes.get(spec.family)
+        channels = spec.input_size[0]
+        if recipe and recipe.mean and len(recipe.mean) != channels:
+            raise RequestError(
+                f"the recipe of {spec.family} has {len(recipe.mean)} means for the {channels} channels of {spec.name}"
+            )
+
+
+def _image_sets(
+    request: Request, dataset: str, tracks: Sequence[Track], say: Callable[[str], None]
+) -> Mapping[str, ImageSet]:
+    data_dir, cache_dir = data_dir_of(request.data_dir), cache_dir_of(request.cache_dir)
+    return {track: data.prepare(dataset, track, data_dir, cache_dir, say) for track in tracks}
+
+
+def _require_writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise RequestError(f"cannot write to {folder}: {error.strerror}; choose another --results-dir") from None

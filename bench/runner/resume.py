@@ -1,0 +1,98 @@
+"""Going on with a run: what its first command asked for, and whether what is asked now belongs to the same run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import models
+from bench.config import RequestError
+from bench.records.run_folder import CONDITIONS, Run, RunError, run_names
+from bench.records.strict_json import fits
+from bench.runner.request import Request
+
+# The flags that a resumed run does not take from its first command: they find it, or are meant for this time only.
+_NOT_REMEMBERED = {"run", "results_dir", "retry_failed", "force", "engine", "ray_address"}
+_FOLDERS = {"reports_dir", "data_dir", "cache_dir", "recipes"}
+_SEVERAL = {"models", "budget"}
+
+
+def continued(request: Request) -> Request:
+    """The request with every flag that was not given taken from the run that it names, if that exists."""
+    assert request.run is not None
+    try:
+        run = Run.open(request.results_dir, request.run)
+    except RunError:
+        if request.run in run_names(request.results_dir):
+            raise
+        return request
+    before = run.header.get("request")
+    untouched, hints = Request(), get_type_hints(Request)
+    kept: dict[str, Any] = {}
+    for field in fields(Request):
+        value = before.get(field.name) if isinstance(before, dict) else None
+        if value is None or field.name in _NOT_REMEMBERED:
+            continue
+        if field.name in _SEVERAL and isinstance(value, list):
+            value = tuple(value)
+        if field.name in _FOLDERS and isinstance(value, str):
+            value = Path(value)
+        if not fits(value, hints[field.name]):
+            raise RunError(f"run.json of run {run.name!r} is damaged (request: {field.name}): choose another --run")
+        if getattr(request, field.name) == getattr(untouched, field.name):
+            kept[field.name] = value
+    return replace(request, **kept)
+
+
+def merged(before: Mapping[str, Any], now: Mapping[str, Any], force: bool) -> dict[str, Any]:
+    """The header of a resumed run: as it was, with the networks and images that are new, and what --force let pass.
+
+    Raises:
+        RequestError: something that a number depends on has changed.
+        RunError: it is no header.
+    """
+    try:
+        return _continuation(before, now, force)
+    except (KeyError, TypeError, AttributeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise RunError(f"run.json of run {now['name']!r} is damaged ({reason}): choose another --run") from error
+
+
+def _continuation(before: Mapping[str, Any], now: Mapping[str, Any], force: bool) -> dict[str, Any]:
+    was, is_now = before["budget"], now["budget"]
+    if was != is_now:  # not to be forced: the run's tables are of its first budget
+        raise RequestError(
+            f"run {now['name']!r} was made with budget {was} (now {is_now}): choose another --run, or add to it "
+            f"with --budget {was} {is_now}"
+        )
+    differences = [f"{key} {before.get(key)} (now {now[key]})" for key in CONDITIONS if before.get(key) != now[key]]
+    for key in ("device", "torch"):
+        was, is_now = before["environment"].get(key), now["environment"].get(key)
+        if was != is_now:
+            differences.append(f"{key} {was} (now {is_now})")
+    for track, image_set in now["image_sets"].items():
+        was = before["image_sets"].get(track)
+        if was is not None and was["sha256"] != image_set["sha256"]:
+            differences.append(f"{track} images {was['name']} (now {image_set['name']})")
+    if (before.get("recipes") or {}) != now["recipes"]:
+        differences.append("other recipes")
+    if differences and not force:
+        raise RequestError(
+            f"run {now['name']!r} was made with {'; '.join(differences)}: choose another --run, or --force to mix them"
+        )
+    forced = before.get("forced", []) + ([{"at": now["created"], "differences": differences}] if differences else [])
+    described = {spec["name"]: spec for spec in [*before["models"], *now["models"]]}
+    order = {name: place for place, name in enumerate(models.REGISTRY)}
+    ordered = sorted(described.values(), key=lambda spec: order.get(spec["name"], len(order)))
+    return {
+        **before,
+        "start": now["start"],
+        "forced": forced,
+        "models": ordered,
+        "other_budgets": list(dict.fromkeys([*before.get("other_budgets", []), *now["other_budgets"]])),
+        "seeds": max(before["seeds"], now["seeds"]),
+        "rounds": max(before["rounds"], now["rounds"]),
+        "image_sets": {**before["image_sets"], **now["image_sets"]},
+    }

@@ -1,0 +1,1 @@
+"""Intervals, the sequential test, change points. Nothing here knows what is measured."""

@@ -1,0 +1,353 @@
+"""The command line: what it prints, and the exit status that scripts rely on."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from bench.cli.main import main
+from bench.records.run_folder import Run
+from tests.data.fakes import encoded, random_images
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = [
+    "--models",
+    "lenet5_cifar",
+    "cnn_mnist",
+    "--budget",
+    "0.1kimg",
+    "--train-batch-size",
+    "20",
+    "--test-images",
+    "20",
+]
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """Ten classes of noise, as a folder of class folders."""
+    for split, count in (("train", 40), ("test", 20)):
+        for number, image in enumerate(random_images(count, (3, 32, 32))):
+            path = tmp_path / "images" / split / f"class{number % 10}" / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(encoded(image))
+    return tmp_path / "images"
+
+
+def flags(tmp_path: Path) -> list[str]:
+    return [
+        *("--results-dir", str(tmp_path / "results")),
+        *("--reports-dir", str(tmp_path / "reports")),
+        *("--cache-dir", str(tmp_path / "cache")),
+    ]
+
+
+def complaint(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """What a wrong request says; it must be one line, on stderr, with exit status 2."""
+    assert main(arguments) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    lines = [line for line in said.err.strip().splitlines() if not line.startswith("preparing ")]
+    assert len(lines) == 1, said.err
+    assert "Traceback" not in said.err
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "--models", "resnet2O_cifar"], "resnet20_cifar"),
+        (["run", "--models", "resnet20_cifar", "--dataset", "cifar01"], "cifar10"),
+        (["run", "--budget", "10 epochs"], "such as 10ep"),
+        (["run", "--device", "gpu"], "auto, cpu, cuda or cuda:N"),
+        (["run", "--probes", "speed"], "throughput"),
+        (["run", "--preset", "tiny"], "quick"),
+        (["run", "--seeds", "many"], "--seeds"),
+        (["run", "--run", "../elsewhere", "--models", "lenet5_cifar", "--probes", "params"], "run name"),
+        (["run", "--nonsense"], "--nonsense"),
+        (["dance"], "dance"),
+        (["show", "resnet"], "no network is named 'resnet'"),
+        (["show", "resnet*_cifar"], "more than one"),
+        (["show"], "show"),
+        (["list", "--family", "Perceptron"], "AlexNet"),
+        (["report", "nowhere"], "nowhere"),
+    ],
+)
+def test_a_wrong_request_is_one_line_and_leaves_nothing(
+    arguments: list[str],
+    words: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert words in complaint(capsys, *arguments)
+    assert not list(tmp_path.glob("results/*"))
+
+
+@pytest.mark.skipif("__import__('torch').cuda.is_available()")
+def test_cuda_without_a_gpu_is_said_before_any_work(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "no CUDA device" in complaint(capsys, "run", "--device", "cuda", "--models", "lenet5_cifar")
+
+
+def test_an_unwritable_results_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("")
+    said = complaint(capsys, "run", "--models", "lenet5_cifar", "--results-dir", str(tmp_path / "file" / "results"))
+    assert "--results-dir" in said
+
+
+def test_a_truncated_parquet_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "data" / "cifar10"
+    folder.mkdir(parents=True)
+    for split in ("train", "test"):
+        (folder / f"{split}-00000-of-00001.parquet").write_bytes(b"PAR1 and then nothing")
+    said = complaint(
+        capsys,
+        "run",
+        "--models",
+        "lenet5_cifar",
+        "--probes",
+        "accuracy",
+        "--data-dir",
+        str(tmp_path / "data"),
+        *flags(tmp_path),
+    )
+    assert "parquet" in said
+    assert not (tmp_path / "results" / "a").exists()
+
+
+def test_help_and_report_do_not_import_torch(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "results", "a", {"models": [], "environment": {}, "image_sets": {}})
+    (run.folder / "records.jsonl").write_text("")
+    for arguments in (["--help"], ["all", "--help"], ["report", "a"]):
+        code = (
+            "import sys; from bench.cli.main import main\n"
+            f"try: main({arguments!r})\nexcept SystemExit: pass\n"
+            "assert 'torch' not in sys.modules"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+
+
+def test_list_gives_what_scripts_rely_on(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "--family", "lenet", "--track", "mnist", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["name"] == "lenet5_mnist"
+    assert (row["params"], row["macs"], row["input_size"]) == (61_706, 416_520, [1, 32, 32])
+    assert set(row) == {"name", "family", "year", "track", "input_size", "params", "macs", "paper"}
+
+
+def test_show_adds_up(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "lenet5_mnist", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["totals"]["params"] == 61_706
+    assert shown["totals"]["macs"] == sum(layer["macs"] for layer in shown["layers"]) == 416_520
+    assert any(line.startswith("Differs from the paper:") for line in shown["differences"])
+    assert main(["show", "lenet5_mnist"]) == 0
+    table = capsys.readouterr().out
+    assert "16x10x10" in table
+    assert "61,706" in table
+
+
+def test_what_a_network_prints_is_not_taken_for_the_answer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "noisy.py").write_text(
+        "from torch import nn\n"
+        "print('imported')\n"
+        "def network(num_classes=10):\n"
+        "    print('built')\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, num_classes))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert main(["show", "noisy:network", "--input-size", "32", "--json"]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["totals"]["params"] == 30_730
+    assert "imported" in said.err
+    assert "built" in said.err
+
+
+def test_doctor_names_device_images_and_disk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--data-dir", str(tmp_path), "--results-dir", str(tmp_path / "results")]) == 0
+    said = capsys.readouterr().out
+    for word in ("device: ", "torch: ", "python: ", "tf32_matmul: ", "load_average_1min: ", "images: none", "GiB free"):
+        assert word in said
+
+
+def test_all_from_images_to_report_and_again(tmp_path: Path, images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["all", *TINY, "--dataset", str(images), "--run", "a", *flags(tmp_path)]
+    assert main(arguments) == 0
+    said = capsys.readouterr()
+    assert re.search(r"\[(\d+)/\1\]", said.err)
+    assert "lenet5_cifar" in said.out
+    report = tmp_path / "reports" / "a"
+    assert {path.name for path in report.iterdir()} == {"index.html", "report.md", "table.csv", "claims.csv", "figures"}
+    run = Run.open(tmp_path / "results", "a")
+    before = run.records()
+    assert {record.status for record in before} == {"ok", "skipped"}  # not every number exists on every machine
+    assert str(tmp_path / "cache") not in json.dumps(run.header["image_sets"])  # a run can be published
+    assert {r.dataset for r in before if r.metric == "top1"} == {run.header["image_sets"]["cifar"]["name"]}
+    assert sorted(path.name for path in run.curves.iterdir()) == [
+        "cnn_mnist-seed0.parquet",
+        "lenet5_cifar-seed0.parquet",
+    ]
+    assert set(run.networks()) == {"cnn_mnist", "lenet5_cifar"}
+    assert run.header["limits"]
+    for model, top1 in {r.model: r for r in before if r.metric == "top1"}.items():
+        counts = pd.read_parquet(run.confusion_path(model, "seed0"))
+        assert top1.value == counts[counts.label == counts.predicted]["count"].sum() / counts["count"].sum()
+    page = (report / "index.html").read_text()
+    assert "Structure of lenet5_cifar" in page
+    assert "most often takes" in page
+    assert "one of each of" in page
+
+    # Again by name alone: every setting and folder is remembered, and nothing is measured twice.
+    (report / "index.html").unlink()
+    assert main(["all", "--run", "a", "--results-dir", str(tmp_path / "results")]) == 0
+    assert (report / "index.html").exists()
+    assert "[" not in capsys.readouterr().err.split("images:")[-1]
+    assert run.records() == before
+
+    # One network more joins the run.
+    assert main(["run", "--run", "a", "--models", "lenet5_mnist", "--probes", "params", *flags(tmp_path)]) == 0
+    assert len(run.records()) == len(before) + 1
+    assert {m["name"] for m in Run.open(tmp_path / "results", "a").header["models"]} == {
+        "lenet5_cifar",
+        "cnn_mnist",
+        "lenet5_mnist",
+    }
+
+    # Another budget would make the table a lie.
+    capsys.readouterr()
+    assert "budget 0.1kimg (now 1ep)" in complaint(capsys, "all", "--run", "a", "--budget", "1ep", *flags(tmp_path))
+
+    # Unless that is wanted; then the run and its report say so.
+    capsys.readouterr()
+    other = ["--train-batch-size", "10", "--force"]
+    assert main(["run", "--run", "a", "--probes", "params", *other, *flags(tmp_path)]) == 0
+    assert Run.open(tmp_path / "results", "a").header["forced"][0]["differences"] == ["train_batch_size 20 (now 10)"]
+    assert main(["report", "a", *flags(tmp_path)[:4]]) == 0
+    assert "Resumed with --force" in (report / "report.md").read_text()
+
+
+def test_a_budget_can_join_a_run_and_is_kept_apart(
+    tmp_path: Path, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def train(*budgets: str) -> list[str]:
+        network = ["run", "--models", "lenet5_cifar", "--probes", "accuracy", "--train-batch-size", "20"]
+        return [*network, "--budget", *budgets, "--dataset", str(images), "--run", "a", *flags(tmp_path)]
+
+    assert main(train("0.1kimg")) == 0
+    first = Run.open(tmp_path / "results", "a").records()
+    assert main(train("0.1kimg", "0.2kimg", "2ep")) == 0
+    run = Run.open(tmp_path / "results", "a")
+    records = run.records()
+    assert records[: len(first)] == first
+    assert [(r.budget, r.value) for r in records if r.metric == "train_images"] == [
+        ("0.1kimg", 100),
+        ("0.2kimg", 200),
+        ("2ep", 80),
+    ]
+    assert (run.header["budget"], run.header["other_budgets"]) == ("0.1kimg", ["0.2kimg", "2ep"])
+    assert "limits" not in run.header  # no throughput is compared with them
+    assert sorted(path.name for path in run.curves.iterdir()) == [
+        "lenet5_cifar-seed0-0.2kimg.parquet",
+        "lenet5_cifar-seed0-2ep.parquet",
+        "lenet5_cifar-seed0.parquet",
+    ]
+    capsys.readouterr()
+    assert "budget 0.1kimg (now 0.2kimg)" in complaint(capsys, *train("0.2kimg", "0.1kimg"))
+
+
+def test_a_failed_row_gives_exit_status_1_and_still_a_report(
+    tmp_path: Path, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["all", *TINY[3:], "--models", "lenet5_cifar", "--dataset", str(images), "--run", "a"]
+    assert main([*arguments, "--task-timeout-s", "0.001", *flags(tmp_path)]) == 1
+    assert "rows failed" in capsys.readouterr().err
+    assert "timeout" in (tmp_path / "reports" / "a" / "index.html").read_text()
+    assert main([*arguments, "--task-timeout-s", "600", "--retry-failed", *flags(tmp_path)]) == 0
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path, images: Path, how: signal.Signals) -> None:
+    arguments = ["all", "--models", "lenet5_cifar", "--budget", "60s", "--dataset", str(images), "--run", "a"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bench", *arguments, *flags(tmp_path)], cwd=ROOT, stderr=subprocess.PIPE, text=True
+    )
+    records = tmp_path / "results" / "a" / "records.jsonl"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not (records.exists() and records.stat().st_size):
+        time.sleep(0.1)
+    process.send_signal(how)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "--run a" in said.splitlines()[-1]
+    assert Run.open(tmp_path / "results", "a").records()
+
+
+def test_show_draws_a_diagram(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "resnet20.svg"
+    assert main(["show", "resnet20_cifar", "--json", "--diagram", str(path)]) == 0
+    said = capsys.readouterr()
+    assert said.err == f"diagram: {path}\n"
+    assert json.loads(said.out)["name"] == "resnet20_cifar"
+    assert path.read_text(encoding="utf-8").startswith("<svg ")
+
+
+def test_a_diagram_that_cannot_be_written_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = complaint(capsys, "show", "lenet5_mnist", "--diagram", str(tmp_path / "nowhere" / "lenet.svg"))
+    assert "--diagram" in said
+    assert "lenet.svg" in said
+
+
+@pytest.mark.gpu
+def test_all_on_a_gpu(tmp_path: Path, images: Path) -> None:
+    arguments = ["all", *TINY, "--device", "cuda:0", "--dataset", str(images), "--run", "a", *flags(tmp_path)]
+    assert main(arguments) == 0
+    records = Run.open(tmp_path / "results", "a").records()
+    assert {r.device for r in records if r.probe in ("throughput", "accuracy")} == {"cuda:0"}
+
+
+@pytest.mark.gpu
+def test_every_gpu_of_a_machine_is_used(tmp_path: Path) -> None:
+    count = torch.cuda.device_count()
+    if count < 2:
+        pytest.skip("needs several CUDA devices")
+    what = ["--models", "lenet5_cifar", "lenet5_mnist", "--probes", "latency", "--rounds", str(count)]
+    assert main(["run", *what, "--device", "cuda", "--run", "a", *flags(tmp_path)[:2]]) == 0
+    rows = Run.open(tmp_path / "results", "a").records()
+    assert {row.status for row in rows} == {"ok"}
+    assert {row.device for row in rows} == {f"cuda:{number}" for number in range(count)}
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda:0", marks=pytest.mark.gpu)])
+def test_compiled_networks_are_timed_and_trained(tmp_path: Path, images: Path, device: str) -> None:
+    what = ["--models", "lenet5_cifar", "--probes", "throughput", "accuracy", "--compile", "--rounds", "1", *TINY[3:]]
+    where = ["--device", device, "--dataset", str(images), "--run", "a", *flags(tmp_path)]
+    command = [sys.executable, "-m", "bench", "run", *what, *where]
+    env = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "compiled")}  # nothing is there from last time
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
+    rows = {row.metric: row for row in Run.open(tmp_path / "results", "a").records()}
+    for metric in ("inference_images_per_s", "train_images_per_s", "top1", "compile_seconds"):
+        assert (rows[metric].status, rows[metric].compile) == ("ok", True)
+    assert rows["compile_seconds"].value > 1  # type: ignore[operator]  # not what it takes to warm up

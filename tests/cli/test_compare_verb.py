@@ -1,0 +1,77 @@
+"""The verb: what it prints, in three forms, and how it exits."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bench.cli.main import main
+from tests.regression.test_compare import row, store, whole_run
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    store(tmp_path, "before", whole_run(1))
+    slower = [r for r in whole_run(2, resnet20_cifar=70.0) if r.model != "nin_cifar"]
+    store(
+        tmp_path, "after", [*slower, row("lenet5_cifar", "macs", 5)], environment={"device": "Fixture CPU, 2 threads"}
+    )
+    return tmp_path
+
+
+def test_the_table_says_first_what_differs_then_what_changed(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", "before", "after", "--results-dir", str(results)]) == 0
+    said = capsys.readouterr().out
+    differences, missing, changed = (
+        said.index(word) for word in ("torch: 2.15.0 → none", "network nin_cifar", "slower ")
+    )
+    assert differences < missing < changed
+    assert "metric macs" in said
+    assert "1 slower" in said
+
+
+@pytest.mark.parametrize(("gate", "status"), [("5%", 1), ("80%", 0)])
+def test_the_gate_decides_the_exit_status(
+    results: Path, gate: str, status: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["compare", "before", "after", "--results-dir", str(results), "--fail-on", gate]) == status
+    err = capsys.readouterr().err
+    assert ("resnet20_cifar train_images_per_s" in err) == (status == 1)
+
+
+def test_a_path_is_as_good_as_a_name(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", str(results / "before"), str(results / "after"), "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    slower = [change for change in content["changes"] if change["verdict"] == "slower"]
+    assert [change["model"] for change in slower] == ["resnet20_cifar"]
+    assert slower[0]["ratio_low"] < 0.7 < slower[0]["ratio_high"]
+    assert content["only_in_base"] == ["network nin_cifar"]
+
+
+def test_markdown_is_a_table(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = results / "change.md"
+    assert main(["compare", "before", "after", "--results-dir", str(results), "--markdown", str(file)]) == 0
+    lines = file.read_text(encoding="utf-8").splitlines()
+    head = next(n for n, line in enumerate(lines) if line.startswith("| verdict"))
+    assert lines[head + 1] == "|---|---|---|---|---|---|---|---|---|"
+    assert lines[head + 2].startswith("| slower | resnet20_cifar | train_images_per_s |")
+    capsys.readouterr()
+    assert main(["compare", "before", "after", "--results-dir", str(results), "--markdown", "-"]) == 0
+    assert capsys.readouterr().out == file.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["before", "never"], "there is no run 'never'"),
+        (["before", "before"], "are the same run"),
+        (["before", "after", "--fail-on", "5"], "write a percentage such as 5%"),
+        (["before", "after", "--markdown", "/nowhere/x.md"], "--markdown: cannot write /nowhere/x.md"),
+    ],
+)
+def test_a_wrong_request_is_one_line(
+    results: Path, words: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["compare", *words, "--results-dir", str(results)]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert complaint in line

@@ -1,0 +1,97 @@
+"""Warm-up and sampling against a clock that the test holds."""
+
+import random
+from collections.abc import Callable
+
+import pytest
+
+from bench.device.timing import drift_note, steady_samples
+from bench.stats.intervals import median_interval
+
+
+class FakeClock:
+    """Time that passes only when a step says so; `waits` counts how often the device was waited for."""
+
+    def __init__(self, duration: Callable[[int], float]) -> None:
+        self.now = 0.0
+        self.waits = 0
+        self.steps = 0
+        self._duration = duration
+
+    def __call__(self) -> float:
+        return self.now
+
+    def step(self) -> None:
+        self.now += self._duration(self.steps)
+        self.steps += 1
+
+    def synchronise(self) -> None:
+        self.waits += 1
+
+
+def test_slow_first_steps_are_not_sampled() -> None:
+    first = [5.0, 0.5, 0.4, 0.3, 0.2]
+    clock = FakeClock(lambda step: first[step] if step < len(first) else 0.1)
+    timing = steady_samples(clock.step, clock.synchronise, measure_seconds=1.0, clock=clock)
+    assert timing.note == ""
+    assert timing.seconds == pytest.approx([0.1] * len(timing.seconds))
+    assert sum(timing.seconds) > 0.999
+
+
+def test_every_sample_is_synchronised_on_both_sides() -> None:
+    clock = FakeClock(lambda _: 0.1)
+    steady_samples(clock.step, clock.synchronise, measure_seconds=0.5, clock=clock)
+    assert clock.waits == 2 * clock.steps
+
+
+def test_short_steps_are_sampled_together_unless_latency_is_asked_for() -> None:
+    clock = FakeClock(lambda _: 0.001)
+    together = steady_samples(clock.step, clock.synchronise, 0.5, clock, shortest_sample_s=0.01)
+    assert together.steps_per_sample == 10
+    assert together.seconds == pytest.approx([0.001] * 50)
+    alone = steady_samples(clock.step, clock.synchronise, 0.5, clock, shortest_sample_s=0.0)
+    assert alone.steps_per_sample == 1
+    assert len(alone.seconds) == pytest.approx(500, abs=1)
+
+
+def test_a_time_that_never_settles_is_marked_and_warm_up_ends() -> None:
+    clock = FakeClock(lambda step: 0.1 * 1.3 ** min(step, 30))
+    timing = steady_samples(clock.step, clock.synchronise, measure_seconds=1.0, clock=clock)
+    assert timing.note.startswith("not steady")
+    assert len(timing.seconds) >= 5
+
+
+def test_noise_alone_is_not_called_unsteady() -> None:
+    """Steps that scatter by 20 % for no reason, on a hundred machines."""
+    marked = 0
+    for seed in range(100):
+        noise = random.Random(seed)
+        clock = FakeClock(lambda _, noise=noise: 0.002 * noise.lognormvariate(0, 0.2))  # type: ignore[misc]
+        timing = steady_samples(clock.step, clock.synchronise, 0.5, clock, shortest_sample_s=0.0)
+        marked += bool(timing.note)
+    assert marked <= 2
+
+
+def test_a_step_that_gets_slower_as_it_runs_is_reported_as_that() -> None:
+    clock = FakeClock(lambda step: 0.01 * (1 + 0.002 * step))
+    timing = steady_samples(clock.step, clock.synchronise, measure_seconds=2.0, clock=clock)
+    assert "slower while they were sampled" in timing.note
+    assert "faster" in drift_note([1.0 - 0.01 * n for n in range(30)])
+    assert drift_note([1.0 + 0.001 * n for n in range(30)]) == ""  # 2 %: within what is called the same
+
+
+def test_a_slow_step_still_gets_five_samples() -> None:
+    clock = FakeClock(lambda _: 10.0)
+    timing = steady_samples(clock.step, clock.synchronise, measure_seconds=1.0, clock=clock)
+    assert len(timing.seconds) == 5
+
+
+def test_a_planted_change_of_five_percent_is_seen_by_the_intervals() -> None:
+    """Two steps whose times scatter by 5 % and differ by 5 %: their intervals part, 95 times of 100 at least."""
+
+    def interval(base: float, seed: int) -> tuple[float, float]:
+        noise = random.Random(seed)
+        clock = FakeClock(lambda _: base * noise.lognormvariate(0, 0.05))
+        return median_interval(steady_samples(clock.step, clock.synchronise, 1.0, clock, shortest_sample_s=0.0).seconds)
+
+    assert sum(interval(0.01, seed)[1] < interval(0.0105, seed + 1000)[0] for seed in range(100)) >= 95

@@ -1,0 +1,172 @@
+"""The run folder: nothing that was written is lost, and nothing outside it is touched."""
+
+import errno
+import io
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench.records.record import Record
+from bench.records.run_folder import RecordWriter, Run, RunError, checked_name, next_start, run_names, unused_name
+
+RECORD = Record("resnet20_cifar", "params", "params", 269_722, "count", "ok", samples=(1.0, 2.5))
+
+
+def test_what_is_appended_is_read_back_and_the_newest_row_wins(tmp_path: Path) -> None:
+    run = Run.create(tmp_path, "a", {"version": 1})
+    with run.writer() as writer:
+        writer.append([RECORD, replace(RECORD, seed=1)])
+    with run.writer() as writer:
+        writer.append([replace(RECORD, value=5)])
+    again = Run.open(tmp_path, "a")
+    assert again.header == {"version": 1}
+    assert [(r.seed, r.value) for r in again.records()] == [(0, 5), (1, 269_722)]
+
+
+@pytest.mark.parametrize("cut", range(1, len(RECORD.to_json()) + 1, 7))
+def test_a_torn_last_line_is_skipped_and_later_rows_are_kept(tmp_path: Path, cut: int) -> None:
+    run = Run.create(tmp_path, "a", {})
+    with run.writer() as writer:
+        writer.append([RECORD])
+    with (run.folder / "records.jsonl").open("a") as file:
+        file.write(replace(RECORD, seed=1).to_json()[:cut])
+    assert next(r.seed for r in run.records()) == 0
+    with run.writer() as writer:
+        writer.append([replace(RECORD, seed=2)])
+    seeds = [r.seed for r in run.records()]
+    assert seeds[0] == 0
+    assert seeds[-1] == 2
+
+
+def test_damage_in_the_middle_is_reported_with_its_line(tmp_path: Path) -> None:
+    run = Run.create(tmp_path, "a", {})
+    (run.folder / "records.jsonl").write_text("{nonsense}\n" + RECORD.to_json() + "\n")
+    with pytest.raises(RunError, match="line 1"):
+        run.records()
+
+
+def test_two_writers_are_refused(tmp_path: Path) -> None:
+    run = Run.create(tmp_path, "a", {})
+    second = (
+        "import sys; from pathlib import Path; from bench.records.run_folder import Run, RunError\n"
+        f"run = Run.open(Path({str(tmp_path)!r}), 'a')\n"
+        "try:\n    with run.writer(): pass\n"
+        "except RunError as error: sys.exit(str(error))\n"
+    )
+    with run.writer():
+        done = subprocess.run([sys.executable, "-c", second], capture_output=True, text=True, check=False)
+    assert "another process is writing" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "../x", "a/b", "/etc", "a b", ".hidden", "-x", "x" * 101, "a\n", "a\0"]
+)
+def test_names_cannot_leave_the_results_folder(name: str) -> None:
+    with pytest.raises(RunError, match="run name"):
+        checked_name(name)
+
+
+def test_a_missing_run_names_those_that_exist(tmp_path: Path) -> None:
+    Run.create(tmp_path, "there", {})
+    with pytest.raises(RunError, match="there"):
+        Run.open(tmp_path, "elsewhere")
+    assert run_names(tmp_path) == ["there"]
+
+
+def test_an_unwritable_folder_is_said_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="--results-dir"):
+        Run.create(tmp_path / "file", "a", {})
+
+
+def test_a_claimed_run_is_closed_to_others_before_its_header_is_read(tmp_path: Path) -> None:
+    run = Run.create(tmp_path, "a", {})
+    second = (
+        "import sys; from pathlib import Path; from bench.records.run_folder import Run, RunError\n"
+        "try: Run.create(Path(sys.argv[1]), 'a', {'other': 1})\n"
+        "except RunError as error: sys.exit(str(error))\n"
+    )
+    with run.claimed():
+        done = subprocess.run(
+            [sys.executable, "-c", second, str(tmp_path)], capture_output=True, text=True, check=False
+        )
+    assert "another process is writing" in done.stderr
+    assert Run.open(tmp_path, "a").header == {}
+
+
+class _FullDisk:
+    """A file on a disk that has room for so many bytes more."""
+
+    def __init__(self, file: io.FileIO, room: int) -> None:
+        self._file = file
+        self._room = room
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._file, name)
+
+    def write(self, data: memoryview) -> int:
+        if not self._room:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written = self._file.write(data[: self._room])
+        self._room -= written
+        return written
+
+
+@pytest.mark.parametrize("room", [0, 1, 200, 400])
+def test_a_full_disk_costs_nothing_that_was_written_before(tmp_path: Path, room: int) -> None:
+    run = Run.create(tmp_path, "a", {})
+    with run.writer() as writer:
+        writer.append([RECORD])
+        full = RecordWriter(run, _FullDisk(writer._file, room))  # type: ignore[arg-type]
+        with pytest.raises(OSError, match="No space left"):
+            full.append([replace(RECORD, seed=1), replace(RECORD, seed=2)])
+        assert run.records() == [RECORD]
+        writer.append([replace(RECORD, seed=3)])  # there is room again
+    assert [record.seed for record in run.records()] == [0, 3]
+    assert (run.folder / "records.jsonl").read_bytes().count(b"\n") == 2
+
+
+@pytest.mark.parametrize("then", ["more rows", "the end"])
+def test_a_folder_that_is_removed_meanwhile_is_made_again_with_every_row(tmp_path: Path, then: str) -> None:
+    run = Run.create(tmp_path / "results", "a", {"version": 1})
+    seeds = [0, 1]
+    with run.writer() as writer:
+        writer.append([replace(RECORD, seed=seed) for seed in seeds])
+        shutil.rmtree(tmp_path / "results")
+        if then == "more rows":
+            writer.append([replace(RECORD, seed=2)])
+            seeds.append(2)
+            with pytest.raises(RunError, match="another process"), Run.open(tmp_path / "results", "a").writer():
+                pass
+    assert run.restored
+    again = Run.open(tmp_path / "results", "a")
+    assert again.header == {"version": 1}
+    assert [record.seed for record in again.records()] == seeds
+
+
+def test_a_folder_that_another_run_has_taken_is_not_written_to(tmp_path: Path) -> None:
+    run = Run.create(tmp_path, "a", {})
+    with run.claimed() as file:
+        writer = RecordWriter(run, file)
+        writer.append([RECORD])
+        shutil.rmtree(run.folder)
+        Run.create(tmp_path, "a", {"other": 1})
+        with pytest.raises(RunError, match="was replaced"):
+            writer.append([replace(RECORD, seed=1)])
+    assert Run.open(tmp_path, "a").records() == []
+
+
+def test_the_last_started_run_is_first_whatever_the_clock_says(tmp_path: Path) -> None:
+    for number, name in enumerate(["first", "second", "third"]):
+        run = Run.create(tmp_path, name, {"start": next_start(tmp_path)})
+        os.utime(run.folder / "run.json", (1000 - number, 1000 - number))  # set back again and again
+    assert run_names(tmp_path) == ["third", "second", "first"]
+    (tmp_path / "second" / "run.json").write_text("{")
+    assert run_names(tmp_path) == ["third", "first", "second"]
+    assert unused_name(tmp_path, "third") == "third-2"
+    assert unused_name(tmp_path, "fourth") == "fourth"

@@ -1,0 +1,252 @@
+"""Figures: what they draw, measured on matplotlib's own objects."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.collections import PathCollection
+from matplotlib.figure import Figure
+from matplotlib.markers import MarkerStyle
+from matplotlib.text import Annotation, Text
+from matplotlib.transforms import Bbox
+
+from bench.metrics import METRICS
+from bench.render import charts
+from bench.render.charts import Material, draw_charts
+from bench.render.charts.figure import look, printable
+from bench.render.charts.legends import ball_areas
+from bench.render.charts.palette import COLOURS, MARKERS, PAPER, family_styles, marker_size
+from bench.render.charts.scatter import draw_scatter, scatter_chart
+from bench.render.results.table import Results, read_results
+from tests.render.conftest import RunBuilder, bad, counts, full_run, listed, speeds, training
+
+COSTS = ("macs", "inference_images_per_s", "train_images_per_s", "saved_activation_bytes")
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    return read_results(full_run(tmp_path_factory.mktemp("results"), curves=False))
+
+
+def pair(build: RunBuilder, top1: tuple[float, float], **changes: object) -> Results:
+    models = [listed(f"{name}_cifar", name, 2015, "cifar", **changes) for name in "ab"]
+    rows = [
+        row
+        for (name, macs), value in zip((("a_cifar", 1e6), ("b_cifar", 1e7)), top1, strict=True)
+        for row in [*counts(name, macs / 10, macs, macs), *training(name, value)]
+    ]
+    return read_results(build(models, rows))
+
+
+def drawn(results: Results, cost: str) -> tuple[Figure, list[Text]]:
+    """A scatter of the first group, and its labels: the annotations that say something."""
+    group = results.accuracy_groups()[0]
+    styles = family_styles(model.family for model in group.models)
+    figure, axes, unlabelled = draw_scatter(results, group, METRICS[cost], styles, group.models, balls=cost == "macs")
+    assert not unlabelled
+    return figure, [text for text in axes.texts if isinstance(text, Annotation) and text.get_text()]
+
+
+@pytest.mark.parametrize(("top1", "line"), [((0.5, 0.6), True), ((0.6, 0.5), False)])
+def test_the_legend_knows_a_front_only_where_there_is_a_line(
+    build: RunBuilder, top1: tuple[float, float], line: bool
+) -> None:
+    """A single network that is cheaper and better than all others is a front without a line."""
+    with look():
+        figure, _ = drawn(pair(build, top1), "macs")
+    assert ("Pareto front" in [text.get_text() for legend in figure.legends for text in legend.texts]) is line
+
+
+@pytest.mark.parametrize("cost", COSTS)
+def test_labels_of_twenty_networks_do_not_overlap(results: Results, cost: str) -> None:
+    with look():
+        figure, labels = drawn(results, cost)
+        figure.draw_without_rendering()
+        boxes = [Text.get_window_extent(label) for label in labels]
+        axes = figure.axes[0]
+        frame = axes.get_window_extent()
+        group = results.accuracy_groups()[0]
+        points = axes.transData.transform(
+            [(results.cell(m, cost).value, results.cell(m, "top1").value) for m in group.models]
+        )
+    assert len(boxes) == 19
+    overlaps = [
+        (a.get_text(), b.get_text())
+        for (a, box), (b, other) in itertools.combinations(zip(labels, boxes, strict=True), 2)
+        if Bbox.intersection(box, other) is not None
+    ]
+    assert overlaps == []
+    assert all(frame.x0 <= box.x0 and box.x1 <= frame.x1 for box in boxes)
+    assert all(frame.y0 <= box.y0 and box.y1 <= frame.y1 for box in boxes)
+    hidden = [label.get_text() for label, box in zip(labels, boxes, strict=True) if box.count_contains(points)]
+    assert hidden == []
+
+
+def test_ball_area_is_proportional_to_parameters(results: Results) -> None:
+    with look():
+        figure, _ = drawn(results, "macs")
+    balls = next(
+        c for c in figure.axes[0].collections if isinstance(c, PathCollection) and np.size(c.get_offsets()) > 2
+    )
+    params = [results.cell(model, "params").value for model in results.accuracy_groups()[0].models]
+    # `s` is the squared diameter of a circle, so it must be to the area as 4 is to pi, for every network.
+    assert np.asarray(balls.get_sizes()) / params == pytest.approx(balls.get_sizes()[0] / params[0])
+    assert ball_areas(np.array([4.0, 1.0, math.nan]))[1:].tolist() == [ball_areas(np.array([4.0]))[0] / 4, 0]
+
+
+def test_the_subtitle_names_the_conditions(results: Results) -> None:
+    with look():
+        figure, _ = drawn(results, "train_images_per_s")
+    words = " ".join(text.get_text() for text in figure.texts)
+    for condition in ("cifar10", "20s", "1 seed", "Fixture CPU, 2 threads", "2026-01-31"):
+        assert condition in words
+    assert figure.axes[0].get_xlabel() == "Training throughput (images/s, batch 64, fp32)"
+
+
+def test_chance_is_a_dashed_line(build: RunBuilder) -> None:
+    with look():
+        figure, _ = drawn(pair(build, (0.3, 0.6), num_classes=4), "macs")
+    axes = figure.axes[0]
+    level = [line for line in axes.lines if set(np.asarray(line.get_ydata())) == {0.25}]
+    assert [line.get_linestyle() for line in level] == ["--"]
+    assert "chance 25 %" in [text.get_text() for text in axes.texts]
+
+
+def test_chance_far_below_is_said_instead_of_drawn(build: RunBuilder) -> None:
+    with look():
+        figure, _ = drawn(pair(build, (0.985, 0.991)), "macs")
+    axes = figure.axes[0]
+    assert axes.get_ylim()[0] > 0.9
+    assert "chance 10 % is below this axis" in [text.get_text() for text in axes.texts]
+
+
+def test_an_accuracy_chart_shows_one_data_set(results: Results) -> None:
+    figures = {group.dataset: group for group in results.accuracy_groups()}
+    assert {dataset: len(group.models) for dataset, group in figures.items()} == {"cifar10": 19, "mnist": 2}
+    with look():
+        _, labels = drawn(results, "macs")
+    assert not [label.get_text() for label in labels if "mnist" in label.get_text() or label.get_text() == "cnn"]
+
+
+def test_a_network_without_the_cost_is_named(build: RunBuilder) -> None:
+    models = [listed(f"{name}_cifar", "family", 2015, "cifar") for name in "abc"]
+    rows = [*counts("a_cifar", 1, 1e6, 1), *counts("b_cifar", 1, 1e7, 1)]
+    rows += [row for model in models for row in training(model["name"], 0.5)]
+    results = read_results(build(models, rows))
+    with look():
+        chart = scatter_chart(
+            results, results.accuracy_groups()[0], METRICS["macs"], family_styles(["family"]), "cifar"
+        )
+    assert chart is not None
+    assert chart.caption == "No MACs measured for c_cifar."
+    assert "for 2 networks" in chart.alt
+
+
+def test_a_failed_network_has_a_row_in_the_bars(build: RunBuilder) -> None:
+    models = [listed(f"{name}_cifar", name, 2015, "cifar") for name in "abc"]
+    rows = [*training("a_cifar", 0.4), *training("b_cifar", 0.5)]
+    rows.append(bad("c_cifar", "top1", "oom", "too big", dataset="cifar10", budget="20s"))
+    figures = draw_charts(Material(read_results(build(models, rows))))
+    bars = next(chart for chart in figures if chart.name == "cifar-bars-top1")
+    assert "<!-- out of memory -->" in bars.svg  # matplotlib writes each text as a comment before its outlines
+    assert "from b_cifar (50.0 ± 2.2 %) to a_cifar (40.0 ± 2.2 %)" in bars.alt
+
+
+def test_names_are_text_and_not_mathematics(build: RunBuilder) -> None:
+    names = ["$\\frac{", "a\nb 🔥 <script>", "c"]
+    models = [listed(f"{name}_cifar", "$x$", 2015, "cifar") for name in names]
+    rows = [
+        row
+        for i, name in enumerate(names)
+        for row in [
+            *counts(f"{name}_cifar", 5 + i, 7 + i, 9 + i),
+            *training(f"{name}_cifar", 0.5 + i / 10),
+            *speeds(f"{name}_cifar", 1e6),
+        ]
+    ]
+    figures = draw_charts(Material(read_results(build(models, rows))))
+    assert {chart.kind for chart in figures} == {"ball", "scatter", "bars", "work", "throughput"}
+    assert not [chart.name for chart in figures if "<script" in chart.svg]
+
+
+def test_printable_replaces_what_the_font_lacks() -> None:
+    assert printable("a\n b\t🔥") == "a b □"
+    assert printable("x" * 50, 10) == "x" * 9 + "…"
+
+
+def test_drawing_leaves_matplotlibs_settings_alone(build: RunBuilder) -> None:
+    import matplotlib
+
+    before = dict(matplotlib.rcParams)
+    draw_charts(Material(pair(build, (0.3, 0.6))))
+    assert dict(matplotlib.rcParams) == before
+
+
+# --- palette ---------------------------------------------------------------------------------------------
+
+# Machado, Oliveira, Fernandes 2009, Table 1, severity 1.0; on linear RGB.
+MACHADO = {
+    "normal": np.eye(3),
+    "protan": np.array(
+        [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
+    ),
+    "deutan": np.array(
+        [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
+    ),
+    "tritan": np.array(
+        [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]]
+    ),
+}
+
+
+def linear(colour: str) -> np.ndarray:
+    rgb = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+    return np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+
+
+def lab(rgb: np.ndarray) -> np.ndarray:
+    to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+    xyz = to_xyz @ np.clip(rgb, 0, 1) / np.array([0.9505, 1.0, 1.089])
+    f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+@pytest.mark.parametrize("vision", MACHADO)
+def test_colours_are_apart_for_every_kind_of_vision(vision: str) -> None:
+    seen = [lab(MACHADO[vision] @ linear(colour)) for colour in COLOURS]
+    assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2)) > 22
+
+
+def test_colours_stand_out_on_both_pages() -> None:
+    style = (Path(charts.__file__).parents[1] / "page" / "style.css").read_text()
+    grounds = re.findall(r"--paper: (#\w{6})", style)
+    assert len(grounds) == 2
+    assert grounds[0] == PAPER
+
+    def luminance(colour: str) -> float:
+        return float(np.array([0.2126, 0.7152, 0.0722]) @ linear(colour))
+
+    for colour, ground in itertools.product(COLOURS, grounds):
+        dark, light = sorted((luminance(colour), luminance(ground)))
+        assert (light + 0.05) / (dark + 0.05) > 2.8, (colour, ground)
+
+
+def test_eighteen_families_differ_without_colour() -> None:
+    styles = family_styles(f"family {i}" for i in range(126))
+    assert len({styles[f"family {i}"].marker for i in range(18)}) == 18
+    assert len({(style.colour, style.marker) for style in styles.values()}) == 126
+
+
+@pytest.mark.parametrize("marker", MARKERS)
+def test_markers_cover_the_same_area(marker: str | tuple[int, int, int]) -> None:
+    style = MarkerStyle(marker)
+    scale = math.sqrt(marker_size(marker, 30.0))  # what matplotlib stretches the unit path by
+    (polygon, *_) = style.get_path().transformed(style.get_transform()).to_polygons()
+    x, y = np.asarray(polygon).T * scale
+    inside = np.array([np.roll(x, -1) * y - x * np.roll(y, -1)]).sum() / 2
+    assert abs(inside) == pytest.approx(30.0, rel=1e-6)

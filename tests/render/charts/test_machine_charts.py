@@ -1,0 +1,223 @@
+"""Figures of speed, memory and the machine's limits: what they draw, whom they leave out, and that text stays apart."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.text import Annotation, Text
+from matplotlib.transforms import Bbox
+
+from bench.render.charts import Chart, Material, draw_charts
+from bench.render.charts import latency as latency_module
+from bench.render.charts import memory as memory_module
+from bench.render.charts import prediction as prediction_module
+from bench.render.charts import roofline as roofline_module
+from bench.render.charts import throughput as throughput_module
+from bench.render.charts import work as work_module
+from bench.render.charts.figure import look
+from bench.render.charts.memory import PARTS, memory_chart
+from bench.render.charts.palette import family_styles
+from bench.render.charts.prediction import prediction_chart
+from bench.render.charts.roofline import roofline_chart
+from bench.render.charts.throughput import throughput_chart
+from bench.render.results.table import Results, read_results
+from tests.render.conftest import FIXTURE_CIFAR, RunBuilder, bad, gpu_run, listed, ok
+
+MODULES = (latency_module, memory_module, prediction_module, roofline_module, throughput_module, work_module)
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    return read_results(gpu_run(tmp_path_factory.mktemp("results")))
+
+
+@pytest.fixture(scope="module")
+def drawn(results: Results) -> tuple[list[Chart], dict[str, Figure]]:
+    """All figures of a GPU run, those of the cifar track also as matplotlib's objects, by module."""
+    figures: dict[str, Figure] = {}
+
+    def keep(name: str):  # type: ignore[no-untyped-def]
+        def save(figure: Figure) -> str:
+            figures.setdefault(name, figure)  # the cifar track comes first
+            return "<svg></svg>"
+
+        return save
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in MODULES:
+            patch.setattr(module, "save_svg", keep(module.__name__.rpartition(".")[2]))
+            patch.setattr(module, "save_png", lambda _: b"")
+        return draw_charts(Material(results), processes=1), figures
+
+
+def texts_of(figure: Figure) -> list[Text]:
+    """Every text that is visible and says something."""
+    found = [*figure.texts, *(text for legend in figure.legends for text in legend.get_texts())]
+    for axes in figure.axes:
+        low, high = sorted(axes.get_xlim())
+        bottom, top = sorted(axes.get_ylim())
+        ticks = [
+            tick.label1
+            for axis, (start, end) in ((axes.xaxis, (low, high)), (axes.yaxis, (bottom, top)))
+            for tick in axis.get_major_ticks()
+            if start <= tick.get_loc() <= end
+        ]
+        found += [*axes.texts, *ticks, axes.xaxis.label, axes.yaxis.label, axes.title, axes._left_title]  # type: ignore[attr-defined]
+    return [text for text in found if text.get_text().strip()]
+
+
+@pytest.mark.parametrize("name", ["latency", "memory", "prediction", "roofline", "throughput", "work"])
+def test_no_text_covers_another_or_leaves_the_figure(drawn: tuple[list[Chart], dict[str, Figure]], name: str) -> None:
+    figure = drawn[1][name]
+    with look():
+        figure.draw_without_rendering()
+        boxes = [(text.get_text(), Text.get_window_extent(text)) for text in texts_of(figure)]
+    overlaps = [
+        (a, b)
+        for (a, box), (b, other) in itertools.combinations(boxes, 2)
+        if (shared := Bbox.intersection(box, other)) is not None and min(shared.width, shared.height) > 0.7
+    ]
+    assert overlaps == []
+    assert [words for words, box in boxes if box.x0 < 0 or box.y0 < 0 or box.x1 > figure.bbox.x1 + 1] == []
+
+
+def test_a_run_has_about_twenty_five_figures(drawn: tuple[list[Chart], dict[str, Figure]]) -> None:
+    names = [chart.name for chart in drawn[0]]
+    assert len(names) == len(set(names)) <= 26
+    for kind in ("time-vs-macs", "throughput", "latency", "roofline", "memory", "memory-prediction"):
+        assert {f"cifar-{kind}", f"imagenet-{kind}"} <= set(names)
+    for cost in ("latency_ms", "peak_training_bytes", "energy_joules_per_image"):
+        assert f"cifar-top1-vs-{cost}" in names
+    tracks = [chart.track for chart in drawn[0]]
+    assert tracks == sorted(tracks, key=["cifar", "imagenet"].index)
+
+
+def test_who_ran_at_a_smaller_batch_is_left_out_and_named(drawn: tuple[list[Chart], dict[str, Figure]]) -> None:
+    captions = {chart.name: chart.caption for chart in drawn[0]}
+    for name in ("cifar-top1-vs-inference_images_per_s", "cifar-time-vs-macs", "cifar-roofline"):
+        assert "Left out, as batch 512 did not fit into memory: wide_resnet28_10_cifar (batch 256)." in captions[name]
+    assert "batch 512 did not fit into memory: wide_resnet28_10_cifar" in captions["cifar-throughput"]
+    assert "wide_resnet28_10" not in captions["cifar-latency"]
+
+
+def lines(axes: Axes, style: str) -> list[np.ndarray]:
+    return [np.asarray(line.get_xydata(), dtype=float) for line in axes.lines if line.get_linestyle() == style]
+
+
+def dots(axes: Axes, row: int) -> set[float]:
+    """Where the round markers of a row are."""
+    points = [np.asarray(line.get_xydata(), dtype=float) for line in axes.lines if line.get_marker() == "o"]
+    return {float(x) for x, y in np.concatenate(points) if y == row}
+
+
+def test_the_roof_is_what_was_measured(drawn: tuple[list[Chart], dict[str, Figure]]) -> None:
+    axes = drawn[1]["roofline"].axes[0]
+    roof = next(line for line in lines(axes, "-") if len(line) == 3)
+    assert roof[1] == pytest.approx([6.5e14 / 4.1e12, 6.5e14])  # the ridge
+    assert roof[0][1] / roof[0][0] == pytest.approx(4.1e12)  # left of it, bytes per second
+    assert roof[2][1] == 6.5e14
+    assert [set(line[:, 1]) for line in lines(axes, "--")] == [{9.9e14}]
+    words = [text.get_text() for text in axes.texts]
+    assert "measured on cuda:0: 650 TFLOP/s, 4.10 TB/s" in words
+    assert "vendor's dense peak: 990 TFLOP/s" in words
+
+
+def test_a_point_of_the_roofline_is_flops_times_speed(
+    results: Results, drawn: tuple[list[Chart], dict[str, Figure]]
+) -> None:
+    axes = drawn[1]["roofline"].axes[0]
+    flops = {row[0]: 2 * row[4] for row in FIXTURE_CIFAR}
+    for name in ("lenet5_cifar", "resnet18_cifar"):
+        achieved = flops[name] * results.cell(name, "inference_images_per_s").value
+        intensity = results.cell(name, "arithmetic_intensity").value
+        offsets = np.concatenate([np.asarray(points.get_offsets()) for points in axes.collections])
+        assert np.isclose(offsets, [intensity, achieved], rtol=1e-9).all(axis=1).any(), name
+
+
+def test_no_roofline_without_limits(results: Results) -> None:
+    bare = replace(results, header=replace(results.header, limits=()))
+    models = bare.tracks()["cifar"]
+    assert roofline_chart(bare, models, family_styles(m.family for m in models), "cifar") is None
+
+
+def test_the_parts_of_memory_add_up_to_the_predicted_peak(
+    results: Results, drawn: tuple[list[Chart], dict[str, Figure]]
+) -> None:
+    amount, share = drawn[1]["memory"].axes
+    models = results.tracks()["cifar"]
+    bars = [bar for bar in amount.patches if isinstance(bar, Rectangle)]
+    assert len(bars) == len(PARTS) * len(models)
+    predicted = sorted(results.cell(model, "predicted_training_bytes").value for model in models)
+    ends = [
+        max(b.get_x() + b.get_width() for b in bars if round(b.get_y() + 0.33) == row) for row in range(len(models))
+    ]
+    assert ends == pytest.approx(predicted, rel=1e-6)
+    assert sum(bar.get_width() for bar in share.patches if isinstance(bar, Rectangle)) == pytest.approx(len(models))
+
+
+def test_predictions_that_are_off_are_named_and_the_rest_counted(
+    drawn: tuple[list[Chart], dict[str, Figure]],
+) -> None:
+    chart = next(chart for chart in drawn[0] if chart.name == "cifar-memory-prediction")
+    assert (
+        "Within ±5 % of the prediction: 19 of 20 networks in inference; 19 of 20 networks in training." in chart.caption
+    )
+    for axes in drawn[1]["prediction"].axes:
+        assert [text.get_text() for text in axes.texts if isinstance(text, Annotation) and text.get_text()] == [
+            "squeezenet"
+        ]
+
+
+def test_a_prediction_is_not_compared_with_itself(build: RunBuilder) -> None:
+    models = [listed(f"{name}_cifar", name, 2015, "cifar") for name in "abc"]
+    rows = [
+        ok(model["name"], metric, 5.0 + i, batch_size=8, predicted=True)
+        for i, model in enumerate(models)
+        for metric in ("peak_training_bytes", "predicted_training_bytes")
+    ]
+    results = read_results(build(models, rows))
+    assert prediction_chart(results, results.models, family_styles("abc"), "cifar") is None
+
+
+def test_memory_without_all_parts_is_not_stacked(build: RunBuilder) -> None:
+    models = [listed(f"{name}_cifar", name, 2015, "cifar") for name in "ab"]
+    rows = [ok(model["name"], "weight_bytes", 5.0, batch_size=8) for model in models]
+    results = read_results(build(models, rows))
+    assert memory_chart(results, results.models, "cifar") is None
+
+
+def test_both_throughputs_of_a_network_are_on_its_row(
+    results: Results, drawn: tuple[list[Chart], dict[str, Figure]]
+) -> None:
+    inference, training = drawn[1]["throughput"].axes
+    names = [tick.get_text() for tick in inference.get_yticklabels()]
+    for axes, kind in ((inference, "inference"), (training, "train")):
+        row = names.index("resnet20")
+        wanted = {results.cell("resnet20_cifar", f"{best}{kind}_images_per_s").value for best in ("", "best_")}
+        assert dots(axes, row) == wanted
+        assert ("4096", row) in [(text.get_text(), text.xy[1]) for text in axes.texts if isinstance(text, Annotation)]
+        best = results.cell("wide_resnet28_10_cifar", f"best_{kind}_images_per_s").value
+        assert dots(axes, names.index("wide_resnet28_10")) == {best}  # at the common batch it did not fit
+
+
+def test_a_failed_throughput_has_a_row_with_the_reason(build: RunBuilder) -> None:
+    models = [listed(f"{name}_cifar", name, 2015, "cifar") for name in "abc"]
+    rows = [ok(f"{name}_cifar", "train_images_per_s", 5.0 + i, batch_size=8) for i, name in enumerate("ab")]
+    rows.append(bad("c_cifar", "train_images_per_s", "oom", "too big"))
+    results = read_results(build(models, rows))
+    chart = throughput_chart(results, results.models, family_styles("abc"), "cifar")
+    assert chart is not None
+    assert "<!-- out of memory -->" in chart.svg
+    assert "inference" not in chart.alt  # nobody measured it
+
+
+def test_a_handful_of_networks_is_left_to_the_table(build: RunBuilder) -> None:
+    models = [listed(f"{name}_cifar", name, 2015, "cifar") for name in "ab"]
+    rows = [ok(f"{name}_cifar", "train_images_per_s", 5.0 + i, batch_size=8) for i, name in enumerate("ab")]
+    assert draw_charts(Material(read_results(build(models, rows)))) == []

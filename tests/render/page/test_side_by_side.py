@@ -1,0 +1,187 @@
+"""Two runs in one report: what differs, by how much, and what cannot be compared."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.cli.main import main
+from bench.records.record import Record
+from bench.records.run_folder import Run
+from bench.render.charts.pairs import _ticks
+from bench.render.page.side_by_side import folder_name, side_by_side_facts, write_side_by_side
+from tests.render.conftest import RunBuilder, bad, counts, listed, ok, training
+
+EVIL = "<img src=x onerror=alert(1)>|"
+MODELS = [listed(name, "A", 2015, "cifar") for name in ("a_cifar", "b_cifar", "c_cifar")]
+SETS = {"cifar": {"name": "cifar10", "sha256": "aa"}}
+
+
+def rates(model: str, level: float, **facts: Any) -> list[Record]:
+    """Three rounds that differ by about one per cent."""
+    facts = {"batch_size": 64, "device": "cuda:0", **facts}
+    return [ok(model, "train_images_per_s", level * (1 + 0.01 * math.sin(5 * n)), round=n, **facts) for n in range(3)]
+
+
+@pytest.fixture
+def two(build: RunBuilder) -> list[Run]:
+    """Two GPUs and two budgets: a and b are twice as fast on the second, which also has the better accuracies."""
+    runs = []
+    for name, factor, budget in (("slow", 1.0, "10s"), ("fast", 2.0, "20s")):
+        rows = [*counts("a_cifar", 5, 7, 9), *counts("b_cifar", 50, 70, 90)]
+        rows += [*rates("a_cifar", 100 * factor), *rates("b_cifar", 300 * factor)]
+        rows += [
+            row for seed in range(3) for row in training("a_cifar", 0.3 * factor + seed / 500, seed=seed, budget=budget)
+        ]
+        if name == "slow":
+            rows.append(ok("c_cifar", "params", 5))
+        else:
+            rows.append(ok("a_cifar", "latency_ms", 5.0))
+        environment = {"device": f"{name} GPU", "torch": "2.15.0"}
+        runs.append(build(MODELS, rows, name, environment=environment, budget=budget, image_sets=SETS))
+    return runs
+
+
+def test_the_report_of_two_gpus_and_two_budgets(two: list[Run], tmp_path: Path) -> None:
+    folder = write_side_by_side(two, tmp_path / "reports")
+    assert folder == tmp_path / "reports" / "slow-vs-fast"
+    assert sorted(path.name for path in folder.iterdir()) == ["figures", "index.html", "report.md"]
+    figures = {path.name for path in (folder / "figures").iterdir()}
+    assert figures == {
+        f"pair1-cifar-{metric}.{kind}" for metric in ("top1", "train_images_per_s") for kind in ("svg", "png")
+    }
+    page, markdown = ((folder / name).read_text() for name in ("index.html", "report.md"))
+    for text in (page, markdown):
+        assert "measured on another device: slow GPU in base, fast GPU in new" in text
+        assert "budget: 10s in base, 20s in new" in text
+        assert "Only in slow" in text
+        assert "network c_cifar" in text
+        assert "metric latency_ms" in text
+    summary = re.search(r"<p>([^<]*)0 cannot be compared", page)
+    assert summary is not None
+    assert "2 faster" in summary[1]
+    assert "2 better" in summary[1]  # accuracy and loss
+    assert "+100.0 %" in page
+    assert "<strong>slow GPU</strong>" in page
+    assert "| ≠ device | slow GPU | fast GPU |" in markdown
+    assert "| torch | 2.15.0 | 2.15.0 |" in markdown
+    links = re.findall(r"\]\((figures/[^)]+)\)", markdown)
+    assert len(links) == 2
+    assert all((folder / link).exists() for link in links)
+
+
+def test_the_page_needs_nothing_else(two: list[Run], tmp_path: Path) -> None:
+    page = (write_side_by_side(two, tmp_path) / "index.html").read_text()
+    assert not re.search(r"\bsrc=|href=\"(?!#)|url\((?!#)|<link", page)
+    ids = re.findall(r'\bid="([^"]*)"', page)
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r'href="#([^"]*)"', page)) <= set(ids)
+    assert all("aria-label" in svg for svg in re.findall(r"<svg[^>]*>", page))
+
+
+def test_writing_again_gives_the_same_bytes(two: list[Run], tmp_path: Path) -> None:
+    first, second = (write_side_by_side(two, tmp_path / name) for name in ("one", "two"))
+    for path in first.rglob("*.*"):
+        assert (second / path.relative_to(first)).read_bytes() == path.read_bytes(), path.name
+
+
+def test_a_third_run_is_held_against_the_first(two: list[Run], build: RunBuilder, tmp_path: Path) -> None:
+    third = build(MODELS, [*counts("a_cifar", 5, 7, 9), *rates("a_cifar", 50)], "third", budget="10s")
+    folder = write_side_by_side([*two, third], tmp_path)
+    page = (folder / "index.html").read_text()
+    assert folder.name == "slow-vs-fast-vs-third"
+    assert "slow → fast" in page
+    assert "slow → third" in page
+    assert {path.stem.split("-")[0] for path in (folder / "figures").iterdir()} == {"pair1", "pair2"}
+
+
+def test_runs_without_anything_in_common(build: RunBuilder, tmp_path: Path) -> None:
+    runs = [build(MODELS[n : n + 1], [ok(MODELS[n]["name"], "params", 5)], f"run{n}") for n in range(2)]
+    page = (write_side_by_side(runs, tmp_path) / "index.html").read_text()
+    assert "These runs have no number in common." in page
+
+
+def test_accuracies_on_other_images_are_not_compared(build: RunBuilder, tmp_path: Path) -> None:
+    runs = [build(MODELS, training("a_cifar", 0.5, dataset=name), name) for name in ("cifar10", "synthetic")]
+    page = (write_side_by_side(runs, tmp_path) / "index.html").read_text()
+    assert "data set: cifar10 in base, synthetic in new" in page
+    assert "Cannot be compared" in page
+    assert not list((tmp_path / "cifar10-vs-synthetic" / "figures").iterdir())
+
+
+def test_facts_and_their_differences(two: list[Run]) -> None:
+    facts = {fact.name: fact for fact in side_by_side_facts(two)}
+    assert facts["device"].differs
+    assert facts["budget"].texts == ("10s", "20s")
+    assert not facts["torch"].differs
+    assert facts["cifar images"].texts == ("cifar10 aa", "cifar10 aa")
+
+
+def test_hostile_text_is_only_text(build: RunBuilder, tmp_path: Path) -> None:
+    model = listed(EVIL, EVIL, 2015, "cifar")
+    runs = [
+        build(
+            [model],
+            [*rates(EVIL, level), bad(EVIL, "latency_ms", "failed", EVIL)],
+            f"run{level}",
+            environment={"device": EVIL, EVIL: EVIL},
+            preset=EVIL,
+            command=[EVIL],
+        )
+        for level in (100, 200)
+    ]
+    folder = write_side_by_side(runs, tmp_path)
+    for name in ("index.html", "report.md"):
+        text = (folder / name).read_text()
+        assert "<img" not in text
+        assert "&lt;img" in text
+    for table in re.findall(r"^\|.*(?:\n\|.*)*", (folder / "report.md").read_text(), re.MULTILINE):
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1
+
+
+def test_long_names_stay_file_names() -> None:
+    runs = [Run(Path(f"{letter * 100}"), {}) for letter in "abc"]
+    name = folder_name(runs)
+    assert len(name) < 150
+    assert name != folder_name([runs[0], runs[1], Run(Path("d" * 100), {})])
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"),
+    [
+        (0.97, 1.04, [0.98, 1, 1.02, 1.04]),
+        (0.99, 1.3, [1, 1.05, 1.1, 1.15, 1.2, 1.25, 1.3]),
+        (0.4, 1.3, [0.5, 0.67, 0.8, 1, 1.25]),
+        (0.2, 30, [0.2, 0.5, 1, 2, 5, 10, 20]),
+        (0.001, 1000, [0.001, 0.01, 0.1, 1, 10, 100, 1000]),
+        (0.9999, 1.0001, [0.9999, 0.99995, 1, 1.00005, 1.0001]),
+    ],
+)
+def test_ticks_of_ratios(low: float, high: float, ticks: list[float]) -> None:
+    assert _ticks(low, high) == pytest.approx(ticks, rel=1e-9)
+
+
+# --- the command ---------------------------------------------------------------------------------------------
+
+
+def report(two: list[Run], tmp_path: Path, *words: str) -> int:
+    return main(["report", *words, "--results-dir", str(two[0].folder.parent), "--reports-dir", str(tmp_path / "out")])
+
+
+def test_the_command_takes_names_and_folders(
+    two: list[Run], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert report(two, tmp_path, "slow", str(two[1].folder)) == 0
+    assert capsys.readouterr().out == f"report: {tmp_path / 'out' / 'slow-vs-fast' / 'index.html'}\n"
+
+
+def test_a_run_is_not_held_against_itself(two: list[Run], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert report(two, tmp_path, "slow", "fast", "slow") == 2
+    assert "name every run once" in capsys.readouterr().err
+    assert report(two, tmp_path, "slow", "no-such-run") == 2
+    assert "there is no run 'no-such-run'" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

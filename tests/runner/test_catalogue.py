@@ -1,0 +1,48 @@
+"""The layer table adds up to what the probes report."""
+
+import pytest
+
+from bench.config import Budget, Config
+from bench.probes import PROBES
+from bench.probes.reading import Reading
+from bench.runner.catalogue import layer_rows, network_row
+from models import REGISTRY
+
+CONFIG = Config("quick", (), Budget(1, "ep"), 1, "auto", {"cifar": 2, "mnist": 2, "imagenet": 1}, None, None, 0.1, None)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "lenet5_mnist",
+        "resnet20_cifar",
+        "vgg11_bn_cifar",
+        "vit_tiny_cifar",
+        "stochastic_depth_resnet110_cifar",
+    ],
+)
+def test_columns_sum_to_the_metrics(name: str) -> None:
+    spec = REGISTRY[name]
+    rows = layer_rows(spec)
+    for metric in ("params", "macs", "activations", "saved_activation_bytes"):
+        reading = PROBES[metric](spec, CONFIG).readings[metric]
+        assert isinstance(reading, Reading)
+        assert sum(row[metric] for row in rows) == pytest.approx(reading.value, rel=1e-12), metric
+
+
+def test_lenet5_reads_as_in_the_lecture_notes() -> None:
+    rows = [row for row in layer_rows(REGISTRY["lenet5_mnist"]) if row["params"]]
+    assert [tuple(row["output_shape"]) for row in rows] == [(6, 28, 28), (16, 10, 10), (120,), (84,), (10,)]
+    assert [row["params"] for row in rows] == [156, 2_416, 48_120, 10_164, 850]
+    assert [row["macs"] for row in rows] == [117_600, 240_000, 48_000, 10_080, 840]
+
+
+def test_a_row_of_the_list_has_the_promised_fields() -> None:
+    row = network_row(REGISTRY["resnet20_cifar"])
+    assert list(row) == ["name", "family", "year", "track", "input_size", "params", "macs", "paper"]
+    assert row["params"] == 269_722
+
+
+def test_the_layers_that_a_run_keeps_are_those_of_the_table() -> None:
+    spec = REGISTRY["resnet20_cifar"]
+    assert list(PROBES["saved_activation_bytes"](spec, CONFIG).layers) == layer_rows(spec)

@@ -1,0 +1,83 @@
+"""What run.json tells of the machine around the tasks: conditions of every start, limits once."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from bench.device import environment
+from bench.device.peaks import LimitsTask
+from bench.engines.local import LocalMachine
+from bench.records.run_folder import Run
+from bench.runner import machine_state
+from bench.runner.machine_state import conditions_kept, keep_limits
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run.create(tmp_path, "a", {"name": "a"})
+
+
+def stored(run: Run) -> dict:
+    return Run.open(run.folder.parent, run.name).header
+
+
+def test_every_start_of_a_run_adds_its_conditions(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    states = iter({"load_average_1min": float(n)} for n in range(4))
+    monkeypatch.setattr(environment, "conditions", lambda devices: next(states))
+    for _ in range(2):
+        with run.claimed(), conditions_kept(run, ["cpu"]):
+            pass
+    first, second = stored(run)["conditions"]
+    assert (first["before"], first["after"]) == ({"load_average_1min": 0.0}, {"load_average_1min": 1.0})
+    assert (second["before"], second["after"]) == ({"load_average_1min": 2.0}, {"load_average_1min": 3.0})
+    assert first["started"] <= first["ended"] <= second["started"]
+    assert stored(run)["name"] == "a"
+
+
+def interrupted(run: Run) -> None:
+    with run.claimed(), conditions_kept(run, ["cpu"]):
+        (under_way,) = stored(run)["conditions"]
+        assert set(under_way) == {"started", "before"}
+        raise KeyboardInterrupt
+
+
+def test_conditions_before_are_there_while_it_works_and_those_after_also_if_it_is_interrupted(run: Run) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(run)
+    (ended,) = stored(run)["conditions"]
+    assert set(ended) == {"started", "before", "ended", "after"}
+
+
+def answers(task: LimitsTask, device: str) -> dict:
+    return {"precision": task.precision, "peak_flops_per_s": 1e12, "process": os.getpid()}
+
+
+def dies(task: LimitsTask, device: str) -> dict:
+    os.abort()
+
+
+def place(run: Run) -> LocalMachine:
+    return LocalMachine(("cpu",), run.folder / "workers.log", preload=("bench.device.peaks",))
+
+
+def test_limits_are_measured_elsewhere_again_if_that_failed_and_never_more_than_once(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with run.claimed():
+        monkeypatch.setattr(machine_state, "measure_limits", dies)
+        keep_limits(run, place(run), ["cpu"], "bf16")
+        failed = stored(run)["limits"]["cpu"]
+        assert failed["precision"] == "bf16"
+        assert "SIGABRT" in failed["reason"]
+
+        monkeypatch.setattr(machine_state, "measure_limits", answers)
+        keep_limits(run, place(run), ["cpu"], "bf16")
+        measured = stored(run)["limits"]["cpu"]
+        assert measured["peak_flops_per_s"] == 1e12
+        assert measured["process"] != os.getpid()
+        assert "reason" not in measured
+
+        monkeypatch.setattr(machine_state, "measure_limits", dies)
+        keep_limits(run, place(run), ["cpu"], "bf16")
+        assert stored(run)["limits"]["cpu"] == measured

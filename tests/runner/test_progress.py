@@ -1,0 +1,86 @@
+"""What a run shows: a live bar on a terminal, plain lines elsewhere, and an honest time left."""
+
+import io
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from bench.config import Budget, Config
+from bench.records.record import Record
+from bench.runner import progress
+from bench.runner.execute import Outcome
+from bench.runner.plan import Task, plan
+from bench.runner.progress import Display
+from models import REGISTRY
+
+CONFIG = Config(
+    preset="quick",
+    probes=("params", "accuracy"),
+    budget=Budget(30, "s"),
+    seeds=1,
+    dataset="auto",
+    batch_size={"cifar": 2, "mnist": 2, "imagenet": 1},
+    train_batch_size=None,
+    test_images=None,
+    measure_seconds=1.0,
+    task_timeout_s=None,
+)
+TASKS = plan([REGISTRY["lenet5_cifar"], REGISTRY["resnet20_cifar"]], CONFIG)
+OK = Record("lenet5_cifar", "params", "params", 62_006, "count", "ok")
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    held = Clock()
+    monkeypatch.setattr(progress.time, "monotonic", held)
+    return held
+
+
+def follow(display: Display, task: Task, clock: Clock, seconds: float, *records: Record) -> None:
+    display.started(task, "cpu")
+    clock.now += seconds
+    display.ended(task, Outcome(records))
+
+
+def test_plain_lines_say_what_was_done_and_what_is_left(clock: Clock) -> None:
+    out = io.StringIO()
+    with Display(TASKS, Console(file=out, force_terminal=False, width=200)) as display:
+        follow(display, TASKS[0], clock, 2.0, OK)
+        follow(display, TASKS[1], clock, 2.0, replace(OK, value=None, status="failed", note="RuntimeError: no"))
+        follow(display, TASKS[2], clock, 50.0)
+        follow(display, TASKS[3], clock, 50.0)
+    lines = out.getvalue().splitlines()
+    # Training is first guessed at 1.3 times its budget: 39 s each. Then the mean of what it took is used.
+    assert lines[0] == "[1/4] lenet5_cifar params: parameters 62.0 k (2.0 s), about 80 s left"
+    assert lines[1] == "[2/4] resnet20_cifar params: failed: RuntimeError: no (2.0 s), about 78 s left"
+    assert lines[2].endswith("(50.0 s), about 50 s left")
+    assert lines[3].endswith("done")
+
+
+def test_a_terminal_gets_one_live_line_and_every_failure(clock: Clock) -> None:
+    out = io.StringIO()
+    with Display(TASKS, Console(file=out, force_terminal=True, width=120)) as display:
+        display.started(TASKS[0], "cpu")
+        assert display.time_left() == "about 78 s left"
+        clock.now += 1
+        display.ended(TASKS[0], Outcome((OK,)))
+        follow(display, TASKS[1], clock, 1.0, replace(OK, value=None, status="oom", note="too big [red]"))
+    shown = out.getvalue()
+    assert "lenet5_cifar params" in shown
+    assert "oom: too big [red]" in shown
+    assert "parameters 62.0 k" not in shown  # what went well is only counted
+
+
+def test_nothing_to_do_shows_nothing() -> None:
+    out = io.StringIO()
+    with Display([], Console(file=out, force_terminal=True)):
+        pass
+    assert out.getvalue() == ""

@@ -1,0 +1,235 @@
+"""Planning, resuming, and turning whatever happens into rows."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bench.config import Budget, Config
+from bench.engines.local import LocalMachine
+from bench.metrics import metrics_of
+from bench.probes import PROBES
+from bench.records.record import Record
+from bench.records.run_folder import Run
+from bench.runner.execute import Outcome, execute, run_tasks
+from bench.runner.plan import STATIC, Task, plan, remaining
+from models import REGISTRY
+from models.spec import ModelSpec
+
+CONFIG = Config(
+    "quick",
+    ("params", "macs", "accuracy"),
+    Budget(1, "ep"),
+    2,
+    "auto",
+    {"cifar": 2, "mnist": 2, "imagenet": 1},
+    None,
+    None,
+    0.1,
+    None,
+)
+SPECS = (REGISTRY["lenet5_cifar"], REGISTRY["resnet20_cifar"])
+
+
+class Refuses(nn.Module):
+    """A network that cannot be built for the reason that its name says."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        raise RuntimeError("no such layer\nsecond line")
+
+
+class OutOfMemory(nn.Module):
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 PiB")
+
+
+class Dies(nn.Module):
+    """Takes its process down, as a fault in a kernel would."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        os.abort()
+
+
+class Fine(nn.Module):
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.fc = nn.Linear(3, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(x.mean((2, 3)))
+
+
+def spec_of(network: type[nn.Module]) -> ModelSpec:
+    return ModelSpec(f"{network.__name__.lower()}_cifar", "Own", 2024, "none", "cifar", (3, 8, 8), 10, network)
+
+
+def rows_of(spec: ModelSpec, probe: str) -> Sequence[Record]:
+    return execute(Task(spec, (probe,), 0, CONFIG), "cpu").records
+
+
+def test_static_probes_come_first_and_only_accuracy_has_seeds() -> None:
+    tasks = plan(SPECS, CONFIG)
+    assert [(task.spec.name, task.probes, task.seed) for task in tasks] == [
+        ("lenet5_cifar", ("params", "macs"), 0),
+        ("resnet20_cifar", ("params", "macs"), 0),
+        ("lenet5_cifar", ("accuracy",), 0),
+        ("resnet20_cifar", ("accuracy",), 0),
+        ("lenet5_cifar", ("accuracy",), 1),
+        ("resnet20_cifar", ("accuracy",), 1),
+    ]
+
+
+def test_timings_come_in_rounds_over_all_networks_each_in_its_own_order() -> None:
+    specs = tuple(REGISTRY.values())[:20]
+    config = replace(CONFIG, probes=("throughput", "latency", "best_batch"), rounds=3)
+    tasks = plan(specs, config)
+    names = [spec.name for spec in specs]
+    rounds = [[task.spec.name for task in tasks if task.round == n and "latency" in task.probes] for n in range(3)]
+    assert [sorted(order) for order in rounds] == [sorted(names)] * 3
+    assert len({tuple(order) for order in [*rounds, names]}) == 4
+    assert plan(specs, config) == tasks  # a resumed run goes on in the same order
+    assert len({task.group for task in tasks}) == len(tasks)  # a fresh process for each
+
+
+def test_rounds_are_spread_over_the_whole_run_by_the_time_that_the_rest_takes() -> None:
+    config = replace(CONFIG, probes=("macs", "throughput", "memory", "accuracy"), budget=Budget(60, "s"), rounds=5)
+    tasks = plan(SPECS, config)
+    assert [(task.probes[0], task.round, task.seed) for task in tasks] == [
+        *[("macs", 0, 0)] * 2,
+        *[("throughput", 0, 0)] * 2,
+        *[("memory", 0, 0)] * 2,
+        ("accuracy", 0, 0),
+        *[("throughput", 1, 0)] * 2,  # a training of a minute, not the second network's memory, is what lies between
+        ("accuracy", 0, 0),
+        *[("throughput", 2, 0)] * 2,
+        ("accuracy", 0, 1),
+        *[("throughput", 3, 0)] * 2,
+        ("accuracy", 0, 1),
+        *[("throughput", 4, 0)] * 2,
+    ]
+
+
+@pytest.mark.parametrize("rounds", [1, 2, 3])
+def test_a_run_with_little_else_has_all_of_its_rounds(rounds: int) -> None:
+    for probes in (("throughput",), ("throughput", "memory"), ("throughput", "memory", "accuracy")):
+        tasks = plan(SPECS[:1], replace(CONFIG, probes=probes, rounds=rounds, seeds=1))
+        assert [task.round for task in tasks if "throughput" in task.probes] == list(range(rounds))
+        assert tasks[0].probes[0] == "throughput"
+        assert len(tasks) == rounds + len(probes) - 1
+
+
+def test_every_network_is_trained_under_every_budget() -> None:
+    config = replace(CONFIG, probes=("params", "accuracy"), other_budgets=(Budget(60, "s"),), seeds=2)
+    tasks = [task for task in plan(SPECS, config) if "accuracy" in task.probes]
+    assert [(task.seed, str(task.config.budget), task.spec.name) for task in tasks] == [
+        (seed, budget, spec.name) for seed in range(2) for budget in ("1ep", "60s") for spec in SPECS
+    ]
+    assert [task.label for task in tasks[4:7:2]] == [
+        "lenet5_cifar accuracy (seed 1)",
+        "lenet5_cifar accuracy (seed 1) under 60s",
+    ]
+    assert [task.curve_kind for task in tasks[4:7:2]] == ["seed1", "seed1-60s"]
+    assert len({task.label for task in tasks}) == len({task.group for task in tasks}) == 8
+    # What is there under one budget is still to do under the other.
+    records = [record for task in tasks[:2] for record in execute(task, "cpu").records]
+    assert {record.status for record in records} == {"skipped"}  # this run has no images
+    assert remaining(tasks, records, retry_failed=False) == tasks[2:]
+
+
+def test_networks_that_are_only_counted_need_no_device() -> None:
+    config = replace(CONFIG, probes=("macs", "throughput", "accuracy"), counted=("resnet20_cifar",))
+    assert {task.probes for task in plan(SPECS, config) if task.spec.name == "resnet20_cifar"} == {("macs",)}
+    assert {task.probes[0] for task in plan(SPECS, config) if task.spec.name == "lenet5_cifar"} == set(config.probes)
+
+
+def test_static_probes_are_probes() -> None:
+    assert set(STATIC) < set(PROBES)
+
+
+def test_what_is_done_is_not_done_again() -> None:
+    tasks = plan(SPECS, CONFIG)
+    records = [
+        Record("lenet5_cifar", "params", "params", 62_006, "count", "ok"),
+        *(
+            Record("lenet5_cifar", "accuracy", metric, None, "", "failed", "killed", seed=1, budget="1ep")
+            for metric in metrics_of("accuracy")
+        ),
+        # The task's other rows are lost.
+        Record("resnet20_cifar", "accuracy", "top1", 0.5, "fraction", "ok", seed=0, budget="1ep"),
+    ]
+    left = remaining(tasks, records, retry_failed=False)
+    assert [(t.spec.name, t.probes, t.seed) for t in left] == [
+        ("lenet5_cifar", ("macs",), 0),
+        ("resnet20_cifar", ("params", "macs"), 0),
+        ("lenet5_cifar", ("accuracy",), 0),
+        ("resnet20_cifar", ("accuracy",), 0),
+        ("resnet20_cifar", ("accuracy",), 1),
+    ]
+    again = remaining(tasks, records, retry_failed=True)
+    assert ("lenet5_cifar", ("accuracy",), 1) in [(t.spec.name, t.probes, t.seed) for t in again]
+
+
+def test_a_measured_row_says_how_it_was_measured() -> None:
+    (row,) = rows_of(REGISTRY["resnet20_cifar"], "params")
+    assert (row.status, row.value, row.unit, row.device) == ("ok", 269_722, "count", "meta")
+    rows = rows_of(spec_of(Fine), "throughput")
+    assert {row.metric: row.status for row in rows} == {
+        "inference_images_per_s": "ok",
+        "inference_device_ms": "skipped",
+        "train_images_per_s": "ok",
+        "train_device_ms": "skipped",
+    }
+    for row in rows:
+        if row.status == "skipped":
+            continue
+        assert (row.device, row.batch_size, row.precision) == ("cpu", 2, "fp32")
+        assert len(row.samples) >= 5
+        assert min(row.samples) <= (row.value or 0) <= max(row.samples)
+
+
+@pytest.mark.parametrize(
+    ("network", "status", "note"),
+    [(Refuses, "failed", "RuntimeError: no such layer"), (OutOfMemory, "oom", "OutOfMemoryError: CUDA out of memory")],
+)
+def test_whatever_goes_wrong_is_a_row_per_metric(network: type[nn.Module], status: str, note: str) -> None:
+    rows = rows_of(spec_of(network), "throughput")
+    assert [row.metric for row in rows] == list(metrics_of("throughput"))
+    assert {row.status for row in rows} == {status}
+    assert all(row.note.startswith(note) for row in rows)
+    assert all("\n" not in row.note for row in rows)
+
+
+def test_a_probe_that_does_not_apply_is_skipped_with_its_reason() -> None:
+    rows = rows_of(replace(REGISTRY["resnet20_cifar"], track="imagenet"), "accuracy")
+    assert {row.status for row in rows} == {"skipped"}
+    assert "imagenet" in rows[0].note
+
+
+def test_a_value_that_is_no_number_is_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    from bench.probes.reading import Measurement, Reading
+
+    monkeypatch.setitem(PROBES, "params", lambda spec, config: Measurement({"params": Reading(float("nan"))}))
+    (row,) = rows_of(SPECS[0], "params")
+    assert (row.status, row.value, row.note) == ("failed", None, "the value is nan")
+
+
+def test_a_network_that_kills_its_process_does_not_stop_the_run(tmp_path: Path) -> None:
+    run = Run.create(tmp_path, "a", {})
+    config = replace(CONFIG, probes=("params",))
+    ended: list[tuple[str, Outcome]] = []
+    tasks = plan([spec_of(Fine), spec_of(Dies), SPECS[1]], config)
+    place: LocalMachine[Task, Outcome] = LocalMachine(("cpu",), tmp_path / "workers.log")
+    run_tasks(run, tasks, place, None, lambda task, device: None, lambda task, out: ended.append((task.spec.name, out)))
+    rows = {record.model: record for record in run.records()}
+    assert rows["fine_cifar"].value == 40
+    assert rows["resnet20_cifar"].value == 269_722
+    assert rows["dies_cifar"].status == "failed"
+    assert "SIGABRT" in rows["dies_cifar"].note
+    assert sorted(name for name, _ in ended) == ["dies_cifar", "fine_cifar", "resnet20_cifar"]

@@ -1,0 +1,62 @@
+"""Numbers as people read them."""
+
+import math
+
+import pytest
+
+from bench.metrics import METRICS
+from bench.quantity import axis_label, in_sentence, measured, quantity, tick
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (0, "count", "0"),
+        (10, "count", "10"),
+        (999, "count", "999"),
+        (269_722, "count", "270 k"),
+        (999_600, "count", "1.00 M"),  # never "1000 k"
+        (5_247_000_000, "count", "5.25 G"),
+        (57_232, "bytes/image", "55.9 KiB"),
+        (1024**2 - 1, "bytes/image", "1.00 MiB"),
+        (512, "bytes", "512 B"),
+        (0.7123, "fraction", "71.2 %"),
+        (1.0, "fraction", "100 %"),
+        (45_123.4, "images/s", "45,123"),
+        (0.05, "images/s", "0.0500"),
+        (9.996, "images/s", "10.0"),
+        (20.05, "s", "20.1 s"),
+        (math.nan, "count", "–"),
+    ],
+)
+def test_quantity(value: float, unit: str, text: str) -> None:
+    assert quantity(value, unit) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "unit", "text"),
+    [
+        (0.7123, 0.7034, 0.7210, "fraction", "71.23 ± 0.89 %"),
+        (45_123, 44_785, 45_400, "images/s", "45,120 ± 340"),
+        (0.5, 0.49, 0.53, "fraction", "50.0 ± 3.0 %"),  # the larger half
+        (7.0, math.nan, math.nan, "images/s", "7.00"),
+        (7.0, 7.0, 7.0, "images/s", "7.00"),
+    ],
+)
+def test_an_interval_rounds_its_value(value: float, low: float, high: float, unit: str, text: str) -> None:
+    assert measured(value, low, high, unit) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [(1e7, "count", "10 M"), (2**22, "bytes/image", "4 MiB"), (0.105, "fraction", "10.5 %"), (0, "bytes", "0 B")],
+)
+def test_a_tick_has_no_idle_digits(value: float, unit: str, text: str) -> None:
+    assert tick(value, unit) == text
+
+
+def test_labels_name_the_unit_that_ticks_leave_out() -> None:
+    assert axis_label(METRICS["train_images_per_s"], "batch 64") == "Training throughput (images/s, batch 64)"
+    assert axis_label(METRICS["saved_activation_bytes"]) == "Saved activations (per image)"
+    assert axis_label(METRICS["macs"]) == "MACs"
+    assert [in_sentence(METRICS[name]) for name in ("macs", "train_loss")] == ["MACs", "training loss"]
