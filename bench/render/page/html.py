@@ -33,7 +33,7 @@ from bench.render.results.table import Results
 from bench.render.results.textbook import accuracy_note
 from bench.render.tables.text import track_tables
 
-_HERE = Path(__file__).parent
+_PARTS = Path(__file__).parent / "parts"  # templates, styles and scripts
 _STYLES = ("style.css", "architecture.css")
 _ELSEWHERE = ("gradient_flow", "budgets", *IMAGE_KINDS)  # kinds of charts that are not among the figures
 # A letter as matplotlib defines it: in units of a 64th of the font's size.
@@ -107,9 +107,9 @@ def write_html(
 
 
 def page_environment() -> jinja2.Environment:
-    """For the templates of this folder: every text is escaped, and a name that nobody gave is an error."""
+    """For the templates of the page: every text is escaped, and a name that nobody gave is an error."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE),
+        loader=jinja2.FileSystemLoader(_PARTS),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -120,8 +120,8 @@ def page_environment() -> jinja2.Environment:
 
 
 def read_part(name: str) -> str:
-    """A style or script of this folder."""
-    return (_HERE / name).read_text(encoding="utf-8")
+    """A style or script of the page."""
+    return (_PARTS / name).read_text(encoding="utf-8")
 
 
 def script_digest(script: str) -> str:
