@@ -27,8 +27,8 @@ from bench.render.charts.years import year_chart
 from bench.render.findings.budgets import budget_tables
 from bench.render.results.header import Model
 from bench.render.results.layer_costs import Layers
+from bench.render.results.published import as_published
 from bench.render.results.table import AccuracyGroup, Results
-from bench.render.results.textbook import as_published
 
 _COSTS = (
     "macs",

@@ -14,7 +14,7 @@ from bench.render.charts.figure import Chart, add_axes, new_figure, printable, s
 from bench.render.charts.legends import draw_family_legend
 from bench.render.charts.palette import INK, MUTED, FamilyStyle
 from bench.render.charts.points import Box, draw_points, name_points, set_log_axis, span
-from bench.render.findings.roof import Roof, roof_of
+from bench.render.findings.utilisation import Peaks, peaks_of
 from bench.render.results.header import Model
 from bench.render.results.table import Results
 from bench.render.tables.subtitles import measured_conditions
@@ -30,7 +30,7 @@ def roofline_chart(
     """A point per network on logarithmic axes; None without limits or with fewer than two networks."""
     counted = [model for model in models if results.cell(model, "arithmetic_intensity").value > 0]
     shown, missing = comparable(results, counted, "achieved_flops_per_s")
-    roof = roof_of(results, shown)
+    roof = peaks_of(results, shown)
     if roof is None or len(shown) < 2:
         return None
     intensity, achieved = METRICS["arithmetic_intensity"], METRICS["achieved_flops_per_s"]
@@ -68,7 +68,7 @@ def roofline_chart(
     )
 
 
-def _draw_roof(axes: Axes, roof: Roof) -> list[Box]:
+def _draw_roof(axes: Axes, roof: Peaks) -> list[Box]:
     """The measured roof, the vendor's peak as a dashed line, and their names; returns the boxes of the names."""
     flops, traffic, peak = roof.flops_per_s, roof.bytes_per_s, roof.vendor_flops_per_s
     x = np.array([axes.get_xlim()[0], roof.ridge, axes.get_xlim()[1]])

@@ -17,7 +17,7 @@ from bench.render.charts.figure import Chart, add_axes, new_figure, save_png, sa
 from bench.render.charts.legends import FRONT_DASHES, ball_areas, draw_ball_legend, draw_family_legend
 from bench.render.charts.palette import INK, MUTED, FamilyStyle
 from bench.render.charts.points import draw_points, name_points, set_log_axis, span
-from bench.render.findings.pareto import accuracy_front
+from bench.render.findings.efficiency import accuracy_front
 from bench.render.results.header import Model
 from bench.render.results.table import AccuracyGroup, Results
 from bench.render.tables.subtitles import chart_conditions, label_of, step_conditions

@@ -14,8 +14,8 @@ from bench.render.charts.figure import Chart
 from bench.render.charts.palette import FamilyStyle
 from bench.render.charts.scatter import Accuracy, scatter_chart
 from bench.render.charts.years import year_chart
+from bench.render.results.published import TRACK, as_published, sources
 from bench.render.results.table import AccuracyGroup, Results
-from bench.render.results.textbook import TRACK, as_published, sources
 from bench.render.tables.subtitles import track_conditions
 
 PUBLISHED = replace(METRICS["top1"], label="Published top-1 accuracy")

@@ -13,7 +13,7 @@ from bench.render.charts.figure import Chart, add_axes, new_figure, save_png, sa
 from bench.render.charts.legends import draw_family_legend
 from bench.render.charts.palette import MUTED, FamilyStyle
 from bench.render.charts.points import draw_points, name_points, set_log_axis, span
-from bench.render.findings.work import Work, ms_per_image, work_and_time
+from bench.render.findings.efficiency import Work, ms_per_image, work_and_time
 from bench.render.results.header import Model
 from bench.render.results.table import Results
 from bench.render.tables.subtitles import measured_conditions

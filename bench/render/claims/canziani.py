@@ -11,8 +11,7 @@ import numpy as np
 
 from bench.render.claims.claim import Claim, Part, unknown
 from bench.render.claims.setting import LECTURE, Setting, amount, coefficient_of_variation, percent, short
-from bench.render.findings.pareto import pareto_front
-from bench.render.findings.work import work_and_time
+from bench.render.findings.efficiency import pareto_front, work_and_time
 from bench.stats.intervals import rank_correlation
 
 _PAPER = "Canziani et al. 2016, arXiv:1605.07678"

@@ -12,8 +12,8 @@ from bench.metrics import METRICS
 from bench.quantity import quantity
 from bench.render.results.header import Model
 from bench.render.results.layer_costs import Layers
+from bench.render.results.published import TRACK, as_published
 from bench.render.results.table import Cell, Results
-from bench.render.results.textbook import TRACK, as_published
 
 # What a claim about a 224x224 network is held against at 32x32.
 SMALL_TWINS = {

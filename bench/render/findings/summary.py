@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 from bench.metrics import METRICS
 from bench.quantity import measured, quantity
-from bench.render.findings.pareto import accuracy_front
-from bench.render.findings.work import work_and_time
+from bench.render.findings.efficiency import accuracy_front, work_and_time
 from bench.render.results.header import Model
 from bench.render.results.table import AccuracyGroup, Results
 from bench.render.tables.marks import launch_bound

@@ -20,17 +20,16 @@ from bench.render.charts.palette import GRID, INK, MUTED, PAPER
 from bench.render.claims import Ruling, summary, worth_showing
 from bench.render.diagram.style import style_sheet
 from bench.render.findings.budgets import budget_tables
-from bench.render.findings.degradation import degradation
-from bench.render.findings.low_use import lowest_use
 from bench.render.findings.machine import conditions_grid, execution_line, limits_grid
 from bench.render.findings.problems import Remark, remarks
-from bench.render.findings.ranking import rankings
+from bench.render.findings.ranking import degradation, rankings
 from bench.render.findings.summary import findings
+from bench.render.findings.utilisation import lowest_use
 from bench.render.page.architecture import Architecture
 from bench.render.page.explorer import explorer
 from bench.render.page.headings import TITLE, conditions_line, missing_charts, warning
+from bench.render.results.published import accuracy_note
 from bench.render.results.table import Results
-from bench.render.results.textbook import accuracy_note
 from bench.render.tables.text import track_tables
 
 _PARTS = Path(__file__).parent / "parts"  # templates, styles and scripts

@@ -8,15 +8,14 @@ from collections.abc import Iterable, Sequence
 from bench.render.charts import Chart
 from bench.render.claims import NOT_MEASURED, Ruling, summary, worth_showing
 from bench.render.findings.budgets import BudgetTable, budget_tables
-from bench.render.findings.degradation import degradation
-from bench.render.findings.low_use import lowest_use
 from bench.render.findings.problems import Remark, remarks
-from bench.render.findings.ranking import Ranking, rankings
+from bench.render.findings.ranking import Ranking, degradation, rankings
 from bench.render.findings.summary import findings
+from bench.render.findings.utilisation import lowest_use
 from bench.render.page.architecture import Architecture
 from bench.render.page.headings import TITLE, conditions_line, missing_charts, warning
+from bench.render.results.published import accuracy_note
 from bench.render.results.table import Results
-from bench.render.results.textbook import accuracy_note
 from bench.render.tables.subtitles import accuracy_conditions
 from bench.render.tables.text import Table, TextCell, TrackTables, track_tables
 

@@ -17,7 +17,6 @@ from bench.metrics import METRICS, Metric
 from bench.records.record import Record
 from bench.records.run_folder import Run
 from bench.render.results.derived import derived_records
-from bench.render.results.hardware import kept_apart
 from bench.render.results.header import Header, Model, read_header, unlisted
 from bench.stats.intervals import Interval, mean_interval, median_interval, rounds_interval, wilson_interval
 
@@ -292,3 +291,20 @@ def _is_whole(column: pd.Series) -> bool:
         return False
     values = column.dropna()
     return len(values) > 0 and bool((values == values.round()).all()) and bool((values.abs() < 2**53).all())
+
+
+def kept_apart(models: Sequence[Model], records: Sequence[Record]) -> tuple[list[Model], list[Record]]:
+    """Where the run was measured on several kinds, each network once for each kind that measured it, named so.
+
+    Rows of no kind, counts and what failed, belong to all of them. A run on one kind stays as it is.
+    """
+    if len({record.hardware for record in records if record.hardware}) < 2:
+        return list(models), list(records)
+    apart: tuple[list[Model], list[Record]] = ([], [])
+    for model in models:
+        own = [record for record in records if record.model == model.name]
+        for kind in dict.fromkeys(record.hardware for record in own if record.hardware) or [""]:
+            name = f"{model.name} on {kind}" if kind else model.name
+            apart[0].append(replace(model, name=name, kept_as=model.name))
+            apart[1].extend(replace(record, model=name) for record in own if record.hardware in ("", kind))
+    return apart

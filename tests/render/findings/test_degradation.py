@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.render.findings.degradation import NETWORKS, degradation
+from bench.render.findings.ranking import NETWORKS, degradation
 from bench.render.results.table import read_results
 from tests.render.conftest import RunBuilder, listed, training
 

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from bench.records.record import Record
-from bench.render.findings.low_use import lowest_use
-from bench.render.findings.roof import roof_of
-from bench.render.findings.work import work_and_time
+from bench.render.findings.efficiency import work_and_time
+from bench.render.findings.utilisation import lowest_use, peaks_of
 from bench.render.results.table import Results, read_results
 from tests.render.conftest import RunBuilder, gpu_run, listed, ok
 
@@ -47,7 +46,7 @@ def test_two_networks_have_no_rule(build: RunBuilder) -> None:
 
 def test_the_ridge_is_where_the_roofs_meet(build: RunBuilder) -> None:
     results = read_results(build(MODELS[:1], timed("a_cifar", 1e6, 10), limits=LIMITS))
-    roof = roof_of(results, results.models)
+    roof = peaks_of(results, results.models)
     assert roof is not None
     assert roof.ridge == 100.0
 
@@ -57,7 +56,7 @@ def test_no_roof_without_limits_or_on_another_device(build: RunBuilder) -> None:
     elsewhere = {"cpu": LIMITS["cuda:0"]}
     for number, limits in enumerate(({}, unmeasured, elsewhere)):
         results = read_results(build(MODELS[:1], timed("a_cifar", 1e6, 10), name=f"run-{number}", limits=limits))
-        assert roof_of(results, results.models) is None
+        assert peaks_of(results, results.models) is None
 
 
 def use(results: Results) -> list[str]:

@@ -22,8 +22,8 @@ from bench.render.charts.palette import family_styles
 from bench.render.charts.scatter import own_accuracy
 from bench.render.charts.textbook import textbook_charts
 from bench.render.results.layer_costs import Layers, read_layers
+from bench.render.results.published import as_published, published_top1
 from bench.render.results.table import Results, read_results
-from bench.render.results.textbook import as_published, published_top1
 from tests.render.charts.test_machine_charts import texts_of
 from tests.render.conftest import FIXTURE_IMAGENET, RunBuilder, listed, ok, training
 

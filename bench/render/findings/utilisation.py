@@ -1,15 +1,43 @@
-"""The networks that use least of their device, and the reasons that the run's own numbers give for it."""
+"""Which networks reach the smallest share of their device's peak, and the reasons that the run's own numbers give."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from bench.quantity import quantity
-from bench.render.findings.roof import roof_of
 from bench.render.results.header import Model
 from bench.render.results.table import Results
 from bench.render.tables.marks import launch_bound
+
+
+@dataclass(frozen=True)
+class Peaks:
+    device: str  # "cuda:0"
+    flops_per_s: float  # of large matrix products or convolutions, measured
+    bytes_per_s: float  # of large copies, measured
+    vendor_flops_per_s: float | None
+
+    @property
+    def ridge(self) -> float:
+        """FLOP/byte above which the device's arithmetic, and not its memory, is the limit."""
+        return self.flops_per_s / self.bytes_per_s
+
+
+def peaks_of(results: Results, models: Sequence[Model]) -> Peaks | None:
+    """The limits of the device that timed most of the networks; None where they were not measured."""
+    known = {
+        limits.device: Peaks(
+            limits.device, limits.peak_flops_per_s, limits.bandwidth_bytes_per_s, limits.vendor_flops_per_s
+        )
+        for limits in results.header.limits
+        if limits.peak_flops_per_s and limits.bandwidth_bytes_per_s
+    }
+    timed = [results.cell(model, "inference_images_per_s").records for model in models]
+    devices = [records[-1].device for records in timed if records and records[-1].device in known]
+    return known[max(sorted(set(devices)), key=devices.count)] if devices else None
+
 
 _NAMED = 3
 _FASTER = 1.25  # a larger batch that gains less explains nothing
@@ -53,17 +81,17 @@ def _launches(results: Results, model: Model) -> str:
 
 def _memory(results: Results, model: Model) -> str:
     """Whether its operators move so many bytes that memory allows no more than a part of the peak."""
-    roof = roof_of(results, [model])
+    peaks = peaks_of(results, [model])
     intensity = results.cell(model, "arithmetic_intensity").value
-    if roof is None or not intensity < roof.ridge:
+    if peaks is None or not intensity < peaks.ridge:
         return ""
-    most = intensity * roof.bytes_per_s
+    most = intensity * peaks.bytes_per_s
     reached = results.cell(model, "achieved_flops_per_s").value
     so_far = f", and it reaches {quantity(reached / most, 'fraction', digits=2)} of that" if reached > 0 else ""
-    allowed = quantity(most / roof.flops_per_s, "fraction", digits=2)
+    allowed = quantity(most / peaks.flops_per_s, "fraction", digits=2)
     return (
         f"memory allows it {allowed} of the measured peak in inference ({intensity:.3g} FLOP/byte, left of the ridge "
-        f"at {roof.ridge:.3g}){so_far}"
+        f"at {peaks.ridge:.3g}){so_far}"
     )
 
 
