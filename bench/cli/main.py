@@ -19,6 +19,7 @@ from bench.cli import (
     history,
     measure,
     networks,
+    pick,
     report,
     show,
 )
@@ -31,6 +32,7 @@ Command = (
     | Annotated[measure.RunProbes, tyro.conf.subcommand("run")]
     | Annotated[networks.List, tyro.conf.subcommand("list")]
     | Annotated[show.Show, tyro.conf.subcommand("show")]
+    | Annotated[pick.Pick, tyro.conf.subcommand("pick")]
     | Annotated[report.Report, tyro.conf.subcommand("report")]
     | Annotated[compare.Compare, tyro.conf.subcommand("compare")]
     | Annotated[history.History, tyro.conf.subcommand("history")]
@@ -73,6 +75,8 @@ def _run(command: Command, arguments: Sequence[str]) -> int:
             return networks.run(command)
         case show.Show():
             return show.run(command)
+        case pick.Pick():
+            return pick.run(command)
         case report.Report():
             return report.run(command)
         case compare.Compare():

@@ -1,0 +1,102 @@
+"""`pick`: the best networks of a run within limits."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from bench.cli import OK, PROG
+from bench.config import RequestError
+
+Limits = Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="METRIC=NUMBER")]
+
+
+@dataclass(frozen=True)
+class Pick:
+    """Say which networks of a run meet your limits, the most accurate first."""
+
+    run: tyro.conf.Positional[str | None] = None
+    """Name of a run, or a path to its folder. Default: the newest."""
+    max: Limits = ()
+    """What a network may cost at most, such as latency_ms=5 or params=20e6; may be given several times."""
+    min: Limits = ()
+    """What it must reach at least, such as inference_images_per_s=200."""
+    track: Literal["imagenet", "cifar", "mnist"] | None = None
+    """Which networks. Default: the track with most of the numbers that are needed."""
+    by: Literal["published_top1", "top1", "reference_top1"] | None = None
+    """Which accuracy counts: published, measured in this run, or this suite's reference. Default: the one that most
+    networks have."""
+    json: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Print JSON for machines."""
+    results_dir: Path = Path("results")
+    """Where runs are."""
+
+
+def run(request: Pick) -> int:
+    """Do it; returns the exit status.
+
+    Raises:
+        RequestError, RunError: a limit or the run is wrong.
+    """
+    from bench.metrics import METRICS
+    from bench.quantity import measured
+    from bench.records.run_folder import find_run, run_names
+    from bench.render.findings.pick import parse_limits, select
+    from bench.render.results.table import read_results
+    from bench.render.tables.terminal import aligned
+
+    name = request.run or next(iter(run_names(request.results_dir)), None)
+    if name is None:
+        raise RequestError(f"there is no run in {request.results_dir}; `{PROG} all --preset backbones` makes one")
+    limits = (*parse_limits(request.max, "max"), *parse_limits(request.min, "min"))
+    results = read_results(find_run(name, request.results_dir))
+    selection = select(results, limits, request.track, request.by)
+    columns = tuple(dict.fromkeys((selection.accuracy, *(limit.metric.name for limit in limits), "params", "macs")))
+    if request.json:
+        rows = [
+            {
+                "model": choice.model.name,
+                **{column: _number(results.cell(choice.model, column).value) for column in columns},
+            }
+            | {"uncertain": [limit.metric.name for limit in choice.uncertain]}
+            for choice in selection.choices
+        ]
+        print(
+            json.dumps(
+                {"run": name, "track": selection.track, "accuracy": selection.accuracy, "networks": rows}, indent=2
+            )
+        )
+        return OK
+    cells = [[results.cell(choice.model, column) for column in columns] for choice in selection.choices]
+    if cells:
+        headings = [f"{METRICS[column].label}{_unit(METRICS[column].unit)}" for column in columns]
+        print(
+            aligned(
+                [
+                    {"network": f"{choice.model.name}{'?' if choice.uncertain else ''}"}
+                    | {
+                        heading: measured(cell.value, cell.low, cell.high, METRICS[column].unit)
+                        for heading, column, cell in zip(headings, columns, row, strict=True)
+                    }
+                    for choice, row in zip(selection.choices, cells, strict=True)
+                ]
+            )
+        )
+    if any(choice.uncertain for choice in selection.choices):
+        print("? its 95 % interval reaches beyond a limit")
+    if selection.unmeasured:
+        print(f"{len(selection.unmeasured)} more networks were not measured and could not be judged.")
+    print(selection.sentence)
+    return OK
+
+
+def _unit(unit: str) -> str:
+    return f" ({unit})" if unit in ("ms", "images/s") else ""
+
+
+def _number(value: float) -> float | None:
+    return None if value != value else value

@@ -1,0 +1,171 @@
+"""Which networks meet limits, the most accurate first: what somebody who chooses a backbone asks."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from bench.config import RequestError
+from bench.metrics import METRICS, Metric
+from bench.quantity import quantity
+from bench.render.results.header import Model
+from bench.render.results.table import Cell, Results
+
+ACCURACIES = ("published_top1", "top1", "reference_top1")  # the kinds of accuracy, never mixed in one ranking
+_LIMIT = re.compile(r"([a-z0-9_]+)\s*=\s*([0-9.]+(?:[eE][+-]?[0-9]+)?)")
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What a network may cost at most, or must reach at least, in the unit in which the metric is stored."""
+
+    metric: Metric
+    bound: float
+    kind: Literal["max", "min"]
+
+    def __str__(self) -> str:
+        sign = "≤" if self.kind == "max" else "≥"
+        return f"{self.metric.label.lower()} {sign} {_with_unit(self.bound, self.metric)}"
+
+    def met_by(self, cell: Cell) -> bool:
+        """Whether the value keeps the limit."""
+        return cell.value <= self.bound if self.kind == "max" else cell.value >= self.bound
+
+    def certain_for(self, cell: Cell) -> bool:
+        """Whether the whole 95 % interval keeps it; what has no interval is taken as exact."""
+        worst = cell.high if self.kind == "max" else cell.low
+        return self.met_by(cell) and (not cell.has_interval or self.met_by(_at(cell, worst)))
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A network that meets every limit; `uncertain` are the limits that its interval reaches beyond."""
+
+    model: Model
+    accuracy: Cell
+    uncertain: tuple[Limit, ...]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Who meets the limits, the most accurate first, and who could not be judged."""
+
+    track: str
+    accuracy: str  # a name of ACCURACIES
+    limits: tuple[Limit, ...]
+    choices: tuple[Choice, ...]
+    considered: int  # networks of the track with this accuracy and all limited metrics
+    unmeasured: tuple[Model, ...]  # with this accuracy, but without one of the limited metrics
+
+    @property
+    def sentence(self) -> str:
+        """The answer in one line."""
+        within = f"with {' and '.join(map(str, self.limits))}" if self.limits else "without any limit"
+        label = METRICS[self.accuracy].label.lower()
+        if not self.choices:
+            return f"None of the {self.considered} {self.track} networks qualifies {within}."
+        best = self.choices[0]
+        unsure = f" (its interval reaches beyond {' and '.join(map(str, best.uncertain))})" if best.uncertain else ""
+        return (
+            f"Most accurate of {len(self.choices)} {self.track} networks {within}: {best.model.name}{unsure}, "
+            f"{label} {quantity(best.accuracy.value, 'fraction')}."
+        )
+
+
+def parse_limits(words: Sequence[str], kind: Literal["max", "min"]) -> tuple[Limit, ...]:
+    """Limits from words such as "latency_ms=5" and "params=20e6".
+
+    Raises:
+        RequestError: a word is none, or names no metric.
+    """
+    limits = []
+    for word in words:
+        match = _LIMIT.fullmatch(word)
+        if match is None:
+            raise RequestError(f"--{kind} {word}: write METRIC=NUMBER, such as latency_ms=5 or params=20e6")
+        name, number = match.groups()
+        if name not in METRICS:
+            near = difflib.get_close_matches(name, METRICS, n=3, cutoff=0.4) or list(METRICS)[:3]
+            raise RequestError(f"--{kind} {word}: no metric is named {name!r}; nearest: {', '.join(near)}")
+        try:
+            limits.append(Limit(METRICS[name], float(number), kind))
+        except ValueError:
+            raise RequestError(f"--{kind} {word}: {number} is not a number") from None
+    return tuple(limits)
+
+
+def select(results: Results, limits: Sequence[Limit], track: str | None = None, by: str | None = None) -> Selection:
+    """The networks of one track that meet every limit, the most accurate first.
+
+    `track` and `by` (a name of ACCURACIES) default to those with which most networks can be judged.
+
+    Raises:
+        RequestError: no network has both an accuracy and the limited metrics; the message says what to measure.
+    """
+    candidates = [
+        (which, kind, _judged(results, models, kind, limits))
+        for which, models in results.tracks().items()
+        if track in (None, which)
+        for kind in ACCURACIES
+        if by in (None, kind)
+    ]
+    if not candidates:
+        raise RequestError(f"the run has no networks of the {track} track; it has {', '.join(results.tracks())}")
+    chosen, kind, judged = max(candidates, key=lambda candidate: len(candidate[2]))
+    if not judged:
+        raise RequestError(_what_is_missing(results, limits, track, by))
+    met = [model for model in judged if all(limit.met_by(results.cell(model, limit.metric.name)) for limit in limits)]
+    choices = [
+        Choice(
+            model,
+            results.cell(model, kind),
+            tuple(limit for limit in limits if not limit.certain_for(results.cell(model, limit.metric.name))),
+        )
+        for model in met
+    ]
+    choices.sort(key=lambda choice: (-choice.accuracy.value, len(choice.uncertain)))
+    unmeasured = tuple(
+        model
+        for model in _judged(results, results.tracks()[chosen], kind, ())
+        if not all(results.cell(model, limit.metric.name).measured for limit in limits)
+    )
+    return Selection(chosen, kind, tuple(limits), tuple(choices), len(judged), unmeasured)
+
+
+def _judged(results: Results, models: Sequence[Model], kind: str, limits: Sequence[Limit]) -> list[Model]:
+    """The networks with this kind of accuracy, better than chance, and with every limited metric."""
+    needed = (kind, *(limit.metric.name for limit in limits))
+    return [
+        model
+        for model in models
+        if all(results.cell(model, name).measured for name in needed)
+        and not (kind == "top1" and results.at_chance(model))
+    ]
+
+
+def _what_is_missing(results: Results, limits: Sequence[Limit], track: str | None, by: str | None) -> str:
+    where = f" of the {track} track" if track else ""
+    unseen = [
+        limit.metric
+        for limit in limits
+        if not any(results.cell(model, limit.metric.name).measured for model in results.models)
+    ]
+    if unseen:
+        names = ", ".join(metric.name for metric in unseen)
+        probes = " ".join(dict.fromkeys(metric.probe for metric in unseen))
+        return (
+            f"this run has no {names}: `python -m bench run --run {results.header.name} --probes {probes}` measures it"
+        )
+    return f"no network{where} has {by or 'an accuracy'} and all of the limited metrics in this run"
+
+
+def _at(cell: Cell, value: float) -> Cell:
+    return Cell(value, value, value, cell.status, cell.records)
+
+
+def _with_unit(value: float, metric: Metric) -> str:
+    text = quantity(value, metric.unit)
+    return f"{text} {metric.unit}" if metric.unit in ("ms", "images/s", "W") else text

@@ -1,0 +1,99 @@
+"""Who meets limits: judged by hand on a run of five networks."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bench.cli.main import main
+from bench.config import RequestError
+from bench.records.run_folder import Run
+from bench.render.findings.pick import parse_limits, select
+from bench.render.results.table import read_results
+from tests.render.conftest import RunBuilder, listed, ok
+
+# name: latency in the rounds (ms), parameters, accuracy
+NETWORKS = {
+    "fast": ((1.0, 1.01, 0.99), 5e6, 0.70),
+    "noisy": ((2.0, 30.0, 0.5), 5e6, 0.90),
+    "slow": ((9.0, 9.1, 8.9), 5e6, 0.95),
+    "large": ((1.0, 1.01, 0.99), 50e6, 0.93),
+    "guessing": ((1.0, 1.01, 0.99), 1e6, 0.10),
+}
+
+
+@pytest.fixture
+def run(build: RunBuilder) -> Run:
+    names = [f"{name}_cifar" for name in NETWORKS]
+    records = [
+        record
+        for name, (rounds, params, top1) in zip(names, NETWORKS.values(), strict=True)
+        for record in (
+            ok(name, "params", params),
+            ok(name, "top1", top1, trials=1000, dataset="cifar10", budget="1ep"),
+            *(ok(name, "latency_ms", value, round=number, samples=(value,)) for number, value in enumerate(rounds)),
+        )
+    ]
+    return build(
+        [listed(name, "Family", 2015, "cifar") for name in names] + [listed("alexnet", "AlexNet", 2012, "imagenet")],
+        records,
+    )
+
+
+def test_the_most_accurate_within_the_limits_comes_first_and_doubt_is_said(run: Run) -> None:
+    limits = parse_limits(["latency_ms=5", "params=20e6"], "max")
+    selection = select(read_results(run), limits)
+    assert [choice.model.name for choice in selection.choices] == ["noisy_cifar", "fast_cifar"]
+    assert [limit.metric.name for limit in selection.choices[0].uncertain] == ["latency_ms"]
+    assert not selection.choices[1].uncertain
+    assert "noisy_cifar (its interval reaches beyond latency ≤ 5.00 ms)" in selection.sentence
+
+
+def test_who_only_guesses_is_never_picked(run: Run) -> None:
+    names = [choice.model.name for choice in select(read_results(run), ()).choices]
+    assert names == ["slow_cifar", "large_cifar", "noisy_cifar", "fast_cifar"]
+
+
+def test_least_values_are_limits_too(run: Run) -> None:
+    selection = select(read_results(run), parse_limits(["top1=0.94"], "min"))
+    assert [choice.model.name for choice in selection.choices] == ["slow_cifar"]
+
+
+def test_nobody_within_the_limits_is_an_answer(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["pick", run.name, "--max", "params=10", "--results-dir", str(run.folder.parent)]) == 0
+    assert capsys.readouterr().out == "None of the 4 cifar networks qualifies with parameters ≤ 10.\n"
+
+
+def test_the_verb_prints_json(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["pick", run.name, "--max", "latency_ms=5", "--max", "params=20e6", "--json"]
+    assert main([*words, "--results-dir", str(run.folder.parent)]) == 0
+    networks = json.loads(capsys.readouterr().out)["networks"]
+    assert [(row["model"], row["uncertain"]) for row in networks] == [
+        ("noisy_cifar", ["latency_ms"]),
+        ("fast_cifar", []),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("word", "complaint"),
+    [
+        ("latncy_ms=5", "no metric is named 'latncy_ms'; nearest: latency_ms"),
+        ("latency_ms<5", "write METRIC=NUMBER, such as latency_ms=5"),
+        ("latency_ms=5.5.5", "5.5.5 is not a number"),
+    ],
+)
+def test_a_word_that_is_no_limit_is_refused_in_one_line(
+    word: str, complaint: str, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["pick", run.name, "--max", word, "--results-dir", str(run.folder.parent)]) == 2
+    assert complaint in capsys.readouterr().err
+
+
+def test_what_was_not_measured_is_named_with_the_command_that_measures_it(run: Run) -> None:
+    with pytest.raises(RequestError, match="--run fixture --probes energy"):
+        select(read_results(run), parse_limits(["energy_joules_per_image=1"], "max"))
+
+
+def test_without_any_run_it_says_how_to_make_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["pick", "--results-dir", str(tmp_path)]) == 2
+    assert "--preset backbones" in capsys.readouterr().err
