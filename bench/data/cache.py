@@ -20,8 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.config import RequestError
-from bench.data.image_set import ImageSet
-from bench.data.source import Decoded, Source
+from bench.data.image_set import Decoded, ImageSet, Source
 
 FORMAT = 2  # raise it with any change to what an entry holds
 

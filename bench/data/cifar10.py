@@ -20,7 +20,7 @@ import numpy as np
 from bench.config import RequestError
 from bench.data.checksum import Checksum, read_checked, require_checksum
 from bench.data.download import download
-from bench.data.source import Decoded, Source, file_identity
+from bench.data.image_set import Decoded, Source, file_identity
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
 ARCHIVE_MD5 = "c58f30108f718f92721af3b95e74349a"

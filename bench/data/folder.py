@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bench.config import RequestError, Track
 from bench.data.decode import decode_images
-from bench.data.source import Decoded, Source, file_identity
+from bench.data.image_set import Decoded, Source, file_identity
 
 _SUFFIXES = {".png", ".jpg", ".jpeg"}
 

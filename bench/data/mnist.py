@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from bench.config import RequestError
 from bench.data.checksum import Checksum, read_checked
 from bench.data.download import DownloadError, download
-from bench.data.source import Decoded, Source, exact_name, file_identity
+from bench.data.image_set import Decoded, Source, exact_name, file_identity
 
 MIRRORS: tuple[str, ...] = (  # those of torchvision.datasets.MNIST
     "https://ossci-datasets.s3.amazonaws.com/mnist/",

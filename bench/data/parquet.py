@@ -19,7 +19,7 @@ from PIL import Image
 
 from bench.config import RequestError
 from bench.data.decode import decode_images
-from bench.data.source import Decoded, Source, exact_name, file_identity
+from bench.data.image_set import Decoded, Source, exact_name, file_identity
 
 _JPEG = b"\xff\xd8"
 

@@ -17,8 +17,7 @@ from types import ModuleType
 from bench.config import RequestError, Track
 from bench.data import cache, cifar10, folder, mnist, parquet, synthetic
 from bench.data.download import DownloadError
-from bench.data.image_set import ImageSet
-from bench.data.source import Source
+from bench.data.image_set import ImageSet, Source
 
 _TRACKS: dict[str, tuple[Track, ...]] = {
     "auto": ("cifar", "mnist"),

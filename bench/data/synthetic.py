@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.config import Track
-from bench.data.source import Decoded, Source
+from bench.data.image_set import Decoded, Source
 
 Array = NDArray[np.float64]
 

@@ -16,8 +16,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from bench.data import ImageSet
-from bench.data.batches import Split, TrainingBatches, evaluation_batches, load_split
-from bench.data.preparation import Preparation
+from bench.data.batches import Preparation, Split, TrainingBatches, evaluation_batches, load_split
 from tests.data import fakes
 
 CPU = torch.device("cpu")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bench.config import RequestError
 from bench.data import ImageSet, cache
-from bench.data.source import Decoded, Source, file_identity
+from bench.data.image_set import Decoded, Source, file_identity
 from tests.data import fakes
 
 

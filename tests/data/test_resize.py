@@ -6,8 +6,8 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
+from bench.data.batches import Preparation
 from bench.data.image_set import ImageSet
-from bench.data.preparation import Preparation
 
 CPU = torch.device("cpu")
 AS_BYTES = ImageSet("noise", "", "", ("a",), (3, 32, 32), 1, 1, (0.0,) * 3, (1.0,) * 3, "")

@@ -18,7 +18,7 @@ import pytest
 
 from bench.config import RequestError, Track
 from bench.data import ImageSet, check_name, cifar10, found, mnist, parquet, prepare, tracks_of
-from bench.data.source import exact_name
+from bench.data.image_set import exact_name
 from tests.data import fakes
 
 
