@@ -1,4 +1,4 @@
-"""Every number that the suite reports: its name, unit, label and which direction is better."""
+"""Every number that the suite reports, and what kind of measurement it comes from."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,13 +9,66 @@ LEVELS = (70, 80, 90)  # percent of test accuracy, until which it is measured wh
 
 
 @dataclass(frozen=True)
+class Probe:
+    """What kind of measurement a file of bench/probes is: everything that a plan, a table or a comparison asks of it.
+
+    `when` is "static" (needs no device, and finds the same number everywhere), "once", in "rounds" over all networks,
+    or once for each of the "seeds".
+    """
+
+    name: str
+    when: Literal["static", "once", "rounds", "seeds"] = "once"
+    precision: Literal["run", "fp32"] = "run"  # fp32: whatever the precision of the run
+    repeatable: bool = False  # measured, and found the same again: what differs is no scatter
+    trains: bool = False  # its rows belong to a data set and a budget
+    portable: bool = False  # its numbers, but for those in seconds, do not depend on the device
+    own_batch: bool = False  # each network at the batch size that suits it: no common one to hold it against
+    code: str = ""  # module and function in bench/probes; empty: `measure(spec, config)` of the module of its name
+
+    @property
+    def exact(self) -> bool:
+        """Whether it counts: any difference between two of its numbers is a change."""
+        return self.when == "static"
+
+
+# In the order in which a run takes them: the cheap and exact ones first.
+PROBES: dict[str, Probe] = {
+    probe.name: probe
+    for probe in (
+        Probe("params", "static", "fp32"),
+        Probe("macs", "static", "fp32"),
+        Probe("macs_fvcore", "static", "fp32"),
+        Probe("activations", "static", "fp32"),
+        Probe("saved_activation_bytes", "static", "fp32", code="saved_activations.measure"),
+        Probe("traffic", "static"),
+        Probe("throughput", "rounds"),
+        Probe("latency", "rounds"),
+        Probe("best_batch", own_batch=True),
+        Probe("memory", repeatable=True),
+        Probe("energy"),
+        Probe("tuning", trains=True),
+        Probe("gradient_flow", precision="fp32"),
+        Probe("accuracy", "seeds", trains=True, portable=True),
+    )
+}
+
+
+def probe_named(name: str) -> Probe:
+    """The kind of a probe; of one that this version does not know, that of a plain measurement."""
+    return PROBES.get(name) or Probe(name)
+
+
+@dataclass(frozen=True)
 class Metric:
     name: str  # a column of table.csv and the `metric` of a record
-    probe: str  # who measures it: a name of bench.probes.PROBES, or DERIVED
+    probe: str  # who measures it: a name of PROBES, or DERIVED
     unit: str  # as stored
     label: str  # as people read it on an axis, without the unit
     better: Literal["lower", "higher"] | None  # None: a statement, not a score
     meaning: str  # one sentence for the report's method section
+    predicts: str = ""  # the metric of which this is a prediction
+    device_time: str = ""  # the metric that says how long the device itself works on the same step
+    milestone: tuple[str, int] | None = None  # what is spent until which percent of accuracy: ("seconds", 80)
 
 
 _ROWS = (
@@ -79,6 +132,7 @@ _ROWS = (
         "Inference throughput",
         "higher",
         "Median over rounds of synchronised forward passes in eval mode; data loading excluded.",
+        device_time="inference_device_ms",
     ),
     Metric(
         "train_images_per_s",
@@ -88,6 +142,7 @@ _ROWS = (
         "higher",
         "Median over rounds of synchronised training steps (forward, loss, backward, optimizer); data loading "
         "excluded.",
+        device_time="train_device_ms",
     ),
     Metric(
         "inference_device_ms",
@@ -97,6 +152,7 @@ _ROWS = (
         "lower",
         "Milliseconds that the GPU itself works on a forward pass, by its own clock; where the step takes much longer, "
         "the GPU waits for the host.",
+        device_time="inference_device_ms",
     ),
     Metric(
         "train_device_ms",
@@ -105,6 +161,7 @@ _ROWS = (
         "Device time of training",
         "lower",
         "Milliseconds that the GPU itself works on a training step, by its own clock.",
+        device_time="train_device_ms",
     ),
     Metric(
         "latency_ms",
@@ -114,8 +171,22 @@ _ROWS = (
         "lower",
         "Median time of a forward pass of one image that is waited for.",
     ),
-    Metric("latency_p95_ms", "latency", "ms", "Latency, 95th percentile", "lower", "Of the same forward passes."),
-    Metric("latency_p99_ms", "latency", "ms", "Latency, 99th percentile", "lower", "Of the same forward passes."),
+    Metric(
+        "latency_p95_ms",
+        "latency",
+        "ms",
+        "Latency, 95th percentile",
+        "lower",
+        "The same forward passes, 95 % of which take no longer.",
+    ),
+    Metric(
+        "latency_p99_ms",
+        "latency",
+        "ms",
+        "Latency, 99th percentile",
+        "lower",
+        "The same forward passes, 99 % of which take no longer.",
+    ),
     Metric(
         "best_inference_images_per_s",
         "best_batch",
@@ -159,6 +230,7 @@ _ROWS = (
         "lower",
         "The same peak by a replay of the pass on the meta device that follows every tensor from its birth to"
         " its death; scratch space inside of kernels is not in it.",
+        predicts="peak_inference_bytes",
     ),
     Metric(
         "predicted_training_bytes",
@@ -168,6 +240,7 @@ _ROWS = (
         "lower",
         "The same peak by a replay of the step on the meta device that follows every tensor from its birth to"
         " its death; scratch space inside of kernels is not in it.",
+        predicts="peak_training_bytes",
     ),
     Metric(
         "weight_bytes",
@@ -387,6 +460,7 @@ _ROWS = (
             "lower",
             f"{label} until test accuracy first reached {level} %, on the straight line between the first test at or "
             "above it and the one before; batch norm is as training left it.",
+            milestone=(currency, level),
         )
         for level in LEVELS
         for currency, unit, label in (
@@ -399,10 +473,7 @@ _ROWS = (
 
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ROWS}
 
-# In the order in which a run takes them: the cheap and exact ones first.
-PROBE_NAMES: tuple[str, ...] = tuple(dict.fromkeys(metric.probe for metric in _ROWS if metric.probe != DERIVED))
-
 
 def metrics_of(probe: str) -> tuple[str, ...]:
     """Names of the metrics that one probe reports, or of those that are derived."""
-    return tuple(metric.name for metric in _ROWS if metric.probe == probe)
+    return tuple(metric.name for metric in METRICS.values() if metric.probe == probe)

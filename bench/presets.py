@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bench.config import Track
-from bench.metrics import PROBE_NAMES
+from bench.metrics import PROBES
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Preset:
 
 
 # Every probe but tuning, which is asked for with --tune.
-_PROBES = tuple(probe for probe in PROBE_NAMES if probe != "tuning")
+_PROBES = tuple(probe for probe in PROBES if probe != "tuning")
 
 PRESETS: dict[str, Preset] = {
     # One network per family, the lightest that is still itself, on two CPU cores in about ten minutes.

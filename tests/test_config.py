@@ -3,7 +3,7 @@
 import pytest
 
 from bench.config import Budget, Execution, RequestError
-from bench.metrics import DERIVED, METRICS, PROBE_NAMES, metrics_of
+from bench.metrics import DERIVED, METRICS, PROBES, metrics_of
 from bench.presets import PRESETS
 from bench.runner.request import Request, resolve
 
@@ -93,11 +93,11 @@ def test_bad_requests_are_named(request_: Request, probes: tuple[str, ...], word
 def test_every_preset_is_complete() -> None:
     for preset in PRESETS.values():
         Budget.parse(preset.budget)
-        assert set(preset.probes) <= set(PROBE_NAMES)
+        assert set(preset.probes) <= set(PROBES)
         assert set(preset.batch_size) == {"imagenet", "cifar", "mnist"}
 
 
 def test_every_metric_belongs_to_one_probe_or_is_derived() -> None:
-    assert DERIVED not in PROBE_NAMES
-    owners = (*PROBE_NAMES, DERIVED)
+    assert DERIVED not in PROBES
+    owners = (*PROBES, DERIVED)
     assert sorted(name for owner in owners for name in metrics_of(owner)) == sorted(METRICS)

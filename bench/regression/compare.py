@@ -15,17 +15,13 @@ from typing import Any, Literal
 
 from scipy import stats
 
-from bench.metrics import METRICS
+from bench.metrics import METRICS, probe_named
 from bench.records.record import Record
 from bench.records.run_folder import SETTINGS, Run
 from bench.regression.verdict import Verdict, verdict, zone
 from bench.stats.intervals import Interval, shared_variances
 
 ERROR = 0.05  # the chance that any interval of a comparison is wrong
-
-EXACT = ("params", "macs", "macs_fvcore", "activations", "saved_activation_bytes", "traffic")  # probes that only count
-REPEATABLE = ("memory",)  # probes that measure, and find the same again
-SAME_EVERYWHERE = ("accuracy",)  # probes whose numbers do not depend on the device, but for those in seconds
 
 # What two rows must share, and how it is called.
 _CONDITIONS = {
@@ -166,11 +162,11 @@ class _Pair:
 
     @property
     def exact(self) -> bool:
-        return self.base[0].probe in EXACT or all(row.predicted for row in (*self.base, *self.new))
+        return probe_named(self.base[0].probe).exact or all(row.predicted for row in (*self.base, *self.new))
 
     @property
     def repeatable(self) -> bool:
-        return self.exact or self.base[0].probe in REPEATABLE
+        return self.exact or probe_named(self.base[0].probe).repeatable
 
     def values(self) -> tuple[list[float], list[float]]:
         return [r.value for r in self.base if r.value is not None], [r.value for r in self.new if r.value is not None]
@@ -259,8 +255,8 @@ def _conditions_apart(base: Sequence[Record], new: Sequence[Record], devices: tu
     """In what measured rows of one metric and network differ that their values may depend on."""
     found = []
     first = _measured(base)[0]
-    needs_device = first.probe not in EXACT and not first.predicted
-    if first.probe in SAME_EVERYWHERE and first.unit != "s" and not (first.budget or "").endswith("s"):
+    needs_device = not probe_named(first.probe).exact and not first.predicted
+    if probe_named(first.probe).portable and first.unit != "s" and not (first.budget or "").endswith("s"):
         needs_device = False
     if needs_device and devices[0] != devices[1]:
         found.append(f"measured on another device: {devices[0]} in base, {devices[1]} in new")
@@ -280,7 +276,7 @@ def _no_ratio(base: Sequence[Record], new: Sequence[Record]) -> str:
 
 
 def _is_exact(row: Record) -> bool:
-    return row.probe in EXACT or row.predicted
+    return probe_named(row.probe).exact or row.predicted
 
 
 def _words(values: Iterable[object]) -> str:
@@ -443,8 +439,8 @@ def _shifts(changes: Sequence[Change]) -> list[Shift]:
     found = []
     for metric in dict.fromkeys(change.metric for change in changes if not change.exact and change.better):
         moves = [math.log(c.ratio) for c in changes if c.metric == metric and c.ratio > 0]
-        probe = METRICS[metric].probe
-        if probe in ("accuracy", *REPEATABLE) or len(moves) < 3:
+        probe = probe_named(METRICS[metric].probe)
+        if probe.portable or probe.repeatable or len(moves) < 3:
             continue
         if all(move > 0 for move in moves) or all(move < 0 for move in moves):
             found.append(Shift(metric, statistics.median(moves), len(moves)))

@@ -10,10 +10,9 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
-from bench.metrics import METRICS
+from bench.metrics import METRICS, probe_named
 from bench.records.record import Record
 from bench.records.run_folder import Run, RunError, run_names
-from bench.regression.compare import EXACT
 from bench.stats.change_points import ChangePoint, change_points
 from bench.stats.intervals import Interval, rounds_interval
 
@@ -77,7 +76,7 @@ def history(runs: Sequence[Run], metrics: Iterable[str], margin: float) -> list[
             if point:
                 found[key].append(point)
                 units[key[1]] = rows[0].unit
-                exact |= {key[1]} if rows[0].probe in EXACT else set()
+                exact |= {key[1]} if probe_named(rows[0].probe).exact else set()
     series = [
         Series(*key[:2], units[key[1]], key[2], tuple(points)) for key, points in found.items() if len(points) > 1
     ]
@@ -106,7 +105,7 @@ def default_metrics() -> tuple[str, ...]:
 def _conditions(row: Record) -> str:
     words = [
         f"batch {row.batch_size}" if row.batch_size else "",
-        row.precision if row.probe not in EXACT else "",
+        row.precision if not probe_named(row.probe).exact else "",
         "channels_last" if row.memory_format == "channels_last" else "",
         "compiled" if row.compile else "",
         "CUDA graphs" if row.cuda_graphs else "",

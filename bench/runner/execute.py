@@ -23,13 +23,13 @@ from bench.device import environment
 from bench.device.execution import choose
 from bench.device.out_of_memory import is_out_of_memory
 from bench.engines.engine import Crash, Stop, Workplace
-from bench.metrics import METRICS, metrics_of
-from bench.probes import PROBES
+from bench.metrics import METRICS, PROBES, metrics_of
+from bench.probes import MEASURE
 from bench.probes.reading import Reading, Unsupported
 from bench.records.files import write_atomically
 from bench.records.record import Record, Status
 from bench.records.run_folder import Run
-from bench.runner.plan import IN_FP32, SEEDED, STATIC, TUNING, Task, trains
+from bench.runner.plan import TUNING, Task
 from bench.training.checkpoint import checkpoint_path
 from bench.training.recipe_file import recipes_of
 from bench.training.recipes import recipe_for
@@ -60,7 +60,7 @@ def execute(task: Task, device: str) -> Outcome:
         start = time.perf_counter()
         try:
             choose(device)
-            measurement = PROBES[probe](
+            measurement = MEASURE[probe](
                 task.spec, replace(task.config, device=device, seed=task.seed, round=task.round)
             )
         except Unsupported as reason:
@@ -72,7 +72,7 @@ def execute(task: Task, device: str) -> Outcome:
             records += _without_value(task, probe, status, note, time.perf_counter() - start)
             continue
         seconds = time.perf_counter() - start
-        hardware = "" if probe in STATIC else environment.hardware(device)
+        hardware = "" if task.static else environment.hardware(device)
         records += [
             replace(_record(task, probe, metric, reading, seconds), hardware=hardware)
             for metric, reading in measurement.readings.items()
@@ -119,7 +119,7 @@ def run_tasks(
                         _keep_rows(outcome.confusions, run.confusion_path(task.spec.name, task.curve_kind))
                     if outcome.layers:
                         _keep_rows(outcome.layers, run.layers_path(task.spec.name))
-                    if outcome.curve and task.config.tensorboard and task.probes[0] in SEEDED:
+                    if outcome.curve and task.config.tensorboard and PROBES[task.probes[0]].when == "seeds":
                         write_events(outcome.curve, run.events_path(task.spec.name, task.curve_kind))
                     if outcome.tuned:
                         run.keep_tuned(task.spec.family, outcome.tuned)  # before its row, which says that it is there
@@ -133,7 +133,7 @@ def run_tasks(
 def _drop_checkpoint(task: Task, outcome: Outcome) -> None:
     """Once its rows are written, what a training would go on from is of no use, except to try a failed one again."""
     folder = task.config.checkpoints
-    if folder is None or task.probes[0] not in SEEDED or any(record.failed for record in outcome.records):
+    if folder is None or PROBES[task.probes[0]].when != "seeds" or any(record.failed for record in outcome.records):
         return
     checkpoint_path(folder, task.spec.name, task.seed, str(task.config.budget)).unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # others are in it
@@ -213,8 +213,9 @@ def _without_value(task: Task, probe: str, status: Status, reason: str, seconds:
 
 def _blank(task: Task, probe: str, metric: str, seconds: float) -> Record:
     """What is known of a row before its value; an accuracy row carries its images and budget even if it failed."""
-    image_set = task.config.image_sets.get(task.spec.track) if trains(probe) else None
-    execution = Execution() if probe in IN_FP32 else task.config.execution
+    kind = PROBES[probe]
+    image_set = task.config.image_sets.get(task.spec.track) if kind.trains else None
+    execution = Execution() if kind.precision == "fp32" else task.config.execution
     return Record(
         model=task.spec.name,
         probe=probe,
@@ -229,6 +230,6 @@ def _blank(task: Task, probe: str, metric: str, seconds: float) -> Record:
         memory_format=execution.memory_format,
         compile=execution.compile,
         dataset=image_set.name if image_set else None,
-        budget=str(task.config.budget) if trains(probe) else None,
-        recipe=str(recipe_for(task.spec.family, task.config.recipes)) if probe in SEEDED and image_set else None,
+        budget=str(task.config.budget) if kind.trains else None,
+        recipe=str(recipe_for(task.spec.family, task.config.recipes)) if kind.when == "seeds" and image_set else None,
     )

@@ -9,25 +9,14 @@ from itertools import accumulate
 from operator import itemgetter
 
 from bench.config import Config
-from bench.metrics import metrics_of
+from bench.metrics import PROBES, metrics_of
 from bench.records.record import Record, RecordKey
 from bench.records.run_folder import Run
 from bench.training.tuning import smallest_of_families
 from models import REGISTRY
 from models.spec import ModelSpec
 
-# Of the network as its paper has it, however it runs.
-COUNTS = ("params", "macs", "macs_fvcore", "activations", "saved_activation_bytes")
-IN_FP32 = (*COUNTS, "gradient_flow")  # whatever the precision of the run
-STATIC = (*COUNTS, "traffic")  # need no device
-ROUNDED = ("throughput", "latency")  # measured in several rounds over all networks
-SEEDED = ("accuracy",)  # measured once per seed; every other probe has one answer
 TUNING = "tuning"  # before what is seeded, on one network of each family
-
-
-def trains(probe: str) -> bool:
-    """Whether a probe's rows belong to a data set and a budget."""
-    return probe in (*SEEDED, TUNING)
 
 
 @dataclass(frozen=True)
@@ -42,7 +31,7 @@ class Task:
 
     @property
     def static(self) -> bool:
-        return self.probes[0] in STATIC
+        return PROBES[self.probes[0]].when == "static"
 
     @property
     def group(self) -> str:
@@ -61,13 +50,13 @@ class Task:
     @property
     def curve_kind(self) -> str:
         """Ending of the file of its curve: "seed0", under another budget than the first "seed0-60s", or the probe."""
-        if self.probes[0] not in SEEDED:
+        if PROBES[self.probes[0]].when != "seeds":
             return self.probes[0]
         return f"seed{self.seed}-{self.config.budget}" if self._is_under_another_budget else f"seed{self.seed}"
 
     def keys(self, probe: str) -> Iterator[RecordKey]:
         """Of the rows that one of its probes owes."""
-        budget = str(self.config.budget) if trains(probe) else None
+        budget = str(self.config.budget) if PROBES[probe].trains else None
         return ((self.spec.name, probe, metric, self.seed, self.round, budget) for metric in metrics_of(probe))
 
     @property
@@ -84,10 +73,10 @@ def plan(specs: Sequence[ModelSpec], config: Config) -> list[Task]:
     rounds are spread over all of the rest: a shared machine is slower for a minute at a time, and rounds within that
     minute would agree with each other and be wrong.
     """
-    static = tuple(probe for probe in config.probes if probe in STATIC)
-    rounded = tuple(probe for probe in config.probes if probe in ROUNDED)
-    once = [probe for probe in config.probes if probe not in (*STATIC, *ROUNDED, *SEEDED, TUNING)]
-    seeded = [probe for probe in config.probes if probe in SEEDED]
+    static, rounded, once, seeded = (
+        tuple(probe for probe in config.probes if PROBES[probe].when == when and probe != TUNING)
+        for when in ("static", "rounds", "once", "seeds")
+    )
     tasks = [Task(spec, static, 0, config) for spec in specs if static]
     specs = [spec for spec in specs if spec.name not in config.counted]
     rounds = [
@@ -123,8 +112,9 @@ def first_guess_s(task: Task) -> float:
         return 0.0
     budget = task.config.budget
     training = 1.3 * (budget.amount if budget.kind == "s" else 60.0)
-    guesses = {TUNING: training * task.config.tuning_trials, "accuracy": training}
-    return guesses.get(task.probes[0], 4 * task.config.measure_seconds)
+    if task.probes[0] == TUNING:
+        return training * task.config.tuning_trials
+    return training if PROBES[task.probes[0]].trains else 4 * task.config.measure_seconds
 
 
 def remaining(tasks: Sequence[Task], records: Sequence[Record], retry_failed: bool) -> list[Task]:

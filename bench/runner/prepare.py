@@ -24,6 +24,7 @@ from bench.device import environment, execution
 from bench.engines.dispatch import NoSeats
 from bench.engines.engine import Workplace
 from bench.engines.local import LocalMachine
+from bench.metrics import PROBES
 from bench.records.files import write_atomically
 from bench.records.run_folder import Run, RunError, checked_name, run_names, unused_name
 from bench.runner import cluster, execute, machine_state, progress, resume, structures
@@ -76,7 +77,7 @@ def prepare(request: Request, probes: tuple[str, ...], say: Callable[[str], None
         config = replace(config, recipes=recipe_file.read(request.recipes))
     _check_channels(config, specs)
     tracks = {spec.track for spec in specs} & set(data.tracks_of(config.dataset))
-    if {"accuracy", "tuning"} & set(config.probes):
+    if any(PROBES[probe].trains for probe in config.probes):
         config = replace(config, image_sets=_image_sets(request, config.dataset, sorted(tracks), say))
     return Prepared(request, config, specs, devices)
 

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import tyro
 
 from bench.config import Budget, Config, Execution, MemoryFormat, MemorySize, Precision, RequestError
-from bench.metrics import PROBE_NAMES
+from bench.metrics import PROBES
 from bench.presets import PRESETS
 from bench.training.experiments import EXPERIMENTS, Experiment, experiment_named
 
@@ -128,8 +128,8 @@ def resolve(request: Request, probes: tuple[str, ...], device_kind: str) -> tupl
     if request.checkpoint_every_s < 0:
         raise RequestError(f"--checkpoint-every-s {request.checkpoint_every_s:g}: must not be below zero")
     for probe in probes:
-        if probe not in PROBE_NAMES:
-            raise RequestError(f"no probe is named {probe!r}; there are: {', '.join(PROBE_NAMES)}")
+        if probe not in PROBES:
+            raise RequestError(f"no probe is named {probe!r}; there are: {', '.join(PROBES)}")
     experiment = experiment_named(request.recipe) if request.recipe else None
     _refuse_conflicts(request, experiment)
     name = request.preset if request.preset != "auto" else "standard" if device_kind == "cuda" else "quick"
@@ -194,7 +194,7 @@ def _with_tuning(probes: tuple[str, ...], trials: int | None) -> tuple[str, ...]
         if "tuning" in probes:
             raise RequestError("the probe tuning needs to know how many recipes to try: --tune 20")
         return probes
-    if not {"accuracy", "tuning"} & set(probes):
+    if not any(PROBES[probe].trains for probe in probes):
         raise RequestError(f"--tune {trials}: nothing is trained; add accuracy to --probes")
     return tuple(dict.fromkeys(("tuning", *probes)))
 

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.config import Budget, Config
-from bench.probes import PROBES
+from bench.probes import MEASURE
 from bench.probes.reading import Reading
 from models import REGISTRY
 from models.spec import ModelSpec
@@ -34,7 +34,7 @@ def counts_of(spec: ModelSpec) -> Counts:
     config = Config("quick", (), Budget(1, "ep"), 1, "auto", {}, None, None, 0.1, None)
     counts: Counts = {}
     for metric in METRICS:
-        reading = PROBES[metric](spec, config).readings[metric]
+        reading = MEASURE[metric](spec, config).readings[metric]
         assert isinstance(reading, Reading)
         counts[metric] = int(reading.value) if reading.value == int(reading.value) else reading.value
     return counts

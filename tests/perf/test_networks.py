@@ -21,7 +21,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from bench.config import Config
 from bench.device.execution import arithmetic, synchronise
 from bench.presets import PRESETS
-from bench.probes import PROBES
+from bench.probes import MEASURE
 from bench.probes.counting.layers import build_on_meta, layer_products
 from bench.probes.reading import Reading
 from bench.probes.steps import MakeStep, inference_step, training_step
@@ -52,7 +52,7 @@ def config() -> Config:
 
 
 def counts(spec: ModelSpec) -> dict[str, float]:
-    readings = {metric: PROBES[metric](spec, config()).readings[metric] for metric in COUNTS}
+    readings = {metric: MEASURE[metric](spec, config()).readings[metric] for metric in COUNTS}
     return {metric: reading.value for metric, reading in readings.items() if isinstance(reading, Reading)}
 
 

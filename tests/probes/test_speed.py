@@ -13,7 +13,7 @@ from bench.config import Budget, Config, Execution, MemoryFormat, Precision
 from bench.device.execution import arithmetic
 from bench.device.out_of_memory import with_batch_that_fits
 from bench.device.timing import Timing, steady_samples
-from bench.probes import PROBES, latency, throughput
+from bench.probes import MEASURE, latency, throughput
 from bench.probes.best_batch import sweep
 from bench.probes.reading import Reading
 from bench.probes.steps import inference_step, training_step
@@ -84,7 +84,7 @@ def planted(**what: float | None) -> ModelSpec:
 
 
 def reading(probe: str, metric: str, spec: ModelSpec, config: Config = CONFIG) -> Reading:
-    found = PROBES[probe](spec, config).readings[metric]
+    found = MEASURE[probe](spec, config).readings[metric]
     assert isinstance(found, Reading)
     return found
 
@@ -276,7 +276,7 @@ def test_training_steps_move_every_weight_in_every_precision() -> None:
 def test_a_gpu_reports_its_own_time_within_that_of_the_step(name: str) -> None:
     config = replace(CONFIG, device="cuda:0", execution=Execution("bf16", "channels_last"))
     spec = REGISTRY[name]
-    readings = PROBES["throughput"](spec, config).readings
+    readings = MEASURE["throughput"](spec, config).readings
     for kind in ("inference", "train"):
         rate, busy = readings[f"{kind}_images_per_s"], readings[f"{kind}_device_ms"]
         assert isinstance(rate, Reading)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.config import Budget, Config
-from bench.probes import PROBES
+from bench.probes import MEASURE
 from bench.probes.counting.layers import build_on_meta, products, saved_tensors
 from bench.probes.reading import Reading
 from bench.probes.saved_activations import DRAWS
@@ -39,7 +39,7 @@ def config() -> Config:
 
 
 def reading_of(probe: str, spec: ModelSpec, metric: str | None = None) -> Reading:
-    reading = PROBES[probe](spec, config()).readings[metric or probe]
+    reading = MEASURE[probe](spec, config()).readings[metric or probe]
     assert isinstance(reading, Reading)
     return reading
 
@@ -209,7 +209,7 @@ def test_a_network_of_the_wrong_shape_is_refused_with_the_reason() -> None:
             return {"out": self.conv(x)}
 
     with pytest.raises(ValueError, match="returns dict; expected logits"):
-        PROBES["saved_activation_bytes"](spec_of(Wrong, (3, 8, 8)), config())
+        MEASURE["saved_activation_bytes"](spec_of(Wrong, (3, 8, 8)), config())
 
 
 def test_a_constructor_that_looks_at_numbers_is_built_with_data() -> None:
@@ -240,7 +240,7 @@ def test_buffers_alone_are_a_network_without_parameters() -> None:
     spec = spec_of(Fixed, (3, 8, 8))
     assert measured("params", spec) == 0
     assert measured("macs", spec) == 30
-    readings = PROBES["throughput"](spec, config()).readings
+    readings = MEASURE["throughput"](spec, config()).readings
     assert isinstance(readings["inference_images_per_s"], Reading)
     assert "nothing to train" in str(readings["train_images_per_s"])
 
@@ -256,7 +256,7 @@ def test_a_network_that_needs_larger_images_says_so() -> None:
 
     assert measured("macs", spec_of(Large, (3, 96, 96))) == 3 * 96 * 96 * 10
     with pytest.raises(RuntimeError, match="input size"):
-        PROBES["macs"](spec_of(Large, (3, 32, 32)), config())
+        MEASURE["macs"](spec_of(Large, (3, 32, 32)), config())
 
 
 VIT_B_16 = 17_563_828_224  # torchvision's `_ops`; 16.87 G without the two attention products
@@ -276,7 +276,7 @@ def test_vit_b_16_counts_its_attention_on_real_tensors() -> None:
 @pytest.mark.gpu
 def test_vit_b_16_counts_the_same_where_a_gpu_would_run_it() -> None:
     """Fused attention kernels hide products from counters; the probe counts on the meta device whatever runs it."""
-    reading = PROBES["macs"](REGISTRY["vit_b_16"], replace(config(), device="cuda:0")).readings["macs"]
+    reading = MEASURE["macs"](REGISTRY["vit_b_16"], replace(config(), device="cuda:0")).readings["macs"]
     assert isinstance(reading, Reading)
     assert reading.value == VIT_B_16
 

@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from bench.config import Budget, Config
 from bench.engines.local import LocalMachine
-from bench.metrics import metrics_of
-from bench.probes import PROBES
+from bench.metrics import METRICS, PROBES, Metric, Probe, metrics_of, probe_named
+from bench.probes import MEASURE
+from bench.probes.reading import Measurement, Reading
 from bench.records.record import Record
 from bench.records.run_folder import Run
 from bench.runner.execute import Outcome, execute, run_tasks
-from bench.runner.plan import STATIC, Task, plan, remaining
+from bench.runner.plan import Task, plan, remaining
 from models import REGISTRY
 from models.spec import ModelSpec
 
@@ -149,8 +150,28 @@ def test_networks_that_are_only_counted_need_no_device() -> None:
     assert {task.probes[0] for task in plan(SPECS, config) if task.spec.name == "lenet5_cifar"} == set(config.probes)
 
 
-def test_static_probes_are_probes() -> None:
-    assert set(STATIC) < set(PROBES)
+@pytest.mark.parametrize("probe", PROBES)
+def test_every_probe_is_planned_as_one_kind_and_has_its_code_and_its_metrics(probe: str) -> None:
+    config = replace(CONFIG, probes=(probe,), rounds=5, tuning_trials=1, other_budgets=(Budget(60, "s"),), seeds=3)
+    tasks = [task for task in plan(SPECS[:1], config) if probe != "tuning"]
+    times = {"static": 1, "once": 1, "rounds": 5, "seeds": 3 * 2}
+    assert len(tasks) == (0 if probe == "tuning" else times[PROBES[probe].when])
+    assert {task.static for task in tasks} <= {PROBES[probe].when == "static"}
+    assert callable(MEASURE[probe])
+    assert metrics_of(probe)
+
+
+def test_a_new_exact_measurement_is_a_file_a_row_and_its_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
+    metric = Metric("layers", "depth", "count", "Layers", "lower", "Layers with weights.")
+    monkeypatch.setitem(PROBES, "depth", Probe("depth", "static", "fp32"))
+    monkeypatch.setitem(METRICS, "layers", metric)
+    monkeypatch.setitem(MEASURE, "depth", lambda spec, config: Measurement({"layers": Reading(5.0)}))
+    config = replace(CONFIG, probes=("depth", "throughput"), rounds=2)
+    counted, *timed = plan(SPECS[:1], config)
+    assert (counted.probes, counted.static, len(timed)) == (("depth",), True, 2)
+    (row,) = execute(counted, "cpu").records
+    assert (row.metric, row.value, row.unit, row.hardware, row.precision) == ("layers", 5.0, "count", "", "fp32")
+    assert probe_named(row.probe).exact
 
 
 def test_what_is_done_is_not_done_again() -> None:
@@ -213,9 +234,7 @@ def test_a_probe_that_does_not_apply_is_skipped_with_its_reason() -> None:
 
 
 def test_a_value_that_is_no_number_is_failed(monkeypatch: pytest.MonkeyPatch) -> None:
-    from bench.probes.reading import Measurement, Reading
-
-    monkeypatch.setitem(PROBES, "params", lambda spec, config: Measurement({"params": Reading(float("nan"))}))
+    monkeypatch.setitem(MEASURE, "params", lambda spec, config: Measurement({"params": Reading(float("nan"))}))
     (row,) = rows_of(SPECS[0], "params")
     assert (row.status, row.value, row.note) == ("failed", None, "the value is nan")
 

@@ -12,8 +12,8 @@ from bench.cli.main import main
 from bench.config import Config
 from bench.data import ImageSet, synthetic
 from bench.data.resolve import prepare
-from bench.metrics import PROBE_NAMES
-from bench.probes import PROBES
+from bench.metrics import PROBES
+from bench.probes import MEASURE
 from bench.records.record import Record
 from bench.records.run_folder import Run, RunError
 from bench.runner.execute import with_tuned_recipes
@@ -93,7 +93,7 @@ def test_tuning_reads_no_test_image(tmp_path: Path) -> None:
     for file in Path(image_set.folder).glob("test_*.npy"):
         file.unlink()
     config = tuning(image_set)
-    values = [PROBES["tuning"](REGISTRY["lenet5_cifar"], config).tuned for _ in range(2)]
+    values = [MEASURE["tuning"](REGISTRY["lenet5_cifar"], config).tuned for _ in range(2)]
     assert values[0] is not None
     assert values[0] == values[1]  # the same seed finds the same
 
@@ -218,6 +218,6 @@ def test_tuning_needs_its_package(
 
 
 def test_no_preset_tunes_unasked() -> None:
-    assert "tuning" in PROBE_NAMES
+    assert "tuning" in PROBES
     for preset in ("quick", "standard", "full"):
         assert "tuning" not in resolve(Request(preset=preset), (), "cpu")[0].probes

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from bench.metrics import METRICS, Metric
+from bench.metrics import METRICS, Metric, probe_named
 from bench.records.record import Record
 from bench.records.run_folder import Run
 from bench.render.results.derived import derived_records
@@ -217,7 +217,7 @@ def _value_and_interval(rows: Sequence[Record]) -> tuple[float, Interval]:
         rounds = [row.samples or (value,) for row, value in zip(rows, values, strict=True)]
         positive = min(map(min, rounds)) > 0
         return statistics.median(values), rounds_interval(rounds) if positive else NO_INTERVAL
-    if rows[-1].probe != "accuracy":  # a count repeated under several seeds has no spread to speak of
+    if probe_named(rows[-1].probe).when != "seeds":  # a count repeated under several seeds has no spread to speak of
         return statistics.fmean(values), NO_INTERVAL
     low, high = mean_interval(values)
     return statistics.fmean(values), (max(low, 0.0), min(high, 1.0) if fraction else high)
@@ -282,7 +282,7 @@ def _batch_size(rows: Iterable[Record]) -> int | str | None:
 
 def _precision(rows: Sequence[Record]) -> str | None:
     """Of the rows that depend on it; counts are taken in fp32 whatever the run's precision."""
-    timed = [row for row in rows if row.probe in ("throughput", "accuracy")] or rows
+    timed = [row for row in rows if probe_named(row.probe).when in ("rounds", "seeds")] or rows
     return "/".join(dict.fromkeys(row.precision for row in timed)) or None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.metrics import Metric
+from bench.metrics import Metric, probe_named
 from bench.records.record import Record
 from bench.render.results.header import Model
 from bench.render.results.table import AccuracyGroup, Results
@@ -42,7 +42,9 @@ def step_conditions(results: Results, models: Sequence[Model], metric: Metric, u
     A manner that is the `usual` one is not repeated.
     """
     rows = _step_rows(results, models, metric)
-    sizes = sorted({row.asked_batch_size or row.batch_size or 0 for row in rows if row.probe != "best_batch"})
+    sizes = sorted(
+        {row.asked_batch_size or row.batch_size or 0 for row in rows if not probe_named(row.probe).own_batch}
+    )
     batch = f"batch {' to '.join(str(size) for size in dict.fromkeys((sizes[0], sizes[-1])))}" if sizes else ""
     manner = _execution_words(rows)
     return ", ".join(word for word in (batch, manner if manner != usual else "") if word)
@@ -65,7 +67,7 @@ def usual_execution(results: Results, models: Sequence[Model], metrics: Sequence
 
 def _step_rows(results: Results, models: Sequence[Model], metric: Metric) -> list[Record]:
     rows = [row for model in models for row in results.cell(model, metric.name).records if row.value is not None]
-    return [row for row in rows if row.batch_size and row.probe != "accuracy"]
+    return [row for row in rows if row.batch_size and not probe_named(row.probe).trains]
 
 
 def measured_conditions(results: Results, models: Sequence[Model], *metrics: Metric) -> str:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from bench.metrics import DERIVED, Metric
+from bench.metrics import DERIVED, Metric, probe_named
 from bench.quantity import measured
 from bench.render.results.header import Model
 from bench.render.results.table import NOT_RUN, Cell, Results
@@ -167,5 +167,5 @@ def _cell(results: Results, model: Model, metric: Metric) -> TextCell:
 
 def _own_batch(cell: Cell, metric: Metric) -> str:
     """ "batch 64" where the heading cannot say it for all."""
-    own = metric.probe == "best_batch" or (cell.asked_batch_size is not None and metric.probe != DERIVED)
+    own = probe_named(metric.probe).own_batch or (cell.asked_batch_size is not None and metric.probe != DERIVED)
     return f"batch {cell.batch_size}" if own and cell.batch_size else ""
