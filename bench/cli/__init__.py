@@ -7,6 +7,6 @@ from bench.runner.interrupts import INTERRUPTED
 
 PROG = "python -m bench"
 
-OK, SOME_FAILED, BAD_REQUEST = 0, 1, 2  # exit statuses, beside INTERRUPTED
+OK, SOME_FAILED, BAD_REQUEST = 0, 1, 2  # exit statuses, besides INTERRUPTED
 
 __all__ = ["BAD_REQUEST", "INTERRUPTED", "OK", "PROG", "SOME_FAILED"]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from bench.cli import INTERRUPTED, OK, SOME_FAILED
-from bench.cli.parsing import parse
+from bench.cli.parsing import parse, refuse_for_registry
 from bench.config import RequestError
 from bench.presets import PRESETS
 from bench.regression.verdict import MARGIN, parse_share
@@ -40,7 +40,7 @@ Flags = Annotated[str, tyro.conf.arg(metavar='"FLAG ..."', help_behavior_hint=""
 @dataclass(frozen=True)
 class Ab:
     """Measure two networks, revisions, Python environments or sets of flags alternately, until it is clear which is
-    faster. The verdict is on B: `faster`, `slower`, `same`, or `unclear` when time is up."""
+    faster. The verdict is on B: `faster`, `slower` or `same`; `unclear`: the time limit was reached first."""
 
     base: tyro.conf.Positional[Word] = None
     """A: a network, or a revision (commit, branch, tag; "." is the working tree as it is)."""
@@ -57,9 +57,9 @@ class Ab:
     models: Names = ()
     """Names or globs of networks, where A and B are not networks. Default: those of the quick preset."""
     input_size: Word = None
-    """What a network that is not of the registry takes: 32, or 1x28x28."""
+    """What a network from outside the registry takes: 32, or 1x28x28."""
     num_classes: Count = None
-    """How many classes such a network tells apart."""
+    """How many classes such a network has."""
     what: Literal["both", "train", "inference"] = "both"
     """Which step is timed."""
     device: str = "auto"
@@ -67,13 +67,13 @@ class Ab:
     batch_size: Count = None
     """Of both sides. Default: the preset's for each track."""
     margin: str = f"{MARGIN:.0%}"
-    """Differences below are called the same."""
+    """Smaller differences count as the same."""
     fail_on: Annotated[str | None, tyro.conf.arg(metavar="PERCENT", help_behavior_hint="")] = None
-    """Exit with status 1 if B is slower than A by more than this beyond doubt, such as 5%."""
+    """Exit with status 1 if B is significantly slower than A by more than this, such as 5%."""
     time_limit: Annotated[float, tyro.conf.arg(metavar="SECONDS")] = 60.0
     """Of one comparison, from when both sides are warm; it ends early when the answer is clear."""
-    seed: int | None = None
-    """Of the order within pairs. Default: another one each time."""
+    seed: Count = None
+    """Seed of the order within pairs. Default: a new one each time."""
     json: tyro.conf.FlagCreatePairsOff[bool] = False
     """Print JSON with every pair."""
 
@@ -139,6 +139,7 @@ def _matches(request: Ab) -> tuple[list[Match], bool]:
         raise RequestError("name two sides, A and B; or none, with --a and --b or --python-a and --python-b")
     steps = ("inference", "train") if request.what == "both" else (request.what,)
     names = [name for name in (request.base, request.new) if name is not None]
+    refuse_for_registry([*names, *request.models], request.input_size, request.num_classes)
     networks = [_network(name, request) for name in names]
     if names and all(networks):
         if request.models:
@@ -212,7 +213,7 @@ def _workers(request: Ab, are_revisions: bool) -> Iterator[tuple[Sequence[Worker
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Let SIGTERM end it as Ctrl-C does, so that no checkout is left behind."""
+    """Let SIGTERM interrupt it as Ctrl-C does, so that no checkout is left behind."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
@@ -275,7 +276,7 @@ def _table(outcomes: Sequence[Outcome], margin: float) -> str:
     rows = [outcome.row() for outcome in outcomes]
     columns = list(dict.fromkeys(column for row in rows for column in row))
     legend = (
-        f"Verdicts are on B. Slower and faster: by more than {100 * margin:g} % beyond doubt; same: within that; "
-        f"unclear: time was up. All intervals hold at once with {1 - ERROR:.0%}."
+        f"Verdicts are on B. Slower and faster: significantly, by more than {100 * margin:g} %; same: within that; "
+        f"unclear: the time limit was reached first. All intervals hold at once with {1 - ERROR:.0%}."
     )
     return f"{aligned([{column: row.get(column, '') for column in columns} for row in rows])}\n{legend}"

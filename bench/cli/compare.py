@@ -23,11 +23,11 @@ class Compare:
     base: tyro.conf.Positional[str]
     """Name of a run, or a path to its folder."""
     new: tyro.conf.Positional[str]
-    """The run that is held against it."""
+    """The run to compare with it."""
     fail_on: Annotated[str | None, tyro.conf.arg(metavar="PERCENT", help_behavior_hint="")] = None
-    """Exit with status 1 if a metric got worse by more than this beyond doubt, such as 5%, or failed in NEW only."""
+    """Exit with status 1 if a metric got significantly worse by more than this, such as 5%, or failed in NEW only."""
     margin: str = f"{MARGIN:.0%}"
-    """Changes of what is timed or trained below this are called the same. Counts have no margin."""
+    """Smaller changes of what is timed or trained count as the same. Counts have no margin."""
     all: tyro.conf.FlagCreatePairsOff[bool] = False
     """Also show the rows that are the same."""
     markdown: Annotated[str | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
@@ -64,7 +64,7 @@ def run(request: Compare) -> int:
     regressions = found.regressions(fail_on)
     if regressions:
         names = ", ".join(dict.fromkeys(f"{row.model} {row.metric}" for row in regressions))
-        print(f"worse by more than {request.fail_on}, or lost: {names}", file=sys.stderr)
+        print(f"worse by more than {request.fail_on}, or missing from the new run: {names}", file=sys.stderr)
     return SOME_FAILED if regressions else OK
 
 

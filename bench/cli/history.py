@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import math
 import sys
@@ -12,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
-from bench.cli import OK
+from bench.cli import OK, PROG
+from bench.cli.parsing import with_suffix
 from bench.config import RequestError
 from bench.regression.verdict import MARGIN, parse_share, percent
 from bench.runner.request import File, Names, Word
@@ -33,9 +35,9 @@ class History:
     models: Names = ()
     """Names or globs of networks. Default: all that the runs have."""
     margin: str = f"{MARGIN:.0%}"
-    """Changes of level below this are not marked, but for counts."""
+    """Smaller changes of level are not marked, except those of counts."""
     svg: File = None
-    """Draw the first of the metrics over the runs into this file."""
+    """Draw the first of the metrics over the runs into this file, NAME.svg."""
     json: tyro.conf.FlagCreatePairsOff[bool] = False
     """Print JSON with every point."""
     results_dir: Path = Path("results")
@@ -54,7 +56,9 @@ def run(request: History) -> int:
     margin = parse_share("--margin", request.margin)
     for name in request.metric:
         if name not in METRICS:
-            raise RequestError(f"--metric {name!r}: there is no such metric; there are: {', '.join(METRICS)}")
+            near = difflib.get_close_matches(name, METRICS, 3, cutoff=0.5) or list(METRICS)
+            raise RequestError(f"--metric {name}: there is no such metric; nearest: {', '.join(near)}")
+    svg = request.svg and with_suffix("--svg", request.svg, ".svg")
     runs, unreadable = runs_in(request.results_dir)
     for name in unreadable:
         print(f"run {name} cannot be read and is left out", file=sys.stderr)
@@ -64,8 +68,8 @@ def run(request: History) -> int:
     found = [s for s in found if not request.models or any(fnmatchcase(s.model, p) for p in request.models)]
     if not found:
         raise RequestError(f"no two runs on {device} have such a metric of such a network under the same conditions")
-    if request.svg is not None:
-        _draw(request.svg, found, device)
+    if svg is not None:
+        _draw(svg, found, device)
     if request.json:
         print(json.dumps({"device": device, "series": [_as_json(series) for series in found]}, indent=2))
     else:
@@ -78,13 +82,13 @@ def _device(request: History, runs: list[Run]) -> str:
 
     known = list(dict.fromkeys(device_of(one) for one in reversed(runs)))
     if not known:
-        raise RequestError(f"there is no run in {request.results_dir}; `python -m bench all` makes one")
+        raise RequestError(f"there is no run in {request.results_dir}; `{PROG} all` makes one")
     if request.device is None:
         return known[0]
     matching = [name for name in known if request.device.casefold() in name.casefold()]
     exact = [name for name in matching if name.casefold() == request.device.casefold()]
     if len(exact or matching) != 1:
-        raise RequestError(f"--device {request.device!r} is {len(matching)} of the devices: {'; '.join(known)}")
+        raise RequestError(f"--device {request.device!r} matches {len(matching)} of the devices: {'; '.join(known)}")
     return (exact or matching)[0]
 
 
@@ -119,8 +123,8 @@ def _table(found: list[Series], device: str, runs: int, margin: float) -> str:
             }
         )
     legend = (
-        f"{runs} runs on {device}. Changed: another level from that run on, by more than {100 * margin:g} %; at most "
-        "5 % of the series marked so are expected to be false. Fewer than eight runs can hardly show one."
+        f"{runs} runs on {device}. Changed: a new level from that run on, by more than {100 * margin:g} %; at most 5 % "
+        "of these marks are expected to be false. Fewer than eight runs can hardly show a change."
     )
     return f"{aligned(rows)}\n{legend}"
 

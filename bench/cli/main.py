@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
-from collections.abc import Sequence
-from typing import Annotated, assert_never
-
-import tyro
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from bench.cli import (
     BAD_REQUEST,
@@ -27,25 +26,26 @@ from bench.cli.parsing import parse
 from bench.config import RequestError
 from bench.records.run_folder import RunError
 
-Command = (
-    Annotated[measure.All, tyro.conf.subcommand("all")]
-    | Annotated[measure.RunProbes, tyro.conf.subcommand("run")]
-    | Annotated[networks.List, tyro.conf.subcommand("list")]
-    | Annotated[show.Show, tyro.conf.subcommand("show")]
-    | Annotated[pick.Pick, tyro.conf.subcommand("pick")]
-    | Annotated[report.Report, tyro.conf.subcommand("report")]
-    | Annotated[compare.Compare, tyro.conf.subcommand("compare")]
-    | Annotated[history.History, tyro.conf.subcommand("history")]
-    | Annotated[ab.Ab, tyro.conf.subcommand("ab")]
-    | Annotated[doctor.Doctor, tyro.conf.subcommand("doctor")]
-)
+# A verb's flags, and what does it, given these and the words as typed.
+VERBS: Mapping[str, tuple[type, Callable[[Any, Sequence[str]], int]]] = {
+    "all": (measure.All, lambda request, typed: measure.run(request, (), typed, report=True)),
+    "run": (measure.RunProbes, lambda request, typed: measure.run(request, request.probes, typed, report=False)),
+    "list": (networks.List, lambda request, _: networks.run(request)),
+    "show": (show.Show, lambda request, _: show.run(request)),
+    "pick": (pick.Pick, lambda request, _: pick.run(request)),
+    "report": (report.Report, lambda request, _: report.run(request)),
+    "compare": (compare.Compare, lambda request, _: compare.run(request)),
+    "history": (history.History, lambda request, _: history.run(request)),
+    "ab": (ab.Ab, lambda request, _: ab.run(request)),
+    "doctor": (doctor.Doctor, lambda request, _: doctor.run(request)),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says; returns the exit status."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        return _run(_parse(arguments), arguments)
+        return _run(arguments)
     except (RequestError, RunError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return BAD_REQUEST
@@ -57,34 +57,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return OK
 
 
-def _parse(arguments: list[str]) -> Command:
-    if arguments[:1] == ["ab"]:
-        arguments = ab.joined(arguments)
+def _run(arguments: list[str]) -> int:
+    verb, words = (arguments[0], arguments[1:]) if arguments else ("", [])
+    if verb in ("-h", "--help"):
+        print(_overview())
+        return OK
+    if verb not in VERBS:
+        near = difflib.get_close_matches(verb, VERBS, 1)
+        meant = f", nearest: {near[0]}" if near else ""
+        said = f"there is no command {verb!r}{meant}; there are" if verb else f"write a command after {PROG}:"
+        raise RequestError(f"{said} {', '.join(VERBS)} (see `{PROG} --help`)")
+    form, do = VERBS[verb]
+    return do(parse(form, ab.joined(words) if form is ab.Ab else words, f"{PROG} {verb}"), arguments)
+
+
+def _overview() -> str:
     purpose = "What does each classic image-classification architecture cost, and what does it buy?"
-    command: Command = parse(Command, arguments, PROG, purpose)
-    return command
-
-
-def _run(command: Command, arguments: Sequence[str]) -> int:
-    match command:
-        case measure.All():
-            return measure.run(command, (), arguments, report=True)
-        case measure.RunProbes():
-            return measure.run(command, command.probes, arguments, report=False)
-        case networks.List():
-            return networks.run(command)
-        case show.Show():
-            return show.run(command)
-        case pick.Pick():
-            return pick.run(command)
-        case report.Report():
-            return report.run(command)
-        case compare.Compare():
-            return compare.run(command)
-        case history.History():
-            return history.run(command)
-        case ab.Ab():
-            return ab.run(command)
-        case doctor.Doctor():
-            return doctor.run(command)
-    assert_never(command)
+    lines = [f"  {verb:10}{' '.join((form.__doc__ or '').split())}" for verb, (form, _) in VERBS.items()]
+    return "\n".join((purpose, "", *lines, "", f"`{PROG} COMMAND --help` lists the flags of a command."))

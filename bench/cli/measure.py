@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from bench.cli import INTERRUPTED, OK, PROG, SOME_FAILED
 from bench.config import RequestError
+from bench.metrics import DERIVED, METRICS
 from bench.records.run_folder import RunError
 from bench.runner.request import Names, Request
 
@@ -24,7 +25,7 @@ class RunProbes(Request):
     """Measure some probes only and print the table."""
 
     probes: Names = ()
-    """Names of probes, such as params macs throughput; a name that is none is answered with all that there are."""
+    """Names of probes, such as params macs throughput, or of metrics, such as flops."""
 
 
 def run(request: Request, probes: tuple[str, ...], arguments: Sequence[str], report: bool) -> int:
@@ -37,6 +38,7 @@ def run(request: Request, probes: tuple[str, ...], arguments: Sequence[str], rep
     from models import UnknownModel
 
     try:
+        probes = tuple(dict.fromkeys(map(_probe, probes)))
         with contextlib.redirect_stdout(sys.stderr):  # a module of a user's own may print while it is imported
             prepared = prepare.prepare(request, probes, lambda line: print(line, file=sys.stderr))
     except UnknownModel as error:
@@ -50,11 +52,11 @@ def run(request: Request, probes: tuple[str, ...], arguments: Sequence[str], rep
         try:
             failed = prepare.work(prepared, run)
         except KeyboardInterrupt:
-            print(f"\ninterrupted; what was measured is kept. To go on:\n  {again}", file=sys.stderr)
+            print(f"\ninterrupted; everything measured so far is kept. To resume:\n  {again}", file=sys.stderr)
             return INTERRUPTED
         except OSError as error:
             reason = f"cannot write to {run.folder}: {error.strerror or error}"
-            raise RunError(f"{reason}; what was measured before is kept. To go on: {again}") from error
+            raise RunError(f"{reason}; everything measured so far is kept. To resume: {again}") from error
     if run.restored:
         print(f"{run.folder} was removed meanwhile: made again with every row, without earlier curves", file=sys.stderr)
     from bench.render.results.published import beside_published
@@ -70,3 +72,8 @@ def run(request: Request, probes: tuple[str, ...], arguments: Sequence[str], rep
     if failed:
         print(f"{failed} rows failed; the report names each with its reason", file=sys.stderr)
     return SOME_FAILED if failed else OK
+
+
+def _probe(name: str) -> str:
+    """The probe that measures a metric; what is the name of none, as it is."""
+    return METRICS[name].probe if name in METRICS and METRICS[name].probe != DERIVED else name

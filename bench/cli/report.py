@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +17,8 @@ class Report:
     """Rebuild tables, charts and page of a run from its records; or of several runs, side by side."""
 
     runs: tyro.conf.Positional[tuple[str, ...]] = ()
-    """Names of runs, or paths to their folders. One: its report. Several: one report that holds the others against the
-    first. Default: the newest."""
+    """Names of runs, or paths to their folders. Several: one report that compares the others with the first.
+    Default: the newest."""
     results_dir: Path = Path("results")
     """Where runs are."""
     reports_dir: Path = Path("reports")
@@ -40,6 +41,7 @@ def run(request: Report) -> int:
     runs = [find_run(name, request.results_dir) for name in names]
     if len({run.folder.resolve() for run in runs}) < len(runs):
         raise RequestError(f"{', '.join(names)}: name every run once")
+    print(f"writing the report of {' and '.join(run.name for run in runs)} ...", file=sys.stderr)
     if len(runs) == 1:
         folder = write_report(runs[0], request.reports_dir)
     else:

@@ -11,6 +11,7 @@ from pathlib import Path
 import tyro
 
 from bench.cli import OK
+from bench.cli.parsing import refuse_for_registry, with_suffix
 from bench.config import RequestError
 from bench.runner.request import Count, Word, parse_input_size
 
@@ -22,11 +23,11 @@ class Show:
     model: tyro.conf.Positional[str]
     """Name of the network; also torchvision:NAME, timm:NAME or package.module:factory."""
     input_size: Word = None
-    """What a network that is not of the registry takes: 32, or 1x28x28."""
+    """What a network from outside the registry takes: 32, or 1x28x28."""
     num_classes: Count = None
-    """How many classes such a network tells apart."""
+    """How many classes such a network has."""
     diagram: Path | None = None
-    """Also draw its blocks, branches and skips into this SVG file."""
+    """Also draw its blocks, branches and skips into this file, NAME.svg."""
     json: tyro.conf.FlagCreatePairsOff[bool] = False
     """Print JSON for machines."""
 
@@ -44,6 +45,8 @@ def run(request: Show) -> int:
     from bench.structure.panels import structure
     from models import UnknownModel, select
 
+    diagram_file = request.diagram and with_suffix("--diagram", request.diagram, ".svg")
+    refuse_for_registry([request.model], request.input_size, request.num_classes)
     try:
         with contextlib.redirect_stdout(sys.stderr):  # of a module of the user's own, which may print
             (spec,) = select([request.model], parse_input_size(request.input_size), request.num_classes)
@@ -54,16 +57,16 @@ def run(request: Show) -> int:
     try:
         with contextlib.redirect_stdout(sys.stderr):
             rows = layer_rows(spec)
-            diagram = draw(structure(spec)) if request.diagram else ""
+            diagram = draw(structure(spec)) if diagram_file else ""
     except Exception as error:  # a user's own network may do anything
         reason = (str(error).splitlines() or [""])[0]
         raise RequestError(f"{spec.name} cannot be shown: {type(error).__name__}: {reason}") from error
-    if request.diagram:
+    if diagram_file:
         try:
-            request.diagram.write_text(diagram, encoding="utf-8")
+            diagram_file.write_text(diagram, encoding="utf-8")
         except OSError as error:
-            raise RequestError(f"--diagram: cannot write {request.diagram}: {error.strerror}") from error
-        print(f"diagram: {request.diagram}", file=sys.stderr)
+            raise RequestError(f"--diagram: cannot write {diagram_file}: {error.strerror}") from error
+        print(f"diagram: {diagram_file}", file=sys.stderr)
     columns = ("params", "macs", "activations", "saved_activation_bytes")
     totals = {column: sum(row[column] for row in rows) for column in columns}
     facts = {"name": spec.name, "family": spec.family, "year": spec.year, "paper": spec.paper}

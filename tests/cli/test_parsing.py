@@ -1,0 +1,100 @@
+"""What people type that no flag takes: one line in plain words that says what to write, with exit status 2."""
+
+from pathlib import Path
+
+import pytest
+
+from bench.cli.main import main
+
+WORDS_OF_THE_PARSER = (
+    "instantiated",
+    "NoneType",
+    "Unrecognized",
+    "helptext",
+    "Missing from",
+    "STR",
+    "{None}",
+    "Traceback",
+)
+
+
+def complaint(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert main(arguments) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    (line,) = said.err.strip().splitlines()
+    assert not any(word in line for word in WORDS_OF_THE_PARSER), line
+    return line
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        ("all --epochs 10", "--epochs 10: write --budget 10ep"),
+        ("run --epochs", "write --budget 10ep"),
+        ("all --gpu 0", "--gpu 0: write --device cuda:0"),
+        ("all --cpu", "write --device cpu"),
+        ("all --batch-size 16,32", "--batch-size 16,32: write one whole number"),
+        ("all --batch-size=16,32", "--batch-size 16,32: write one whole number"),
+        ("run --seeds 3.5", "--seeds 3.5: write one whole number"),
+        ("all --task-memory-gib 1GiB", "--task-memory-gib 1GiB: write a number of GiB, without the unit"),
+        ("ab a b --time-limit soon", "--time-limit soon: write a number"),
+        ("all --preset standart", "nearest: standard; there are auto, quick, standard, full"),
+        ("list --track foo", "--track foo: write imagenet, cifar, mnist"),
+        ("all --modles x", "there is no --modles; nearest: --models"),
+        ("list --models resnet18", "`python -m bench list` has no --models; it has --family, --track, --year, --json"),
+        ("compare mine", "name a second run: python -m bench compare BASE NEW"),
+        ("compare", "name two runs: python -m bench compare BASE NEW"),
+        ("compare a b c", "'c' is one word too many: python -m bench compare BASE NEW"),
+        ("show", "name a network: python -m bench show MODEL"),
+        ("show resnet18 --diagram", "--diagram: a value is missing"),
+        ("compere a b", "there is no command 'compere', nearest: compare"),
+        ("", "write a command after python -m bench: all, run,"),
+        ("history --metric latency", "nearest: latency_ms"),
+    ],
+)
+def test_a_wrong_word_is_answered_with_the_right_one(
+    typed: str, words: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert words in complaint(capsys, *typed.split())
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "show resnet18 --input-size 64",
+        "show resnet18 --num-classes 10",
+        "ab lenet5_cifar alexnet_cifar --input-size 64",
+    ],
+)
+def test_a_flag_that_changes_nothing_is_refused(typed: str, capsys: pytest.CaptureFixture[str]) -> None:
+    flag = typed.split()[-2]
+    said = complaint(capsys, *typed.split())
+    assert f"{flag} {typed.split()[-1]} changes nothing" in said
+    assert said.endswith(f"leave {flag} out")
+
+
+@pytest.mark.parametrize("typed", ["show lenet5_mnist --diagram x.jpg", "history --svg x.png"])
+def test_a_file_whose_name_says_another_format_is_refused(
+    typed: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "choose a name that ends in .svg" in complaint(capsys, *typed.split())
+    assert not list(tmp_path.iterdir())
+
+
+def test_metrics_can_be_named_in_place_of_their_probes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    network = ["run", "--models", "lenet5_mnist", "--run", "a", "--results-dir", str(tmp_path)]
+    assert main([*network, "--probes", "flops", "macs"]) == 0
+    assert "lenet5_mnist" in capsys.readouterr().out
+    assert '"metric": "flops"' in (tmp_path / "a" / "records.jsonl").read_text().replace('":"', '": "')
+
+
+def test_help_is_an_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    said = capsys.readouterr().out
+    for verb in ("all", "run", "list", "show", "report", "compare", "history", "ab", "doctor"):
+        assert f"\n  {verb} " in said
+    with pytest.raises(SystemExit, match="0"):
+        main(["compare", "--help"])
