@@ -113,9 +113,9 @@ def test_the_verb_prints_draws_and_tells_machines(results: Path, capsys: pytest.
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (["--device", "tpu"], "--device 'tpu' is 0 of the devices"),
-        (["--device", "fixture"], "--device 'fixture' is 2 of the devices"),
-        (["--metric", "speed"], "--metric 'speed': there is no such metric"),
+        (["--device", "tpu"], "--device 'tpu' matches 0 of the devices"),
+        (["--device", "fixture"], "--device 'fixture' matches 2 of the devices"),
+        (["--metric", "speed"], "--metric speed: there is no such metric"),
         (["--models", "lenet6"], "no two runs on"),
     ],
 )
