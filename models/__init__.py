@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
-from models import (
+from . import (
     alexnet,
     densenet,
     fractalnet,
@@ -25,10 +25,10 @@ from models import (
     wide_resnet,
     zfnet,
 )
-from models.elsewhere import InputSize, from_elsewhere
-from models.spec import ModelSpec, Track, UnknownModel
+from .elsewhere import InputSize, from_elsewhere
+from .spec import ModelSpec, Track, UnknownModel
 
-__all__ = ["REGISTRY", "ModelSpec", "Track", "UnknownModel", "register", "select"]
+__all__ = ["REGISTRY", "InputSize", "ModelSpec", "Track", "UnknownModel", "from_elsewhere", "register", "select"]
 
 
 def register(specs: Iterable[ModelSpec]) -> dict[str, ModelSpec]:

@@ -11,8 +11,8 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from models.layers import he_init_fan_in
-from models.spec import ModelSpec
+from .layers import he_init_fan_in
+from .spec import ModelSpec
 
 
 class AlexNet(nn.Module):

@@ -12,8 +12,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from models.layers import BNReLU, GlobalAvgPool, ImageNetStem, conv1x1, conv3x3, he_init
-from models.spec import ModelSpec
+from .layers import BNReLU, GlobalAvgPool, ImageNetStem, conv1x1, conv3x3, he_init
+from .spec import ModelSpec
 
 
 class DenseLayer(nn.Module):

@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import nn
 
-from models.spec import ModelSpec, Track, UnknownModel
+from .spec import ModelSpec, Track, UnknownModel
 
 InputSize = tuple[int, int, int]
 

@@ -12,8 +12,8 @@ from functools import partial, reduce
 import torch
 from torch import Tensor, nn
 
-from models.layers import GlobalAvgPool, ImageNetStem, conv3x3
-from models.spec import ModelSpec
+from .layers import GlobalAvgPool, ImageNetStem, conv3x3
+from .spec import ModelSpec
 
 
 def join_inputs(columns: int) -> tuple[int, ...]:

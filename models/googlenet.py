@@ -13,8 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from models.layers import GlobalAvgPool
-from models.spec import ModelSpec
+from .layers import GlobalAvgPool
+from .spec import ModelSpec
 
 
 class GoogLeNetOutputs(NamedTuple):

@@ -11,7 +11,7 @@ from functools import partial
 
 from torch import nn
 
-from models.spec import ModelSpec
+from .spec import ModelSpec
 
 
 class LeNet5(nn.Sequential):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from models.spec import ModelSpec
+from .spec import ModelSpec
 
 
 class MnistCNN(nn.Sequential):

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from models.layers import GlobalAvgPool, he_init_fan_in
-from models.spec import ModelSpec
+from .layers import GlobalAvgPool, he_init_fan_in
+from .spec import ModelSpec
 
 
 class Stage(NamedTuple):

@@ -10,8 +10,8 @@ from functools import partial
 
 from torch import nn
 
-from models.layers import CifarStem, ConvBNReLU, ImageNetStem, StagedNet
-from models.spec import ModelSpec
+from .layers import CifarStem, ConvBNReLU, ImageNetStem, StagedNet
+from .spec import ModelSpec
 
 
 def plain_block(in_channels: int, width: int, stride: int) -> tuple[nn.Module, int]:

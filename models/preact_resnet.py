@@ -12,7 +12,7 @@ from itertools import chain, repeat
 
 from torch import Tensor, nn
 
-from models.layers import (
+from .layers import (
     BNReLU,
     CifarStem,
     ImageNetStem,
@@ -21,7 +21,7 @@ from models.layers import (
     conv3x3,
     pad_shortcut,
 )
-from models.spec import ModelSpec
+from .spec import ModelSpec
 
 
 class PreActBlock(nn.Module):

@@ -11,7 +11,7 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from models.layers import (
+from .layers import (
     BlockBuilder,
     Bottleneck,
     CifarStem,
@@ -21,7 +21,7 @@ from models.layers import (
     pad_shortcut,
     projection_shortcut,
 )
-from models.spec import ModelSpec
+from .spec import ModelSpec
 
 
 class BasicBlock(nn.Module):

@@ -11,8 +11,8 @@ from functools import partial
 
 from torch import nn
 
-from models.layers import Bottleneck, CifarStem, ImageNetStem, StagedNet
-from models.spec import ModelSpec
+from .layers import Bottleneck, CifarStem, ImageNetStem, StagedNet
+from .spec import ModelSpec
 
 
 class ResNeXt(StagedNet):

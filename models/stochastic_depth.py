@@ -11,8 +11,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from models.layers import CifarStem, PadShortcut, StagedNet, conv3x3
-from models.spec import ModelSpec
+from .layers import CifarStem, PadShortcut, StagedNet, conv3x3
+from .spec import ModelSpec
 
 
 class StochasticDepthBlock(nn.Module):

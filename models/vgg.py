@@ -10,8 +10,8 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from models.layers import he_init
-from models.spec import ModelSpec
+from .layers import he_init
+from .spec import ModelSpec
 
 
 def conv_stage(in_channels: int, widths: tuple[int, ...], batch_norm: bool) -> list[nn.Module]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.spec import ModelSpec
+from .spec import ModelSpec
 
 
 class SelfAttention(nn.Module):

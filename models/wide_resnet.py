@@ -10,8 +10,8 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from models.layers import BNReLU, Bottleneck, ImageNetStem, StagedNet, conv1x1, conv3x3
-from models.spec import ModelSpec
+from .layers import BNReLU, Bottleneck, ImageNetStem, StagedNet, conv1x1, conv3x3
+from .spec import ModelSpec
 
 
 class WideBasicBlock(nn.Module):

@@ -10,8 +10,8 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from models.layers import he_init_fan_in
-from models.spec import ModelSpec
+from .layers import he_init_fan_in
+from .spec import ModelSpec
 
 
 class ZFNet(nn.Module):

@@ -159,7 +159,7 @@ def _matches(request: Ab) -> tuple[list[Match], bool]:
 
 def _network(name: str, request: Ab) -> str | None:
     """The one network that a name means, if it means one."""
-    from models import UnknownModel, select
+    from bench.models import UnknownModel, select
 
     if name == ".":
         return None
@@ -175,7 +175,7 @@ def _network(name: str, request: Ab) -> str | None:
 
 
 def _selected(patterns: Sequence[str], request: Ab) -> list[str]:
-    from models import UnknownModel, select
+    from bench.models import UnknownModel, select
 
     try:
         return [spec.name for spec in select(patterns, _input_size(request), request.num_classes)]

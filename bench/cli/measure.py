@@ -34,8 +34,8 @@ def run(request: Request, probes: tuple[str, ...], arguments: Sequence[str], rep
     Raises:
         RequestError, RunError: what was asked is wrong, or the run cannot be written.
     """
+    from bench.models import UnknownModel
     from bench.runner import prepare
-    from models import UnknownModel
 
     try:
         probes = tuple(dict.fromkeys(map(_probe, probes)))

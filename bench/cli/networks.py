@@ -33,10 +33,10 @@ def run(request: List) -> int:
     Raises:
         RequestError: no network matches.
     """
+    from bench.models import REGISTRY
     from bench.quantity import quantity
     from bench.render.tables.terminal import aligned
     from bench.runner.catalogue import network_row
-    from models import REGISTRY
 
     specs = [
         spec

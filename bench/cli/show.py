@@ -38,12 +38,12 @@ def run(request: Show) -> int:
     Raises:
         RequestError: there is no such network, or it cannot be shown.
     """
+    from bench.models import UnknownModel, select
     from bench.quantity import quantity
     from bench.render.diagram import draw
     from bench.render.tables.terminal import aligned
     from bench.runner.catalogue import layer_rows
     from bench.structure.panels import structure
-    from models import UnknownModel, select
 
     diagram_file = request.diagram and with_suffix("--diagram", request.diagram, ".svg")
     refuse_for_registry([request.model], request.input_size, request.num_classes)

@@ -7,8 +7,8 @@ from importlib import import_module
 
 from bench.config import Config
 from bench.metrics import PROBES, Probe
+from bench.models import ModelSpec
 from bench.probes.reading import Measurement
-from models.spec import ModelSpec
 
 Measure = Callable[[ModelSpec, Config], Measurement]
 

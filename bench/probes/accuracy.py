@@ -12,6 +12,7 @@ from bench.data import ImageSet
 from bench.data.batches import load_split
 from bench.device.execution import arithmetic, for_training
 from bench.metrics import LEVELS
+from bench.models import ModelSpec
 from bench.probes.macs import forward_macs
 from bench.probes.reading import Measurement, Reading, Unsupported
 from bench.training import randomness
@@ -22,7 +23,6 @@ from bench.training.milestones import CURRENCIES, spent_to_reach
 from bench.training.pretrained import load as load_weights
 from bench.training.recipe import Recipe
 from bench.training.recipes import recipe_for
-from models.spec import ModelSpec
 
 CHECKPOINT_FORMAT = 1  # raise it with any change to how training goes
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from bench.config import Config
+from bench.models import ModelSpec
 from bench.probes.counting.layers import layer_products
 from bench.probes.reading import Measurement, Reading
-from models.spec import ModelSpec
 
 
 def measure(spec: ModelSpec, config: Config) -> Measurement:

@@ -10,10 +10,10 @@ from bench.config import Config
 from bench.device.execution import arithmetic
 from bench.device.out_of_memory import is_out_of_memory, release_memory
 from bench.device.timing import Timing
+from bench.models import ModelSpec
 from bench.probes.reading import Measurement, Reading, Unsupported
 from bench.probes.steps import MakeStep, inference_step, training_step
 from bench.probes.throughput import timed
-from models.spec import ModelSpec
 
 WORTH_IT = 1.02  # a doubled batch must gain 2 % to be tried further
 LARGEST = 1 << 16

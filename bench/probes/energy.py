@@ -14,9 +14,9 @@ from bench.device.energy_counter import Idle, Read, Spent, StandsStill, Window, 
 from bench.device.execution import arithmetic, synchroniser
 from bench.device.out_of_memory import release_memory, with_batch_that_fits
 from bench.device.timing import steady_samples
+from bench.models import ModelSpec
 from bench.probes.reading import Measurement, Reading, Unsupported
 from bench.probes.steps import MakeStep, check_finite, inference_step, training_step
-from models.spec import ModelSpec
 
 WINDOW = 2.5  # times the measuring time: one second, where that is 0.4
 

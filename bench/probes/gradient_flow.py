@@ -27,11 +27,10 @@ from torch import Tensor, nn
 from bench.config import Config
 from bench.data.batches import TrainingBatches, load_split
 from bench.device.execution import arithmetic
+from bench.models import REGISTRY, ModelSpec
 from bench.probes.reading import Measurement, Reading, Unsupported
 from bench.probes.variants import Variant, change, initialise
 from bench.training.loss import training_loss
-from models import REGISTRY
-from models.spec import ModelSpec
 
 VARIANTS = (
     *(

@@ -7,10 +7,10 @@ import torch
 from bench.config import Config
 from bench.device.execution import arithmetic, synchroniser
 from bench.device.timing import steady_samples
+from bench.models import ModelSpec
 from bench.probes.reading import Measurement, Reading
 from bench.probes.steps import check_finite, inference_step
 from bench.stats.intervals import percentile
-from models.spec import ModelSpec
 
 LEAST_SAMPLES = 100  # below, a 99th percentile is the slowest sample
 

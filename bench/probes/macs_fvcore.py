@@ -10,10 +10,10 @@ from typing import Any
 import torch
 
 from bench.config import Config
+from bench.models import ModelSpec
 from bench.probes.counting.layers import open_attention
 from bench.probes.macs import forward_macs
 from bench.probes.reading import Measurement, Reading
-from models.spec import ModelSpec
 
 # What fvcore adds to its "flops" beyond products; the suite's MACs leave these out.
 _NOT_PRODUCTS = {

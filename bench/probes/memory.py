@@ -17,6 +17,7 @@ from torch import nn
 from bench.config import Config, Execution, MemorySize
 from bench.device.execution import arithmetic, inference_dtype, synchronise
 from bench.device.out_of_memory import is_out_of_memory, release_memory, with_batch_that_fits
+from bench.models import ModelSpec
 from bench.probes.counting.replay import (
     PARTS,
     DeviceKind,
@@ -28,7 +29,6 @@ from bench.probes.counting.replay import (
 from bench.probes.reading import Measurement, Reading, Unsupported
 from bench.probes.steps import Step, inference_step, training_step
 from bench.training.recipes import recipe_for
-from models.spec import ModelSpec
 
 WARM_UP_STEPS = 3  # libraries choose their kernels, and the optimizer makes its state
 MEASURED_STEPS = 5  # a network that draws at random needs more in some steps than in others

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from bench.config import Config
+from bench.models import ModelSpec
 from bench.probes.counting.layers import build_on_meta
 from bench.probes.reading import Measurement, Reading
-from models.spec import ModelSpec
 
 
 def trainable_params(spec: ModelSpec) -> int:

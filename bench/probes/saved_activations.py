@@ -7,10 +7,10 @@ import statistics
 from torch import nn
 
 from bench.config import Config
+from bench.models import ModelSpec
 from bench.probes.counting.layer_table import BytesByCall, layer_table
 from bench.probes.counting.layers import build_on_meta, layer_products, saved_tensors
 from bench.probes.reading import Measurement, Reading
-from models.spec import ModelSpec
 
 DRAWS = 16  # of a network that keeps other blocks in every step
 

@@ -14,12 +14,12 @@ from torch import Tensor
 from bench.config import Config
 from bench.device.execution import for_inference, for_training, inference_dtype, memory_format
 from bench.device.graphs import captured
+from bench.models import ModelSpec
 from bench.probes.reading import Unsupported
 from bench.training.loss import logits
 from bench.training.optimizer import make_optimizer
 from bench.training.recipes import recipe_for
 from bench.training.step import TrainingStep
-from models.spec import ModelSpec
 
 Step = Callable[[], Tensor]  # returns logits, or the loss
 MakeStep = Callable[[ModelSpec, Config, int], Step]  # (network, configuration, batch size)

@@ -13,9 +13,9 @@ from bench.device.clock import device_seconds
 from bench.device.execution import arithmetic, synchroniser
 from bench.device.out_of_memory import release_memory, with_batch_that_fits
 from bench.device.timing import Timing, steady_samples
+from bench.models import ModelSpec
 from bench.probes.reading import Measurement, Reading, Unsupported
 from bench.probes.steps import MakeStep, check_finite, inference_step, training_step
-from models.spec import ModelSpec
 
 LAUNCH_BOUND = 1.25  # times the device's own time
 

@@ -19,10 +19,10 @@ from torch.utils._pytree import tree_leaves
 
 from bench.config import Config
 from bench.device.execution import for_inference, inference_dtype, memory_format
+from bench.models import ModelSpec
 from bench.probes.counting.layers import Shortcuts, build_on_meta, open_attention
 from bench.probes.macs import forward_macs
 from bench.probes.reading import Measurement, Reading, Unsupported
-from models.spec import ModelSpec
 
 _ATTENTION = torch.ops.aten.scaled_dot_product_attention.default  # one kernel, though PyTorch can take it apart
 

@@ -10,6 +10,7 @@ import torch
 from bench.config import Config
 from bench.data.batches import load_split
 from bench.device.execution import arithmetic, for_training
+from bench.models import ModelSpec
 from bench.probes.accuracy import image_set_for
 from bench.probes.macs import forward_macs
 from bench.probes.reading import Measurement, Reading
@@ -18,7 +19,6 @@ from bench.training.loop import train
 from bench.training.recipe import Recipe
 from bench.training.recipes import recipe_for
 from bench.training.tuning import best_of, held_out, search
-from models.spec import ModelSpec
 
 
 def measure(spec: ModelSpec, config: Config) -> Measurement:

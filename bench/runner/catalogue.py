@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from bench.models import ModelSpec
 from bench.probes.counting.layer_table import layer_table
 from bench.probes.counting.layers import build_on_meta, layer_products
 from bench.probes.macs import forward_macs
 from bench.probes.params import trainable_params
 from bench.probes.saved_activations import saved_per_image
-from models.spec import ModelSpec
 
 
 def network_row(spec: ModelSpec) -> dict[str, Any]:

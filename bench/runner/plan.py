@@ -10,11 +10,10 @@ from operator import itemgetter
 
 from bench.config import Config
 from bench.metrics import PROBES, metrics_of
+from bench.models import REGISTRY, ModelSpec
 from bench.records.record import Record, RecordKey
 from bench.records.run_folder import Run
 from bench.training.tuning import smallest_of_families
-from models import REGISTRY
-from models.spec import ModelSpec
 
 TUNING = "tuning"  # before what is seeded, on one network of each family
 

@@ -14,8 +14,7 @@ from typing import Any
 
 import torch
 
-import models
-from bench import data
+from bench import data, models
 from bench.config import Config, RequestError, Track
 from bench.data import ImageSet
 from bench.data.cache import cache_dir_of
@@ -25,6 +24,7 @@ from bench.engines.dispatch import NoSeats
 from bench.engines.engine import Workplace
 from bench.engines.local import LocalMachine
 from bench.metrics import PROBES
+from bench.models import ModelSpec
 from bench.records.files import write_atomically
 from bench.records.run_folder import Run, RunError, checked_name, run_names, unused_name
 from bench.runner import cluster, execute, machine_state, progress, resume, structures
@@ -35,7 +35,6 @@ from bench.runner.run_header import new_header
 from bench.training import pretrained, recipe_file
 from bench.training.experiments import Experiment, experiment_named
 from bench.training.tensorboard import require_tensorboard
-from models.spec import ModelSpec
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
-import models
+from bench import models
 from bench.config import RequestError
 from bench.records.run_folder import CONDITIONS, Run, RunError, run_names
 from bench.records.strict_json import fits

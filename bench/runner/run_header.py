@@ -9,13 +9,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import models
+from bench import models
 from bench.config import Config
 from bench.data import ImageSet
+from bench.models import ModelSpec
 from bench.records.run_folder import next_start
 from bench.runner.request import Request
 from bench.training.experiments import experiment_named
-from models.spec import ModelSpec
 
 FORMAT = 1  # of run.json and records.jsonl
 

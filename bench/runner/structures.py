@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.engines.engine import Crash, Stop, Workplace
+from bench.models import REGISTRY, ModelSpec
 from bench.records.run_folder import Run, RunError
 from bench.structure.panels import structure
-from models import REGISTRY
-from models.spec import ModelSpec
 
 TIME_LIMIT_S = 60.0  # for what takes a tenth of a second
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from bench.models import ModelSpec
 from bench.probes.counting.layers import build_on_meta
 from bench.structure.blocks import Blocks
 from bench.structure.boxes import block_label, boxes_of, output_shape
 from bench.structure.description import Panel, Structure
 from bench.structure.flow import Scope, trace
-from models.spec import ModelSpec
 
 
 def structure(spec: ModelSpec) -> Structure:

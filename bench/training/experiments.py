@@ -16,7 +16,7 @@ from bench.training.recipe import Recipe
 from bench.training.recipes import RECIPES
 
 if TYPE_CHECKING:
-    from models.spec import ModelSpec
+    from bench.models import ModelSpec
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Experiment:
 
 def _registered(name: str) -> Callable[[], ModelSpec]:
     def spec() -> ModelSpec:
-        from models import REGISTRY
+        from bench.models import REGISTRY
 
         return REGISTRY[name]
 
@@ -65,7 +65,7 @@ def _registered(name: str) -> Callable[[], ModelSpec]:
 
 def _resnet18_of_torchvision() -> ModelSpec:
     """torchvision's ResNet-18, whose published weights fit, for CIFAR-10 at 224 x 224."""
-    from models.elsewhere import from_elsewhere
+    from bench.models import from_elsewhere
 
     return replace(
         from_elsewhere("torchvision:resnet18", (3, 224, 224), 10),

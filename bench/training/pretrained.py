@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from bench.config import RequestError
 from bench.data.checksum import Checksum, require_checksum
 from bench.data.download import DownloadError, download
+from bench.models import ModelSpec
 from bench.training.experiments import Weights
-from models.spec import ModelSpec
 
 RANDOM = "random"  # the word for fresh weights
 

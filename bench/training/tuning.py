@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 import torch
 
 from bench.data.batches import Split
+from bench.models import ModelSpec
 from bench.training.curve import Diverged
 from bench.training.recipe import Recipe
-from models.spec import ModelSpec
 
 HELD_OUT = 0.1  # of the training images of every class
 SPAN = 10.0  # rates and decays up to so many times smaller and larger than the default's are tried

@@ -18,10 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.config import Budget, Config
+from bench.models import REGISTRY, ModelSpec
 from bench.probes import MEASURE
 from bench.probes.reading import Reading
-from models import REGISTRY
-from models.spec import ModelSpec
 
 FILE = Path(__file__).with_name("counts.json")
 METRICS = ("params", "macs", "activations", "saved_activation_bytes")  # named as the probes that count them

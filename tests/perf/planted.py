@@ -87,9 +87,9 @@ def _measure(networks: Sequence[str], batch_size: int) -> dict[str, float]:
     import torch
 
     from bench.engines.allocator import keep_freed_memory
+    from bench.models import REGISTRY
     from bench.probes.steps import inference_step, training_step
     from bench.runner.request import Request, resolve
-    from models import REGISTRY
 
     keep_freed_memory()
     left = torch.ones(SIZE, SIZE)

@@ -20,13 +20,13 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench.config import Config
 from bench.device.execution import arithmetic, synchronise
+from bench.models import REGISTRY, ModelSpec
 from bench.presets import PRESETS
 from bench.probes import MEASURE
 from bench.probes.counting.layers import build_on_meta, layer_products
 from bench.probes.reading import Reading
 from bench.probes.steps import MakeStep, inference_step, training_step
 from bench.runner.request import Request, resolve
-from models import REGISTRY, ModelSpec
 from tests.perf.baselines import DEVICE
 
 pytestmark = pytest.mark.perf

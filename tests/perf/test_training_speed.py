@@ -27,11 +27,11 @@ from bench.data.batches import Split, TrainingBatches
 from bench.data.image_set import ImageSet
 from bench.device.execution import for_training, memory_format
 from bench.engines.allocator import keep_freed_memory
+from bench.models import REGISTRY
 from bench.stats.intervals import mean_interval
 from bench.training.optimizer import make_optimizer
 from bench.training.recipes import recipe_for
 from bench.training.step import TrainingStep
-from models import REGISTRY
 
 pytestmark = pytest.mark.perf
 

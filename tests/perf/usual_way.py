@@ -26,7 +26,7 @@ def _measure(device: str, batch_size: int, network: str) -> float:
     import torch
 
     from bench.device.execution import synchronise
-    from models import REGISTRY
+    from bench.models import REGISTRY
 
     place = torch.device(device)
     spec = REGISTRY[network]

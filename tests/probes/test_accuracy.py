@@ -10,11 +10,11 @@ import pytest
 from bench.config import Budget, Config, Execution
 from bench.data.image_set import ImageSet
 from bench.metrics import metrics_of
+from bench.models import REGISTRY
 from bench.records.record import Record
 from bench.runner.execute import execute
 from bench.runner.plan import Task
 from bench.training.recipes import recipe_for
-from models import REGISTRY
 from tests.data import fakes
 
 SPEC = REGISTRY["lenet5_cifar"]

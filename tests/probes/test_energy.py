@@ -14,13 +14,12 @@ from torch import Tensor, nn
 from bench.config import Budget, Config, Execution
 from bench.device import nvml
 from bench.metrics import metrics_of
+from bench.models import REGISTRY, ModelSpec
 from bench.probes import energy
 from bench.probes.energy import integrated
 from bench.probes.reading import Reading, Unsupported
 from bench.runner.execute import execute
 from bench.runner.plan import Task
-from models import REGISTRY
-from models.spec import ModelSpec
 
 BATCH, STEP_S = 4, 0.004
 IDLE_WATTS, JOULES, TRAINING_JOULES = 1.0, 2.0, 6.0  # each step costs so much, however long it takes

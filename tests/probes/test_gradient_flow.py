@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from bench.models import REGISTRY
 from bench.probes import gradient_flow
 from bench.probes.gradient_flow import VARIANTS, gradient_norms, measure, twin_of
 from bench.probes.reading import Reading, Unsupported
 from bench.probes.variants import SMALL_STD, Variant, change
 from bench.runner.request import Request, resolve
-from models import REGISTRY
 
 CONFIG, _ = resolve(Request(), ("gradient_flow",), "cpu")
 

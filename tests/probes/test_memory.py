@@ -15,6 +15,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from bench.config import Budget, Config, Execution, MemorySize, Precision, RequestError
 from bench.metrics import metrics_of
+from bench.models import REGISTRY, ModelSpec
 from bench.presets import PRESETS
 from bench.probes import memory
 from bench.probes.counting.autocast import Autocast
@@ -31,8 +32,6 @@ from bench.probes.steps import MakeStep, inference_step, training_step
 from bench.runner.request import Request, resolve
 from bench.training.recipe import Recipe
 from bench.training.recipes import recipe_for
-from models import REGISTRY
-from models.spec import ModelSpec
 
 FP32, BF16 = Execution(), Execution("bf16")
 MOMENTUM = Recipe("sgd", 0.1, 0.0, 4, "for these tests")

@@ -13,6 +13,7 @@ from bench.config import Budget, Config, Execution, MemoryFormat, Precision
 from bench.device.execution import arithmetic
 from bench.device.out_of_memory import with_batch_that_fits
 from bench.device.timing import Timing, steady_samples
+from bench.models import REGISTRY, ModelSpec
 from bench.probes import MEASURE, latency, throughput
 from bench.probes.best_batch import sweep
 from bench.probes.reading import Reading
@@ -20,8 +21,6 @@ from bench.probes.steps import inference_step, training_step
 from bench.runner.execute import execute
 from bench.runner.plan import Task
 from bench.stats.intervals import median_interval
-from models import REGISTRY
-from models.spec import ModelSpec
 
 CONFIG = Config(
     "quick",

@@ -9,14 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from bench.config import Budget, Config
+from bench.models import REGISTRY, ModelSpec
 from bench.probes import MEASURE
 from bench.probes.counting.layers import build_on_meta, products, saved_tensors
 from bench.probes.reading import Reading
 from bench.probes.saved_activations import DRAWS
-from models import REGISTRY
 from models.lenet import LeNet5
 from models.resnet import BasicBlock
-from models.spec import ModelSpec
 
 
 def spec_of(build: Callable[..., nn.Module], input_size: tuple[int, int, int], num_classes: int = 10) -> ModelSpec:

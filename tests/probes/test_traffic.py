@@ -10,10 +10,9 @@ from torch.nn import functional as F
 
 from bench.config import Budget, Config, Execution
 from bench.metrics import metrics_of
+from bench.models import REGISTRY, ModelSpec
 from bench.probes import MEASURE
 from bench.probes.traffic import bytes_moved
-from models import REGISTRY
-from models.spec import ModelSpec
 
 B = 4  # images in a batch
 

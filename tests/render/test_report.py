@@ -247,7 +247,7 @@ from pathlib import Path
 
 class NoTorch:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("torch", "torchvision", "models"):
+        if name.partition(".")[0] in ("torch", "torchvision") or name.startswith("bench.models"):
             raise ImportError(name + " is not for reports")
 
 sys.meta_path.insert(0, NoTorch())

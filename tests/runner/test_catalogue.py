@@ -3,10 +3,10 @@
 import pytest
 
 from bench.config import Budget, Config
+from bench.models import REGISTRY
 from bench.probes import MEASURE
 from bench.probes.reading import Reading
 from bench.runner.catalogue import layer_rows, network_row
-from models import REGISTRY
 
 CONFIG = Config("quick", (), Budget(1, "ep"), 1, "auto", {"cifar": 2, "mnist": 2, "imagenet": 1}, None, None, 0.1, None)
 

@@ -7,12 +7,12 @@ import pytest
 from rich.console import Console
 
 from bench.config import Budget, Config
+from bench.models import REGISTRY
 from bench.records.record import Record
 from bench.runner import progress
 from bench.runner.execute import Outcome
 from bench.runner.plan import Task, plan
 from bench.runner.progress import Display
-from models import REGISTRY
 
 CONFIG = Config(
     preset="quick",

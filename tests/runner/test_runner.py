@@ -12,14 +12,13 @@ from torch import Tensor, nn
 from bench.config import Budget, Config
 from bench.engines.local import LocalMachine
 from bench.metrics import METRICS, PROBES, Metric, Probe, metrics_of, probe_named
+from bench.models import REGISTRY, ModelSpec
 from bench.probes import MEASURE
 from bench.probes.reading import Measurement, Reading
 from bench.records.record import Record
 from bench.records.run_folder import Run
 from bench.runner.execute import Outcome, execute, run_tasks
 from bench.runner.plan import Task, plan, remaining
-from models import REGISTRY
-from models.spec import ModelSpec
 
 CONFIG = Config(
     "quick",

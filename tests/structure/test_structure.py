@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bench.models import REGISTRY, ModelSpec
 from bench.probes.macs import forward_macs
 from bench.probes.reading import Unsupported
 from bench.structure.description import Node, Panel, Structure
 from bench.structure.panels import structure
-from models import REGISTRY, ModelSpec
 
 
 def spec_of(build: Callable[..., nn.Module], input_size: tuple[int, int, int] = (4, 8, 8)) -> ModelSpec:

@@ -13,6 +13,7 @@ from bench.config import Config
 from bench.data import ImageSet, synthetic
 from bench.data.resolve import prepare
 from bench.metrics import PROBES
+from bench.models import REGISTRY
 from bench.probes import MEASURE
 from bench.records.record import Record
 from bench.records.run_folder import Run, RunError
@@ -22,7 +23,6 @@ from bench.runner.request import Request, resolve
 from bench.training.experiments import EXPERIMENTS
 from bench.training.recipe import Recipe
 from bench.training.recipes import RECIPES
-from models import REGISTRY
 from tests.data import fakes
 
 BUDGET = ("--budget", "0.2kimg")

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from bench.config import Budget, RequestError
+from bench.models import REGISTRY
 from bench.training.experiments import EXPERIMENTS, experiment_named
-from models import REGISTRY
 
 
 @pytest.mark.parametrize(

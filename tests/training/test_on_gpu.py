@@ -7,11 +7,11 @@ import torch
 
 from bench.config import Execution, Precision
 from bench.device.execution import arithmetic, for_training
+from bench.models import REGISTRY
 from bench.presets import PRESETS
 from bench.training.optimizer import make_optimizer
 from bench.training.recipes import recipe_for
 from bench.training.step import TrainingStep
-from models import REGISTRY
 
 
 @pytest.mark.gpu

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from bench.config import RequestError
+from bench.models import ModelSpec
 from bench.training import pretrained
 from bench.training.experiments import Weights
-from models.spec import ModelSpec
 from tests.data import fakes
 
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from bench.models import REGISTRY
 from bench.training.recipe import Recipe
 from bench.training.recipes import DEFAULT_RECIPE, RECIPES, recipe_for
-from models import REGISTRY
 
 RECIPE = Recipe("sgd", 0.1, 5e-4, 128, "a test", clip_norm=1.0, mean=(0.1, 0.2, 0.3), std=(1.0, 1.0, 0.5))
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from bench.data.batches import Split
+from bench.models import REGISTRY, select
 from bench.training.curve import Diverged
 from bench.training.recipe import Recipe
 from bench.training.tuning import (
@@ -18,7 +19,6 @@ from bench.training.tuning import (
     search,
     smallest_of_families,
 )
-from models import REGISTRY, select
 
 DEFAULT = Recipe("sgd", 0.1, 5e-4, 128, "a test")
 

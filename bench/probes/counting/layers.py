@@ -22,8 +22,8 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from bench.models import ModelSpec
 from bench.training.loss import training_loss
-from models.spec import ModelSpec
 
 
 @dataclass

@@ -24,6 +24,7 @@ from torch.utils._pytree import tree_leaves
 
 from bench.config import Execution
 from bench.device.execution import HALF, for_inference, for_training, inference_dtype, memory_format
+from bench.models import ModelSpec
 from bench.probes.counting.autocast import Autocast
 from bench.probes.counting.layers import Shortcuts, build_on_meta, open_attention, seeded
 from bench.probes.reading import Unsupported
@@ -31,7 +32,6 @@ from bench.training.loss import logits
 from bench.training.optimizer import make_optimizer
 from bench.training.recipe import Recipe
 from bench.training.step import TrainingStep
-from models.spec import ModelSpec
 
 Part = Literal["weight", "gradient", "optimizer", "activation", "workspace"]
 PARTS: tuple[Part, ...] = get_args(Part)

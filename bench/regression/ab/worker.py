@@ -7,7 +7,7 @@ Between questions the process sleeps. It imports the project from TREE, which ma
 this file, so it touches as little of it as can time a step:
 
     bench.runner.request          Request, resolve, parse_input_size: the flags
-    models                   select: the networks
+    bench.models             select: the networks
     bench.probes.steps       inference_step, training_step
     bench.device.execution   arithmetic, check, synchronise
 
@@ -36,7 +36,11 @@ WARM_UP_S = 0.3  # the first time a step is built; later ones find libraries and
 WARM_UP_STEPS = 2
 
 
-_OLDER = {"bench.runner.request": "bench.request", "bench.device.execution": "bench.execution"}
+_OLDER = {
+    "bench.runner.request": "bench.request",
+    "bench.device.execution": "bench.execution",
+    "bench.models": "models",
+}
 
 
 class Refused(Exception):
@@ -52,15 +56,14 @@ class Side:
         sys.meta_path[:] = [finder for finder in sys.meta_path if "classic_bench" not in finder.__module__]
         try:
             flags_of = _imported("bench.runner.request")  # first: old revisions that cannot be timed fail here at once
-            torch, tyro, models = map(importlib.import_module, ("torch", "tyro", "models"))
+            torch, tyro, models = map(_imported, ("torch", "tyro", "bench.models"))
             execution, steps = _imported("bench.device.execution"), _imported("bench.probes.steps")
         except ImportError as error:
             raise Refused(
                 f"it cannot time its own steps ({error}): it lacks a package, or it is older than bench/probes/steps.py"
             ) from error
-        strays = [
-            name for name in sys.modules if name.split(".")[0] in ("bench", "models") and not _is_from(name, tree)
-        ]
+        packages = ("bench", models.__name__.split(".")[0])
+        strays = [name for name in sys.modules if name.split(".")[0] in packages and not _is_from(name, tree)]
         if strays:
             raise Refused(f"its Python takes {strays[0]} from elsewhere than {tree}: uninstall classic-bench there")
         said = io.StringIO()

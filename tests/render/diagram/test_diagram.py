@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from bench.models import REGISTRY
 from bench.render.diagram import draw
 from bench.render.diagram.box import letter
 from bench.render.diagram.layout import Layout, PlacedBox, Point, layout_of
@@ -13,7 +14,6 @@ from bench.render.diagram.picture import described
 from bench.render.diagram.text import clipped, text_width, wrapped
 from bench.structure.description import Edge, Node, Panel, Structure
 from bench.structure.panels import structure
-from models import REGISTRY
 
 SVG = "{http://www.w3.org/2000/svg}"
 LIGHTEST = {

@@ -53,8 +53,8 @@ def test_a_drifting_step_in_one_of_three_rounds(build: RunBuilder) -> None:
 def test_a_launch_bound_step_marks_its_throughput_too(build: RunBuilder, monkeypatch: pytest.MonkeyPatch) -> None:
     from bench.config import Budget, Config
     from bench.device.timing import Timing
+    from bench.models import REGISTRY
     from bench.probes import throughput
-    from models import REGISTRY
 
     # 30 ms per step of which the device works 10: what the probe makes of it, without a GPU.
     timed = throughput._Timed(Timing((0.03,) * 9, 1, ""), (0.01,) * 9)

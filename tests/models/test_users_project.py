@@ -1,0 +1,57 @@
+"""A user's own project may have a package called `models`: the suite works inside it and takes the user's module."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = """
+from torch import nn
+from models.blocks import width
+
+class Small(nn.Sequential):
+    def __init__(self, num_classes=10):
+        super().__init__(nn.Conv2d(3, width, 3), nn.Flatten(), nn.Linear(width * 900, num_classes))
+"""
+
+
+def bench(folder: Path, *words: str) -> str:
+    """What a verb prints that is run in a folder with the suite installed in the way a clone on the path is."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "bench", *words]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(params=["a package"])
+def project(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    package = tmp_path / "models"
+    package.mkdir()
+    (package / "small.py").write_text(SMALL)
+    (package / "blocks.py").write_text("width = 4\n")
+    if request.param == "a package":
+        (package / "__init__.py").write_text("")
+    return tmp_path
+
+
+def test_show_takes_the_users_module(project: Path) -> None:
+    said = bench(project, "show", "models.small:Small", "--input-size", "32")
+    assert "36,122" in said  # 4 x 27 + 4, and 3,600 x 10 + 10
+
+
+def test_a_run_measures_it_in_worker_processes(project: Path) -> None:
+    words = ["--models", "models.small:Small", "lenet5_cifar", "--input-size", "32", "--probes", "params", "latency"]
+    bench(project, "run", *words, "--run", "own", "--device", "cpu", "--rounds", "1")
+    rows = (project / "results" / "own" / "records.jsonl").read_text()
+    assert '"status":"ok"' in rows.replace('": "', '":"')
+    assert "failed" not in rows
+    assert rows.count("latency") > 1
+
+
+def test_an_empty_folder_called_models_changes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    assert "resnet18_cifar" in bench(tmp_path, "list")
