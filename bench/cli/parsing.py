@@ -75,7 +75,7 @@ def refuse_for_registry(names: Sequence[str], input_size: str | None, num_classe
     Raises:
         RequestError: one was given with such a network.
     """
-    from models import REGISTRY
+    from bench.models import REGISTRY
 
     for flag, value in (("--input-size", input_size), ("--num-classes", num_classes)):
         known = next((REGISTRY[name] for name in names if name in REGISTRY), None)
