@@ -1,7 +1,7 @@
 """Decoded once: <cache>/<key>/ holds four .npy files and image_set.json, with their identity and checksums.
 
-An entry appears whole, by a rename. It is read back only if its arrays have the SHA-256 that was written;
-else it is decoded again. Whoever reads an array later checks it once more.
+An entry appears whole, by a rename. A run takes it only if its arrays have the SHA-256 that was written, else they are
+decoded again; a worker that reads an array later checks it once more.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, fields
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.config import RequestError
 from bench.data.image_set import Decoded, ImageSet, Source
 
-FORMAT = 2  # raise it with any change to what an entry holds
+FORMAT = 3  # raise it with any change to what an entry holds
 
 Arrays = dict[str, NDArray[np.generic]]
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 _HEADER = "image_set.json"
 _ABANDONED_S = 86_400
-_ON_DISK = tuple(field.name for field in fields(ImageSet) if field.name not in ("folder", "source"))
 
 
 class _DamagedEntryError(Exception):
@@ -60,16 +60,13 @@ def load_or_decode(source: Source, cache_dir: Path, say: Callable[[str], None]) 
             return _read(entry, source.description)
         except _DamagedEntryError as reason:
             say(f"the decoded images in {entry} are damaged ({reason}): decoding again")
+            shutil.rmtree(entry, ignore_errors=True)
 
     def decode() -> tuple[ImageSet, Arrays]:
         say(f"preparing {source.description}")
         return _described(source.decode())
 
-    _build(entry, decode)
-    try:
-        return _read(entry, source.description)
-    except _DamagedEntryError as reason:
-        raise RequestError(f"{entry} differs from what was just written to it ({reason}): is the disk sound?") from None
+    return replace(_written(entry, decode), source=source.description)
 
 
 def place(image_set: ImageSet, fetch: Callable[[str], NDArray[np.generic]], cache_dir: Path) -> ImageSet:
@@ -79,19 +76,24 @@ def place(image_set: ImageSet, fetch: Callable[[str], NDArray[np.generic]], cach
         RequestError: the cache cannot be written.
         DamagedImages: what `fetch` gives is not this data set.
     """
-    entry = cache_dir / f"from-elsewhere-{image_set.sha256[:16]}"
+    entry = cache_dir / image_set.sha256[:16]
     for folder in (Path(image_set.folder), entry):
         try:
             here = _read(folder, image_set.source)
-        except _DamagedEntryError:
+        except _DamagedEntryError:  # as a rule it is not there
+            if folder == entry:
+                shutil.rmtree(entry, ignore_errors=True)
             continue
         if here.sha256 == image_set.sha256:
             return here
-    _build(entry, lambda: (image_set, {name: fetch(name) for name in ARRAYS}))
-    try:
-        return _read(entry, image_set.source)
-    except _DamagedEntryError as reason:
-        raise DamagedImages(f"{image_set.name} did not arrive in {entry} as it was sent: {reason}") from None
+
+    def fetched() -> tuple[ImageSet, Arrays]:
+        arrays = {name: fetch(name) for name in ARRAYS}
+        if tuple(array_sha256(arrays[name]) for name in ARRAYS) != image_set.array_sha256:
+            raise DamagedImages(f"{image_set.name} did not arrive as it was sent: its SHA-256 is another")
+        return image_set, arrays
+
+    return _written(entry, fetched)
 
 
 def read_array(image_set: ImageSet, name: str) -> NDArray[Any]:
@@ -127,8 +129,8 @@ def sha256_of(arrays: Arrays) -> str:
     return digest.hexdigest()
 
 
-def _build(entry: Path, make: Callable[[], tuple[ImageSet, Arrays]]) -> None:
-    """Write an entry beside its place and put it there whole.
+def _written(entry: Path, make: Callable[[], tuple[ImageSet, Arrays]]) -> ImageSet:
+    """The image set of a new entry; where another run has written it meanwhile, that one stays.
 
     Raises:
         RequestError: the cache cannot be written.
@@ -146,13 +148,16 @@ def _build(entry: Path, make: Callable[[], tuple[ImageSet, Arrays]]) -> None:
         try:
             for name, array in arrays.items():
                 np.save(building / f"{name}.npy", array)
-            written = {name: value for name, value in asdict(image_set).items() if name in _ON_DISK}
-            (building / _HEADER).write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
-            _put(building, entry)
+            (building / _HEADER).write_bytes(msgspec.json.format(msgspec.json.encode(image_set)) + b"\n")
+            building.rename(entry)
         except OSError as error:
-            raise _unwritable(entry.parent, error) from error
+            try:
+                return _read(entry, image_set.source)  # another run was faster
+            except _DamagedEntryError:
+                raise _unwritable(entry.parent, error) from error
     finally:
         shutil.rmtree(building, ignore_errors=True)
+    return replace(image_set, folder=str(entry.absolute()))
 
 
 def _described(decoded: Decoded) -> tuple[ImageSet, Arrays]:
@@ -176,35 +181,15 @@ def _described(decoded: Decoded) -> tuple[ImageSet, Arrays]:
     return image_set, arrays
 
 
-def _put(building: Path, entry: Path) -> None:
-    """Give a finished entry its name, in place of none or a damaged one; another run's good one stays."""
-    try:
-        building.rename(entry)
-    except OSError:
-        if not entry.exists():
-            raise
-        try:
-            _read(entry, "")
-        except _DamagedEntryError:
-            damaged = building.with_suffix(".damaged")
-            entry.rename(damaged)
-            building.rename(entry)
-            shutil.rmtree(damaged, ignore_errors=True)
-
-
 def _read(entry: Path, description: str) -> ImageSet:
     try:
-        header = json.loads((entry / _HEADER).read_text(encoding="utf-8"))
-        arrays = {name: np.load(entry / f"{name}.npy", mmap_mode="r") for name in ARRAYS}
-        if set(header) != set(_ON_DISK):
-            raise _DamagedEntryError(f"{_HEADER} has other fields")
-        lists = {name: tuple(header[name]) for name in ("classes", "shape", "mean", "std", "array_sha256")}
-        image_set = ImageSet(**{**header, **lists}, folder=str(entry.absolute()), source=description)
-    except (OSError, ValueError, TypeError, EOFError) as error:
+        image_set = msgspec.json.decode((entry / _HEADER).read_bytes(), type=ImageSet)
+        sums = tuple(array_sha256(np.load(entry / f"{name}.npy", mmap_mode="r")) for name in ARRAYS)
+    except (OSError, ValueError, EOFError) as error:
         raise _DamagedEntryError(" ".join(str(error).split())) from error
-    if image_set.array_sha256 != tuple(array_sha256(arrays[name]) for name in ARRAYS):
+    if image_set.array_sha256 != sums:
         raise _DamagedEntryError("its SHA-256 is another")
-    return image_set
+    return replace(image_set, folder=str(entry.absolute()), source=description)
 
 
 def _statistics(images: NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[float, ...]]:

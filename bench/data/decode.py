@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.TiffImagePlugin import BITSPERSAMPLE, TiffImageFile
 
 from bench.config import RequestError
 
@@ -35,7 +36,7 @@ def decode_images(
         name = str(item) if isinstance(item, Path) else f"{origin}: image {i}"
         try:
             with Image.open(BytesIO(item) if isinstance(item, bytes) else item) as image:
-                pixels = image.convert("L" if channels == 1 else "RGB")
+                pixels = _of_8_bits(image).convert("L" if channels == 1 else "RGB")
         except Exception as error:  # Pillow's decoders raise a dozen types for damaged bytes
             raise RequestError(f"{name} cannot be decoded: {error}") from error
         if resize and pixels.size != (width, height):
@@ -51,3 +52,17 @@ def decode_images(
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(decode_range, range(0, len(encoded), _PER_TASK)))
     return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+
+
+def _of_8_bits(image: Image.Image) -> Image.Image:
+    """An image of 16-bit grey by its upper 8 bits, as Pillow reads 16-bit colour; `convert` would cut it off at 255.
+
+    Raises:
+        ValueError: its numbers have no range to scale from.
+    """
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):  # "I": in older Pillow
+        (bits,) = image.tag_v2[BITSPERSAMPLE] if isinstance(image, TiffImageFile) else (16,)  # TIFF has 12 too
+        return Image.fromarray((np.asarray(image).astype(np.int64) >> (bits - 8)).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise ValueError("its pixels are 32-bit or signed numbers without a range: save it with 8 or 16 bits")
+    return image

@@ -1,21 +1,14 @@
-"""One file over HTTP: bounded waiting, a progress line, its checksum compared before the file gets its name."""
+"""One file over HTTP through pooch: bounded waiting, a progress line, its checksum compared before it gets its name."""
 
 from __future__ import annotations
 
-import http
-import http.client
-import secrets
 import socket
 import threading
-import urllib.error
-import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from bench.data.checksum import Checksum
-
-TIMEOUT_S = 5.0  # for the name, for the connection, and for each silence after it
+TIMEOUT_S = 5.0  # to look a name up and connect, and for each silence after that
 
 _CHUNK_BYTES = 1 << 20
 
@@ -24,95 +17,109 @@ class DownloadError(Exception):
     """The file could not be had; the message is a short reason."""
 
 
-def download(url: str, target: Path, checksum: Checksum, say: Callable[[str], None]) -> None:
-    """Write the file at `url` to `target`, whole or not at all.
+def download(urls: Sequence[str], target: Path, checksum: str, say: Callable[[str], None]) -> None:
+    """Write a file to `target`, whole or not at all, from the first of `urls` that sends it.
+
+    `checksum` is a SHA-256, or "md5:" and an MD5.
 
     Raises:
-        DownloadError: `target` cannot be written, the server cannot be reached or stops, or the checksum is wrong.
+        DownloadError: `target` cannot be written, or no server can be reached and sends the file unchanged.
     """
-    host = urlsplit(url).hostname or url
-    partial = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial.touch(exist_ok=False)  # before the network is asked: a folder that cannot be written ends it here
-    except OSError as error:
-        raise DownloadError(f"{target.parent} cannot be written ({error.strerror})") from error
-    try:
-        _require_name_lookup(url)
-        _fetch(url, partial, target.name, say)
-        actual = checksum.of(partial)
-        if actual != checksum.digits:
-            raise DownloadError(f"what {host} sent is damaged ({checksum.kind} {actual}, not {checksum.digits})")
-        partial.replace(target)
-    except (OSError, http.client.HTTPException) as error:
-        raise DownloadError(f"{host}: {_reason(error)}") from error
-    finally:
-        partial.unlink(missing_ok=True)
+    import requests  # here, so that commands that download nothing start without it
 
-
-def _fetch(url: str, partial: Path, name: str, say: Callable[[str], None]) -> None:
-    """Get the whole file; where the connection ends too early, go on from there as long as that brings more of it."""
-    while True:
-        before = partial.stat().st_size
+    reasons = []
+    for url in urls:
+        host = urlsplit(url).hostname
         try:
-            return _fetch_rest(url, partial, name, say)
-        except (OSError, http.client.HTTPException):
-            if partial.stat().st_size <= before:
-                raise
-
-
-def _fetch_rest(url: str, partial: Path, name: str, say: Callable[[str], None]) -> None:
-    received = partial.stat().st_size
-    headers = {"User-Agent": "classic-bench", **({"Range": f"bytes={received}-"} if received else {})}
-    request = urllib.request.Request(url, headers=headers)
-    with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response, partial.open("ab") as file:
-        if response.status != http.HTTPStatus.PARTIAL_CONTENT:  # from the start, asked for or not
-            file.truncate(0)
-            received = 0
-        length = int(response.headers.get("Content-Length") or 0)
-        total = received + length if length else 0
-        size = f", {total / 1e6:.0f} MB" if total else ""
-        what = f"going on with {name}" if received else f"downloading {name}"
-        say(f"{what} from {urlsplit(url).hostname}{size}")
-        announced = 10 * received // total if total else 0
-        while chunk := response.read(_CHUNK_BYTES):
-            file.write(chunk)
-            received += len(chunk)
-            tenths = 10 * received // total if total else 0
-            if tenths > announced:
-                announced = tenths
-                say(f"downloading {name}: {10 * tenths} %")
-        if received < total:
-            raise http.client.IncompleteRead(b"", total - received)
-
-
-def _require_name_lookup(url: str) -> None:
-    """Look the host up in a thread: without a network that can take far longer than a socket's time-out."""
-    parts = urlsplit(url)
-    if parts.scheme in urllib.request.getproxies():
-        return  # the proxy looks names up
-    failure: list[OSError] = []
-
-    def look_up() -> None:
-        try:
-            socket.getaddrinfo(parts.hostname, None)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _require_connection(url)
+            say(f"downloading {target.name} from {host}")
+            try:
+                return _fetch(url, target, checksum, say)
+            except requests.exceptions.ChunkedEncodingError:
+                say(f"downloading {target.name} once more: the connection closed before the end")
+                return _fetch(url, target, checksum, say)
+        except ValueError:  # pooch's, for a checksum
+            kind = "MD5" if checksum.startswith("md5:") else "SHA-256"
+            reasons.append(f"what {host} sent is damaged (its {kind} is not the published one)")
+        except (requests.RequestException, ConnectionError) as error:
+            reasons.append(f"{host}: {_reason(error)}")
         except OSError as error:
-            failure.append(error)
+            raise DownloadError(f"{target.parent} cannot be written ({error.strerror})") from error
+    raise DownloadError("; ".join(dict.fromkeys(reasons)))
 
-    thread = threading.Thread(target=look_up, daemon=True)
+
+def _fetch(url: str, target: Path, checksum: str, say: Callable[[str], None]) -> None:
+    import pooch
+
+    pooch.get_logger().setLevel("WARNING")  # `say` tells what happens
+    get = pooch.HTTPDownloader(
+        progressbar=_Progress(target.name, say),
+        chunk_size=_CHUNK_BYTES,
+        timeout=TIMEOUT_S,
+        headers={"User-Agent": "classic-bench", "Accept-Encoding": "identity"},
+    )
+    pooch.retrieve(url, checksum, target.name, target.parent, downloader=get)
+    target.chmod(0o644)  # pooch lets only its owner read it
+
+
+class _Progress:
+    """What pooch asks of a progress bar, as a line for each tenth."""
+
+    def __init__(self, name: str, say: Callable[[str], None]) -> None:
+        self.total = 0  # bytes, set by pooch; 0: unknown
+        self._name, self._say = name, say
+        self._received = self._announced = 0
+
+    def update(self, count: int) -> None:
+        self._received += count
+        tenths = min(10, 10 * self._received // self.total) if self.total else 0
+        if tenths > self._announced:
+            self._announced = tenths
+            self._say(f"downloading {self._name}: {10 * tenths} % of {self.total / 1e6:.0f} MB")
+
+    def reset(self) -> None:
+        self._received = 0
+
+    def close(self) -> None:
+        pass
+
+
+def _require_connection(url: str) -> None:
+    """Connect once in a thread: without a network, looking a name up can take far longer than any time-out allows.
+
+    Raises:
+        ConnectionError: the server cannot be reached within `TIMEOUT_S`.
+    """
+    from requests.utils import get_environ_proxies
+
+    parts = urlsplit(url)
+    if parts.scheme in get_environ_proxies(url):
+        return  # the proxy looks names up
+    address = (parts.hostname, parts.port or (443 if parts.scheme == "https" else 80))
+    failure: list[str] = [f"no answer within {TIMEOUT_S:g} s"]
+
+    def connect() -> None:
+        try:
+            socket.create_connection(address, TIMEOUT_S).close()
+            failure.clear()
+        except OSError as error:
+            failure[:] = [error.strerror or str(error)]
+
+    thread = threading.Thread(target=connect, daemon=True)
     thread.start()
     thread.join(TIMEOUT_S)
-    if thread.is_alive():
-        raise TimeoutError(f"its name was not found within {TIMEOUT_S:g} s")
     if failure:
-        raise failure[0]
+        raise ConnectionError(failure[0])
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, urllib.error.HTTPError):
-        return f"HTTP status {error.code}"
-    if isinstance(error, urllib.error.URLError):
-        return str(getattr(error.reason, "strerror", None) or error.reason)
-    if isinstance(error, http.client.IncompleteRead):
+    import requests
+
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        return f"HTTP status {error.response.status_code}"
+    if isinstance(error, requests.exceptions.ChunkedEncodingError):
         return "the connection closed before the end"
-    return str(getattr(error, "strerror", None) or error or type(error).__name__)
+    if isinstance(error, requests.Timeout) or "timed out" in str(error):
+        return f"timed out after {TIMEOUT_S:g} s of silence"
+    return str(error)

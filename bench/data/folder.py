@@ -1,8 +1,9 @@
-"""A folder of one's own, `train/<class>/*.png|jpg` and `test/<class>/*`, converted to a track's images."""
+"""A folder of one's own, `train/<class>/` and `test/<class>/` with images in them, converted to a track's images."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 from functools import partial
 from pathlib import Path
 
@@ -13,24 +14,28 @@ from bench.config import RequestError, Track
 from bench.data.decode import decode_images
 from bench.data.image_set import Decoded, Source, file_identity
 
-_SUFFIXES = {".png", ".jpg", ".jpeg"}
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
+_LEFTOVERS = {"thumbs.db", "desktop.ini", "__macosx"}  # of file managers, beside all that is hidden
+_NAMED = 3  # of the files that are skipped
+
+Classes = dict[str, list[Path]]
 
 
 def find(folder: Path, track: Track) -> Source:
-    """The images of a folder as 32x32 colour (cifar) or 28x28 grey (mnist).
+    """The images of a folder as 32x32 colour (cifar) or 28x28 grey (mnist); `skipped` counts what is not read.
 
     Raises:
         RequestError: the folder does not have the layout.
     """
     shape = (1, 28, 28) if track == "mnist" else (3, 32, 32)
-    files = {split: _images_by_class(folder, split) for split in ("train", "test")}
-    classes, test_classes = tuple(files["train"]), tuple(files["test"])
-    if classes != test_classes:
-        differing = ", ".join(sorted(set(classes) ^ set(test_classes)))
+    skipped: list[Path] = []
+    train, test = (_images_by_class(folder, split, skipped) for split in ("train", "test"))
+    if train.keys() != test.keys():
+        differing = ", ".join(sorted(train.keys() ^ test.keys()))
         raise RequestError(f"{folder}: train/ and test/ must have the same class folders; only one has {differing}")
-    if len(classes) < 2:
+    if len(train) < 2:
         raise RequestError(f"{folder}: train/ has one class folder; at least two are needed")
-    paths = [path for by_class in files.values() for of_class in by_class.values() for path in of_class]
+    paths = [path for classes in (train, test) for of_class in classes.values() for path in of_class]
     digest = hashlib.sha256("\n".join(file_identity(paths)).encode()).hexdigest()
     _, height, width = shape
     mode = "grey" if track == "mnist" else "RGB"
@@ -38,27 +43,62 @@ def find(folder: Path, track: Track) -> Source:
         f"the class folders in {folder}, converted to {mode} and resized to {width}x{height} "
         "(bilinear, proportions not kept)",
         (f"folder {track} {folder.resolve()}", digest),
-        partial(_decode, folder, files["train"], files["test"], shape),
+        partial(_decode, folder, train, test, shape),
+        skipped=_told(folder, skipped),
     )
 
 
-def _images_by_class(folder: Path, split: str) -> dict[str, list[Path]]:
-    layout = "expected train/<class>/*.png or *.jpg and test/<class>/*.png or *.jpg"
+def is_leftover(name: str) -> bool:
+    """Whether a file or folder is none of the user's own: hidden, such as `._a.png` and `.DS_Store`, or Thumbs.db."""
+    return name.startswith(".") or name.lower() in _LEFTOVERS
+
+
+def _images_by_class(folder: Path, split: str, skipped: list[Path]) -> Classes:
+    """The images below each class folder, sorted; every other file below the split goes to `skipped`."""
+    layout = f"expected train/<class>/ and test/<class>/ with images ({' '.join(SUFFIXES)})"
+    images: Classes = {}
     try:
-        classes = sorted(p for p in (folder / split).iterdir() if p.is_dir() and not p.name.startswith("."))
+        for entry in sorted((folder / split).iterdir()):
+            if is_leftover(entry.name) or not entry.is_dir():
+                skipped.append(entry)
+            else:
+                images[entry.name] = _images_below(entry, skipped)
     except OSError as error:
         raise RequestError(f"{folder} has no readable folder {split}/: {layout}") from error
-    images = {c.name: sorted(p for p in c.iterdir() if p.suffix.lower() in _SUFFIXES) for c in classes}
     empty = [name for name, paths in images.items() if not paths]
     if empty or not images:
         where = f"{split}/{empty[0]}/" if empty else f"{split}/"
-        raise RequestError(f"{folder} has no images in {where}: {layout}")
+        raise RequestError(f"{folder} has no images in {where} ({_told(folder, skipped) or 'it is empty'}): {layout}")
     return images
 
 
-def _decode(
-    folder: Path, train: dict[str, list[Path]], test: dict[str, list[Path]], shape: tuple[int, int, int]
-) -> Decoded:
+def _images_below(class_folder: Path, skipped: list[Path]) -> list[Path]:
+    images: list[Path] = []
+    for parent, folders, files in os.walk(class_folder, onerror=_raise):
+        for name in [name for name in folders if is_leftover(name)]:
+            folders.remove(name)
+            skipped.append(Path(parent, name))
+        for name in files:
+            wanted = name.lower().endswith(SUFFIXES) and not is_leftover(name)
+            (images if wanted else skipped).append(Path(parent, name))
+    return sorted(images)
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _told(folder: Path, skipped: list[Path]) -> str:
+    """ "skipped 1 of other kinds (train/cat/notes.txt)", with what is hidden counted apart; or nothing."""
+    parts = []
+    for leftover, kind in ((False, "of other kinds"), (True, "hidden or left over by a file manager")):
+        names = sorted(path.relative_to(folder).as_posix() for path in skipped if is_leftover(path.name) == leftover)
+        if names:
+            parts.append(f"{len(names):,} {kind} ({', '.join(names[:_NAMED])}{', ...' if names[_NAMED:] else ''})")
+    return f"skipped {' and '.join(parts)}" if parts else ""
+
+
+def _decode(folder: Path, train: Classes, test: Classes, shape: tuple[int, int, int]) -> Decoded:
     train_images, train_labels = _decode_split(folder, train, shape)
     test_images, test_labels = _decode_split(folder, test, shape)
     return Decoded(
@@ -73,7 +113,7 @@ def _decode(
 
 
 def _decode_split(
-    folder: Path, by_class: dict[str, list[Path]], shape: tuple[int, int, int]
+    folder: Path, by_class: Classes, shape: tuple[int, int, int]
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     paths = [path for of_class in by_class.values() for path in of_class]
     labels = np.repeat(np.arange(len(by_class), dtype=np.int64), [len(paths) for paths in by_class.values()])

@@ -12,6 +12,19 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+@dataclass(frozen=True)
+class Published:
+    """What is known of a published data set, in whatever layout a copy of it comes."""
+
+    name: str
+    title: str  # as its authors write it
+    classes: tuple[str, ...]
+    shape: tuple[int, int, int]  # (channels, height, width)
+    counts: tuple[int, int]  # of training and test images
+    mirror_ok: bool
+    config: str  # its folder in a repository of the Hugging Face hub
+
+
 @dataclass(frozen=True, eq=False)
 class Decoded:
     """A data set in memory: images uint8 (N, channels, height, width), labels int64 (N,)."""
@@ -32,9 +45,10 @@ class Source:
     `decode` raises `bench.config.RequestError`, naming the file, for a data set that is there but damaged.
     """
 
-    description: str  # completes "images from ..." for people: kind, path, and what was skipped
+    description: str  # completes "images from ..." for people: kind and path
     identity: tuple[str, ...]  # changes whenever the decoded arrays may change
     decode: Callable[[], Decoded]
+    skipped: str = ""  # how many files there are not read, and which
 
 
 @dataclass(frozen=True)

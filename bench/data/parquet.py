@@ -1,12 +1,13 @@
-"""Parquet files in the layout of the Hugging Face hub: `{train,test}-*.parquet`, encoded images and labels.
+"""Parquet files in the layouts that the Hugging Face hub leaves: encoded images and labels.
 
-Columns: `img` or `image`, a struct of `bytes` (PNG or JPEG) and `path`; `label`, an integer.
+A split is `train-00000-of-00001.parquet` (one or several parts), `train.parquet`, or `train/0000.parquet` and so on, in
+a folder of the data set or its `plain_text/`, `mnist/`, `default/` or `data/`, as the hub's repositories have them.
+Columns: `img` or `image`, encoded bytes (PNG or JPEG) alone or in a struct with `path`; `label`, an integer.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
 from itertools import islice
@@ -19,51 +20,51 @@ from PIL import Image
 
 from bench.config import RequestError
 from bench.data.decode import decode_images
-from bench.data.image_set import Decoded, Source, exact_name, file_identity
+from bench.data.image_set import Decoded, Published, Source, exact_name, file_identity
 
 _JPEG = b"\xff\xd8"
 
 
-@dataclass(frozen=True)
-class Layout:
-    """What a Parquet copy of a data set must look like."""
-
-    name: str
-    classes: tuple[str, ...]
-    shape: tuple[int, int, int]
-    counts: tuple[int, int]  # official numbers of training and test images
-    mirror_ok: bool
-
-
-def find(data_dir: Path, layout: Layout) -> Source | None:
-    """The files in the data set's own folder, else in `data_dir` itself if their first image has its size.
+def find(data_dir: Path, published: Published) -> Source | None:
+    """The files in the data set's own folder or the hub's cache, else in `data_dir` if their first image has its size.
 
     Raises:
         RequestError: one split is there without the other, a part of a split is missing or a file damaged.
     """
-    for folder in (data_dir / layout.name, data_dir):
-        files = {split: sorted(folder.glob(f"{split}-*.parquet")) for split in ("train", "test")}
-        if not any(files.values()):
-            continue
-        for split, paths in files.items():
-            _require_all_parts(folder, split, paths)
-        if folder == data_dir and _first_image_size(files["train"][0]) != layout.shape[1:]:
-            continue  # another data set: `data_dir` says nothing about which one it holds
-        return Source(
-            f"the Parquet files in {folder}",
-            file_identity([*files["train"], *files["test"]]),
-            partial(_decode, files["train"], files["test"], layout),
-        )
+    cached = sorted(data_dir.glob(f"datasets--*{published.name}/snapshots/*"))
+    for root in (data_dir / published.name, *cached, data_dir):
+        for folder in (root, *(root / name for name in (published.config, "default", "data"))):
+            train, test = _files(folder, "train"), _files(folder, "test")
+            if not train and not test:
+                continue
+            for split, paths in (("train", train), ("test", test)):
+                _require_all_parts(folder, split, paths)
+            if root == data_dir and _first_image_size(train[0]) != published.shape[1:]:
+                continue  # another data set: `data_dir` says nothing about which one it holds
+            return Source(
+                f"the Parquet files in {folder}",
+                file_identity([*train, *test]),
+                partial(_decode, train, test, published),
+            )
     return None
+
+
+def _files(folder: Path, split: str) -> list[Path]:
+    for pattern in (f"{split}-*.parquet", f"{split}.parquet", f"{split}/[!.]*.parquet"):
+        if paths := sorted(folder.glob(pattern)):
+            return paths
+    return []
 
 
 def _require_all_parts(folder: Path, split: str, paths: list[Path]) -> None:
     if not paths:
         raise RequestError(f"{folder} has no {split}-*.parquet beside the other split: add it")
-    for path in paths:
-        numbered = re.fullmatch(rf"{split}-\d+-of-(\d+)\.parquet", path.name)
-        if numbered and int(numbered[1]) != len(paths):
-            raise RequestError(f"{folder} has {len(paths)} of the {int(numbered[1])} parts that {path.name} belongs to")
+    for number, path in enumerate(paths):
+        of = re.fullmatch(rf"{split}-\d+-of-(\d+)\.parquet", path.name)
+        if of and int(of[1]) != len(paths):
+            raise RequestError(f"{folder} has {len(paths)} of the {int(of[1])} parts that {path.name} belongs to")
+        if path.stem.isdecimal() and int(path.stem) != number:
+            raise RequestError(f"{path.parent} has no {number:04}.parquet: add it")
 
 
 def _first_image_size(path: Path) -> tuple[int, int]:
@@ -76,15 +77,15 @@ def _first_image_size(path: Path) -> tuple[int, int]:
         raise RequestError(f"{path}: its first image cannot be decoded: {error}") from error
 
 
-def _decode(train: list[Path], test: list[Path], layout: Layout) -> Decoded:
+def _decode(train: list[Path], test: list[Path], published: Published) -> Decoded:
     encodings: set[str] = set()
-    splits = [_decode_split(paths, layout, encodings) for paths in (train, test)]
+    splits = [_decode_split(paths, published, encodings) for paths in (train, test)]
     (train_images, train_labels), (test_images, test_labels) = splits
-    name = f"{layout.name}-jpeg" if "jpeg" in encodings else layout.name
+    name = f"{published.name}-jpeg" if "jpeg" in encodings else published.name
     return Decoded(
-        name=exact_name(name, (len(train_labels), len(test_labels)), layout.counts),
-        classes=layout.classes,
-        mirror_ok=layout.mirror_ok,
+        name=exact_name(name, (len(train_labels), len(test_labels)), published.counts),
+        classes=published.classes,
+        mirror_ok=published.mirror_ok,
         train_images=train_images,
         train_labels=train_labels,
         test_images=test_images,
@@ -93,17 +94,17 @@ def _decode(train: list[Path], test: list[Path], layout: Layout) -> Decoded:
 
 
 def _decode_split(
-    paths: list[Path], layout: Layout, encodings: set[str]
+    paths: list[Path], published: Published, encodings: set[str]
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     images, labels = [], []
     for path in paths:
         encoded, label = _read(path)
-        if label.size and (label.min() < 0 or label.max() >= len(layout.classes)):
+        if label.size and (label.min() < 0 or label.max() >= len(published.classes)):
             raise RequestError(
-                f"{path}: labels run from {label.min()} to {label.max()}, not from 0 to {len(layout.classes) - 1}"
+                f"{path}: labels run from {label.min()} to {label.max()}, not from 0 to {len(published.classes) - 1}"
             )
         encodings.update("jpeg" if item[:2] == _JPEG else "lossless" for item in encoded)
-        images.append(decode_images(encoded, layout.shape, path))
+        images.append(decode_images(encoded, published.shape, path))
         labels.append(label)
     if not sum(map(len, labels)):
         raise RequestError(f"{paths[0]} holds no images")
@@ -126,9 +127,11 @@ def _read(path: Path, batches: int | None = None) -> tuple[list[bytes], NDArray[
             columns = _columns(path, file.schema_arrow)
             for batch in islice(file.iter_batches(columns=columns), batches):
                 image, label = (batch.column(name) for name in columns)
-                if label.null_count or image.field("bytes").null_count:
+                if pa.types.is_struct(image.type):
+                    image = image.field("bytes")
+                if label.null_count or image.null_count:
                     raise RequestError(f"{path}: an image or a label is missing (null)")
-                encoded.extend(image.field("bytes").to_pylist())
+                encoded.extend(image.to_pylist())
                 labels.append(label.to_numpy(zero_copy_only=False).astype(np.int64))
     except (pa.ArrowException, OSError) as error:
         raise RequestError(f"{path} is damaged or not Parquet: {' '.join(str(error).split())}") from error
@@ -140,8 +143,11 @@ def _columns(path: Path, schema: Any) -> list[str]:
     import pyarrow as pa
 
     types = dict(zip(schema.names, schema.types, strict=True))
-    image = next((name for name in ("img", "image") if name in types), None)
-    if image is None or not pa.types.is_struct(types[image]) or types[image].get_field_index("bytes") < 0:
+    image = "img" if "img" in types else "image"
+    held = types.get(image)
+    if held is not None and pa.types.is_struct(held) and held.get_field_index("bytes") >= 0:
+        held = held.field("bytes").type
+    if held is None or not (pa.types.is_binary(held) or pa.types.is_large_binary(held)):
         raise RequestError(f"{path} has no column img or image that holds encoded bytes; it has {', '.join(types)}")
     if "label" not in types or not pa.types.is_integer(types["label"]):
         raise RequestError(f"{path} has no integer column label; it has {', '.join(types)}")

@@ -11,11 +11,11 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
-from types import ModuleType
 
 from bench.config import RequestError, Track
-from bench.data import cache, cifar10, folder, mnist, parquet, synthetic
+from bench.data import cache, folder, official, parquet, synthetic
 from bench.data.download import DownloadError
 from bench.data.image_set import ImageSet, Source
 
@@ -26,12 +26,12 @@ _TRACKS: dict[str, tuple[Track, ...]] = {
     "synthetic": ("cifar", "mnist"),
 }
 
-_PARQUET: dict[Track, parquet.Layout] = {
-    "cifar": parquet.Layout("cifar10", cifar10.CLASSES, cifar10.SHAPE, cifar10.COUNTS, mirror_ok=True),
-    "mnist": parquet.Layout("mnist", mnist.CLASSES, mnist.SHAPE, mnist.COUNTS, mirror_ok=False),
+_OFFICIAL = {
+    "cifar": (official.CIFAR10, official.find_cifar10, official.fetch_cifar10),
+    "mnist": (official.MNIST, official.find_mnist, official.fetch_mnist),
 }
-
-_TITLES = {"cifar": "CIFAR-10", "mnist": "MNIST"}
+_DATA_SUFFIXES = {".parquet", ".arrow", ".gz", ".tgz", ".tar", ".zip", ".bin", ".npz", ".npy", ".mat", *folder.SUFFIXES}
+_LOOKED_AT, _NAMED = 2_000, 3  # entries of a data folder, and how many of them are named
 
 
 def tracks_of(dataset: str) -> tuple[Track, ...]:
@@ -84,6 +84,9 @@ def prepare(dataset: str, track: Track, data_dir: Path, cache_dir: Path, say: Ca
             source, reasons = _best(dataset, track, data_dir, say)
     except OSError as error:
         raise RequestError(f"{error.filename} cannot be read: {error.strerror}") from error
+    if source.skipped:
+        say(f"{dataset}: {source.skipped}")
+        reasons.append(source.skipped)
     image_set = cache.load_or_decode(source, cache_dir.expanduser(), say)
     return replace(image_set, source="; ".join((image_set.source, *reasons)))
 
@@ -92,37 +95,56 @@ def found(data_dir: Path) -> list[str]:
     """One line for each data set in `data_dir`, with its kind and path; contents are not read through."""
     data_dir = data_dir.expanduser()
     lines = []
-    for track, layout in _PARQUET.items():
-        for find in (_official(track).find, partial(parquet.find, layout=layout)):
+    for published, find_official, _ in _OFFICIAL.values():
+        for find in (find_official, partial(parquet.find, published=published)):
             try:
                 source = find(data_dir)
             except (RequestError, OSError) as error:
-                lines.append(f"{layout.name}: damaged: {error}")
+                lines.append(f"{published.name}: damaged: {error}")
             else:
                 if source is not None:
-                    lines.append(f"{layout.name}: {source.description}")
+                    lines.append(f"{published.name}: {source.description}")
     return lines
-
-
-def _official(track: Track) -> ModuleType:
-    return mnist if track == "mnist" else cifar10
 
 
 def _best(dataset: str, track: Track, data_dir: Path, say: Callable[[str], None]) -> tuple[Source, list[str]]:
     """The first source there is, and a reason for each better one that there is not."""
-    if source := _official(track).find(data_dir):
+    published, find_official, fetch = _OFFICIAL[track]
+    if source := find_official(data_dir):
         return source, []
-    reasons = [f"no official {_TITLES[track]} in {data_dir}"]
-    if source := parquet.find(data_dir, _PARQUET[track]):
+    reasons = [f"no official {published.title} in {data_dir}"]
+    if source := parquet.find(data_dir, published):
         return source, reasons
     reasons[0] += ", nor Parquet files"
+    if others := _others(data_dir, track):
+        size = "x".join(map(str, published.shape[1:]))
+        reasons.append(f"{others} there: not {published.title} ({size}, train and test) in a layout that is read")
     try:
-        return _official(track).fetch(data_dir, say), []
+        return fetch(data_dir, say), []
     except DownloadError as failure:
         reasons.append(f"download failed: {failure}")
     if dataset == "auto":
+        reasons.append(f"--dataset {published.name} makes this an error")
+        say(f"synthetic images in place of {published.title}: {'; '.join(reasons)}")
         return synthetic.source(track), reasons
     raise RequestError(
         f"--dataset {dataset}: {'; '.join(reasons)}; put the data set there, name another --data-dir, "
         "or use --dataset synthetic"
     )
+
+
+def _others(data_dir: Path, track: Track) -> str:
+    """Files of images in a data folder, a few by name, without those named after the other track's data set; or ""."""
+    (other,) = _OFFICIAL.keys() - {track}
+    entries = (path for pattern in ("*", "*/*", "*/*/*") for path in data_dir.glob(pattern))
+    names = [path.relative_to(data_dir) for path in islice(entries, _LOOKED_AT) if _is_data(path)]
+    mine = sorted(
+        name.as_posix()
+        for name in names
+        if not any(folder.is_leftover(part) for part in name.parts) and other not in name.parts[0].lower()
+    )
+    return ", ".join(mine[:_NAMED]) + (f" and {len(mine) - _NAMED:,} more" if mine[_NAMED:] else "")
+
+
+def _is_data(path: Path) -> bool:
+    return path.suffix.lower() in _DATA_SUFFIXES or path.name.endswith("-ubyte") or "data_batch" in path.name

@@ -23,13 +23,12 @@ if TYPE_CHECKING:
 class Weights:
     """Trained weights that others publish."""
 
-    file: str  # as torchvision names them: its last part starts the file's SHA-256
     url: str
+    sha256: str  # of the file; torchvision publishes its first digits, in the file's name
 
     @property
-    def sha256(self) -> str:
-        """The first digits, as many as are published."""
-        return self.file.removesuffix(".pth").rpartition("-")[2]
+    def file(self) -> str:
+        return self.url.rpartition("/")[2]
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,10 @@ EXPERIMENTS: dict[str, Experiment] = {
         ),
         0.9017,
         "the document's own run, after 5 epochs",
-        Weights("resnet18-f37072fd.pth", "https://download.pytorch.org/models/resnet18-f37072fd.pth"),
+        Weights(
+            "https://download.pytorch.org/models/resnet18-f37072fd.pth",
+            "f37072fd47e89c5e827621c5baffa7500819f7896bbacec160b1a16c560e07ec",
+        ),
     ),
     "lenet5-mnist": Experiment(
         _registered("lenet5_mnist"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from bench.config import RequestError
-from bench.data.checksum import Checksum, require_checksum
 from bench.data.download import DownloadError, download
 from bench.models import ModelSpec
 from bench.training.experiments import Weights
@@ -48,12 +48,14 @@ def load(path: Path, network: nn.Module) -> None:
 
 def _published(weights: Weights, data_dir: Path, say: Callable[[str], None]) -> Path:
     path = data_dir / "weights" / weights.file
-    checksum = Checksum("SHA-256", weights.sha256)
     if path.is_file():
-        require_checksum(path, checksum)
+        with path.open("rb") as file:
+            actual = hashlib.file_digest(file, "sha256").hexdigest()
+        if actual != weights.sha256:
+            raise RequestError(f"{path} is damaged or another file (SHA-256 {actual}, not {weights.sha256}): remove it")
         return path
     try:
-        download(weights.url, path, checksum, say)
+        download([weights.url], path, weights.sha256, say)
     except DownloadError as failure:
         raise RequestError(
             f"no {path}, and its download failed: {failure}; get it from {weights.url}, or give --weights FILE "

@@ -21,8 +21,9 @@ import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from torchvision import datasets
 
-from bench.data import cifar10, mnist, synthetic
+from bench.data import official, synthetic
 
 Pixels = NDArray[np.uint8]
 Behaviour = Literal["whole", "half", "interrupted", "altered", "silent"]
@@ -75,29 +76,26 @@ class _PickleOf2009(pickle.Pickler):
 
 
 def write_official_cifar10(root: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Pixels, Pixels]:
-    """The official folder with 5 x 4 training and 10 test images, and the checksums of the suite made to fit."""
+    """The official folder with 5 x 4 training and 10 test images, and the published checksums made to fit."""
     train, test = random_images(20, (3, 32, 32)), random_images(10, (3, 32, 32), seed=1)
-    folder = root / cifar10.FOLDER
+    folder = root / official.FOLDER
     folder.mkdir(parents=True)
 
-    def write(name: str, content: dict[str, Any]) -> str:
+    def write(name: str, content: dict[str, Any]) -> list[str]:
         buffer = BytesIO()
         _PickleOf2009(buffer, protocol=2).dump(content)
         (folder / name).write_bytes(buffer.getvalue())
-        return hashlib.md5(buffer.getvalue()).hexdigest()
+        return [name, hashlib.md5(buffer.getvalue()).hexdigest()]
 
     def batch(images: Pixels, labels: NDArray[np.int64]) -> dict[str, Any]:
         return {"data": images.reshape(len(images), -1), "labels": labels.tolist()}
 
-    md5s = {
-        f"data_batch_{i + 1}": write(
-            f"data_batch_{i + 1}", batch(train[4 * i : 4 * i + 4], interleaved(20)[4 * i : 4 * i + 4])
-        )
-        for i in range(5)
-    }
-    md5s["test_batch"] = write("test_batch", batch(test, interleaved(10)))
-    md5s["batches.meta"] = write("batches.meta", {"label_names": list(cifar10.CLASSES)})
-    monkeypatch.setattr(cifar10, "FILE_MD5S", md5s)
+    labels = interleaved(20)
+    batches = [write(f"data_batch_{i + 1}", batch(train[4 * i :][:4], labels[4 * i :][:4])) for i in range(5)]
+    monkeypatch.setattr(datasets.CIFAR10, "train_list", batches)
+    monkeypatch.setattr(datasets.CIFAR10, "test_list", [write("test_batch", batch(test, interleaved(10)))])
+    name, md5 = write("batches.meta", {"label_names": list(official.CIFAR10.classes)})
+    monkeypatch.setattr(datasets.CIFAR10, "meta", {"filename": name, "key": "label_names", "md5": md5})
     return train, test
 
 
@@ -106,24 +104,26 @@ def write_cifar10_archive(path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[
     made = path.parent / "made"
     train, test = write_official_cifar10(made, monkeypatch)
     with tarfile.open(path, "w:gz") as archive:
-        archive.add(made / cifar10.FOLDER, cifar10.FOLDER)
-    for file in (made / cifar10.FOLDER).iterdir():
+        archive.add(made / official.FOLDER, official.FOLDER)
+    for file in (made / official.FOLDER).iterdir():
         file.unlink()
-    monkeypatch.setattr(cifar10, "ARCHIVE_MD5", hashlib.md5(path.read_bytes()).hexdigest())
+    monkeypatch.setattr(datasets.CIFAR10, "tgz_md5", hashlib.md5(path.read_bytes()).hexdigest())
     return train, test
 
 
 def write_official_mnist(raw: Path, monkeypatch: pytest.MonkeyPatch, compressed: bool = False) -> tuple[Pixels, Pixels]:
-    """20 training and 10 test digits, and the checksums of the suite made to fit."""
+    """20 training and 10 test digits, and the published checksums made to fit."""
     train, test = random_images(20, (1, 28, 28)), random_images(10, (1, 28, 28), seed=1)
     raw.mkdir(parents=True)
     arrays: tuple[NDArray[Any], ...] = (train[:, 0], interleaved(20), test[:, 0], interleaved(10))
-    for name, array in zip(mnist.MD5S, arrays, strict=True):
+    resources = []
+    for name, array in zip(official.PLAIN_MD5S, arrays, strict=True):
         header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
         data = header + array.astype(np.uint8).tobytes()
         packed = gzip.compress(data)
         (raw / (f"{name}.gz" if compressed else name)).write_bytes(packed if compressed else data)
-        monkeypatch.setitem(mnist.MD5S, name, hashlib.md5(packed).hexdigest())
+        resources.append((f"{name}.gz", hashlib.md5(packed).hexdigest()))
+    monkeypatch.setattr(datasets.MNIST, "resources", resources)
     return train, test
 
 
@@ -160,15 +160,12 @@ def server(folder: Path, behaviour: Behaviour = "whole") -> Iterator[Served]:
                 self.send_error(404)
                 return
             data = path.read_bytes()
-            start = self.headers.get("Range", "").removeprefix("bytes=").removesuffix("-")
-            if start and behaviour == "interrupted":
-                data = data[int(start) :]
-            self.send_response(206 if start and behaviour == "interrupted" else 200)
+            self.send_response(200)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             if behaviour == "silent":
                 release.wait(10)
-            elif behaviour == "half" or (behaviour == "interrupted" and not start):
+            elif behaviour == "half" or (behaviour == "interrupted" and len(served.requests) == 1):
                 self.wfile.write(data[: len(data) // 2])
             elif behaviour == "altered":
                 self.wfile.write(bytes([data[0] ^ 1]) + data[1:])

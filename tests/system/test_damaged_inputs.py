@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.config import Budget, RequestError
-from bench.data import parquet
-from bench.data.cifar10 import CLASSES
+from bench.data import official, parquet
 from bench.records.record import Record
 from bench.records.run_folder import Run, RunError
 from bench.render.results.table import read_results, to_table, write_csv
@@ -131,11 +130,11 @@ def test_a_budget_is_read_right_or_refused(word: str) -> None:
     assert float(word.removesuffix(budget.kind)) == budget.amount
 
 
-LAYOUT = parquet.Layout("cifar10", CLASSES, (3, 8, 8), (50_000, 10_000), mirror_ok=True)
+TINY = replace(official.CIFAR10, shape=(3, 8, 8))
 
 
 def _parquet() -> tuple[bytes, fakes.Pixels]:
-    images = fakes.random_images(10, LAYOUT.shape)
+    images = fakes.random_images(10, TINY.shape)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "images.parquet"
         fakes.write_parquet(path, images, fakes.interleaved(10))
@@ -153,7 +152,7 @@ def test_a_damaged_parquet_file_is_read_right_or_refused(data: bytes) -> None:
         for split, content in (("train", data), ("test", FILE)):
             (Path(folder) / f"{split}-00000-of-00001.parquet").write_bytes(content)
         try:
-            source = parquet.find(Path(folder), LAYOUT)
+            source = parquet.find(Path(folder), TINY)
             assert source is not None
             decoded = source.decode()
         except RequestError as error:

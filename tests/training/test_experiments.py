@@ -98,8 +98,8 @@ def test_the_fine_tuned_network_is_the_one_that_the_weights_fit() -> None:
     assert sum(p.numel() for p in network.parameters()) == sum(p.numel() for p in canonical.parameters())
     weights = experiment_named("finetune-224").weights
     assert weights is not None
-    assert weights.sha256 == "f37072fd"
-    assert weights.url.endswith(weights.file)
+    assert weights.file == f"resnet18-{weights.sha256[:8]}.pth"  # torchvision's names hold the first digits
+    assert len(weights.sha256) == 64
 
 
 def test_an_unknown_name_is_answered_with_all() -> None:

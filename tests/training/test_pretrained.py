@@ -43,7 +43,7 @@ def trained(tmp_path: Path) -> Path:
 
 
 def published(path: Path, url: str) -> Weights:
-    return Weights(f"small-{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}.pth", url)
+    return Weights(url, hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 def silent(_line: str) -> None:
@@ -51,9 +51,7 @@ def silent(_line: str) -> None:
 
 
 def prepare(word: str | None, folder: Path, weights: Weights | None = None) -> Path | None:
-    return pretrained.prepare(
-        word, weights or Weights("none-00000000.pth", "http://127.0.0.1:9/"), SPEC, folder, silent
-    )
+    return pretrained.prepare(word, weights or Weights("http://127.0.0.1:9/none.pth", "0" * 64), SPEC, folder, silent)
 
 
 def test_everything_but_the_last_layer_is_loaded(trained: Path) -> None:
@@ -164,7 +162,7 @@ def test_weights_that_arrive_or_lie_damaged_are_refused(trained: Path, tmp_path:
 
 
 def test_without_a_network_it_says_what_to_do(tmp_path: Path) -> None:
-    weights = Weights("small-00000000.pth", fakes.refused_url())
+    weights = Weights(f"{fakes.refused_url()}small.pth", "0" * 64)
     with pytest.raises(RequestError, match=r"download failed: .*--weights FILE or --weights random") as caught:
         prepare(None, tmp_path, weights)
     assert "\n" not in str(caught.value)
