@@ -122,7 +122,6 @@ class Config:
     round: int = 0
     image_sets: Mapping[str, ImageSet] = field(default_factory=dict)  # by track
     recipes: Mapping[str, Recipe] = field(default_factory=dict)  # by family; the others have their default
-    tuning_trials: int = 0  # per family, the default recipe among them
     initial_weights: Path | None = None  # that training starts from; None: fresh ones
     other_budgets: tuple[Budget, ...] = ()  # under which the same networks are trained too
     checkpoints: Path | None = None  # folder from which a training that was killed goes on

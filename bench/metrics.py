@@ -46,7 +46,6 @@ PROBES: dict[str, Probe] = {
         Probe("best_batch", own_batch=True),
         Probe("memory", repeatable=True),
         Probe("energy"),
-        Probe("tuning", trains=True),
         Probe("gradient_flow", precision="fp32"),
         Probe("accuracy", "seeds", trains=True, portable=True),
     )
@@ -365,15 +364,6 @@ _ROWS = (
         "higher",
         "Three times the FLOPs of one image (one forward pass, two backward) times the training throughput, as a share "
         "of the same peak (model FLOPs utilisation).",
-    ),
-    Metric(
-        "tuned_top1",
-        "tuning",
-        "fraction",
-        "Validation accuracy of the tuned recipe",
-        "higher",
-        "The best of the tried recipes, on the tenth of the training images that was held out for the choice. The best "
-        "of several is flattering: this is no test accuracy.",
     ),
     Metric(
         "gradient_norm_ratio",

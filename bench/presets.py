@@ -25,9 +25,6 @@ class Preset:
     counted: tuple[str, ...] = ()  # more networks, of which only what needs no device is measured
 
 
-# Every probe but tuning, which is asked for with --tune.
-_PROBES = tuple(probe for probe in PROBES if probe != "tuning")
-
 PRESETS: dict[str, Preset] = {
     # One network per family, the lightest that is still itself, on two CPU cores in about ten minutes.
     "quick": Preset(
@@ -53,7 +50,7 @@ PRESETS: dict[str, Preset] = {
             "vit_tiny_cifar",
             "lenet5_mnist",
         ),
-        probes=tuple(probe for probe in _PROBES if probe != "best_batch"),  # minutes of sweeping on a CPU
+        probes=tuple(probe for probe in PROBES if probe != "best_batch"),  # minutes of sweeping on a CPU
         budget="12s",
         seeds=1,
         test_images=1000,
@@ -89,7 +86,7 @@ PRESETS: dict[str, Preset] = {
     # Everything that trains, on one GPU, with the usual short budget.
     "standard": Preset(
         models=("*",),
-        probes=_PROBES,
+        probes=tuple(PROBES),
         budget="10ep",
         seeds=1,
         test_images=None,
@@ -101,7 +98,7 @@ PRESETS: dict[str, Preset] = {
     # The same with enough epochs and seeds to rank neighbours.
     "full": Preset(
         models=("*",),
-        probes=_PROBES,
+        probes=tuple(PROBES),
         budget="60ep",
         seeds=3,
         test_images=None,

@@ -21,6 +21,7 @@ from bench.cli import (
     pick,
     report,
     show,
+    tune,
 )
 from bench.cli.parsing import parse
 from bench.config import RequestError
@@ -37,6 +38,7 @@ VERBS: Mapping[str, tuple[type, Callable[[Any, Sequence[str]], int]]] = {
     "compare": (compare.Compare, lambda request, _: compare.run(request)),
     "history": (history.History, lambda request, _: history.run(request)),
     "ab": (ab.Ab, lambda request, _: ab.run(request)),
+    "tune": (tune.Tune, tune.run),
     "doctor": (doctor.Doctor, lambda request, _: doctor.run(request)),
 }
 

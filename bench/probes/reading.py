@@ -32,6 +32,5 @@ class Measurement:
 
     readings: Mapping[str, Reading | Unsupported]
     curve: tuple[Mapping[str, Any], ...] = field(default=())
-    tuned: Mapping[str, Any] | None = None  # an entry of recipes.json
     confusions: tuple[Mapping[str, Any], ...] = field(default=())  # label, predicted, count
     layers: tuple[Mapping[str, Any], ...] = field(default=())  # a row of the layer table for each call of a module

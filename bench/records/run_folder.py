@@ -1,7 +1,6 @@
 """The folder that keeps the records of a run, and whatever else it found.
 
 results/<run>/run.json       what was asked, where, with which data (written once, atomically)
-results/<run>/recipes.json   recipes found by --tune, by family
 results/<run>/records.jsonl  one record a line, appended and fsynced
 results/<run>/checkpoints/   from which trainings go on that were interrupted
 results/<run>/tensorboard/   training curves as TensorBoard events, if asked for
@@ -40,7 +39,6 @@ CONDITIONS = (
     "train_batch_size",
     "test_images",
     "measure_seconds",
-    "tune",
     "weights",
     "fit",
 )
@@ -70,49 +68,27 @@ class Run:
     def curves(self) -> Path:
         return self.folder / "curves"
 
-    def tuned(self) -> dict[str, Any]:
-        """What --tune found so far: an entry of recipes.json for each family.
-
-        Raises:
-            RunError: the file cannot be read.
-        """
-        return self._entries("recipes.json", "recipes", "; remove it, and --retry-failed tunes again")
-
-    def keep_tuned(self, family: str, entry: Mapping[str, Any]) -> None:
-        """Add a family's entry to recipes.json."""
-        entries = {**self.tuned(), family: entry}
-        text = json.dumps({"recipes": entries}, indent=2, allow_nan=False)
-        write_atomically(self.folder / "recipes.json", text + "\n")
-
     def networks(self) -> dict[str, Any]:
         """Structures by network: what networks.json holds; empty where there is none.
 
         Raises:
             RunError: it is damaged.
         """
-        return self._entries("networks.json", "networks", "")
+        path = self.folder / "networks.json"
+        try:
+            entries = parsed(path.read_bytes())["networks"]
+            if not isinstance(entries, dict):
+                raise ValueError("its networks are not listed by name")
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RunError(f"{path} cannot be read: {error}") from error
+        return entries
 
     def keep_networks(self, entries: Mapping[str, Any]) -> None:
         """Replace networks.json."""
         text = json.dumps({"networks": entries}, separators=(",", ":"), allow_nan=False)
         write_atomically(self.folder / "networks.json", text + "\n")
-
-    def _entries(self, file: str, key: str, advice: str) -> dict[str, Any]:
-        """What a JSON file of the folder holds by name under its one key; empty where there is no such file.
-
-        Raises:
-            RunError: it is damaged.
-        """
-        path = self.folder / file
-        try:
-            entries = parsed(path.read_bytes())[key]
-            if not isinstance(entries, dict):
-                raise ValueError(f"its {key} are not listed by name")
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise RunError(f"{path} cannot be read: {error}{advice}") from error
-        return entries
 
     def samples_path(self, track: str, dataset: str) -> Path:
         """Where one image of each class of a data set is kept, as the networks of a track get it."""

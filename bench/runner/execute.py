@@ -29,9 +29,8 @@ from bench.probes.reading import Reading, Unsupported
 from bench.records.files import write_atomically
 from bench.records.record import Record, Status
 from bench.records.run_folder import Run
-from bench.runner.plan import TUNING, Task
+from bench.runner.plan import Task
 from bench.training.checkpoint import checkpoint_path
-from bench.training.recipe_file import recipes_of
 from bench.training.recipes import recipe_for
 from bench.training.tensorboard import write_events
 
@@ -40,11 +39,10 @@ PRELOAD = ("bench.probes.preload", __name__)  # what every worker needs
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a task brought back: its rows, the training curve if it trained, and the recipe if it tuned one."""
+    """What a task brought back: its rows, and the training curve if it trained."""
 
     records: tuple[Record, ...]
     curve: tuple[Mapping[str, Any], ...] = ()
-    tuned: Mapping[str, Any] | None = None
     confusions: tuple[Mapping[str, Any], ...] = ()  # of the final test: label, predicted, count
     layers: tuple[Mapping[str, Any], ...] = ()  # a row for each call of a module
 
@@ -53,7 +51,6 @@ def execute(task: Task, device: str) -> Outcome:
     """Run one task here and now. Never raises: whatever goes wrong is in the rows."""
     records: list[Record] = []
     curve: tuple[Mapping[str, Any], ...] = ()
-    tuned: Mapping[str, Any] | None = None
     confusions: tuple[Mapping[str, Any], ...] = ()
     layers: tuple[Mapping[str, Any], ...] = ()
     for probe in task.probes:
@@ -78,10 +75,9 @@ def execute(task: Task, device: str) -> Outcome:
             for metric, reading in measurement.readings.items()
         ]
         curve = measurement.curve or curve
-        tuned = measurement.tuned or tuned
         confusions = measurement.confusions or confusions
         layers = measurement.layers or layers
-    return Outcome(tuple(records), curve, tuned, confusions, layers)
+    return Outcome(tuple(records), curve, confusions, layers)
 
 
 def run_tasks(
@@ -95,19 +91,15 @@ def run_tasks(
 ) -> None:
     """Execute the tasks and append their rows to the run, each as soon as it is there.
 
-    Static tasks go first and use every processor; then each device works alone, with nothing beside it. The first
-    network is trained once every recipe that is tuned has been found.
+    Static tasks go first and use every processor; then each device works alone, with nothing beside it.
 
     Raises:
         KeyboardInterrupt: `stop` was requested; everything that had ended by then is written.
     """
     with run.writer() as writer:
-        measured = [task for task in tasks if not task.static]
-        tuned = max((n for n, task in enumerate(measured, 1) if task.probes[0] == TUNING), default=0)
-        for part in ([task for task in tasks if task.static], measured[:tuned], measured[tuned:]):
+        for part in ([task for task in tasks if task.static], [task for task in tasks if not task.static]):
             if not part:
                 continue
-            part = with_tuned_recipes(part, run)
             engine = place.engine(execute, needs_device=not part[0].static, tasks=len(part))
             with closing(engine.run(part, timeout_s, on_start, stop)) as ended:
                 for task, outcome in ended:
@@ -121,8 +113,6 @@ def run_tasks(
                         _keep_rows(outcome.layers, run.layers_path(task.spec.name))
                     if outcome.curve and task.config.tensorboard and PROBES[task.probes[0]].when == "seeds":
                         write_events(outcome.curve, run.events_path(task.spec.name, task.curve_kind))
-                    if outcome.tuned:
-                        run.keep_tuned(task.spec.family, outcome.tuned)  # before its row, which says that it is there
                     writer.append(outcome.records)
                     _drop_checkpoint(task, outcome)
                     on_end(task, outcome)
@@ -146,15 +136,6 @@ def _keep_rows(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     content = io.BytesIO()
     pd.DataFrame(rows).to_parquet(content)
     write_atomically(path, content.getvalue())
-
-
-def with_tuned_recipes(tasks: Sequence[Task], run: Run) -> list[Task]:
-    """The tasks as they are once the families that the run has tuned are trained with what was found.
-
-    A family whose tuning failed keeps its default; the failed row says so.
-    """
-    recipes = recipes_of(run.tuned(), str(run.folder / "recipes.json"))
-    return [replace(task, config=replace(task.config, recipes={**task.config.recipes, **recipes})) for task in tasks]
 
 
 def _first_line(error: Exception) -> str:

@@ -12,10 +12,6 @@ from bench.config import Config
 from bench.metrics import PROBES, metrics_of
 from bench.models import REGISTRY, ModelSpec
 from bench.records.record import Record, RecordKey
-from bench.records.run_folder import Run
-from bench.training.tuning import smallest_of_families
-
-TUNING = "tuning"  # before what is seeded, on one network of each family
 
 
 @dataclass(frozen=True)
@@ -73,7 +69,7 @@ def plan(specs: Sequence[ModelSpec], config: Config) -> list[Task]:
     minute would agree with each other and be wrong.
     """
     static, rounded, once, seeded = (
-        tuple(probe for probe in config.probes if PROBES[probe].when == when and probe != TUNING)
+        tuple(probe for probe in config.probes if PROBES[probe].when == when)
         for when in ("static", "rounds", "once", "seeds")
     )
     tasks = [Task(spec, static, 0, config) for spec in specs if static]
@@ -83,9 +79,6 @@ def plan(specs: Sequence[ModelSpec], config: Config) -> list[Task]:
         for number in range(config.rounds if rounded else 0)
     ]
     others = [Task(spec, (probe,), 0, config) for spec in specs for probe in once]
-    if TUNING in config.probes:
-        trained = [spec for spec in specs if spec.track in config.image_sets]
-        others += [Task(spec, (TUNING,), 0, config) for spec in smallest_of_families(trained)]
     others += [
         Task(spec, (probe,), seed, replace(config, budget=budget))
         for seed in range(config.seeds)
@@ -110,10 +103,9 @@ def first_guess_s(task: Task) -> float:
     if task.static:
         return 0.0
     budget = task.config.budget
-    training = 1.3 * (budget.amount if budget.kind == "s" else 60.0)
-    if task.probes[0] == TUNING:
-        return training * task.config.tuning_trials
-    return training if PROBES[task.probes[0]].trains else 4 * task.config.measure_seconds
+    if PROBES[task.probes[0]].trains:
+        return 1.3 * (budget.amount if budget.kind == "s" else 60.0)
+    return 4 * task.config.measure_seconds
 
 
 def remaining(tasks: Sequence[Task], records: Sequence[Record], retry_failed: bool) -> list[Task]:
@@ -125,14 +117,3 @@ def remaining(tasks: Sequence[Task], records: Sequence[Record], retry_failed: bo
         if missing:
             left.append(replace(task, probes=missing))
     return left
-
-
-def without_second_tuning(tasks: Sequence[Task], run: Run) -> list[Task]:
-    """The tasks, but no tuning of a family that has its recipe from another network: a run that is resumed with more
-    networks may have a smaller one now, and what it trained before keeps its recipe."""
-    found = {family: entry.get("model") for family, entry in run.tuned().items()}
-    return [
-        task
-        for task in tasks
-        if task.probes[0] != TUNING or found.get(task.spec.family, task.spec.name) == task.spec.name
-    ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,7 +28,7 @@ from bench.records.files import write_atomically
 from bench.records.run_folder import Run, RunError, checked_name, run_names, unused_name
 from bench.runner import cluster, execute, machine_state, progress, resume, structures
 from bench.runner.interrupts import Interrupts
-from bench.runner.plan import plan, remaining, without_second_tuning
+from bench.runner.plan import plan, remaining
 from bench.runner.request import Request, parse_input_size, resolve
 from bench.runner.run_header import new_header
 from bench.training import pretrained, recipe_file
@@ -68,8 +67,6 @@ def prepare(request: Request, probes: tuple[str, ...], say: Callable[[str], None
     _require_writable(request.results_dir)
     if request.tensorboard:
         require_tensorboard()
-    if request.tune and importlib.util.find_spec("optuna") is None:
-        raise RequestError("--tune needs Optuna, which is not installed: pip install 'optuna>=4,<5'")
     if experiment:
         config = _as_documented(config, request, experiment, specs[0], say)
     elif request.recipes:
@@ -109,8 +106,7 @@ def open_run(prepared: Prepared, command: Sequence[str]) -> Iterator[Run]:
 def work(prepared: Prepared, run: Run) -> int:
     """Measure what the run lacks; returns how many of its rows are failed, out of memory or timed out."""
     config = replace(prepared.config, checkpoints=run.folder.absolute() / "checkpoints")
-    tasks = without_second_tuning(plan(prepared.specs, config), run)
-    todo = remaining(tasks, run.records(), prepared.request.retry_failed)
+    todo = remaining(plan(prepared.specs, config), run.records(), prepared.request.retry_failed)
     place = _place(prepared, run)
     here = prepared.request.engine == "local"  # the state of this machine says nothing about a cluster's
     with (

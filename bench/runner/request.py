@@ -24,8 +24,9 @@ Words = Annotated[tuple[str, ...], tyro.conf.arg(metavar="WORD ...", help_behavi
 
 
 @dataclass(frozen=True)
-class Request:
-    """The flags of `all` and `run` as typed. None: left to the preset."""
+class Setup:
+    """Which networks, on what and with which images: the flags that `all`, `run` and `tune` share. None: left to the
+    preset."""
 
     models: Names = ()
     """Names or globs (resnet18_cifar 'resnet*'), torchvision:NAME, timm:NAME or package.module:factory.
@@ -38,17 +39,38 @@ class Request:
     """auto, cpu, cuda (every GPU) or cuda:N."""
     preset: Literal["auto", "quick", "standard", "full"] = "auto"
     """How much to do: quick on a CPU, standard on a GPU, full for a ranking with several seeds."""
-    budget: Words = ()
-    """Training budget per network: 10ep, 200kimg, 60s or 2pflop. Several: all are trained under each; tables and charts
-    show the first, and the report compares them."""
-    seeds: Count = None
-    """Independent training runs per network."""
     dataset: str = "auto"
     """auto, cifar10, mnist, synthetic, or a folder with train/<class>/ and test/<class>/ images."""
     data_dir: Folder = None
     """Where images are found or downloaded to. Default: $BENCH_DATA_DIR, else data/."""
     cache_dir: Folder = None
     """Where decoded images are kept. Default: $XDG_CACHE_HOME/classic-bench, else ~/.cache/classic-bench."""
+    train_batch_size: Count = None
+    """Batch size of training; the peak rate is scaled with it. Default: the recipe's (quick: 32)."""
+    test_images: Count = None
+    """How many test images to use, the same number of every class. Default: all (quick: 1000)."""
+    precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = "auto"
+    """Arithmetic of measuring and training. auto: bf16 on a GPU that has it, else fp32. bf16 and fp16 mean weights of
+    that type for inference, and autocast over fp32 weights for training."""
+    memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
+    """How images lie in memory. auto: channels_last, on a CPU too, where most networks are faster for it."""
+    compile: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Compile networks with torch.compile before they are timed or trained; compilation is timed apart."""
+    task_timeout_s: Annotated[float | None, tyro.conf.arg(metavar="SECONDS", help_behavior_hint="")] = None
+    """Give up on one measurement of one network after this many seconds. Default: never."""
+    task_memory_gib: Annotated[float | None, tyro.conf.arg(metavar="GIB", help_behavior_hint="")] = None
+    """The most memory of the machine (not of the GPU) that one measurement may take. Default: what is free."""
+
+
+@dataclass(frozen=True)
+class Request(Setup):
+    """The flags of `all` and `run` as typed."""
+
+    budget: Words = ()
+    """Training budget per network: 10ep, 200kimg, 60s or 2pflop. Several: all are trained under each; tables and charts
+    show the first, and the report compares them."""
+    seeds: Count = None
+    """Independent training runs per network."""
     results_dir: Path = Path("results")
     """Where runs are written."""
     reports_dir: Path = Path("reports")
@@ -67,17 +89,6 @@ class Request:
     """Batch size of the throughput measurement. Default: one for each track, the same for all networks."""
     fit: Word = None
     """Find the largest batch that fits into this much memory: 16GiB, 24GB or 800MiB."""
-    train_batch_size: Count = None
-    """Batch size of training; the peak rate is scaled with it. Default: the recipe's (quick: 32)."""
-    test_images: Count = None
-    """How many test images to use, the same number of every class. Default: all (quick: 1000)."""
-    precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = "auto"
-    """Arithmetic of measuring and training. auto: bf16 on a GPU that has it, else fp32. bf16 and fp16 mean weights of
-    that type for inference, and autocast over fp32 weights for training."""
-    memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
-    """How images lie in memory. auto: channels_last, on a CPU too, where most networks are faster for it."""
-    compile: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Compile networks with torch.compile before they are timed or trained; compilation is timed apart."""
     cuda_graphs: Annotated[bool | None, tyro.conf.arg(help_behavior_hint="")] = None
     """Replay steps as CUDA graphs. Default: not when steps are timed; in training, where the network allows it."""
     recipe: Word = None
@@ -88,10 +99,7 @@ class Request:
     """What --recipe finetune-224 starts from: a file of torchvision's ResNet-18 weights, or random. Default: the
     published ones, from --data-dir or downloaded to it."""
     recipes: File = None
-    """Train as this recipes.json of an earlier run with --tune says; families that it lacks have their default."""
-    tune: Count = None
-    """Before training, try N recipes for each family on a part of the training images that is held out, the default one
-    first, under the same budget, with the family's smallest network; the best is in the run's recipes.json."""
+    """Train as this recipes.json says, which `tune` has written; families that it lacks have their default."""
     tensorboard: tyro.conf.FlagCreatePairsOff[bool] = False
     """Also write training curves as TensorBoard events, to tensorboard/ in the folder of the run."""
     checkpoint_every_s: Annotated[float, tyro.conf.arg(metavar="SECONDS")] = 30.0
@@ -100,10 +108,6 @@ class Request:
     rounds: Count = None
     """How often each throughput and latency is measured, each time in another order of networks. Default: the
     preset's (quick: 5)."""
-    task_timeout_s: Annotated[float | None, tyro.conf.arg(metavar="SECONDS", help_behavior_hint="")] = None
-    """Give up on one measurement of one network after this many seconds. Default: never."""
-    task_memory_gib: Annotated[float | None, tyro.conf.arg(metavar="GIB", help_behavior_hint="")] = None
-    """The most memory of the machine (not of the GPU) that one measurement may take. Default: what is free."""
 
 
 def resolve(request: Request, probes: tuple[str, ...], device_kind: str) -> tuple[Config, tuple[str, ...]]:
@@ -121,7 +125,6 @@ def resolve(request: Request, probes: tuple[str, ...], device_kind: str) -> tupl
         ("--task-timeout-s", request.task_timeout_s),
         ("--task-memory-gib", request.task_memory_gib),
         ("--rounds", request.rounds),
-        ("--tune", request.tune),
     ):
         if value is not None and value <= 0:
             raise RequestError(f"{flag} {value}: must be above zero")
@@ -141,7 +144,7 @@ def resolve(request: Request, probes: tuple[str, ...], device_kind: str) -> tupl
     budget, *other_budgets = dict.fromkeys(map(Budget.parse, words))
     config = Config(
         preset=name,
-        probes=_with_tuning(probes or preset.probes, request.tune),
+        probes=probes or preset.probes,
         budget=budget,
         other_budgets=tuple(other_budgets),
         seeds=request.seeds or preset.seeds,
@@ -155,7 +158,6 @@ def resolve(request: Request, probes: tuple[str, ...], device_kind: str) -> tupl
         counted=() if request.models or experiment else preset.counted,
         fit=MemorySize.parse(request.fit) if request.fit is not None else None,
         execution=_execution(request, device_kind),
-        tuning_trials=request.tune or 0,
         tensorboard=request.tensorboard,
         checkpoint_every_s=request.checkpoint_every_s,
     )
@@ -174,29 +176,12 @@ def _refuse_conflicts(request: Request, experiment: Experiment | None) -> None:
             ("--num-classes", request.num_classes),
             ("--train-batch-size", request.train_batch_size),
             ("--recipes", request.recipes),
-            ("--tune", request.tune),
         ):
             if value:
                 raise RequestError(f"--recipe {request.recipe} fixes how training goes: leave out {flag}")
     if request.weights and (experiment is None or experiment.weights is None):
         known = ", ".join(name for name, known in EXPERIMENTS.items() if known.weights)
         raise RequestError(f"--weights {request.weights}: only goes with --recipe {known}")
-    if request.tune and request.recipes:
-        raise RequestError("--tune finds recipes and --recipes brings them: choose one")
-
-
-def _with_tuning(probes: tuple[str, ...], trials: int | None) -> tuple[str, ...]:
-    """
-    Raises:
-        RequestError: tuning was asked for as a probe, or where nothing is trained.
-    """
-    if trials is None:
-        if "tuning" in probes:
-            raise RequestError("the probe tuning needs to know how many recipes to try: --tune 20")
-        return probes
-    if not any(PROBES[probe].trains for probe in probes):
-        raise RequestError(f"--tune {trials}: nothing is trained; add accuracy to --probes")
-    return tuple(dict.fromkeys(("tuning", *probes)))
 
 
 def _execution(request: Request, device_kind: str) -> Execution:

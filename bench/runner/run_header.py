@@ -50,7 +50,6 @@ def new_header(
         "train_batch_size": config.train_batch_size,
         "test_images": config.test_images,
         "measure_seconds": config.measure_seconds,
-        "tune": config.tuning_trials or None,
         "weights": _weights_identity(config.initial_weights),
         "fit": str(config.fit) if config.fit else None,
         "experiment": experiment_named(request.recipe).described() if request.recipe else None,

@@ -1,4 +1,4 @@
-"""recipes.json: the recipe of each family that was tuned, and how it was found.
+"""recipes.json: the recipe of each family for which `tune` has looked for one, and how it was found.
 
 {"recipes": {family: {"recipe": {...}, "model": ..., "dataset": ..., "budget": ..., "trials": [...], ...}}}
 Only `recipe` is needed to train with it; the rest is for people.
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.config import RequestError
+from bench.records.files import write_atomically
 from bench.training.recipe import Recipe
 
 
@@ -21,30 +22,39 @@ def read(path: Path) -> dict[str, Recipe]:
     Raises:
         RequestError: the file is missing, is no such file, or a recipe in it cannot be.
     """
-    try:
-        raw = json.loads(path.expanduser().read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise RequestError(f"--recipes {path}: there is no such file; a run with --tune writes one") from None
-    except OSError as error:
-        raise RequestError(f"--recipes {path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise RequestError(f"--recipes {path} is not JSON: {error}") from None
-    entries = raw.get("recipes") if isinstance(raw, dict) else None
-    if not isinstance(entries, dict):
-        raise RequestError(f'--recipes {path}: expected {{"recipes": {{family: {{"recipe": ...}}}}}}')
-    return recipes_of(entries, f"--recipes {path}")
-
-
-def recipes_of(entries: Mapping[str, Any], where: str) -> dict[str, Recipe]:
-    """The recipes of the entries of such a file, which `where` names.
-
-    Raises:
-        RequestError: one of them cannot be.
-    """
     recipes = {}
-    for family, entry in entries.items():
+    for family, entry in entries(path, "--recipes").items():
         try:
             recipes[family] = Recipe.from_json(entry.get("recipe") if isinstance(entry, dict) else None)
         except ValueError as error:
-            raise RequestError(f"{where}: the recipe of {family}: {error}") from None
+            raise RequestError(f"--recipes {path}: the recipe of {family}: {error}") from None
     return recipes
+
+
+def entries(path: Path, flag: str) -> dict[str, Any]:
+    """Everything that a file says of each family; `flag` named the file.
+
+    Raises:
+        RequestError: the file is missing or is no such file.
+    """
+    try:
+        raw = json.loads(path.expanduser().read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RequestError(f"{flag} {path}: there is no such file; `python -m bench tune` writes one") from None
+    except OSError as error:
+        raise RequestError(f"{flag} {path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise RequestError(f"{flag} {path} is not JSON: {error}") from None
+    found = raw.get("recipes") if isinstance(raw, dict) else None
+    if not isinstance(found, dict):
+        raise RequestError(f'{flag} {path}: expected {{"recipes": {{family: {{"recipe": ...}}}}}}')
+    return found
+
+
+def write(path: Path, found: Mapping[str, Any]) -> None:
+    """Replace a file, atomically.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    write_atomically(path, json.dumps({"recipes": found}, indent=2, allow_nan=False) + "\n")

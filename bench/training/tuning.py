@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 
 from bench.data.batches import Split
 from bench.models import ModelSpec
-from bench.training.curve import Diverged
 from bench.training.recipe import Recipe
 
 HELD_OUT = 0.1  # of the training images of every class
@@ -20,24 +19,25 @@ DECAY_WITHOUT_DEFAULT = (1e-6, 1e-3)  # where the default recipe has no weight d
 
 @dataclass(frozen=True)
 class Trial:
-    """One recipe that was tried; `top1` is None where it diverged, and `note` says when."""
+    """One recipe that was tried; `top1` is None where its training did not come to its end, and `note` says why."""
 
     peak_rate: float
     weight_decay: float
     top1: float | None  # on the images held out
+    tested: int = 0  # images
     note: str = ""
 
 
-def search(default: Recipe, count: int, seed: int, attempt: Callable[[Recipe], float]) -> list[Trial]:
-    """`count` trials in their order: the default recipe, then such as a tree-structured Parzen estimator proposes.
+def search(default: Recipe, count: int, seed: int, attempt: Callable[[Recipe], Trial]) -> Iterator[Trial]:
+    """`count` trials as they end: the default recipe, then what a tree-structured Parzen estimator proposes.
 
-    `attempt` trains with a recipe and returns its accuracy; a trial in which it raises `Diverged` is pruned. Rates and
-    decays are drawn on a logarithmic scale (Akiba et al. 2019, arXiv:1907.10902; Bergstra et al. 2011, NIPS). The same
-    seed and the same accuracies give the same trials.
+    `attempt` trains with a recipe; a trial without an accuracy is pruned. Rates and decays are drawn on a logarithmic
+    scale (Akiba et al. 2019, arXiv:1907.10902; Bergstra et al. 2011, NIPS). The same seed and the same accuracies give
+    the same trials.
     """
     import optuna  # an extra, and slow to import
 
-    trials = [_tried(default, attempt)]
+    yield attempt(default)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
     ranges: dict[str, optuna.distributions.BaseDistribution] = {
@@ -51,25 +51,18 @@ def search(default: Recipe, count: int, seed: int, attempt: Callable[[Recipe], f
         proposal = study.ask(ranges)
         # Three digits: what is written down for people is what was tried.
         rate, decay = (float(f"{proposal.params[name]:.3g}") for name in ("peak_rate", "weight_decay"))
-        tried = _tried(replace(default, peak_rate=rate, weight_decay=decay), attempt)
-        trials.append(tried)
+        tried = attempt(replace(default, peak_rate=rate, weight_decay=decay))
         if tried.top1 is None:
             study.tell(proposal, state=optuna.trial.TrialState.PRUNED)
         else:
             study.tell(proposal, tried.top1)
-    return trials
+        yield tried
 
 
-def best_of(trials: list[Trial]) -> tuple[Trial, float]:
-    """The most accurate trial, the first of equals, and its accuracy.
-
-    Raises:
-        Diverged: none came to its end.
-    """
-    finished = [(trial, trial.top1) for trial in trials if trial.top1 is not None]
-    if not finished:
-        raise Diverged(f"every one of {len(trials)} recipes diverged; the first: {trials[0].note}")
-    return max(finished, key=lambda pair: pair[1])
+def best_of(trials: Sequence[Trial]) -> Trial | None:
+    """The most accurate trial, the first of equals; None where no training came to its end."""
+    finished = [trial for trial in trials if trial.top1 is not None]
+    return max(finished, key=lambda trial: trial.top1 or 0.0, default=None)
 
 
 def smallest_of_families(specs: Sequence[ModelSpec]) -> list[ModelSpec]:
@@ -114,10 +107,3 @@ def held_out(split: Split, seed: int, limit: int | None = None) -> tuple[Split, 
 
 def _around(value: float) -> tuple[float, float]:
     return value / SPAN, value * SPAN
-
-
-def _tried(recipe: Recipe, attempt: Callable[[Recipe], float]) -> Trial:
-    try:
-        return Trial(recipe.peak_rate, recipe.weight_decay, attempt(recipe))
-    except Diverged as reason:
-        return Trial(recipe.peak_rate, recipe.weight_decay, None, str(reason))

@@ -419,3 +419,11 @@ def test_published_accuracies_are_the_first_picture_where_nothing_was_trained(
     figures = [element["id"] for element in Page(folder / "index.html").of("figure") if "id" in element]
     assert figures[0] == "imagenet-published-top1-vs-macs"
     assert "published ones (torchvision" in Page(folder / "index.html").text
+
+
+def test_rows_of_a_measurement_that_is_no_more_are_shown(build: RunBuilder, tmp_path: Path) -> None:
+    """Tuning was a probe once; runs of that time have its rows."""
+    row = Record("a_cifar", "tuning", "tuned_top1", 0.5, "fraction", "ok", note="the best of 20 recipes", trials=5000)
+    folder = write_report(build([A], [ok("a_cifar", "params", 10.0), row], tune=20), tmp_path)
+    assert "tuned_top1" in Page(folder / "index.html").text
+    assert "tuned_top1" in (folder / "table.csv").read_text().partition("\n")[0]

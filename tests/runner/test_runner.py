@@ -151,11 +151,11 @@ def test_networks_that_are_only_counted_need_no_device() -> None:
 
 @pytest.mark.parametrize("probe", PROBES)
 def test_every_probe_is_planned_as_one_kind_and_has_its_code_and_its_metrics(probe: str) -> None:
-    config = replace(CONFIG, probes=(probe,), rounds=5, tuning_trials=1, other_budgets=(Budget(60, "s"),), seeds=3)
-    tasks = [task for task in plan(SPECS[:1], config) if probe != "tuning"]
+    config = replace(CONFIG, probes=(probe,), rounds=5, other_budgets=(Budget(60, "s"),), seeds=3)
+    tasks = plan(SPECS[:1], config)
     times = {"static": 1, "once": 1, "rounds": 5, "seeds": 3 * 2}
-    assert len(tasks) == (0 if probe == "tuning" else times[PROBES[probe].when])
-    assert {task.static for task in tasks} <= {PROBES[probe].when == "static"}
+    assert len(tasks) == times[PROBES[probe].when]
+    assert {task.static for task in tasks} == {PROBES[probe].when == "static"}
     assert callable(MEASURE[probe])
     assert metrics_of(probe)
 

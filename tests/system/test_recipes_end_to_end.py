@@ -1,28 +1,25 @@
-"""--recipe, --recipes, --tune and --weights through the command line, on a few synthetic images."""
+"""`tune`, --recipe, --recipes and --weights through the command line, on a few synthetic images."""
 
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torchvision
 
 from bench.cli.main import main
-from bench.config import Config
-from bench.data import ImageSet, synthetic
+from bench.data import synthetic
 from bench.data.resolve import prepare
-from bench.metrics import PROBES
+from bench.engines.local import LocalMachine
 from bench.models import REGISTRY
-from bench.probes import MEASURE
 from bench.records.record import Record
-from bench.records.run_folder import Run, RunError
-from bench.runner.execute import with_tuned_recipes
-from bench.runner.plan import plan, without_second_tuning
+from bench.records.run_folder import Run
 from bench.runner.request import Request, resolve
+from bench.runner.tune import execute_trial, first_trial
 from bench.training.experiments import EXPERIMENTS
 from bench.training.recipe import Recipe
-from bench.training.recipes import RECIPES
 from tests.data import fakes
 
 BUDGET = ("--budget", "0.2kimg")
@@ -51,79 +48,116 @@ def row(run: Run, metric: str) -> Record:
     return found
 
 
-def test_tuning_comes_before_training_and_is_done_once(tmp_path: Path) -> None:
-    flags = ("--models", "lenet5_cifar", *BUDGET, "--tune", "3", "--train-batch-size", "20")
-    status, tuned = run(tmp_path, "tuned", *flags)
-    assert status == 0
-    text = (tuned.folder / "recipes.json").read_text()
-    entry = json.loads(text)["recipes"]["LeNet"]
-    found = Recipe.from_json(entry["recipe"])
+def tune(tmp_path: Path, *arguments: str) -> int:
+    """The exit status of a search on few synthetic images, for LeNet unless `arguments` say otherwise."""
+    return main(
+        [
+            *("tune", "--dataset", "synthetic", "--device", "cpu", "--out", str(tmp_path / "recipes.json")),
+            *("--models", "lenet5_cifar", "--train-batch-size", "20", *BUDGET),
+            *("--cache-dir", str(tmp_path / "cache"), "--data-dir", str(tmp_path / "data"), *arguments),
+        ]
+    )
+
+
+def found(tmp_path: Path, family: str = "LeNet") -> dict[str, Any]:
+    entry: dict[str, Any] = json.loads((tmp_path / "recipes.json").read_text())["recipes"][family]
+    return entry
+
+
+def test_what_tune_finds_is_what_recipes_trains_with(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert tune(tmp_path, "--trials", "3") == 0
+    assert f"all --recipes {tmp_path / 'recipes.json'}" in capsys.readouterr().out
+    entry = found(tmp_path)
+    recipe = Recipe.from_json(entry["recipe"])
     assert len(entry["trials"]) == 3
-    assert entry["held_out_top1"] == max(trial["top1"] for trial in entry["trials"]) == row(tuned, "tuned_top1").value
-    assert found.source.startswith("tuned on lenet5_cifar, synthetic, 0.2kimg, ")
-    assert row(tuned, "tuned_top1").trials == 20  # a tenth of the training images
-    assert row(tuned, "top1").recipe == str(found)
-    assert str(found).startswith("tuned: Adam ")
+    assert entry["held_out_top1"] == max(trial["top1"] for trial in entry["trials"])
+    assert entry["held_out_images"] == 20  # a tenth of the training images
+    assert recipe.source.startswith("tuned on lenet5_cifar, synthetic, 0.2kimg, ")
+    assert str(recipe).startswith("tuned: Adam ")
+    assert not (tmp_path / "results").exists()  # it is no run
 
-    rows = tuned.records()
-    assert run(tmp_path, "tuned")[0] == 0  # nothing is left to do
-    assert tuned.records() == rows
-    assert (tuned.folder / "recipes.json").read_text() == text
-
-    status, again = run(tmp_path, "again", *flags[:-4], *flags[-2:], "--recipes", str(tuned.folder / "recipes.json"))
+    flags = ("--models", "lenet5_cifar", *BUDGET, "--train-batch-size", "20")
+    status, trained = run(tmp_path, "trained", *flags, "--recipes", str(tmp_path / "recipes.json"))
     assert status == 0
-    assert not (again.folder / "recipes.json").exists()
-    assert row(again, "top1").recipe == row(tuned, "top1").recipe
-    for metric in ("top1", "train_loss"):
-        assert row(again, metric).value == row(tuned, metric).value  # bit for bit
+    assert row(trained, "top1").recipe == str(recipe)
 
 
-def test_a_tuning_that_fails_is_a_row_and_leaves_the_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_search_goes_on_and_finds_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert tune(tmp_path, "--trials", "3") == 0
+    whole = found(tmp_path)
+    assert tune(tmp_path, "--trials", "2", "--out", str(tmp_path / "half.json")) == 0
+    (tmp_path / "half.json").rename(tmp_path / "recipes.json")
+    engine, trained = LocalMachine.engine, []
+
+    def counted(self: Any, *arguments: Any, **named: Any) -> Any:
+        trained.append(arguments)
+        return engine(self, *arguments, **named)
+
+    monkeypatch.setattr(LocalMachine, "engine", counted)
+    assert tune(tmp_path, "--trials", "3") == 0
+    assert len(trained) == 1  # the one that was missing
+    assert found(tmp_path) == whole  # bit for bit
+    assert tune(tmp_path, "--trials", "3", "--seed", "1") == 2
+    assert "choose another --out" in capsys.readouterr().err
+
+
+def test_a_crash_costs_one_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "fragile.py").write_text(FRAGILE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    flags = ("--models", "fragile:network", "--input-size", "32", "--num-classes", "10", "--trials", "2")
+    assert tune(tmp_path, *flags) == 0
+    first, second = found(tmp_path, "fragile")["trials"]
+    assert first["top1"] is None
+    assert "exit status 3" in first["note"]
+    assert second["top1"] is not None
+
+
+FRAGILE = """
+import multiprocessing
+import os
+import pathlib
+from torch import nn
+
+
+def network():
+    once = pathlib.Path(__file__).with_name("died")
+    if multiprocessing.parent_process() and not once.exists():
+        once.touch()
+        os._exit(3)
+    return nn.Sequential(nn.Flatten(), nn.Linear(3072, 10))
+"""
+
+
+def test_a_search_without_a_result_is_told_and_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(synthetic, "TRAIN_COUNT", 20)  # two of each class: none can be held out
-    status, failed = run(tmp_path, "failed", "--models", "lenet5_cifar", "--budget", "0.04kimg", "--tune", "2")
-    assert status == 1
-    assert row(failed, "tuned_top1").status == "failed"
-    assert "too few" in row(failed, "tuned_top1").note
-    assert row(failed, "top1").status == "ok"
-    assert (row(failed, "top1").recipe or "").startswith("default: Adam ")
+    assert tune(tmp_path, "--trials", "2", "--budget", "0.04kimg") == 1
+    said = capsys.readouterr()
+    assert "no trial came to its end" in said.out
+    assert "too few" in said.err
+    assert not (tmp_path / "recipes.json").exists()
 
 
 def test_tuning_reads_no_test_image(tmp_path: Path) -> None:
     image_set = prepare("synthetic", "cifar", tmp_path / "data", tmp_path / "cache", lambda _line: None)
     for file in Path(image_set.folder).glob("test_*.npy"):
         file.unlink()
-    config = tuning(image_set)
-    values = [MEASURE["tuning"](REGISTRY["lenet5_cifar"], config).tuned for _ in range(2)]
-    assert values[0] is not None
-    assert values[0] == values[1]  # the same seed finds the same
+    config, _ = resolve(Request(budget=BUDGET[1:], train_batch_size=20), ("accuracy",), "cpu")
+    task = first_trial(REGISTRY["lenet5_cifar"], replace(config, image_sets={"cifar": image_set}), seed=0)
+    trials = [execute_trial(task, "cpu") for _ in range(2)]
+    assert trials[0].top1 is not None
+    assert trials[0] == trials[1]  # the same seed finds the same
 
 
-def tuning(image_set: ImageSet) -> Config:
-    request = Request(budget=BUDGET[1:], tune=2, train_batch_size=20)
-    config, _ = resolve(request, ("accuracy",), "cpu")
-    assert config.probes == ("tuning", "accuracy")
-    return replace(config, image_sets={"cifar": image_set})
-
-
-def test_a_family_keeps_the_recipe_that_it_has(tmp_path: Path) -> None:
-    """A run that is resumed with a smaller network of a family does not change its recipe halfway."""
-    found = replace(RECIPES["ResNet"], name="tuned", peak_rate=0.07)
-    tuned = Run.create(tmp_path, "tuned", {})
-    tuned.keep_tuned("ResNet", {"recipe": found.to_json(), "model": "resnet56_cifar"})
-    image_set = ImageSet("toy", "", "", tuple("0123456789"), (3, 32, 32), 0, 0, (0.5,) * 3, (0.5,) * 3, "")
-    tasks = plan([REGISTRY["resnet20_cifar"], REGISTRY["lenet5_cifar"]], tuning(image_set))
-    left = without_second_tuning(tasks, tuned)
-    assert [(task.spec.family, task.probes) for task in left if task.probes == ("tuning",)] == [("LeNet", ("tuning",))]
-    recipes = {task.spec.family: task.config.recipes.get(task.spec.family) for task in with_tuned_recipes(left, tuned)}
-    assert recipes == {"ResNet": found, "LeNet": None}
-
-
-def test_a_damaged_recipes_file_is_named(tmp_path: Path) -> None:
-    tuned = Run.create(tmp_path, "tuned", {})
-    for text in ("{", '{"recipes": 3}', "[]"):
-        (tuned.folder / "recipes.json").write_text(text)
-        with pytest.raises(RunError, match=r"recipes\.json"):
-            with_tuned_recipes([], tuned)
+def test_a_damaged_recipes_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for text in ("{", '{"recipes": 3}', "[]", '{"recipes": {"LeNet": 3}}', '{"recipes": {"LeNet": {"trials": 3}}}'):
+        (tmp_path / "recipes.json").write_text(text)
+        assert tune(tmp_path) == 2
+        (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("bench: ")]
+        assert "recipes.json" in line
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -166,16 +200,11 @@ def test_resuming_a_named_recipe_needs_only_its_name(tmp_path: Path, capsys: pyt
         (["--recipe", "resnet-cifar"], "resnet18-cifar"),
         (["--recipe", "resnet18-cifar", "--models", "lenet5_cifar"], "leave out --models"),
         (["--recipe", "resnet18-cifar", "--train-batch-size", "32"], "leave out --train-batch-size"),
-        (["--recipe", "resnet18-cifar", "--tune", "3"], "leave out --tune"),
         (["--recipe", "mnist-cnn", "--recipes", "recipes.json"], "leave out --recipes"),
         (["--recipe", "mnist-cnn", "--dataset", "cifar10"], "needs mnist"),
         (["--recipe", "resnet18-cifar", "--weights", "random"], "finetune-224"),
         (["--weights", "random", "--models", "lenet5_cifar"], "finetune-224"),
         (["--recipe", "finetune-224", "--weights", "nowhere.pth"], "no such file"),
-        (["--tune", "0"], "--tune 0"),
-        (["--tune", "3", "--recipes", "recipes.json"], "choose one"),
-        (["--tune", "3", "--probes", "params"], "nothing is trained"),
-        (["--probes", "tuning"], "--tune 20"),
         (["--recipes", "nowhere.json", "--models", "lenet5_cifar"], "no such file"),
     ],
 )
@@ -211,13 +240,24 @@ def test_weights_that_cannot_be_downloaded_are_said_in_seconds(
 def test_tuning_needs_its_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert main(["run", "--models", "lenet5_cifar", "--tune", "2", "--device", "cpu"]) == 2
+    assert tune(tmp_path) == 2
     assert "pip install" in capsys.readouterr().err
 
 
-def test_no_preset_tunes_unasked() -> None:
-    assert "tuning" in PROBES
-    for preset in ("quick", "standard", "full"):
-        assert "tuning" not in resolve(Request(preset=preset), (), "cpu")[0].probes
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--trials", "0"), "--trials 0"),
+        (("--models", "resnet18"), "there are no images"),
+        (("--budget", "soon"), "budget 'soon'"),
+        (("--models", "no_such_network"), "no_such_network"),
+    ],
+)
+def test_a_wrong_search_is_one_line(
+    arguments: tuple[str, ...], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert tune(tmp_path, *arguments) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("bench: ")]
+    assert words in line
+    assert not (tmp_path / "recipes.json").exists()

@@ -1,0 +1,113 @@
+"""`tune`: better recipes than the defaults, found on training images that are held out."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from bench.cli import INTERRUPTED, OK, PROG, SOME_FAILED
+from bench.config import RequestError
+from bench.runner.request import Request, Setup, Word
+
+if TYPE_CHECKING:
+    from bench.runner.tune import TrialTask
+    from bench.training.tuning import Trial
+
+
+@dataclass(frozen=True)
+class Tune(Setup):
+    """Try recipes for each family on training images that are held out, and write the best for `--recipes`. The default
+    recipe is the first trial, and the family's smallest network is trained. No test image is read."""
+
+    budget: Word = None
+    """Training budget of each trial: 10ep, 200kimg, 60s or 2pflop. Default: that of the preset."""
+    trials: Annotated[int, tyro.conf.arg(metavar="N")] = 20
+    """How many recipes to try for each family."""
+    seed: int = 0
+    """Which images are held out, which recipes are tried, and all randomness of training."""
+    out: Path = Path("recipes.json")
+    """The file to write. If it exists, other families in it stay, and an interrupted search goes on."""
+
+
+def run(request: Tune, arguments: Sequence[str]) -> int:
+    """Do it; returns the exit status.
+
+    Raises:
+        RequestError: what was asked is wrong.
+        OSError: the file cannot be written.
+    """
+    if importlib.util.find_spec("optuna") is None:
+        raise RequestError("tune needs Optuna, which is not installed: pip install 'optuna>=4,<5'")
+    if request.trials <= 0:
+        raise RequestError(f"--trials {request.trials}: must be above zero")
+    from bench.engines.local import LocalMachine
+    from bench.models import UnknownModel
+    from bench.render.tables.terminal import aligned
+    from bench.runner import execute
+    from bench.runner.interrupts import Interrupts
+    from bench.runner.prepare import prepare
+    from bench.runner.tune import first_trial, tune
+    from bench.training import recipe_file
+    from bench.training.tuning import smallest_of_families
+
+    shared = {field.name: getattr(request, field.name) for field in fields(Setup)}
+    budget = (request.budget,) if request.budget else ()
+    folder = request.out.absolute().parent  # is found to be writable before anything is trained
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # a module of a user's own may print while it is imported
+            prepared = prepare(Request(**shared, budget=budget, results_dir=folder), ("accuracy",), _say)
+    except UnknownModel as error:
+        raise RequestError(str(error)) from None
+    config = prepared.config
+    specs = smallest_of_families([spec for spec in prepared.specs if spec.track in config.image_sets])
+    if not specs:
+        raise RequestError("nothing to tune: there are no images for any of these networks")
+    found: dict[str, Any] = recipe_file.entries(request.out, "--out") if request.out.exists() else {}
+    memory_limit = None if request.task_memory_gib is None else int(request.task_memory_gib * 2**30)
+    place: LocalMachine[TrialTask, Trial] = LocalMachine(
+        prepared.devices, Path(os.devnull), execute.PRELOAD, memory_limit
+    )
+    rows = []
+    with Interrupts() as interrupts:
+        for spec in specs:
+            default = first_trial(spec, config, request.seed)
+            row = {"family": spec.family, "network": spec.name, "recipe": "no trial came to its end"}
+
+            def show(number: int, trial: Trial, of: TrialTask = default, row: dict[str, str] = row) -> None:
+                result = trial.note if trial.top1 is None else f"{trial.top1:.4f}"
+                row.setdefault("default", "failed" if trial.top1 is None else result)
+                tried = f"rate {trial.peak_rate:g}, weight decay {trial.weight_decay:g}"
+                _say(f"{of.spec.family} [{number}/{request.trials}] {tried}: {result}")
+
+            before = found.get(spec.family)
+            try:
+                for entry in tune(default, request.trials, before, place, show, interrupts):
+                    found[spec.family] = entry
+                    recipe_file.write(request.out, found)
+                    best = entry["recipe"]
+                    row["best"] = f"{entry['held_out_top1']:.4f}"
+                    row["recipe"] = f"rate {best['peak_rate']:g}, weight decay {best['weight_decay']:g}"
+            except KeyboardInterrupt:
+                _say(f"\ninterrupted; every trial that ended is kept. To go on:\n  {PROG} {shlex.join(arguments)}")
+                return INTERRUPTED
+            rows.append(row)
+    columns = ("family", "network", "default", "best", "recipe")
+    print(aligned([{column: row.get(column, "") for column in columns} for row in rows]))
+    print(f"Accuracies are on {config.dataset} training images that were held out. The best of several is flattering.")
+    if all("best" in row for row in rows):
+        print(f"to train with them: {PROG} all --recipes {request.out}")
+        return OK
+    return SOME_FAILED
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
