@@ -25,8 +25,8 @@ from . import (
     wide_resnet,
     zfnet,
 )
-from .elsewhere import InputSize, from_elsewhere
-from .spec import ModelSpec, Track, UnknownModel
+from .elsewhere import from_elsewhere
+from .spec import InputSize, ModelSpec, Track, UnknownModel
 
 __all__ = ["REGISTRY", "InputSize", "ModelSpec", "Track", "UnknownModel", "from_elsewhere", "register", "select"]
 

@@ -12,7 +12,7 @@ from functools import partial
 from torch import Tensor, nn
 
 from .layers import he_init_fan_in
-from .spec import ModelSpec
+from .spec import TORCHVISION, Paper
 
 
 class AlexNet(nn.Module):
@@ -71,31 +71,21 @@ class AlexNet(nn.Module):
         return self.classifier(self.pool(self.features(x)).flatten(1))
 
 
-PAPER = "Krizhevsky et al. 2012, NIPS"
+PAPER = Paper("AlexNet", 2012, "Krizhevsky et al. 2012, NIPS")
 
 SPECS = (
-    ModelSpec(
-        name="alexnet",
-        family="AlexNet",
-        year=2012,
-        paper=f"{PAPER}, Figure 2; one tower as in arXiv:1404.5997",
-        track="imagenet",
-        input_size=(3, 224, 224),
-        num_classes=1000,
-        build=partial(AlexNet, stem_padding=2, pool_kernel_size=3, grid_size=6, hidden_features=(4096, 4096)),
-        params=61_100_840,
-        params_source="torchvision 0.29 weights metadata",
+    PAPER.imagenet(
+        "alexnet",
+        "Figure 2; one tower as in arXiv:1404.5997",
+        partial(AlexNet, stem_padding=2, pool_kernel_size=3, grid_size=6, hidden_features=(4096, 4096)),
+        61_100_840,
+        TORCHVISION,
     ),
-    ModelSpec(
-        name="alexnet_cifar",
-        family="AlexNet",
-        year=2012,
-        paper=f"{PAPER}, Figure 2, adapted to 32x32",
-        track="cifar",
-        input_size=(3, 32, 32),
-        num_classes=10,
-        build=partial(AlexNet, stem_padding=5, pool_kernel_size=2, grid_size=1, hidden_features=()),
-        params=2_472_266,
-        params_source="bearpaw/pytorch-classification@24f1c45",
+    PAPER.cifar(
+        "alexnet_cifar",
+        "Figure 2, adapted to 32x32",
+        partial(AlexNet, stem_padding=5, pool_kernel_size=2, grid_size=1, hidden_features=()),
+        2_472_266,
+        "bearpaw/pytorch-classification@24f1c45",
     ),
 )

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .layers import BNReLU, GlobalAvgPool, ImageNetStem, conv1x1, conv3x3, he_init
-from .spec import ModelSpec
+from .spec import TORCHVISION, Paper
 
 
 class DenseLayer(nn.Module):
@@ -105,71 +105,46 @@ def cifar_densenet_bc(depth: int, growth_rate: int, num_classes: int, dropout: f
     return DenseNet(conv3x3(3, channels), channels, (n, n, n), growth_rate, True, 0.5, num_classes, dropout)
 
 
-PAPER = "Huang et al. 2016, arXiv:1608.06993"
+PAPER = Paper("DenseNet", 2016, "Huang et al. 2016, arXiv:1608.06993")
 
 SPECS = (
     *(
-        ModelSpec(
-            name=f"densenet{depth}",
-            family="DenseNet",
-            year=2016,
-            paper=paper,
-            track="imagenet",
-            input_size=(3, 224, 224),
-            num_classes=1000,
-            build=partial(imagenet_densenet, layers=layers, growth_rate=growth_rate),
-            params=params,
-            params_source="torchvision 0.29 weights metadata",
+        PAPER.imagenet(
+            f"densenet{depth}",
+            where,
+            partial(imagenet_densenet, layers=layers, growth_rate=growth_rate),
+            params,
+            TORCHVISION,
         )
-        for depth, layers, growth_rate, params, paper in (
-            (121, (6, 12, 24, 16), 32, 7_978_856, f"{PAPER}, Table 1"),
-            (161, (6, 12, 36, 24), 48, 28_681_000, f"{PAPER}, Table 1 with growth rate 48"),
-            (169, (6, 12, 32, 32), 32, 14_149_480, f"{PAPER}, Table 1"),
-            (201, (6, 12, 48, 32), 32, 20_013_928, f"{PAPER}, Table 1"),
+        for depth, layers, growth_rate, params, where in (
+            (121, (6, 12, 24, 16), 32, 7_978_856, "Table 1"),
+            (161, (6, 12, 36, 24), 48, 28_681_000, "Table 1 with growth rate 48"),
+            (169, (6, 12, 32, 32), 32, 14_149_480, "Table 1"),
+            (201, (6, 12, 48, 32), 32, 20_013_928, "Table 1"),
         )
     ),
-    *(
-        ModelSpec(
-            name=f"densenet{depth}_k12_cifar",
-            family="DenseNet",
-            year=2016,
-            paper=f"{PAPER}, Table 2",
-            track="cifar",
-            input_size=(3, 32, 32),
-            num_classes=10,
-            build=partial(cifar_densenet, depth=depth, growth_rate=12),
-            params=params,
-            params_source=source,
-        )
-        for depth, params, source in (
-            (
-                40,
-                1_019_722,
-                "derived: 432 stem + 894,960 dense layers + 118,944 transitions + 896 last BN + 4,490 linear",
-            ),
-            (
-                100,
-                6_979_642,
-                "derived: 432 stem + 6,188,160 dense layers + 777,024 transitions + 2,336 last BN + 11,690 linear",
-            ),
-        )
+    PAPER.cifar(
+        "densenet40_k12_cifar",
+        "Table 2",
+        partial(cifar_densenet, depth=40, growth_rate=12),
+        1_019_722,
+        "derived: 432 stem + 894,960 dense layers + 118,944 transitions + 896 last BN + 4,490 linear",
+    ),
+    PAPER.cifar(
+        "densenet100_k12_cifar",
+        "Table 2",
+        partial(cifar_densenet, depth=100, growth_rate=12),
+        6_979_642,
+        "derived: 432 stem + 6,188,160 dense layers + 777,024 transitions + 2,336 last BN + 11,690 linear",
     ),
     *(
-        ModelSpec(
-            name=f"densenet_bc{depth}_k{growth_rate}_cifar",
-            family="DenseNet",
-            year=2016,
-            paper=f"{PAPER}, Table 2",
-            track="cifar",
-            input_size=(3, 32, 32),
-            num_classes=10,
-            build=partial(cifar_densenet_bc, depth=depth, growth_rate=growth_rate),
-            params=params,
-            params_source="bearpaw/pytorch-classification@24f1c45",
+        PAPER.cifar(
+            f"densenet_bc{depth}_k{growth_rate}_cifar",
+            "Table 2",
+            partial(cifar_densenet_bc, depth=depth, growth_rate=growth_rate),
+            params,
+            "bearpaw/pytorch-classification@24f1c45",
         )
-        for depth, growth_rate, params in (
-            (100, 12, 769_162),
-            (250, 24, 15_324_406),
-        )
+        for depth, growth_rate, params in ((100, 12, 769_162), (250, 24, 15_324_406))
     ),
 )

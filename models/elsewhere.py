@@ -15,9 +15,7 @@ from typing import Any
 
 from torch import nn
 
-from .spec import ModelSpec, Track, UnknownModel
-
-InputSize = tuple[int, int, int]
+from .spec import InputSize, ModelSpec, Track, UnknownModel
 
 
 def from_elsewhere(word: str, input_size: InputSize | None = None, num_classes: int | None = None) -> ModelSpec:

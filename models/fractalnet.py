@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .layers import GlobalAvgPool, ImageNetStem, conv3x3
-from .spec import ModelSpec
+from .spec import Paper
 
 
 def join_inputs(columns: int) -> tuple[int, ...]:
@@ -159,46 +159,29 @@ def _init(model: FractalNet) -> None:
     nn.init.zeros_(model.fc.bias)
 
 
-PAPER = "Larsson et al. 2016, arXiv:1605.07648"
+PAPER = Paper("FractalNet", 2016, "Larsson et al. 2016, arXiv:1605.07648")
 
 SPECS = (
-    ModelSpec(
-        name="fractalnet20_cifar",
-        family="FractalNet",
-        year=2016,
-        paper=f"{PAPER}, section 4: five blocks of three columns",
-        track="cifar",
-        input_size=(3, 32, 32),
-        num_classes=10,
-        build=partial(FractalNet, channels=(64, 128, 256, 512, 512), columns=3, stem=None),
-        params=33_724_618,
-        params_source="osmr/pytorchcv@7f31dc8",
+    PAPER.cifar(
+        "fractalnet20_cifar",
+        "section 4: five blocks of three columns",
+        partial(FractalNet, channels=(64, 128, 256, 512, 512), columns=3, stem=None),
+        33_724_618,
+        "osmr/pytorchcv@7f31dc8",
     ),
-    ModelSpec(
-        name="fractalnet40_cifar",
-        family="FractalNet",
-        year=2016,
-        paper=f"{PAPER}, section 4: the 40-layer row of the table of ultra-deep networks",
-        track="cifar",
-        input_size=(3, 32, 32),
-        num_classes=10,
-        build=partial(FractalNet, channels=(16, 32, 64, 128, 128), columns=4, stem=None),
-        params=4_767_210,
-        params_source="derived: 4,754,880 (convolutions) + 11,040 (batch norm) + 1,290 (linear); paper: 4.8M",
+    PAPER.cifar(
+        "fractalnet40_cifar",
+        "section 4: the 40-layer row of the table of ultra-deep networks",
+        partial(FractalNet, channels=(16, 32, 64, 128, 128), columns=4, stem=None),
+        4_767_210,
+        "derived: 4,754,880 (convolutions) + 11,040 (batch norm) + 1,290 (linear); paper: 4.8M",
     ),
-    ModelSpec(
-        name="fractalnet34",
-        family="FractalNet",
-        year=2016,
-        paper=f"{PAPER}, section 4: the 34-layer ImageNet network",
-        track="imagenet",
-        input_size=(3, 224, 224),
-        num_classes=1000,
-        build=partial(FractalNet, channels=(128, 256, 512, 1024), columns=4, stem=ImageNetStem),
-        params=164_031_016,
-        params_source=(
-            "derived: 9,536 in the stem, 162,938,880 + 57,600 in the blocks' convolutions and batch norm, "
-            "1,025,000 in the linear layer; nobody published a count"
-        ),
+    PAPER.imagenet(
+        "fractalnet34",
+        "section 4: the 34-layer ImageNet network",
+        partial(FractalNet, channels=(128, 256, 512, 1024), columns=4, stem=ImageNetStem),
+        164_031_016,
+        "derived: 9,536 in the stem, 162,938,880 + 57,600 in the blocks' convolutions and batch norm, "
+        "1,025,000 in the linear layer; nobody published a count",
     ),
 )

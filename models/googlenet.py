@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from .layers import GlobalAvgPool
-from .spec import ModelSpec
+from .spec import TORCHVISION, Paper
 
 
 class GoogLeNetOutputs(NamedTuple):
@@ -177,59 +177,34 @@ def _init(model: nn.Module) -> None:
                 nn.init.zeros_(module.bias)
 
 
-PAPER = "Szegedy et al. 2014, arXiv:1409.4842"
+PAPER = Paper("GoogLeNet", 2014, "Szegedy et al. 2014, arXiv:1409.4842")
+
+_AT_224 = partial(
+    GoogLeNet,
+    stem=imagenet_stem,
+    pools=(partial(nn.MaxPool2d, 3, stride=2, ceil_mode=True), partial(nn.MaxPool2d, 2, stride=2, ceil_mode=True)),
+    convs_for_5x5=1,
+    bias=False,
+    dropout=0.2,
+)
+_AT_32 = partial(
+    GoogLeNet,
+    stem=partial(conv_bn_relu, 3, 192, 3, bias=True),
+    pools=(partial(nn.MaxPool2d, 3, stride=2, padding=1), partial(nn.MaxPool2d, 3, stride=2, padding=1)),
+    convs_for_5x5=2,
+    bias=True,
+    dropout=0.0,
+    auxiliary_heads=False,
+)
 
 SPECS = (
-    *(
-        ModelSpec(
-            name=name,
-            family="GoogLeNet",
-            year=2014,
-            paper=f"{PAPER}, Table 1" + (" and section 5, auxiliary classifiers" if auxiliary_heads else ""),
-            track="imagenet",
-            input_size=(3, 224, 224),
-            num_classes=1000,
-            build=partial(
-                GoogLeNet,
-                stem=imagenet_stem,
-                pools=(
-                    partial(nn.MaxPool2d, 3, stride=2, ceil_mode=True),
-                    partial(nn.MaxPool2d, 2, stride=2, ceil_mode=True),
-                ),
-                convs_for_5x5=1,
-                bias=False,
-                dropout=0.2,
-                auxiliary_heads=auxiliary_heads,
-            ),
-            params=params,
-            params_source=source,
-        )
-        for name, auxiliary_heads, params, source in (
-            ("googlenet", False, 6_624_904, "torchvision 0.29 weights metadata"),
-            ("googlenet_aux", True, 13_004_888, "torchvision 0.29, googlenet(aux_logits=True)"),
-        )
+    PAPER.imagenet("googlenet", "Table 1", partial(_AT_224, auxiliary_heads=False), 6_624_904, TORCHVISION),
+    PAPER.imagenet(
+        "googlenet_aux",
+        "Table 1 and section 5, auxiliary classifiers",
+        partial(_AT_224, auxiliary_heads=True),
+        13_004_888,
+        "torchvision 0.29, googlenet(aux_logits=True)",
     ),
-    ModelSpec(
-        name="googlenet_cifar",
-        family="GoogLeNet",
-        year=2014,
-        paper=f"{PAPER}, Table 1, adapted to 32x32",
-        track="cifar",
-        input_size=(3, 32, 32),
-        num_classes=10,
-        build=partial(
-            GoogLeNet,
-            stem=partial(conv_bn_relu, 3, 192, 3, bias=True),
-            pools=(
-                partial(nn.MaxPool2d, 3, stride=2, padding=1),
-                partial(nn.MaxPool2d, 3, stride=2, padding=1),
-            ),
-            convs_for_5x5=2,
-            bias=True,
-            dropout=0.0,
-            auxiliary_heads=False,
-        ),
-        params=6_166_250,
-        params_source="kuangliu/pytorch-cifar@49b7aa9",
-    ),
+    PAPER.cifar("googlenet_cifar", "Table 1, adapted to 32x32", _AT_32, 6_166_250, "kuangliu/pytorch-cifar@49b7aa9"),
 )

@@ -11,7 +11,7 @@ from functools import partial
 
 from torch import nn
 
-from .spec import ModelSpec
+from .spec import Paper
 
 
 class LeNet5(nn.Sequential):
@@ -53,31 +53,22 @@ class LeNet5(nn.Sequential):
         )
 
 
-PAPER = "LeCun et al. 1998, Proceedings of the IEEE 86(11)"
+PAPER = Paper("LeNet", 1998, "LeCun et al. 1998, Proceedings of the IEEE 86(11)")
 
 SPECS = (
-    ModelSpec(
-        name="lenet5_mnist",
-        family="LeNet",
-        year=1998,
-        paper=f"{PAPER}, section II.B",
-        track="mnist",
-        input_size=(1, 32, 32),
-        num_classes=10,
-        build=partial(LeNet5, in_channels=1),
-        params=61_706,
-        params_source="derived: 156 + 2,416 + 48,120 + 10,164 + 850",
+    PAPER.mnist(
+        "lenet5_mnist",
+        "section II.B",
+        partial(LeNet5, in_channels=1),
+        61_706,
+        "derived: 156 + 2,416 + 48,120 + 10,164 + 850",
+        height=32,
     ),
-    ModelSpec(
-        name="lenet5_cifar",
-        family="LeNet",
-        year=1998,
-        paper=f"{PAPER}, section II.B, with three input channels",
-        track="cifar",
-        input_size=(3, 32, 32),
-        num_classes=10,
-        build=partial(LeNet5, in_channels=3, activation=nn.ReLU, pool=nn.MaxPool2d),
-        params=62_006,
-        params_source="kuangliu/pytorch-cifar@49b7aa9",
+    PAPER.cifar(
+        "lenet5_cifar",
+        "section II.B, with three input channels",
+        partial(LeNet5, in_channels=3, activation=nn.ReLU, pool=nn.MaxPool2d),
+        62_006,
+        "kuangliu/pytorch-cifar@49b7aa9",
     ),
 )

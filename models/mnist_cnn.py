@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from .spec import ModelSpec
+from .spec import Paper
 
 
 class MnistCNN(nn.Sequential):
@@ -37,17 +37,6 @@ class MnistCNN(nn.Sequential):
         )
 
 
-SPECS = (
-    ModelSpec(
-        name="cnn_mnist",
-        family="MNIST CNN",
-        year=2024,
-        paper="tutorial, no paper",
-        track="mnist",
-        input_size=(1, 28, 28),
-        num_classes=10,
-        build=MnistCNN,
-        params=121_514,
-        params_source="derived: 416 + 12,832 + 25,632 + 51,264 + 31,370",
-    ),
-)
+PAPER = Paper("MNIST CNN", 2024, "tutorial")
+
+SPECS = (PAPER.mnist("cnn_mnist", "no paper", MnistCNN, 121_514, "derived: 416 + 12,832 + 25,632 + 51,264 + 31,370"),)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from .layers import GlobalAvgPool, he_init_fan_in
-from .spec import ModelSpec
+from .spec import Paper
 
 
 class Stage(NamedTuple):
@@ -70,46 +70,27 @@ class NiN(nn.Module):
         return self.pool(self.classifier(self.features(x)))
 
 
-PAPER = "Lin et al. 2013, arXiv:1312.4400"
+PAPER = Paper("NiN", 2013, "Lin et al. 2013, arXiv:1312.4400")
+
+_AT_224 = (
+    Stage((96, 96, 96), kernel_size=11, stride=4),
+    Stage((256, 256, 256), kernel_size=5, padding=2, pool=nn.MaxPool2d),
+    Stage((384, 384, 384), kernel_size=3, padding=1, pool=nn.MaxPool2d),
+    Stage((1024, 1024), kernel_size=3, padding=1, pool=nn.MaxPool2d, dropout=0.5),
+)
+_AT_32 = (
+    Stage((192, 160, 96), kernel_size=5, padding=2),
+    Stage((192, 192, 192), kernel_size=5, padding=2, pool=nn.MaxPool2d, dropout=0.5),
+    Stage((192, 192), kernel_size=3, padding=1, pool=nn.AvgPool2d, dropout=0.5),
+)
 
 SPECS = (
-    ModelSpec(
-        name="nin",
-        family="NiN",
-        year=2013,
-        paper=f"{PAPER}, section 3; the authors' ImageNet definition in the Caffe model zoo",
-        track="imagenet",
-        input_size=(3, 224, 224),
-        num_classes=1000,
-        build=partial(
-            NiN,
-            stages=(
-                Stage((96, 96, 96), kernel_size=11, stride=4),
-                Stage((256, 256, 256), kernel_size=5, padding=2, pool=nn.MaxPool2d),
-                Stage((384, 384, 384), kernel_size=3, padding=1, pool=nn.MaxPool2d),
-                Stage((1024, 1024), kernel_size=3, padding=1, pool=nn.MaxPool2d, dropout=0.5),
-            ),
-        ),
-        params=7_595_176,
-        params_source="derived: 53,568 + 746,240 + 1,180,800 + 4,589,568 (stages) + 1,025,000 (last 1x1)",
+    PAPER.imagenet(
+        "nin",
+        "section 3; the authors' ImageNet definition in the Caffe model zoo",
+        partial(NiN, stages=_AT_224),
+        7_595_176,
+        "derived: 53,568 + 746,240 + 1,180,800 + 4,589,568 (stages) + 1,025,000 (last 1x1)",
     ),
-    ModelSpec(
-        name="nin_cifar",
-        family="NiN",
-        year=2013,
-        paper=f"{PAPER}, section 4.2",
-        track="cifar",
-        input_size=(3, 32, 32),
-        num_classes=10,
-        build=partial(
-            NiN,
-            stages=(
-                Stage((192, 160, 96), kernel_size=5, padding=2),
-                Stage((192, 192, 192), kernel_size=5, padding=2, pool=nn.MaxPool2d, dropout=0.5),
-                Stage((192, 192), kernel_size=3, padding=1, pool=nn.AvgPool2d, dropout=0.5),
-            ),
-        ),
-        params=966_986,
-        params_source="osmr/pytorchcv@7f31dc8",
-    ),
+    PAPER.cifar("nin_cifar", "section 4.2", partial(NiN, stages=_AT_32), 966_986, "osmr/pytorchcv@7f31dc8"),
 )

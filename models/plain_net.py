@@ -11,7 +11,7 @@ from functools import partial
 from torch import nn
 
 from .layers import CifarStem, ConvBNReLU, ImageNetStem, StagedNet
-from .spec import ModelSpec
+from .spec import Paper
 
 
 def plain_block(in_channels: int, width: int, stride: int) -> tuple[nn.Module, int]:
@@ -44,40 +44,21 @@ class CifarPlainNet(StagedNet):
         super().__init__(CifarStem(16), 16, plain_block, (16, 32, 64), (n, n, n), num_classes)
 
 
-PAPER = "He et al. 2015, arXiv:1512.03385"
+PAPER = Paper("Plain", 2015, "He et al. 2015, arXiv:1512.03385")
 
 SPECS = (
     *(
-        ModelSpec(
-            name=f"plain{depth}",
-            family="Plain",
-            year=2015,
-            paper=f"{PAPER}, section 3.3",
-            track="imagenet",
-            input_size=(3, 224, 224),
-            num_classes=1000,
-            build=partial(PlainNet, layers=layers),
-            params=params,
-            params_source=f"derived: ResNet-{depth} less its three projections with BN, 173,824",
+        PAPER.imagenet(
+            f"plain{depth}",
+            "section 3.3",
+            partial(PlainNet, layers=layers),
+            params,
+            f"derived: ResNet-{depth} less its three projections with BN, 173,824",
         )
-        for depth, layers, params in (
-            (18, (2, 2, 2, 2), 11_515_688),
-            (34, (3, 4, 6, 3), 21_623_848),
-        )
+        for depth, layers, params in ((18, (2, 2, 2, 2), 11_515_688), (34, (3, 4, 6, 3), 21_623_848))
     ),
     *(
-        ModelSpec(
-            name=f"plain{depth}_cifar",
-            family="Plain",
-            year=2015,
-            paper=f"{PAPER}, section 4.2",
-            track="cifar",
-            input_size=(3, 32, 32),
-            num_classes=10,
-            build=partial(CifarPlainNet, depth=depth),
-            params=params,
-            params_source=source,
-        )
+        PAPER.cifar(f"plain{depth}_cifar", "section 4.2", partial(CifarPlainNet, depth=depth), params, source)
         for depth, params, source in (
             (20, 269_722, "derived: as ResNet-20, whose shortcuts have no parameters"),
             (56, 853_018, "facebookresearch/pycls@5719de6 dev/model_complexity.json, plain V-56"),

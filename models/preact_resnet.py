@@ -21,7 +21,7 @@ from .layers import (
     conv3x3,
     pad_shortcut,
 )
-from .spec import ModelSpec
+from .spec import Paper
 
 
 class PreActBlock(nn.Module):
@@ -109,42 +109,28 @@ class PreActResNet(StagedNet):
         super().__init__(stem(in_channels), in_channels, build, widths, layers, num_classes, last_activation)
 
 
-PAPER = "He et al. 2016, arXiv:1603.05027"
+PAPER = Paper("PreAct ResNet", 2016, "He et al. 2016, arXiv:1603.05027")
+
+_AT_224 = partial(PreActResNet, stem=ImageNetStem, block=bottleneck_block, widths=(64, 128, 256, 512))
 
 SPECS = (
     *(
-        ModelSpec(
-            name=f"preact_resnet{depth}",
-            family="PreAct ResNet",
-            year=2016,
-            paper=paper,
-            track="imagenet",
-            input_size=(3, 224, 224),
-            num_classes=1000,
-            build=partial(
-                PreActResNet,
-                stem=ImageNetStem,
-                block=bottleneck_block,
-                widths=(64, 128, 256, 512),
-                layers=layers,
-            ),
-            params=params,
-            params_source=f"derived: {published:,} of osmr/pytorchcv@7f31dc8 less its second 64-channel BN",
+        PAPER.imagenet(
+            f"preact_resnet{depth}",
+            where,
+            partial(_AT_224, layers=layers),
+            params,
+            f"derived: {published:,} of osmr/pytorchcv@7f31dc8 less its second 64-channel BN",
         )
-        for depth, layers, params, published, paper in (
-            (50, (3, 4, 6, 3), 25_549_352, 25_549_480, f"{PAPER}, Figure 4e at the depth of ResNet-50"),
-            (152, (3, 8, 36, 3), 60_185_128, 60_185_256, f"{PAPER}, Table 5"),
+        for depth, layers, params, published, where in (
+            (50, (3, 4, 6, 3), 25_549_352, 25_549_480, "Figure 4e at the depth of ResNet-50"),
+            (152, (3, 8, 36, 3), 60_185_128, 60_185_256, "Table 5"),
         )
     ),
-    ModelSpec(
-        name="preact_resnet18_cifar",
-        family="PreAct ResNet",
-        year=2016,
-        paper=f"{PAPER}, Figure 4e in a four-stage network with a 3x3 stem",
-        track="cifar",
-        input_size=(3, 32, 32),
-        num_classes=10,
-        build=partial(
+    PAPER.cifar(
+        "preact_resnet18_cifar",
+        "Figure 4e in a four-stage network with a 3x3 stem",
+        partial(
             PreActResNet,
             stem=CifarStem,
             block=projected_block,
@@ -152,27 +138,16 @@ SPECS = (
             layers=(2, 2, 2, 2),
             last_activation=nn.Identity,
         ),
-        params=11_171_146,
-        params_source="kuangliu/pytorch-cifar@49b7aa9",
+        11_171_146,
+        "kuangliu/pytorch-cifar@49b7aa9",
     ),
     *(
-        ModelSpec(
-            name=f"preact_resnet{depth}_cifar",
-            family="PreAct ResNet",
-            year=2016,
-            paper=f"{PAPER}, Table 3",
-            track="cifar",
-            input_size=(3, 32, 32),
-            num_classes=10,
-            build=partial(
-                PreActResNet,
-                stem=CifarStem,
-                block=block,
-                widths=(16, 32, 64),
-                layers=(n, n, n),
-            ),
-            params=params,
-            params_source=source,
+        PAPER.cifar(
+            f"preact_resnet{depth}_cifar",
+            "Table 3",
+            partial(PreActResNet, stem=CifarStem, block=block, widths=(16, 32, 64), layers=(n, n, n)),
+            params,
+            source,
         )
         for depth, block, n, params, source in (
             (

@@ -21,7 +21,7 @@ from .layers import (
     pad_shortcut,
     projection_shortcut,
 )
-from .spec import ModelSpec
+from .spec import TORCHVISION, Paper
 
 
 class BasicBlock(nn.Module):
@@ -96,30 +96,20 @@ class CifarResNet(StagedNet):
         super().__init__(CifarStem(16), 16, padded_block, (16, 32, 64), (n, n, n), num_classes)
 
 
-PAPER = "He et al. 2015, arXiv:1512.03385"
+PAPER = Paper("ResNet", 2015, "He et al. 2015, arXiv:1512.03385")
 
-_LAYERS = {
-    18: (basic_block, (2, 2, 2, 2)),
-    34: (basic_block, (3, 4, 6, 3)),
-    50: (bottleneck_block, (3, 4, 6, 3)),
-    101: (bottleneck_block, (3, 4, 23, 3)),
-    152: (bottleneck_block, (3, 8, 36, 3)),
+_AKAMASTER = "akamaster/pytorch_resnet_cifar10@d5489e8"
+_STAGES = {
+    18: partial(ResNet, block=basic_block, layers=(2, 2, 2, 2)),
+    34: partial(ResNet, block=basic_block, layers=(3, 4, 6, 3)),
+    50: partial(ResNet, block=bottleneck_block, layers=(3, 4, 6, 3)),
+    101: partial(ResNet, block=bottleneck_block, layers=(3, 4, 23, 3)),
+    152: partial(ResNet, block=bottleneck_block, layers=(3, 8, 36, 3)),
 }
 
 SPECS = (
     *(
-        ModelSpec(
-            name=f"resnet{depth}",
-            family="ResNet",
-            year=2015,
-            paper=f"{PAPER}, Table 1",
-            track="imagenet",
-            input_size=(3, 224, 224),
-            num_classes=1000,
-            build=partial(ResNet, stem=ImageNetStem, block=_LAYERS[depth][0], layers=_LAYERS[depth][1]),
-            params=params,
-            params_source="torchvision 0.29 weights metadata",
-        )
+        PAPER.imagenet(f"resnet{depth}", "Table 1", partial(_STAGES[depth], stem=ImageNetStem), params, TORCHVISION)
         for depth, params in (
             (18, 11_689_512),
             (34, 21_797_672),
@@ -129,38 +119,22 @@ SPECS = (
         )
     ),
     *(
-        ModelSpec(
-            name=f"resnet{depth}_cifar",
-            family="ResNet",
-            year=2015,
-            paper=f"{PAPER}, section 4.2",
-            track="cifar",
-            input_size=(3, 32, 32),
-            num_classes=10,
-            build=partial(CifarResNet, depth=depth),
-            params=params,
-            params_source=source,
-        )
+        PAPER.cifar(f"resnet{depth}_cifar", "section 4.2", partial(CifarResNet, depth=depth), params, source)
         for depth, params, source in (
-            (20, 269_722, "akamaster/pytorch_resnet_cifar10@d5489e8"),
-            (32, 464_154, "akamaster/pytorch_resnet_cifar10@d5489e8"),
+            (20, 269_722, _AKAMASTER),
+            (32, 464_154, _AKAMASTER),
             (44, 658_586, "derived: 97,216 per step of n from ResNet-32"),
-            (56, 853_018, "akamaster/pytorch_resnet_cifar10@d5489e8"),
-            (110, 1_727_962, "akamaster/pytorch_resnet_cifar10@d5489e8"),
+            (56, 853_018, _AKAMASTER),
+            (110, 1_727_962, _AKAMASTER),
         )
     ),
     *(
-        ModelSpec(
-            name=f"resnet{depth}_cifar",
-            family="ResNet",
-            year=2015,
-            paper=f"{PAPER}, Table 1, with a 3x3 stem",
-            track="cifar",
-            input_size=(3, 32, 32),
-            num_classes=10,
-            build=partial(ResNet, stem=cifar_stem, block=_LAYERS[depth][0], layers=_LAYERS[depth][1]),
-            params=params,
-            params_source="kuangliu/pytorch-cifar@49b7aa9",
+        PAPER.cifar(
+            f"resnet{depth}_cifar",
+            "Table 1, with a 3x3 stem",
+            partial(_STAGES[depth], stem=cifar_stem),
+            params,
+            "kuangliu/pytorch-cifar@49b7aa9",
         )
         for depth, params in (
             (18, 11_173_962),

@@ -12,7 +12,7 @@ from functools import partial
 from torch import nn
 
 from .layers import Bottleneck, CifarStem, ImageNetStem, StagedNet
-from .spec import ModelSpec
+from .spec import TORCHVISION, Paper
 
 
 class ResNeXt(StagedNet):
@@ -38,52 +38,43 @@ class ResNeXt(StagedNet):
         super().__init__(stem(64), 64, block, widths, layers, num_classes)
 
 
-PAPER = "Xie et al. 2016, arXiv:1611.05431"
+PAPER = Paper("ResNeXt", 2016, "Xie et al. 2016, arXiv:1611.05431")
+
+_BEARPAW = "bearpaw/pytorch-classification@24f1c45"
 
 SPECS = (
     *(
-        ModelSpec(
-            name=f"resnext{depth}_{cardinality}x{base_width}d",
-            family="ResNeXt",
-            year=2016,
-            paper=paper,
-            track="imagenet",
-            input_size=(3, 224, 224),
-            num_classes=1000,
-            build=partial(ResNeXt, stem=ImageNetStem, layers=layers, cardinality=cardinality, base_width=base_width),
-            params=params,
-            params_source="torchvision 0.29 weights metadata",
+        PAPER.imagenet(
+            f"resnext{depth}_{cardinality}x{base_width}d",
+            where,
+            partial(ResNeXt, stem=ImageNetStem, layers=layers, cardinality=cardinality, base_width=base_width),
+            params,
+            TORCHVISION,
         )
-        for depth, layers, cardinality, base_width, params, paper in (
-            (50, (3, 4, 6, 3), 32, 4, 25_028_904, f"{PAPER}, Table 1"),
-            (101, (3, 4, 23, 3), 32, 8, 88_791_336, f"{PAPER}, Table 1 at 101 layers, torchvision's 32x8d"),
-            (101, (3, 4, 23, 3), 64, 4, 83_455_272, f"{PAPER}, Table 4"),
+        for depth, layers, cardinality, base_width, params, where in (
+            (50, (3, 4, 6, 3), 32, 4, 25_028_904, "Table 1"),
+            (101, (3, 4, 23, 3), 32, 8, 88_791_336, "Table 1 at 101 layers, torchvision's 32x8d"),
+            (101, (3, 4, 23, 3), 64, 4, 83_455_272, "Table 4"),
         )
     ),
     *(
-        ModelSpec(
-            name=f"resnext29_{cardinality}x{base_width}d_cifar",
-            family="ResNeXt",
-            year=2016,
-            paper=paper,
-            track="cifar",
-            input_size=(3, 32, 32),
-            num_classes=10,
-            build=partial(ResNeXt, stem=CifarStem, layers=(3, 3, 3), cardinality=cardinality, base_width=base_width),
-            params=params,
-            params_source=source,
+        PAPER.cifar(
+            f"resnext29_{cardinality}x{base_width}d_cifar",
+            where,
+            partial(ResNeXt, stem=CifarStem, layers=(3, 3, 3), cardinality=cardinality, base_width=base_width),
+            params,
+            source,
         )
-        for cardinality, base_width, params, source, paper in (
-            (8, 64, 34_426_698, "bearpaw/pytorch-classification@24f1c45", f"{PAPER}, section 5.3"),
+        for cardinality, base_width, params, source, where in (
+            (8, 64, 34_426_698, _BEARPAW, "section 5.3"),
             (
                 16,
                 64,
                 68_155_210,
-                "derived: 34,426,698 + 8 * 4,216,064 per group, from 8x64d and 4x64d (17,562,442) of "
-                "bearpaw/pytorch-classification@24f1c45",
-                f"{PAPER}, section 5.3",
+                f"derived: 34,426,698 + 8 * 4,216,064 per group, from 8x64d and 4x64d (17,562,442) of {_BEARPAW}",
+                "section 5.3",
             ),
-            (32, 4, 4_775_754, "osmr/pytorchcv@7f31dc8", f"{PAPER}, section 5.3 with groups of 32x4d"),
+            (32, 4, 4_775_754, "osmr/pytorchcv@7f31dc8", "section 5.3 with groups of 32x4d"),
         )
     ),
 )

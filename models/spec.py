@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from torch import nn
 
+    Build = Callable[..., nn.Module]
+
 Track = Literal["imagenet", "cifar", "mnist"]
+InputSize = tuple[int, int, int]  # (channels, height, width)
+
+
+TORCHVISION = "torchvision 0.29 weights metadata"  # who published the parameters of the networks that it has
 
 
 class UnknownModel(LookupError):
@@ -32,9 +38,9 @@ class ModelSpec:
     year: int | None  # of the first public version of the paper; None for a network without one
     paper: str  # "He et al. 2015, arXiv:1512.03385, section 4.2"
     track: Track
-    input_size: tuple[int, int, int]  # (channels, height, width)
+    input_size: InputSize
     num_classes: int
-    build: Callable[..., nn.Module]  # a class, a function, or functools.partial of one
+    build: Build  # a class, a function, or functools.partial of one
     params: int | None = None  # exact count; None for a network that nobody published
     params_source: str = ""  # who published or how it was derived
 
@@ -55,3 +61,34 @@ class ModelSpec:
             for paragraph in (inspect.getdoc(documented) or "").split("\n\n")
         ]
         return tuple(p for p in paragraphs if p.startswith("Differs from the paper:"))
+
+
+@dataclass(frozen=True)
+class Paper:
+    """A paper and the family of its networks; each method is a row of `SPECS`.
+
+    `where` is the table or section that the network is from; it follows the citation after a comma, or as it is
+    where it begins with a semicolon. `params` is the exact count, `source` who published it or how it was derived.
+    """
+
+    family: str
+    year: int
+    citation: str  # "He et al. 2015, arXiv:1512.03385"
+
+    def imagenet(self, name: str, where: str, build: Build, params: int, source: str) -> ModelSpec:
+        """A network for (3, 224, 224) and 1000 classes."""
+        return self._row("imagenet", (3, 224, 224), 1000, name, where, build, params, source)
+
+    def cifar(self, name: str, where: str, build: Build, params: int, source: str) -> ModelSpec:
+        """A network for (3, 32, 32) and ten classes."""
+        return self._row("cifar", (3, 32, 32), 10, name, where, build, params, source)
+
+    def mnist(self, name: str, where: str, build: Build, params: int, source: str, height: int = 28) -> ModelSpec:
+        """A network for (1, height, height) and ten classes."""
+        return self._row("mnist", (1, height, height), 10, name, where, build, params, source)
+
+    def _row(
+        self, track: Track, size: InputSize, classes: int, name: str, where: str, build: Build, params: int, source: str
+    ) -> ModelSpec:
+        paper = f"{self.citation}{'' if where.startswith(';') else ', '}{where}"
+        return ModelSpec(name, self.family, self.year, paper, track, size, classes, build, params, source)

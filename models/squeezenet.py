@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from .layers import GlobalAvgPool, he_init_fan_in
-from .spec import ModelSpec
+from .spec import TORCHVISION, Paper
 
 POOL: Final = "pool"
 
@@ -86,77 +86,34 @@ class SqueezeNet(nn.Module):
         return self.pool(self.classifier(self.dropout(self.features(x))))
 
 
-PAPER = "Iandola et al. 2016, arXiv:1602.07360"
+PAPER = Paper("SqueezeNet", 2016, "Iandola et al. 2016, arXiv:1602.07360")
 
 _FIRES_2_3 = ((16, 64), (16, 64))
 _FIRES_4_5 = ((32, 128), (32, 128))
 _FIRES_6_TO_9 = ((48, 192), (48, 192), (64, 256), (64, 256))
+_ROWS_1_0 = (POOL, *_FIRES_2_3, (32, 128), POOL, (32, 128), *_FIRES_6_TO_9[:3], POOL, (64, 256))
+_ROWS_1_1 = (POOL, *_FIRES_2_3, POOL, *_FIRES_4_5, POOL, *_FIRES_6_TO_9)
 
 SPECS = (
-    ModelSpec(
-        name="squeezenet1_0",
-        family="SqueezeNet",
-        year=2016,
-        paper=f"{PAPER}, Table 1",
-        track="imagenet",
-        input_size=(3, 224, 224),
-        num_classes=1000,
-        build=partial(
-            SqueezeNet,
-            stem_channels=96,
-            kernel_size=7,
-            stride=2,
-            padding=0,
-            rows=(
-                POOL,
-                *_FIRES_2_3,
-                (32, 128),
-                POOL,
-                (32, 128),
-                *_FIRES_6_TO_9[:3],
-                POOL,
-                (64, 256),
-            ),
-        ),
-        params=1_248_424,
-        params_source="torchvision 0.29 weights metadata",
+    PAPER.imagenet(
+        "squeezenet1_0",
+        "Table 1",
+        partial(SqueezeNet, stem_channels=96, kernel_size=7, stride=2, padding=0, rows=_ROWS_1_0),
+        1_248_424,
+        TORCHVISION,
     ),
-    ModelSpec(
-        name="squeezenet1_1",
-        family="SqueezeNet",
-        year=2016,
-        paper=f"{PAPER}; version 1.1 of forresti/SqueezeNet",
-        track="imagenet",
-        input_size=(3, 224, 224),
-        num_classes=1000,
-        build=partial(
-            SqueezeNet,
-            stem_channels=64,
-            kernel_size=3,
-            stride=2,
-            padding=0,
-            rows=(POOL, *_FIRES_2_3, POOL, *_FIRES_4_5, POOL, *_FIRES_6_TO_9),
-        ),
-        params=1_235_496,
-        params_source="torchvision 0.29 weights metadata",
+    PAPER.imagenet(
+        "squeezenet1_1",
+        "; version 1.1 of forresti/SqueezeNet",
+        partial(SqueezeNet, stem_channels=64, kernel_size=3, stride=2, padding=0, rows=_ROWS_1_1),
+        1_235_496,
+        TORCHVISION,
     ),
-    ModelSpec(
-        name="squeezenet_cifar",
-        family="SqueezeNet",
-        year=2016,
-        paper=f"{PAPER}; version 1.1, adapted to 32x32",
-        track="cifar",
-        input_size=(3, 32, 32),
-        num_classes=10,
-        build=partial(
-            SqueezeNet,
-            stem_channels=64,
-            kernel_size=3,
-            stride=1,
-            padding=1,
-            rows=(*_FIRES_2_3, POOL, *_FIRES_4_5, POOL, *_FIRES_6_TO_9),
-        ),
-        params=727_626,
-        params_source="derived: squeezenet1_1 less 990 classes, 1,235,496 - 990 * 513",
+    PAPER.cifar(
+        "squeezenet_cifar",
+        "; version 1.1, adapted to 32x32",
+        partial(SqueezeNet, stem_channels=64, kernel_size=3, stride=1, padding=1, rows=_ROWS_1_1[1:]),
+        727_626,
+        "derived: squeezenet1_1 less 990 classes, 1,235,496 - 990 * 513",
     ),
 )

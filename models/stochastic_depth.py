@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .layers import CifarStem, PadShortcut, StagedNet, conv3x3
-from .spec import ModelSpec
+from .spec import Paper
 
 
 class StochasticDepthBlock(nn.Module):
@@ -72,19 +72,14 @@ class CifarStochasticDepthResNet(StagedNet):
         super().__init__(CifarStem(16), 16, block, (16, 32, 64), (n, n, n), num_classes)
 
 
-PAPER = "Huang et al. 2016, arXiv:1603.09382"
+PAPER = Paper("Stochastic Depth", 2016, "Huang et al. 2016, arXiv:1603.09382")
 
 SPECS = (
-    ModelSpec(
-        name="stochastic_depth_resnet110_cifar",
-        family="Stochastic Depth",
-        year=2016,
-        paper=f"{PAPER}, section 4",
-        track="cifar",
-        input_size=(3, 32, 32),
-        num_classes=10,
-        build=partial(CifarStochasticDepthResNet, depth=110, survival_prob=0.5),
-        params=1_727_962,
-        params_source="as ResNet-110, akamaster/pytorch_resnet_cifar10@d5489e8: dropping adds no parameters",
+    PAPER.cifar(
+        "stochastic_depth_resnet110_cifar",
+        "section 4",
+        partial(CifarStochasticDepthResNet, depth=110, survival_prob=0.5),
+        1_727_962,
+        "as ResNet-110, akamaster/pytorch_resnet_cifar10@d5489e8: dropping adds no parameters",
     ),
 )

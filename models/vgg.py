@@ -11,7 +11,7 @@ from functools import partial
 from torch import Tensor, nn
 
 from .layers import he_init
-from .spec import ModelSpec
+from .spec import TORCHVISION, Paper
 
 
 def conv_stage(in_channels: int, widths: tuple[int, ...], batch_norm: bool) -> list[nn.Module]:
@@ -74,7 +74,7 @@ class VGG(nn.Module):
         return self.classifier(self.pool(self.features(x)).flatten(1))
 
 
-PAPER = "Simonyan and Zisserman 2014, arXiv:1409.1556"
+PAPER = Paper("VGG", 2014, "Simonyan and Zisserman 2014, arXiv:1409.1556")
 
 # Table 1, columns A, B, D, E: the widths of each stage.
 _STAGES = {
@@ -86,17 +86,12 @@ _STAGES = {
 
 SPECS = (
     *(
-        ModelSpec(
-            name=f"vgg{depth}_bn" if batch_norm else f"vgg{depth}",
-            family="VGG",
-            year=2014,
-            paper=f"{PAPER}, Table 1" + (", with batch norm" if batch_norm else ""),
-            track="imagenet",
-            input_size=(3, 224, 224),
-            num_classes=1000,
-            build=partial(VGG, stages=_STAGES[depth], batch_norm=batch_norm, grid_size=7, hidden_features=(4096, 4096)),
-            params=params,
-            params_source="torchvision 0.29 weights metadata",
+        PAPER.imagenet(
+            f"vgg{depth}_bn" if batch_norm else f"vgg{depth}",
+            "Table 1, with batch norm" if batch_norm else "Table 1",
+            partial(VGG, stages=_STAGES[depth], batch_norm=batch_norm, grid_size=7, hidden_features=(4096, 4096)),
+            params,
+            TORCHVISION,
         )
         for depth, batch_norm, params in (
             (11, False, 132_863_336),
@@ -110,25 +105,16 @@ SPECS = (
         )
     ),
     *(
-        ModelSpec(
-            name=f"vgg{depth}_bn_cifar",
-            family="VGG",
-            year=2014,
-            paper=f"{PAPER}, Table 1, with batch norm and one linear layer",
-            track="cifar",
-            input_size=(3, 32, 32),
-            num_classes=10,
-            build=partial(VGG, stages=_STAGES[depth], batch_norm=True, grid_size=1, hidden_features=()),
-            params=params,
-            params_source=source,
+        PAPER.cifar(
+            f"vgg{depth}_bn_cifar",
+            "Table 1, with batch norm and one linear layer",
+            partial(VGG, stages=_STAGES[depth], batch_norm=True, grid_size=1, hidden_features=()),
+            params,
+            source,
         )
         for depth, params, source in (
             (11, 9_231_114, "kuangliu/pytorch-cifar@49b7aa9"),
-            (
-                13,
-                9_416_010,
-                "derived: VGG-11 + 37,056 (64 to 64) + 147,840 (128 to 128)",
-            ),
+            (13, 9_416_010, "derived: VGG-11 + 37,056 (64 to 64) + 147,840 (128 to 128)"),
             (16, 14_728_266, "kuangliu/pytorch-cifar@49b7aa9"),
             (19, 20_040_522, "kuangliu/pytorch-cifar@49b7aa9"),
         )

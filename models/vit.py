@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .spec import ModelSpec
+from .spec import TORCHVISION, Paper
 
 
 class SelfAttention(nn.Module):
@@ -128,79 +128,39 @@ class VisionTransformer(nn.Module):
         return self.head(tokens[:, 0])
 
 
-PAPER = "Dosovitskiy et al. 2020, arXiv:2010.11929"
+PAPER = Paper("ViT", 2020, "Dosovitskiy et al. 2020, arXiv:2010.11929")
 DEIT = "Touvron et al. 2020, arXiv:2012.12877"
+
+# Number of layers, width and heads of each size.
+_SIZES = {
+    "tiny": partial(VisionTransformer, num_layers=12, hidden_dim=192, num_heads=3),
+    "small": partial(VisionTransformer, num_layers=12, hidden_dim=384, num_heads=6),
+    "base": partial(VisionTransformer, num_layers=12, hidden_dim=768, num_heads=12),
+    "large": partial(VisionTransformer, num_layers=24, hidden_dim=1024, num_heads=16),
+}
 
 SPECS = (
     *(
-        ModelSpec(
-            name=f"vit_{size}_{patch_size}",
-            family="ViT",
-            year=2020,
-            paper=paper,
-            track="imagenet",
-            input_size=(3, 224, 224),
-            num_classes=1000,
-            build=partial(
-                VisionTransformer,
-                image_size=224,
-                patch_size=patch_size,
-                num_layers=num_layers,
-                hidden_dim=hidden_dim,
-                num_heads=num_heads,
-            ),
-            params=params,
-            params_source=source,
-        )
-        for size, patch_size, num_layers, hidden_dim, num_heads, params, paper, source in (
-            (
-                "ti",
-                16,
-                12,
-                192,
-                3,
-                5_717_416,
-                f"{PAPER}; size of {DEIT}, Table 1",
-                "derived; DeiT Table 1: 5M",
-            ),
-            (
-                "s",
-                16,
-                12,
-                384,
-                6,
-                22_050_664,
-                f"{PAPER}; size of {DEIT}, Table 1",
-                "derived; DeiT Table 1: 22M",
-            ),
-            ("b", 16, 12, 768, 12, 86_567_656, f"{PAPER}, Table 1", "torchvision 0.29 weights metadata"),
-            ("b", 32, 12, 768, 12, 88_224_232, f"{PAPER}, Table 1", "torchvision 0.29 weights metadata"),
-            ("l", 16, 24, 1024, 16, 304_326_632, f"{PAPER}, Table 1", "torchvision 0.29 weights metadata"),
+        PAPER.imagenet(name, where, partial(_SIZES[size], image_size=224, patch_size=patch_size), params, source)
+        for name, size, patch_size, params, where, source in (
+            ("vit_ti_16", "tiny", 16, 5_717_416, f"; size of {DEIT}, Table 1", "derived; DeiT Table 1: 5M"),
+            ("vit_s_16", "small", 16, 22_050_664, f"; size of {DEIT}, Table 1", "derived; DeiT Table 1: 22M"),
+            ("vit_b_16", "base", 16, 86_567_656, "Table 1", TORCHVISION),
+            ("vit_b_32", "base", 32, 88_224_232, "Table 1", TORCHVISION),
+            ("vit_l_16", "large", 16, 304_326_632, "Table 1", TORCHVISION),
         )
     ),
     *(
-        ModelSpec(
-            name=f"vit_{size}_cifar",
-            family="ViT",
-            year=2020,
-            paper=f"{PAPER}; size of {DEIT}, Table 1, with 4x4 patches",
-            track="cifar",
-            input_size=(3, 32, 32),
-            num_classes=10,
-            build=partial(
-                VisionTransformer,
-                image_size=32,
-                patch_size=4,
-                num_layers=12,
-                hidden_dim=hidden_dim,
-                num_heads=num_heads,
-            ),
-            params=params,
-            params_source=source,
+        PAPER.cifar(
+            f"vit_{size}_cifar",
+            f"; size of {DEIT}, Table 1, with 4x4 patches",
+            partial(_SIZES[size], image_size=32, patch_size=4),
+            params,
+            source,
         )
-        for size, hidden_dim, num_heads, params, source in (
-            ("tiny", 192, 3, 5_362_762, "derived: 12 * 444,864 + 9,408 + 192 + 12,480 + 384 + 1,930"),
-            ("small", 384, 6, 21_342_346, "derived: 12 * 1,774,464 + 18,816 + 384 + 24,960 + 768 + 3,850"),
+        for size, params, source in (
+            ("tiny", 5_362_762, "derived: 12 * 444,864 + 9,408 + 192 + 12,480 + 384 + 1,930"),
+            ("small", 21_342_346, "derived: 12 * 1,774,464 + 18,816 + 384 + 24,960 + 768 + 3,850"),
         )
     ),
 )

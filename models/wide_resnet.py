@@ -11,7 +11,7 @@ from functools import partial
 from torch import Tensor, nn
 
 from .layers import BNReLU, Bottleneck, ImageNetStem, StagedNet, conv1x1, conv3x3
-from .spec import ModelSpec
+from .spec import TORCHVISION, Paper
 
 
 class WideBasicBlock(nn.Module):
@@ -69,51 +69,39 @@ class WideResNet(StagedNet):
         super().__init__(ImageNetStem(64), 64, block, (64, 128, 256, 512), layers, num_classes)
 
 
-PAPER = "Zagoruyko & Komodakis 2016, arXiv:1605.07146"
+PAPER = Paper("Wide ResNet", 2016, "Zagoruyko & Komodakis 2016, arXiv:1605.07146")
+
+_BEARPAW = "bearpaw/pytorch-classification@24f1c45"
 
 SPECS = (
     *(
-        ModelSpec(
-            name=f"wide_resnet{depth}_2",
-            family="Wide ResNet",
-            year=2016,
-            paper=paper,
-            track="imagenet",
-            input_size=(3, 224, 224),
-            num_classes=1000,
-            build=partial(WideResNet, layers=layers, widen_factor=2),
-            params=params,
-            params_source="torchvision 0.29 weights metadata",
+        PAPER.imagenet(
+            f"wide_resnet{depth}_2", where, partial(WideResNet, layers=layers, widen_factor=2), params, TORCHVISION
         )
-        for depth, layers, params, paper in (
-            (50, (3, 4, 6, 3), 68_883_240, f"{PAPER}, WRN-50-2-bottleneck"),
-            (101, (3, 4, 23, 3), 126_886_696, f"{PAPER}, the same at the depth of ResNet-101"),
+        for depth, layers, params, where in (
+            (50, (3, 4, 6, 3), 68_883_240, "WRN-50-2-bottleneck"),
+            (101, (3, 4, 23, 3), 126_886_696, "the same at the depth of ResNet-101"),
         )
     ),
     *(
-        ModelSpec(
-            name=f"wide_resnet{depth}_{widen_factor}_cifar",
-            family="Wide ResNet",
-            year=2016,
-            paper=f"{PAPER}, Table 1",
-            track="cifar",
-            input_size=(3, 32, 32),
-            num_classes=10,
-            build=partial(CifarWideResNet, depth=depth, widen_factor=widen_factor),
-            params=params,
-            params_source=source,
+        PAPER.cifar(
+            f"wide_resnet{depth}_{widen_factor}_cifar",
+            "Table 1",
+            partial(CifarWideResNet, depth=depth, widen_factor=widen_factor),
+            params,
+            source,
         )
         for depth, widen_factor, params, source in (
-            (16, 4, 2_748_890, "bearpaw/pytorch-classification@24f1c45"),
+            (16, 4, 2_748_890, _BEARPAW),
             (
                 16,
                 8,
                 10_961_370,
-                "derived: 170,752 k^2 + 4,096 k + 474, which gives bearpaw/pytorch-classification@24f1c45 "
+                f"derived: 170,752 k^2 + 4,096 k + 474, which gives {_BEARPAW} "
                 "at k = 4 (2,748,890) and k = 10 (17,116,634)",
             ),
-            (28, 10, 36_479_194, "bearpaw/pytorch-classification@24f1c45"),
-            (40, 4, 8_949_210, "bearpaw/pytorch-classification@24f1c45"),
+            (28, 10, 36_479_194, _BEARPAW),
+            (40, 4, 8_949_210, _BEARPAW),
         )
     ),
 )

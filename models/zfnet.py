@@ -11,7 +11,7 @@ from functools import partial
 from torch import Tensor, nn
 
 from .layers import he_init_fan_in
-from .spec import ModelSpec
+from .spec import Paper
 
 
 class ZFNet(nn.Module):
@@ -70,34 +70,22 @@ class ZFNet(nn.Module):
         return self.classifier(self.pool(self.features(x)).flatten(1))
 
 
-PAPER = "Zeiler and Fergus 2013, arXiv:1311.2901"
+PAPER = Paper("ZFNet", 2013, "Zeiler and Fergus 2013, arXiv:1311.2901")
 
 SPECS = (
-    ModelSpec(
-        name="zfnet",
-        family="ZFNet",
-        year=2013,
-        paper=f"{PAPER}, Figure 3",
-        track="imagenet",
-        input_size=(3, 224, 224),
-        num_classes=1000,
-        build=partial(ZFNet, padding1=1, padding2=0, grid_size=6, hidden_features=(4096, 4096)),
-        params=62_357_608,
-        params_source=(
-            "osmr/pytorchcv@7f31dc8; 14,208 + 614,656 + 885,120 + 1,327,488 + 884,992 in convolutions, "
-            "37,752,832 + 16,781,312 + 4,097,000 in linear layers"
-        ),
+    PAPER.imagenet(
+        "zfnet",
+        "Figure 3",
+        partial(ZFNet, padding1=1, padding2=0, grid_size=6, hidden_features=(4096, 4096)),
+        62_357_608,
+        "osmr/pytorchcv@7f31dc8; 14,208 + 614,656 + 885,120 + 1,327,488 + 884,992 in convolutions, "
+        "37,752,832 + 16,781,312 + 4,097,000 in linear layers",
     ),
-    ModelSpec(
-        name="zfnet_cifar",
-        family="ZFNet",
-        year=2013,
-        paper=f"{PAPER}, Figure 3, adapted to 32x32",
-        track="cifar",
-        input_size=(3, 32, 32),
-        num_classes=10,
-        build=partial(ZFNet, padding1=3, padding2=2, grid_size=1, hidden_features=()),
-        params=3_729_034,
-        params_source="derived: 14,208 + 614,656 + 885,120 + 1,327,488 + 884,992 + 2,570",
+    PAPER.cifar(
+        "zfnet_cifar",
+        "Figure 3, adapted to 32x32",
+        partial(ZFNet, padding1=3, padding2=2, grid_size=1, hidden_features=()),
+        3_729_034,
+        "derived: 14,208 + 614,656 + 885,120 + 1,327,488 + 884,992 + 2,570",
     ),
 )
