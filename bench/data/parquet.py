@@ -26,7 +26,7 @@ _JPEG = b"\xff\xd8"
 
 
 def find(data_dir: Path, published: Published) -> Source | None:
-    """The files in the data set's own folder or the hub's cache, else in `data_dir` if their first image has its size.
+    """The files in the data set's own folder or the hub's cache, else in `data_dir` if they hold images of its size.
 
     Raises:
         RequestError: one split is there without the other, a part of a split is missing or a file damaged.
@@ -37,10 +37,10 @@ def find(data_dir: Path, published: Published) -> Source | None:
             train, test = _files(folder, "train"), _files(folder, "test")
             if not train and not test:
                 continue
+            if root == data_dir and _first_image_size([*train, *test][0]) != published.shape[1:]:
+                continue  # another data set: `data_dir` says nothing about which one it holds
             for split, paths in (("train", train), ("test", test)):
                 _require_all_parts(folder, split, paths)
-            if root == data_dir and _first_image_size(train[0]) != published.shape[1:]:
-                continue  # another data set: `data_dir` says nothing about which one it holds
             return Source(
                 f"the Parquet files in {folder}",
                 file_identity([*train, *test]),
@@ -67,9 +67,16 @@ def _require_all_parts(folder: Path, split: str, paths: list[Path]) -> None:
             raise RequestError(f"{path.parent} has no {number:04}.parquet: add it")
 
 
-def _first_image_size(path: Path) -> tuple[int, int]:
-    """(height, width) of the first image."""
-    encoded, _ = _read(path, batches=1)
+class _OtherColumnsError(RequestError):
+    """A Parquet file does not hold images and labels."""
+
+
+def _first_image_size(path: Path) -> tuple[int, int] | None:
+    """(height, width) of the first image; None where the file is of something else."""
+    try:
+        encoded, _ = _read(path, batches=1)
+    except _OtherColumnsError:
+        return None
     try:
         with Image.open(BytesIO(encoded[0])) as image:
             return image.height, image.width
@@ -139,7 +146,11 @@ def _read(path: Path, batches: int | None = None) -> tuple[list[bytes], NDArray[
 
 
 def _columns(path: Path, schema: Any) -> list[str]:
-    """Names of the image and of the label column."""
+    """Names of the image and of the label column.
+
+    Raises:
+        _OtherColumnsError: one is missing or of another type.
+    """
     import pyarrow as pa
 
     types = dict(zip(schema.names, schema.types, strict=True))
@@ -148,7 +159,9 @@ def _columns(path: Path, schema: Any) -> list[str]:
     if held is not None and pa.types.is_struct(held) and held.get_field_index("bytes") >= 0:
         held = held.field("bytes").type
     if held is None or not (pa.types.is_binary(held) or pa.types.is_large_binary(held)):
-        raise RequestError(f"{path} has no column img or image that holds encoded bytes; it has {', '.join(types)}")
+        raise _OtherColumnsError(
+            f"{path} has no column img or image that holds encoded bytes; it has {', '.join(types)}"
+        )
     if "label" not in types or not pa.types.is_integer(types["label"]):
-        raise RequestError(f"{path} has no integer column label; it has {', '.join(types)}")
+        raise _OtherColumnsError(f"{path} has no integer column label; it has {', '.join(types)}")
     return [image, "label"]

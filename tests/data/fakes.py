@@ -23,10 +23,34 @@ from numpy.typing import NDArray
 from PIL import Image
 from torchvision import datasets
 
-from bench.data import official, synthetic
+from bench.config import Track
+from bench.data import ImageSet, official, prepare, synthetic
 
 Pixels = NDArray[np.uint8]
 Behaviour = Literal["whole", "half", "interrupted", "altered", "silent"]
+
+
+class Disk:
+    """A data folder and a cache of one test, and what was said."""
+
+    def __init__(self, folder: Path) -> None:
+        self.data = folder / "data"
+        self.cache = folder / "cache"
+        self.said: list[str] = []
+        self.data.mkdir()
+
+    def prepare(self, dataset: str, track: Track = "cifar") -> ImageSet:
+        return prepare(dataset, track, self.data, self.cache, self.said.append)
+
+
+def assert_holds(image_set: ImageSet, train: Pixels, test: Pixels) -> None:
+    """The data set holds these images, of classes 0, 1, ... 9, 0, 1, ..."""
+    folder = Path(image_set.folder)
+    for split, images in (("train", train), ("test", test)):
+        np.testing.assert_array_equal(np.load(folder / f"{split}_images.npy"), images)
+        np.testing.assert_array_equal(np.load(folder / f"{split}_labels.npy"), interleaved(len(images)))
+    assert (image_set.train_count, image_set.test_count) == (len(train), len(test))
+    assert image_set.shape == train.shape[1:]
 
 
 def random_images(count: int, shape: tuple[int, int, int], seed: int = 0) -> Pixels:

@@ -17,71 +17,33 @@ import pyarrow.parquet as pq
 import pytest
 from torchvision import datasets
 
-from bench.config import RequestError, Track
-from bench.data import ImageSet, check_name, found, official, parquet, prepare, tracks_of
+from bench.config import RequestError
+from bench.data import check_name, found, official, parquet, tracks_of
 from bench.data.image_set import exact_name
 from tests.data import fakes
-
-
-@pytest.fixture(autouse=True)
-def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Downloads are refused unless a test starts a server, and synthetic images are few."""
-    monkeypatch.setattr(datasets.CIFAR10, "url", fakes.refused_url() + official.ARCHIVE)
-    monkeypatch.setattr(datasets.MNIST, "mirrors", [fakes.refused_url()])
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    fakes.few_synthetic_images(monkeypatch)
-
-
-class Place:
-    """A data folder and a cache of one test, and what was said."""
-
-    def __init__(self, folder: Path) -> None:
-        self.data = folder / "data"
-        self.cache = folder / "cache"
-        self.said: list[str] = []
-        self.data.mkdir()
-
-    def prepare(self, dataset: str, track: Track = "cifar") -> ImageSet:
-        return prepare(dataset, track, self.data, self.cache, self.said.append)
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Place:
-    return Place(tmp_path)
-
-
-def assert_holds(image_set: ImageSet, train: np.ndarray, test: np.ndarray) -> None:
-    folder = Path(image_set.folder)
-    np.testing.assert_array_equal(np.load(folder / "train_images.npy"), train)
-    np.testing.assert_array_equal(np.load(folder / "test_images.npy"), test)
-    np.testing.assert_array_equal(np.load(folder / "train_labels.npy"), fakes.interleaved(len(train)))
-    np.testing.assert_array_equal(np.load(folder / "test_labels.npy"), fakes.interleaved(len(test)))
-    assert (image_set.train_count, image_set.test_count) == (len(train), len(test))
-    assert image_set.shape == train.shape[1:]
-
 
 # --- official CIFAR-10 -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("below", ["", "cifar10"])
-def test_the_official_folder_is_read(place: Place, monkeypatch: pytest.MonkeyPatch, below: str) -> None:
-    train, test = fakes.write_official_cifar10(place.data / below, monkeypatch)
-    fakes.write_parquet_pair(place.data / "cifar10", kind="JPEG")  # a worse copy beside it
-    image_set = place.prepare("auto")
-    assert_holds(image_set, train, test)
+def test_the_official_folder_is_read(disk: fakes.Disk, monkeypatch: pytest.MonkeyPatch, below: str) -> None:
+    train, test = fakes.write_official_cifar10(disk.data / below, monkeypatch)
+    fakes.write_parquet_pair(disk.data / "cifar10", kind="JPEG")  # a worse copy beside it
+    image_set = disk.prepare("auto")
+    fakes.assert_holds(image_set, train, test)
     assert (image_set.name, image_set.classes, image_set.mirror_ok) == ("cifar10", official.CIFAR10.classes, True)
-    assert image_set.source == f"the official folder {place.data / below / official.FOLDER}"
+    assert image_set.source == f"the official folder {disk.data / below / official.FOLDER}"
 
 
 @pytest.mark.parametrize("below", ["", "cifar10"])
 def test_the_official_archive_is_read_and_nothing_is_left_beside_it(
-    place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, below: str
+    disk: fakes.Disk, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, below: str
 ) -> None:
     train, test = fakes.write_cifar10_archive(tmp_path / official.ARCHIVE, monkeypatch)
-    (place.data / below).mkdir(exist_ok=True)
-    (tmp_path / official.ARCHIVE).rename(place.data / below / official.ARCHIVE)
-    assert_holds(place.prepare("cifar10"), train, test)
-    assert [path.name for path in (place.data / below).iterdir()] == [official.ARCHIVE]
+    (disk.data / below).mkdir(exist_ok=True)
+    (tmp_path / official.ARCHIVE).rename(disk.data / below / official.ARCHIVE)
+    fakes.assert_holds(disk.prepare("cifar10"), train, test)
+    assert [path.name for path in (disk.data / below).iterdir()] == [official.ARCHIVE]
 
 
 class _Harm:
@@ -94,72 +56,72 @@ class _Harm:
 
 @pytest.mark.parametrize("name", ["data_batch_3", "test_batch", "batches.meta"])
 def test_a_pickle_with_another_md5_is_never_loaded(
-    place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+    disk: fakes.Disk, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
 ) -> None:
-    fakes.write_official_cifar10(place.data, monkeypatch)
-    (place.data / official.FOLDER / name).write_bytes(pickle.dumps(_Harm(tmp_path / "harm")))
+    fakes.write_official_cifar10(disk.data, monkeypatch)
+    (disk.data / official.FOLDER / name).write_bytes(pickle.dumps(_Harm(tmp_path / "harm")))
     with pytest.raises(RequestError, match=rf"{name} is damaged .*MD5"):
-        place.prepare("auto")
+        disk.prepare("auto")
     assert not (tmp_path / "harm").exists()
 
 
 def test_a_missing_batch_is_an_error_and_no_reason_to_look_further(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    disk: fakes.Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fakes.write_official_cifar10(place.data, monkeypatch)
-    fakes.write_parquet_pair(place.data / "cifar10")
-    (place.data / official.FOLDER / "data_batch_5").unlink()
+    fakes.write_official_cifar10(disk.data, monkeypatch)
+    fakes.write_parquet_pair(disk.data / "cifar10")
+    (disk.data / official.FOLDER / "data_batch_5").unlink()
     with pytest.raises(RequestError, match="data_batch_5 cannot be read: No such file"):
-        place.prepare("auto")
+        disk.prepare("auto")
 
 
-def test_a_damaged_archive_is_an_error_and_no_reason_to_look_further(place: Place) -> None:
-    (place.data / official.ARCHIVE).write_bytes(b"half of it")
-    fakes.write_parquet_pair(place.data / "cifar10")
+def test_a_damaged_archive_is_an_error_and_no_reason_to_look_further(disk: fakes.Disk) -> None:
+    (disk.data / official.ARCHIVE).write_bytes(b"half of it")
+    fakes.write_parquet_pair(disk.data / "cifar10")
     with pytest.raises(RequestError, match=rf"{official.ARCHIVE} is damaged .* remove it"):
-        place.prepare("auto")
+        disk.prepare("auto")
 
 
 # --- Parquet -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("below", ["", "cifar10"])
-def test_lossless_parquet_is_read_exactly(place: Place, below: str) -> None:
-    train, test = fakes.write_parquet_pair(place.data / below)
-    image_set = place.prepare("cifar10")
-    assert_holds(image_set, train, test)
+def test_lossless_parquet_is_read_exactly(disk: fakes.Disk, below: str) -> None:
+    train, test = fakes.write_parquet_pair(disk.data / below)
+    image_set = disk.prepare("cifar10")
+    fakes.assert_holds(image_set, train, test)
     assert image_set.name == "cifar10-subset"  # 20 and 10 images are not the official 50,000 and 10,000
-    assert image_set.source == (f"the Parquet files in {place.data / below}; no official CIFAR-10 in {place.data}")
+    assert image_set.source == (f"the Parquet files in {disk.data / below}; no official CIFAR-10 in {disk.data}")
 
 
-def test_the_name_tells_jpeg_and_a_subset(place: Place) -> None:
-    train, _ = fakes.write_parquet_pair(place.data / "cifar10", kind="JPEG")
-    image_set = place.prepare("auto")
+def test_the_name_tells_jpeg_and_a_subset(disk: fakes.Disk) -> None:
+    train, _ = fakes.write_parquet_pair(disk.data / "cifar10", kind="JPEG")
+    image_set = disk.prepare("auto")
     assert image_set.name == "cifar10-jpeg-subset"
     decoded = np.load(Path(image_set.folder) / "train_images.npy")
     assert not np.array_equal(decoded, train)
-    source = parquet.find(place.data, replace(official.CIFAR10, counts=(20, 10)))
+    source = parquet.find(disk.data, replace(official.CIFAR10, counts=(20, 10)))
     assert source is not None
     assert source.decode().name == "cifar10-jpeg"
     assert exact_name("cifar10", (50_000, 10_000), official.CIFAR10.counts) == "cifar10"
 
 
-def test_parts_are_joined_in_order(place: Place) -> None:
-    train, test = fakes.write_parquet_pair(place.data / "cifar10")
-    (place.data / "cifar10" / "train-00000-of-00001.parquet").unlink()
+def test_parts_are_joined_in_order(disk: fakes.Disk) -> None:
+    train, test = fakes.write_parquet_pair(disk.data / "cifar10")
+    (disk.data / "cifar10" / "train-00000-of-00001.parquet").unlink()
     for part, rows in enumerate((slice(0, 10), slice(10, 20))):
-        path = place.data / "cifar10" / f"train-0000{part}-of-00002.parquet"
+        path = disk.data / "cifar10" / f"train-0000{part}-of-00002.parquet"
         fakes.write_parquet(path, train[rows], fakes.interleaved(20)[rows])
-    assert_holds(place.prepare("cifar10"), train, test)
+    fakes.assert_holds(disk.prepare("cifar10"), train, test)
     path.unlink()
     with pytest.raises(RequestError, match="has 1 of the 2 parts"):
-        place.prepare("cifar10")
+        disk.prepare("cifar10")
 
 
-def test_images_of_another_size_directly_in_the_folder_are_another_data_set(place: Place) -> None:
-    train, test = fakes.write_parquet_pair(place.data, (1, 28, 28))
-    assert place.prepare("auto", "cifar").name == "synthetic"
-    assert_holds(place.prepare("auto", "mnist"), train, test)
+def test_images_of_another_size_directly_in_the_folder_are_another_data_set(disk: fakes.Disk) -> None:
+    train, test = fakes.write_parquet_pair(disk.data, (1, 28, 28))
+    assert disk.prepare("auto", "cifar").name == "synthetic"
+    fakes.assert_holds(disk.prepare("auto", "mnist"), train, test)
 
 
 def _truncate(path: Path) -> None:
@@ -213,101 +175,101 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
-def test_damaged_parquet_is_an_error_that_names_the_file(place: Place, kind: str) -> None:
+def test_damaged_parquet_is_an_error_that_names_the_file(disk: fakes.Disk, kind: str) -> None:
     damage, message = DAMAGE[kind]
-    fakes.write_parquet_pair(place.data / "cifar10")
-    damage(place.data / "cifar10" / "train-00000-of-00001.parquet")
+    fakes.write_parquet_pair(disk.data / "cifar10")
+    damage(disk.data / "cifar10" / "train-00000-of-00001.parquet")
     with pytest.raises(RequestError, match=message) as caught:
-        place.prepare("auto")
+        disk.prepare("auto")
     assert "\n" not in str(caught.value)
-    assert not any(place.cache.glob("*"))
+    assert not any(disk.cache.glob("*"))
 
 
-def test_an_image_that_cannot_be_decoded_is_named(place: Place) -> None:
-    fakes.write_parquet_pair(place.data / "cifar10")
-    path = place.data / "cifar10" / "test-00000-of-00001.parquet"
+def test_an_image_that_cannot_be_decoded_is_named(disk: fakes.Disk) -> None:
+    fakes.write_parquet_pair(disk.data / "cifar10")
+    path = disk.data / "cifar10" / "test-00000-of-00001.parquet"
     cells = pq.read_table(path).to_pydict()
     cells["img"][7]["bytes"] = cells["img"][7]["bytes"][:60]
     pq.write_table(pa.table(cells), path)
     with pytest.raises(RequestError, match=r"test-00000-of-00001\.parquet: image 7 cannot be decoded"):
-        place.prepare("auto")
+        disk.prepare("auto")
 
 
 # --- MNIST -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("compressed", [False, True])
-def test_the_official_digits_are_read(place: Place, monkeypatch: pytest.MonkeyPatch, compressed: bool) -> None:
-    train, test = fakes.write_official_mnist(place.data / official.RAW, monkeypatch, compressed)
+def test_the_official_digits_are_read(disk: fakes.Disk, monkeypatch: pytest.MonkeyPatch, compressed: bool) -> None:
+    train, test = fakes.write_official_mnist(disk.data / official.RAW, monkeypatch, compressed)
     monkeypatch.setattr(official, "MNIST", replace(official.MNIST, counts=(20, 10)))
-    image_set = place.prepare("auto", "mnist")
-    assert_holds(image_set, train, test)
+    image_set = disk.prepare("auto", "mnist")
+    fakes.assert_holds(image_set, train, test)
     assert (image_set.name, image_set.mirror_ok) == ("mnist", False)
-    assert image_set.source == f"the official files in {place.data / official.RAW}"
+    assert image_set.source == f"the official files in {disk.data / official.RAW}"
 
 
-def test_a_damaged_digit_file_is_an_error(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    fakes.write_official_mnist(place.data / official.RAW, monkeypatch)
-    _truncate(place.data / official.RAW / "train-images-idx3-ubyte")
+def test_a_damaged_digit_file_is_an_error(disk: fakes.Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    fakes.write_official_mnist(disk.data / official.RAW, monkeypatch)
+    _truncate(disk.data / official.RAW / "train-images-idx3-ubyte")
     with pytest.raises(RequestError, match="train-images-idx3-ubyte is damaged"):
-        place.prepare("auto", "mnist")
+        disk.prepare("auto", "mnist")
 
 
-def test_a_flipped_bit_in_the_plain_digits_is_found(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    fakes.write_official_mnist(place.data / official.RAW, monkeypatch)
-    path = place.data / official.RAW / "t10k-images-idx3-ubyte"
+def test_a_flipped_bit_in_the_plain_digits_is_found(disk: fakes.Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    fakes.write_official_mnist(disk.data / official.RAW, monkeypatch)
+    path = disk.data / official.RAW / "t10k-images-idx3-ubyte"
     data = bytearray(path.read_bytes())
     monkeypatch.setitem(official.PLAIN_MD5S, path.name, hashlib.md5(data).hexdigest())
     monkeypatch.setattr(official, "OFFICIAL_BYTES", {len(data)})
-    place.prepare("auto", "mnist")
+    disk.prepare("auto", "mnist")
     data[500] ^= 1
     path.write_bytes(data)
     with pytest.raises(RequestError, match="t10k-images-idx3-ubyte is damaged"):
-        place.prepare("auto", "mnist")
+        disk.prepare("auto", "mnist")
 
 
-def test_digit_labels_that_do_not_fit_are_an_error(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    fakes.write_official_mnist(place.data / official.RAW, monkeypatch)
-    path = place.data / official.RAW / "t10k-labels-idx1-ubyte"
+def test_digit_labels_that_do_not_fit_are_an_error(disk: fakes.Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    fakes.write_official_mnist(disk.data / official.RAW, monkeypatch)
+    path = disk.data / official.RAW / "t10k-labels-idx1-ubyte"
     path.write_bytes(path.read_bytes()[:-1] + b"\x0a")
     with pytest.raises(RequestError, match="t10k-labels-idx1-ubyte does not fit"):
-        place.prepare("auto", "mnist")
+        disk.prepare("auto", "mnist")
 
 
-def test_digits_in_parquet_are_read(place: Place) -> None:
-    train, test = fakes.write_parquet_pair(place.data / "mnist", (1, 28, 28))
-    image_set = place.prepare("mnist", "mnist")
-    assert_holds(image_set, train, test)
+def test_digits_in_parquet_are_read(disk: fakes.Disk) -> None:
+    train, test = fakes.write_parquet_pair(disk.data / "mnist", (1, 28, 28))
+    image_set = disk.prepare("mnist", "mnist")
+    fakes.assert_holds(image_set, train, test)
     assert (image_set.name, image_set.mirror_ok) == ("mnist-subset", False)
 
 
 def test_an_interrupted_download_of_digits_is_completed(
-    place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    disk: fakes.Disk, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     train, test = fakes.write_official_mnist(tmp_path / "served", monkeypatch, compressed=True)
     with fakes.server(tmp_path / "served") as served:
         monkeypatch.setattr(datasets.MNIST, "mirrors", [fakes.refused_url(), served.url])  # the second mirror has it
-        (place.data / official.RAW).mkdir(parents=True)
+        (disk.data / official.RAW).mkdir(parents=True)
         first = "train-images-idx3-ubyte.gz"
-        (place.data / official.RAW / first).write_bytes((tmp_path / "served" / first).read_bytes())
-        assert_holds(place.prepare("auto", "mnist"), train, test)
+        (disk.data / official.RAW / first).write_bytes((tmp_path / "served" / first).read_bytes())
+        fakes.assert_holds(disk.prepare("auto", "mnist"), train, test)
     assert sorted(served.requests) == sorted(f"/{name}.gz" for name in official.PLAIN_MD5S if f"{name}.gz" != first)
 
 
 # --- download ----------------------------------------------------------------------------------------------
 
 
-def test_the_archive_is_downloaded_once(place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_archive_is_downloaded_once(disk: fakes.Disk, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     train, test = fakes.write_cifar10_archive(tmp_path / official.ARCHIVE, monkeypatch)
     with fakes.server(tmp_path) as served:
         monkeypatch.setattr(datasets.CIFAR10, "url", served.url + official.ARCHIVE)
-        first = place.prepare("auto")
-        assert place.prepare("auto") == first
-    assert_holds(first, train, test)
-    assert first.source == f"the official archive {place.data / official.ARCHIVE}"
+        first = disk.prepare("auto")
+        assert disk.prepare("auto") == first
+    fakes.assert_holds(first, train, test)
+    assert first.source == f"the official archive {disk.data / official.ARCHIVE}"
     assert served.requests == [f"/{official.ARCHIVE}"]
-    assert place.said[0].startswith(f"downloading {official.ARCHIVE} from 127.0.0.1")
-    assert any(line.startswith(f"downloading {official.ARCHIVE}: 100 % of") for line in place.said)
+    assert disk.said[0].startswith(f"downloading {official.ARCHIVE} from 127.0.0.1")
+    assert any(line.startswith(f"downloading {official.ARCHIVE}: 100 % of") for line in disk.said)
 
 
 @pytest.mark.parametrize(
@@ -319,44 +281,44 @@ def test_the_archive_is_downloaded_once(place: Place, monkeypatch: pytest.Monkey
     ],
 )
 def test_a_failed_download_leaves_nothing_and_is_the_reason_for_synthetic_images(
-    place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, behaviour: fakes.Behaviour, reason: str
+    disk: fakes.Disk, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, behaviour: fakes.Behaviour, reason: str
 ) -> None:
     fakes.write_cifar10_archive(tmp_path / official.ARCHIVE, monkeypatch)
     monkeypatch.setattr("bench.data.download.TIMEOUT_S", 0.3)
     with fakes.server(tmp_path, behaviour) as served:
         monkeypatch.setattr(datasets.CIFAR10, "url", served.url + official.ARCHIVE)
-        image_set = place.prepare("auto")
+        image_set = disk.prepare("auto")
         assert image_set.name == "synthetic"
-        assert f"no official CIFAR-10 in {place.data}, nor Parquet files; download failed: " in image_set.source
+        assert f"no official CIFAR-10 in {disk.data}, nor Parquet files; download failed: " in image_set.source
         assert image_set.source.endswith("; --dataset cifar10 makes this an error")
-        assert place.said[-2].startswith(f"synthetic images in place of CIFAR-10: no official CIFAR-10 in {place.data}")
+        assert disk.said[-2].startswith(f"synthetic images in place of CIFAR-10: no official CIFAR-10 in {disk.data}")
         assert reason in image_set.source
         with pytest.raises(RequestError, match=reason):
-            place.prepare("cifar10")
-    assert not any(place.data.iterdir())
+            disk.prepare("cifar10")
+    assert not any(disk.data.iterdir())
 
 
 def test_a_download_that_breaks_off_is_tried_once_more(
-    place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    disk: fakes.Disk, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     train, test = fakes.write_cifar10_archive(tmp_path / official.ARCHIVE, monkeypatch)
     with fakes.server(tmp_path, "interrupted") as served:
         monkeypatch.setattr(datasets.CIFAR10, "url", served.url + official.ARCHIVE)
-        assert_holds(place.prepare("auto"), train, test)
+        fakes.assert_holds(disk.prepare("auto"), train, test)
     assert served.requests == [f"/{official.ARCHIVE}"] * 2
-    assert any(line.startswith(f"downloading {official.ARCHIVE} once more") for line in place.said)
+    assert any(line.startswith(f"downloading {official.ARCHIVE} once more") for line in disk.said)
 
 
 def test_a_refused_connection_and_a_missing_file_are_reasons(
-    place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    disk: fakes.Disk, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    assert "Connection refused" in place.prepare("auto").source
+    assert "Connection refused" in disk.prepare("auto").source
     with fakes.server(tmp_path) as served:
         monkeypatch.setattr(datasets.CIFAR10, "url", served.url + official.ARCHIVE)
-        assert "HTTP status 404" in place.prepare("auto").source
+        assert "HTTP status 404" in disk.prepare("auto").source
 
 
-def test_a_slow_name_lookup_is_given_up(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_name_lookup_is_given_up(disk: fakes.Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     release = threading.Event()
 
     def slow(*args: object, **options: object) -> list[object]:
@@ -366,87 +328,31 @@ def test_a_slow_name_lookup_is_given_up(place: Place, monkeypatch: pytest.Monkey
     monkeypatch.setattr("bench.data.download.socket.getaddrinfo", slow)
     monkeypatch.setattr("bench.data.download.TIMEOUT_S", 0.05)
     try:
-        assert "127.0.0.1: no answer within 0.05 s" in place.prepare("auto").source
+        assert "127.0.0.1: no answer within 0.05 s" in disk.prepare("auto").source
     finally:
         release.set()
 
 
-def test_an_unwritable_data_folder_matters_only_to_a_named_data_set(place: Place) -> None:
-    place.data.rmdir()
-    place.data.write_text("a file")
-    assert "cannot be written" in place.prepare("auto").source
+def test_an_unwritable_data_folder_matters_only_to_a_named_data_set(disk: fakes.Disk) -> None:
+    disk.data.rmdir()
+    disk.data.write_text("a file")
+    assert "cannot be written" in disk.prepare("auto").source
     with pytest.raises(RequestError, match=r"cannot be written .*--data-dir"):
-        place.prepare("cifar10")
+        disk.prepare("cifar10")
 
 
-def test_an_unwritable_cache_is_an_error_before_any_work(place: Place) -> None:
-    place.cache.write_text("a file")
+def test_an_unwritable_cache_is_an_error_before_any_work(disk: fakes.Disk) -> None:
+    disk.cache.write_text("a file")
     with pytest.raises(RequestError, match=r"cannot be written.*--cache-dir"):
-        place.prepare("synthetic")
-    assert not place.said
+        disk.prepare("synthetic")
+    assert not disk.said
 
 
-def test_synthetic_digits_stand_in_for_mnist(place: Place) -> None:
-    image_set = place.prepare("auto", "mnist")
+def test_synthetic_digits_stand_in_for_mnist(disk: fakes.Disk) -> None:
+    image_set = disk.prepare("auto", "mnist")
     assert (image_set.name, image_set.shape) == ("synthetic-mnist", (1, 28, 28))
     assert "no official MNIST" in image_set.source
-    assert replace(place.prepare("synthetic", "mnist"), source="") == replace(image_set, source="")
-
-
-# --- a folder of one's own ---------------------------------------------------------------------------------
-
-
-def write_class_folders(folder: Path) -> None:
-    for split, count in (("train", 3), ("test", 2)):
-        for label, name in enumerate(("cat", "dog")):
-            (folder / split / name).mkdir(parents=True)
-            for i in range(count):
-                image = np.full((3, 50, 70), 60 + 90 * label + i, np.uint8)
-                (folder / split / name / f"{i}.png").write_bytes(fakes.encoded(image))
-
-
-def test_class_folders_become_images_of_the_track(place: Place, tmp_path: Path) -> None:
-    write_class_folders(tmp_path / "pets")
-    (tmp_path / "pets" / "train" / ".hidden").mkdir()
-    (tmp_path / "pets" / "train" / "cat" / "notes.txt").write_text("not an image")
-    colour, grey = place.prepare(f"{tmp_path}/pets", "cifar"), place.prepare(f"{tmp_path}/pets", "mnist")
-    assert (colour.name, colour.classes, colour.shape) == ("folder-pets", ("cat", "dog"), (3, 32, 32))
-    assert (grey.shape, grey.train_count, grey.test_count) == ((1, 28, 28), 6, 4)
-    assert "resized to 32x32 (bilinear" in colour.source
-    assert "converted to grey" in grey.source
-    for image_set in (colour, grey):
-        images = np.load(Path(image_set.folder) / "train_images.npy")
-        assert images[:, 0, 0, 0].tolist() == [60, 61, 62, 150, 151, 152]
-        assert np.load(Path(image_set.folder) / "train_labels.npy").tolist() == [0, 0, 0, 1, 1, 1]
-
-
-def test_a_changed_folder_is_read_again(place: Place, tmp_path: Path) -> None:
-    write_class_folders(tmp_path / "pets")
-    before = place.prepare(f"{tmp_path}/pets")
-    (tmp_path / "pets" / "test" / "dog" / "new.jpg").write_bytes(
-        fakes.encoded(fakes.random_images(1, (3, 20, 20))[0], "JPEG")
-    )
-    after = place.prepare(f"{tmp_path}/pets")
-    assert (before.test_count, after.test_count) == (4, 5)
-
-
-def test_a_folder_without_the_layout_is_an_error_that_states_it(place: Place, tmp_path: Path) -> None:
-    pets = tmp_path / "pets"
-    pets.mkdir()
-    expected = r"expected train/<class>/ and test/<class>/ with images \(\.png"
-    with pytest.raises(RequestError, match=rf"no readable folder train/: {expected}"):
-        place.prepare(str(pets))
-    write_class_folders(pets)
-    (pets / "train" / "bird").mkdir()
-    with pytest.raises(RequestError, match=rf"no images in train/bird/ \(it is empty\): {expected}"):
-        place.prepare(str(pets))
-    (pets / "train" / "bird" / "0.png").write_bytes(b"not a PNG")
-    with pytest.raises(RequestError, match="same class folders; only one has bird"):
-        place.prepare(str(pets))
-    (pets / "test" / "bird").mkdir()
-    (pets / "test" / "bird" / "0.png").write_bytes(b"not a PNG")
-    with pytest.raises(RequestError, match=r"train/bird/0\.png cannot be decoded"):
-        place.prepare(str(pets))
+    assert replace(disk.prepare("synthetic", "mnist"), source="") == replace(image_set, source="")
 
 
 # --- names -------------------------------------------------------------------------------------------------
@@ -458,31 +364,31 @@ def test_tracks_of(tmp_path: Path) -> None:
     assert tracks_of("auto") == tracks_of("synthetic") == tracks_of(str(tmp_path)) == ("cifar", "mnist")
 
 
-def test_a_wrong_name_is_an_error_with_the_nearest(place: Place) -> None:
+def test_a_wrong_name_is_an_error_with_the_nearest(disk: fakes.Disk) -> None:
     with pytest.raises(RequestError, match=r"'cifar-10'; nearest: cifar10.*any folder with train/<class>/"):
         check_name("cifar-10")
     with pytest.raises(RequestError, match="there is no such folder"):
         check_name("./nowhere")
     with pytest.raises(RequestError, match="cifar10 has no images for the mnist track"):
-        place.prepare("cifar10", "mnist")
+        disk.prepare("cifar10", "mnist")
     with pytest.raises(RequestError, match="no images for the imagenet track"):
-        place.prepare("auto", "imagenet")
+        disk.prepare("auto", "imagenet")
 
 
-def test_found_lists_kind_and_path(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert found(place.data) == []
-    assert found(place.data / "absent") == []
-    fakes.write_official_cifar10(place.data, monkeypatch)
-    fakes.write_parquet_pair(place.data / "cifar10")
-    fakes.write_parquet_pair(place.data / "mnist", (1, 28, 28))
-    (place.data / "mnist" / "test-00000-of-00001.parquet").unlink()
-    assert found(place.data) == [
-        f"cifar10: the official folder {place.data / official.FOLDER}",
-        f"cifar10: the Parquet files in {place.data / 'cifar10'}",
-        f"mnist: damaged: {place.data / 'mnist'} has no test-*.parquet beside the other split: add it",
+def test_found_lists_kind_and_path(disk: fakes.Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert found(disk.data) == []
+    assert found(disk.data / "absent") == []
+    fakes.write_official_cifar10(disk.data, monkeypatch)
+    fakes.write_parquet_pair(disk.data / "cifar10")
+    fakes.write_parquet_pair(disk.data / "mnist", (1, 28, 28))
+    (disk.data / "mnist" / "test-00000-of-00001.parquet").unlink()
+    assert found(disk.data) == [
+        f"cifar10: the official folder {disk.data / official.FOLDER}",
+        f"cifar10: the Parquet files in {disk.data / 'cifar10'}",
+        f"mnist: damaged: {disk.data / 'mnist'} has no test-*.parquet beside the other split: add it",
     ]
-    (place.data / "cifar10" / "train-00000-of-00001.parquet").unlink()
-    assert [line.split("/")[0] for line in found(place.data)] == [
+    (disk.data / "cifar10" / "train-00000-of-00001.parquet").unlink()
+    assert [line.split("/")[0] for line in found(disk.data)] == [
         "cifar10: the official folder ",
         "cifar10: damaged: ",
         "mnist: damaged: ",
