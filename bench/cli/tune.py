@@ -73,7 +73,7 @@ def run(request: Tune, arguments: Sequence[str]) -> int:
         raise RequestError("nothing to tune: there are no images for any of these networks")
     found: dict[str, Any] = recipe_file.entries(request.out, "--out") if request.out.exists() else {}
     memory_limit = None if request.task_memory_gib is None else int(request.task_memory_gib * 2**30)
-    place: LocalMachine[TrialTask, Trial] = LocalMachine(
+    executor: LocalMachine[TrialTask, Trial] = LocalMachine(
         prepared.devices, Path(os.devnull), execute.PRELOAD, memory_limit
     )
     rows = []
@@ -90,7 +90,7 @@ def run(request: Tune, arguments: Sequence[str]) -> int:
 
             before = found.get(spec.family)
             try:
-                for entry in tune(default, request.trials, before, place, show, interrupts):
+                for entry in tune(default, request.trials, before, executor, show, interrupts):
                     found[spec.family] = entry
                     recipe_file.write(request.out, found)
                     best = entry["recipe"]

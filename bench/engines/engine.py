@@ -20,15 +20,19 @@ Execute = Callable[[Task, str], Result]  # (task, device); must be importable by
 
 @dataclass(frozen=True)
 class Crash:
-    """A task that brought its worker down, or that was stopped for taking too long."""
+    """A task that ended its worker process, or that was stopped because its time was up."""
 
     kind: Literal["failed", "timeout"]
     reason: str
     seconds: float
 
 
+class EngineLost(Exception):
+    """Nothing is left to run tasks on; the message is the reason."""
+
+
 class Stop(Protocol):
-    """A wish to end early. It can be waited for: `fileno` becomes readable when it is there."""
+    """A request to end early. It can be waited for: `fileno` becomes readable once it is made."""
 
     @property
     def requested(self) -> bool: ...
@@ -44,12 +48,17 @@ class Engine(Protocol[Task, Result]):  # type: ignore[misc]  # invariant: the re
         on_start: Callable[[Task, str], object],
         stop: Stop | None = None,
     ) -> Generator[tuple[Task, Result | Crash]]:
-        """Every task with its outcome, in the order in which they end; leaves no process behind, however it ends.
+        """Yield every task with its outcome, in the order in which they end; leave no process behind in any case.
 
-        Once `stop` is requested, what has ended is still yielded; what is under way is given up.
+        Once `stop` is requested, tasks that have ended are still yielded and those under way are abandoned.
+
+        Raises:
+            EngineLost: there is nothing left to run tasks on.
         """
 
 
-class Workplace(Protocol[Task, Result]):
+class Executor(Protocol[Task, Result]):
+    """A machine or a cluster."""
+
     def engine(self, execute: Execute[Task, Result], needs_device: bool, tasks: int) -> Engine[Task, Result]:
-        """For so many tasks: on a device each, or on processors for those that need none."""
+        """Make an engine for at most `tasks` tasks at once: on a device each, or on processors if none is needed."""

@@ -1,8 +1,12 @@
-"""What a worker process does to itself so that it cannot outlive the run or take the whole memory of the machine."""
+"""What a worker process does to itself: it ends with the run, stays within its memory, and reuses what it frees.
+
+Imports nothing of `bench`: `ab` loads this file by its path into processes that run other revisions.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import fcntl
 import multiprocessing
 import os
@@ -13,13 +17,18 @@ from pathlib import Path
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
+# Parameters of mallopt(3).
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
+_LARGEST_TENSOR = 1 << 30  # bytes
+_LARGEST_OF_OLD_GLIBC = 1 << 25
+
 
 def die_with_main_process() -> None:
-    """Lead a process group of one's own that the kernel kills when the main process is gone, however it ended.
+    """Become the leader of a process group that the kernel kills once the main process is gone, however it ended.
 
-    The main process holds the other end of a pipe. That the pipe lost its writer is told by a signal to the whole
-    group, and the signal is SIGKILL: nothing in the group needs to run, so that a loop that never returns to the
-    interpreter ends too, and so do the processes that a network has started.
+    The main process holds the writing end of a pipe. When that end closes, the kernel sends SIGKILL to the whole
+    group. No code of the group has to run for that, so a loop that never returns to the interpreter ends too, and so
+    do processes that a network has started.
     """
     os.setsid()
     main = multiprocessing.parent_process()
@@ -29,21 +38,21 @@ def die_with_main_process() -> None:
     fcntl.fcntl(pipe, fcntl.F_SETOWN, -os.getpgrp())
     fcntl.fcntl(pipe, fcntl.F_SETSIG, signal.SIGKILL)
     fcntl.fcntl(pipe, fcntl.F_SETFL, fcntl.fcntl(pipe, fcntl.F_GETFL) | os.O_ASYNC)
-    if not main.is_alive():  # it ended before the signal was arranged
+    if not main.is_alive():  # it ended before the signal was set up
         os.killpg(0, signal.SIGKILL)
 
 
-def kill_family(leader: int) -> None:
-    """Kill a worker and every process of its group that is left."""
+def kill_process_group(leader: int) -> None:
+    """Kill a worker and whatever is left of its process group."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, signal.SIGKILL)
 
 
 def limit_memory(limit_bytes: int) -> None:
-    """From here on an allocation beyond `limit_bytes` more than now fails in this process, and only in this one.
+    """Make allocations fail in this process once it holds `limit_bytes` more than it does now.
 
-    Counted is what the process could write to and shares with nobody (RLIMIT_DATA). Address space that is only
-    reserved is not: CUDA reserves more than any machine has.
+    The limit counts private writable memory (RLIMIT_DATA), not reserved address space: CUDA reserves more than any
+    machine has.
     """
     if sys.platform != "linux":
         return
@@ -54,13 +63,13 @@ def limit_memory(limit_bytes: int) -> None:
 
 
 def be_killed_first() -> None:
-    """Where the memory of the whole machine runs out, let the system choose this process and not the main one."""
+    """Let the system kill this process rather than the main one when the machine runs out of memory."""
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
 
 
 def available_memory() -> int | None:
-    """Bytes that may be taken now without swapping, by the machine and by this process's control group."""
+    """Bytes that can be allocated now without swapping, on this machine and in its control group; None: unknown."""
     known = []
     with contextlib.suppress(OSError):
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
@@ -70,3 +79,17 @@ def available_memory() -> int | None:
         most = int((group / "memory.max").read_text(encoding="ascii"))
         known.append(most - int((group / "memory.current").read_text(encoding="ascii")))
     return min(known, default=None)
+
+
+def keep_freed_memory() -> bool:
+    """Keep freed memory in the process for the next tensor; returns whether the C library can do that.
+
+    By default, glibc maps memory anew for every large tensor and the kernel clears each page, which takes a quarter of
+    a training step on a CPU. On GPUs PyTorch's own allocator keeps what is freed.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError):  # another C library
+        return False
+    kept = bool(mallopt(_MMAP_THRESHOLD, _LARGEST_TENSOR)) or bool(mallopt(_MMAP_THRESHOLD, _LARGEST_OF_OLD_GLIBC))
+    return kept and bool(mallopt(_TRIM_THRESHOLD, (1 << 31) - 1)) and bool(mallopt(_TOP_PAD, 1 << 26))

@@ -16,9 +16,9 @@ from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import Any, Generic
 
-from bench.engines import allocator, isolation
+from bench.engines import isolation
 from bench.engines.engine import Crash, Execute, Result, Stop, Task
-from bench.engines.output import Transcript
+from bench.engines.output import CapturedOutput
 
 _STARTS = 30  # attempts to start a worker, a tenth of a second apart
 
@@ -27,13 +27,13 @@ _STARTS = 30  # attempts to start a worker, a tenth of a second apart
 class _Worker:
     process: ForkServerProcess
     connection: Connection
-    transcript: Transcript
+    output: CapturedOutput
     group: str
 
 
 @dataclass
 class _Slot(Generic[Task]):
-    """A device, the process that serves it, and the task that is under way there."""
+    """A device, its worker process, and the task under way there."""
 
     device: str
     worker: _Worker | None = None
@@ -43,12 +43,12 @@ class _Slot(Generic[Task]):
 
 @dataclass(frozen=True)
 class LocalMachine(Generic[Task, Result]):
-    """This machine as a place to work: counts on every processor, measurements on the given devices."""
+    """This machine as an executor: tasks without a device on every processor, the others on the given devices."""
 
     devices: tuple[str, ...]
     log: Path
     preload: tuple[str, ...] = ()
-    memory_limit: int | None = None  # bytes, of each worker
+    memory_limit: int | None = None  # bytes for each worker
 
     def engine(self, execute: Execute[Task, Result], needs_device: bool, tasks: int) -> LocalEngine[Task, Result]:
         slots = self.devices if needs_device else ("meta",) * min(os.cpu_count() or 1, 8)
@@ -58,9 +58,9 @@ class LocalMachine(Generic[Task, Result]):
 class LocalEngine(Generic[Task, Result]):
     """Runs tasks in worker processes, one per device.
 
-    Workers come from a fork server that has already imported what they need, so that a fresh process costs milliseconds
-    and not the seconds of importing torch. That buys isolation: what one network leaves in the allocator, in
-    autotuning caches or in a broken state is gone before the next one starts.
+    Workers come from a fork server that has imported what they need, so a fresh process costs milliseconds rather than
+    the seconds of importing torch. It isolates networks from one another: what one leaves in the allocator or in
+    autotuning caches, and whatever it breaks, is gone before the next one starts.
     """
 
     def __init__(
@@ -71,10 +71,14 @@ class LocalEngine(Generic[Task, Result]):
         preload: Sequence[str] = (),
         memory_limit: int | None = None,
     ) -> None:
-        """`log` collects the end of what each task prints; `preload` names modules to import beforehand.
+        """Start nothing yet.
 
-        `memory_limit` is in bytes and for each worker. None: what is free when it starts, but for a GPU's, whose driver
-        does its own bookkeeping.
+        Args:
+            devices: one worker at a time for each.
+            log: collects the end of what each task prints.
+            preload: names of modules that the fork server imports.
+            memory_limit: bytes for each worker; None: what is free when it starts, or no limit for a GPU's, where the
+                driver reserves more than it uses.
         """
         self._slots: list[_Slot[Task]] = [_Slot(device) for device in devices]
         self._execute = execute
@@ -82,11 +86,11 @@ class LocalEngine(Generic[Task, Result]):
         self._memory_limit = memory_limit
         self._context: ForkServerContext = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["bench.engines.reaper", *preload])
-        # How long an idle OpenMP thread spins before it sleeps. libgomp's default (300,000 rounds, milliseconds) makes
-        # two threads that compete with anything else twenty times slower; this is as fast where nothing competes, and
+        # How long an idle OpenMP thread spins before it sleeps. With libgomp's default (300,000 rounds, milliseconds)
+        # two threads are twenty times slower as soon as anything else runs; this is as fast on an idle machine, and
         # sleeping sooner costs small networks a sixth of their speed.
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-        _silence_cleaner()
+        _silence_resource_tracker()
 
     def run(
         self,
@@ -114,27 +118,25 @@ class LocalEngine(Generic[Task, Result]):
         if slot.worker is None:
             slot.worker = self._start(slot.device, task.group)
         slot.task, slot.started = task, time.monotonic()
-        with contextlib.suppress(OSError):  # it died between two tasks: its sentinel says so in a moment
+        with contextlib.suppress(OSError):  # it died between two tasks: its sentinel will say so
             slot.worker.connection.send((task, slot.device))
 
     def _start(self, device: str, group: str) -> _Worker:
-        """
+        """Start a worker.
+
         Raises:
             OSError: no process can be started.
         """
         for _ in range(_STARTS):
             try:
-                return self._forked(device, group)
-            except (
-                EOFError,
-                ConnectionError,
-            ):  # the fork server was killed; once it is dead, the next call starts another
+                return self._fork(device, group)
+            except (EOFError, ConnectionError):  # the fork server was killed; a later call starts another
                 time.sleep(0.1)
         raise OSError("the server that starts worker processes does not answer")
 
-    def _forked(self, device: str, group: str) -> _Worker:
+    def _fork(self, device: str, group: str) -> _Worker:
         ours, theirs = self._context.Pipe()
-        transcript, output = self._context.Pipe(duplex=False)
+        captured, output = self._context.Pipe(duplex=False)
         limit = self._memory_limit
         if limit is None and not device.startswith("cuda"):
             limit = isolation.available_memory()
@@ -144,10 +146,10 @@ class LocalEngine(Generic[Task, Result]):
         process.start()
         theirs.close()
         output.close()
-        return _Worker(process, ours, Transcript(transcript), group)
+        return _Worker(process, ours, CapturedOutput(captured), group)
 
     def _ended(self, timeout_s: float | None, stop: Stop | None) -> Iterator[tuple[Task, Result | Crash]]:
-        """Wait until something happens; the tasks that have ended by then, if any."""
+        """Wait until something happens; yield the tasks that have ended by then."""
         busy = [(slot, slot.worker, slot.task) for slot in self._slots]
         under_way = [(slot, worker, task) for slot, worker, task in busy if worker is not None and task is not None]
         patience = None
@@ -156,17 +158,17 @@ class LocalEngine(Generic[Task, Result]):
         handles: list[Connection | int | Stop] = [] if stop is None else [stop]
         for _, worker, _ in under_way:
             handles += [worker.connection, worker.process.sentinel]
-            handles += [worker.transcript.pipe] if worker.transcript.open else []
+            handles += [worker.output.pipe] if worker.output.open else []
         ready = wait(handles, patience)  # type: ignore[arg-type]
         for slot, worker, task in under_way:
-            worker.transcript.read()
+            worker.output.read()
             outcome: Result | Crash | None = None
             if worker.connection in ready or worker.process.sentinel in ready:
                 outcome = _received(worker) or self._crash(slot, worker)
             elif timeout_s is not None and time.monotonic() - slot.started >= timeout_s:
                 outcome = Crash("timeout", f"stopped after {timeout_s:g} s (--task-timeout-s)", timeout_s)
             if outcome is not None:
-                worker.transcript.read()
+                worker.output.read()
                 self._keep(worker)
                 if isinstance(outcome, Crash):
                     self._end(slot)
@@ -175,7 +177,7 @@ class LocalEngine(Generic[Task, Result]):
 
     def _crash(self, slot: _Slot[Task], worker: _Worker) -> Crash:
         worker.process.join(timeout=5)
-        worker.transcript.read()
+        worker.output.read()
         code = worker.process.exitcode
         if code is None:
             reason = "its process stopped answering"
@@ -184,58 +186,60 @@ class LocalEngine(Generic[Task, Result]):
             reason = f"its process was killed by {signal.Signals(-code).name}{hint}"
         else:
             reason = f"its process ended with exit status {code}"
-        last = worker.transcript.last_words()
-        return Crash("failed", f"{reason}; last words: {last}" if last else reason, time.monotonic() - slot.started)
+        tail = worker.output.tail()
+        return Crash("failed", f"{reason}; last output: {tail}" if tail else reason, time.monotonic() - slot.started)
 
     def _keep(self, worker: _Worker) -> None:
-        """Add what the task printed to the log, which is no result: that a disk is full does not end the run here."""
-        text = worker.transcript.text()
-        worker.transcript.forget()
+        """Add what the task printed to the log. The log is no result: a full disk does not end the run here."""
+        text = worker.output.text()
+        worker.output.clear()
         if text:
             with contextlib.suppress(OSError), self._log.open("a", encoding="utf-8") as file:
                 file.write(f"--- {worker.group}\n{text.rstrip()}\n")
 
     def _end(self, slot: _Slot[Task]) -> None:
-        """Kill the worker, which holds nothing that is wanted any more, and whatever it has started."""
+        """Kill the worker, whose results have all been taken, and whatever it has started."""
         worker, slot.worker = slot.worker, None
         if worker is None:
             return
         assert worker.process.pid is not None
-        isolation.kill_family(worker.process.pid)
-        worker.process.kill()  # it may not have had the time to found a family
+        isolation.kill_process_group(worker.process.pid)
+        worker.process.kill()  # it may not have had the time to become a group's leader
         worker.process.join()
         worker.process.close()
         worker.connection.close()
-        worker.transcript.close()
+        worker.output.close()
 
 
-def _silence_cleaner() -> None:
-    """Workers are killed, and what they leave behind (locks of torch.compile, say) is cleaned up by a process of
-    Python's own. It shall do so without a warning at the end of a run that went well."""
+def _silence_resource_tracker() -> None:
+    """Let Python's resource tracker clean up without a warning after workers that were killed.
+
+    They leave behind locks of torch.compile, for one, which is no reason to warn at the end of a good run.
+    """
     quiet, wanted = "ignore:resource_tracker:UserWarning", os.environ.get("PYTHONWARNINGS", "")
     if quiet not in wanted:
         os.environ["PYTHONWARNINGS"] = f"{wanted},{quiet}" if wanted else quiet
 
 
 def _received(worker: _Worker) -> Any:
-    """The result that a worker has sent; None if it died before. What it started may still hold its end open."""
+    """The result that a worker has sent; None if it died before. Processes it started may still hold its end open."""
     with contextlib.suppress(EOFError, OSError):
         return worker.connection.recv() if worker.connection.poll() else None
     return None
 
 
 def _serve(connection: Connection, output: Connection, execute: Execute[Task, Result], limit: int | None) -> None:
-    """The worker: run what comes until the other side is gone."""
+    """Run tasks in the worker process until the other side is gone."""
     isolation.die_with_main_process()
     isolation.be_killed_first()
-    allocator.keep_freed_memory()
+    isolation.keep_freed_memory()
     if limit is not None:
         isolation.limit_memory(limit)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process decides
     os.dup2(output.fileno(), 1)
     os.dup2(output.fileno(), 2)
     output.close()
-    # By lines, so that a worker that dies loses no words.
+    # Line-buffered, so that a worker that dies loses no output.
     sys.stdout, sys.stderr = (os.fdopen(n, "w", buffering=1, encoding="utf-8", errors="replace") for n in (1, 2))
     while True:
         try:

@@ -1,35 +1,43 @@
-"""A Ray cluster as a place to work: a seat for every GPU, or for every node of a cluster without.
+"""A Ray cluster as an executor: every task is a Ray task, one on each GPU, or one on each node of a cluster without.
 
-Ray places the seats, carries tasks and results, and says when a node is gone. Everything else is as on one machine: a
-seat has an engine of its own, and every task a fresh process on its node.
+Ray carries tasks and results and says when a node is gone. On its node a task runs in a `LocalEngine`, so a fresh
+process, the time limit, the memory limit and the captured output are what they are on one machine. Two things are not
+left to Ray: which slot a task gets, for a measurement on processors needs all those of its node, whose numbers differ;
+and trying again, for Ray would restart a task that takes too much memory for ever.
 """
 
 from __future__ import annotations
 
 import logging
+import os
+import pickle
 import socket
 import time
-from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Literal
+from typing import Any, Generic, Literal, NamedTuple
 
 import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from bench.data.cache import ARRAYS, cache_dir_of, place, read_array
 from bench.data.image_set import ImageSet
-from bench.engines.dispatch import NoSeats, SeatLost, dispatch
-from bench.engines.engine import Crash, Execute, Result, Stop, Task
-from bench.engines.worker import Relocate, Seat, seal, unseal
+from bench.engines.engine import Crash, EngineLost, Execute, Result, Stop, Task
+from bench.engines.local import LocalEngine
 
 CONNECT_TIMEOUT_S = 5.0
-NODES_WAITED_FOR_S = 120.0  # that is how long a cluster may be without any node to work on
-_REFRESH_S = 1.0
-_MOST_COUNTERS = 8  # seats per node for what needs no device: each has the memory of a PyTorch
+NODES_WAITED_FOR_S = 120.0  # how long a cluster may be without any node
+MOST_LOSSES = 3  # of one task: it may be what brings its nodes down
+PATIENCE_S = 1.0  # between two looks at which nodes there are and whether to stop
+REST_S = 20.0  # for which a node that lost a task gets no other: Ray may take as long to see that it is gone
+_MOST_COUNTERS = 8  # per node, of tasks that need no device: each holds a PyTorch in memory
 
 Kind = Literal["cpu", "cuda"]
-Placed = tuple[ImageSet, Mapping[str, "ray.ObjectRef[Any]"]]
+Relocate = Callable[[Any, Mapping[str, ImageSet]], Any]  # (task, image sets of its node by SHA-256) -> task
+StoredImages = tuple[ImageSet, Mapping[str, "ray.ObjectRef[Any]"]]  # and its arrays in Ray's object store
 
 
 class NoCluster(Exception):
@@ -52,7 +60,7 @@ def connect(address: str) -> None:
 
 
 def kind_of_cluster() -> Kind:
-    return "cuda" if any(node["Resources"].get("GPU") for node in _nodes()) else "cpu"
+    return "cuda" if any(_count(node, "GPU") for node in _nodes()) else "cpu"
 
 
 def ask_every_node(question: Callable[[str], Any], kind: Kind) -> dict[str, Any]:
@@ -60,8 +68,8 @@ def ask_every_node(question: Callable[[str], Any], kind: Kind) -> dict[str, Any]
     remote = ray.remote(max_calls=1)(question)  # its process is not used again, and holds no GPU
     asked = {}
     for node in _nodes():
-        if kind == "cpu" or node["Resources"].get("GPU"):
-            demand = {"num_cpus": 1, "num_gpus": 1} if kind == "cuda" else {"num_cpus": _processors(node)}
+        if kind == "cpu" or _count(node, "GPU"):
+            demand = {"num_cpus": 1, "num_gpus": 1} if kind == "cuda" else {"num_cpus": _count(node, "CPU")}
             options = remote.options(**demand, scheduling_strategy=_at(node["NodeID"]))
             asked[node["NodeManagerAddress"]] = options.remote("cuda:0" if kind == "cuda" else "cpu")
     return dict(zip(asked, ray.get(list(asked.values())), strict=True))
@@ -75,24 +83,33 @@ class RayCluster(Generic[Task, Result]):
     image_sets: tuple[ImageSet, ...]
     relocate: Relocate
     preload: tuple[str, ...] = ()
-    memory_limit: int | None = None
-    cache_dir: Path | None = None  # of every node; None: as it would be there
+    memory_limit: int | None = None  # bytes for each task; None: what is free on its node
+    cache_dir: Path | None = None  # of every node; None: that node's default
 
     def engine(self, execute: Execute[Task, Result], needs_device: bool, tasks: int) -> RayEngine[Task, Result]:
-        # Only what is needed is sent: nothing that needs no device reads images.
-        image_sets = self.image_sets if needs_device else ()
-        placed = [(image_set, _put(image_set)) for image_set in image_sets]
-        seats = _RaySeats(
-            self.kind if needs_device else "meta", placed, self.preload, self.memory_limit, self.cache_dir, tasks
-        )
-        return RayEngine(seats, execute, self.relocate)
+        image_sets = self.image_sets if needs_device else ()  # tasks without a device read no images
+        stored = [(images, {name: ray.put(read_array(images, name)) for name in ARRAYS}) for images in image_sets]
+        device = "cuda:0" if self.kind == "cuda" else "cpu"
+        return RayEngine(self, execute, device if needs_device else "meta", stored)
 
 
+class _Slot(NamedTuple):
+    """Where one task at a time can run: a GPU, a node, or a processor for what needs no device."""
+
+    node: str
+    address: str
+    number: int
+    processors: int  # that its task takes: a measurement on processors has its node for itself
+
+
+@dataclass(frozen=True)
 class RayEngine(Generic[Task, Result]):
-    def __init__(self, seats: _RaySeats, execute: Execute[Task, Result], relocate: Relocate) -> None:
-        self._seats = seats
-        self._execute = execute
-        self._relocate = relocate
+    """Runs tasks on all slots of a cluster; those of a lost node or process run again elsewhere."""
+
+    cluster: RayCluster[Task, Result]
+    execute: Execute[Task, Result]
+    device: str  # as a task sees it: Ray shows it its own GPU alone
+    stored: Sequence[StoredImages]
 
     def run(
         self,
@@ -101,162 +118,132 @@ class RayEngine(Generic[Task, Result]):
         on_start: Callable[[Task, str], object],
         stop: Stop | None = None,
     ) -> Generator[tuple[Task, Result | Crash]]:
-        """As `bench.engines.engine.Engine.run`; the tasks of a lost node run again elsewhere."""
-        self._seats.start(lambda task: (seal(self._execute, self._relocate, task), timeout_s))
+        """As `bench.engines.engine.Engine.run`."""
+        waiting = deque(tasks)
+        pending: dict[Any, tuple[_Slot, Task]] = {}  # by the reference to the result
+        losses: Counter[int] = Counter()
+        resting: dict[str, float] = {}  # node -> until when
+        last_seen, why = time.monotonic(), ""
         try:
-            yield from dispatch(tasks, self._seats, on_start, stop)
+            while (waiting or pending) and not (stop and stop.requested):
+                slots, now = self._slots(), time.monotonic()
+                if slots or pending:
+                    last_seen = now
+                elif now - last_seen > NODES_WAITED_FOR_S:
+                    raise EngineLost(f"the Ray cluster has had no node to work on for {NODES_WAITED_FOR_S:g} s{why}")
+                busy = {slot for slot, _ in pending.values()}
+                free = [slot for slot in slots if slot not in busy and resting.get(slot.node, now) <= now]
+                for slot in free[: len(waiting)]:
+                    task = waiting.popleft()
+                    pending[self._start(slot, task, timeout_s)] = slot, task
+                    if not losses[id(task)]:
+                        on_start(task, f"{self.device} of {slot.address}")
+                for reference in _ended(list(pending)):
+                    slot, task = pending.pop(reference)
+                    try:
+                        outcome = ray.get(reference)
+                    except RayError as error:
+                        why = f"; the last task was lost: {_reason(error)}"
+                        resting[slot.node] = time.monotonic() + REST_S
+                        losses[id(task)] += 1
+                        if losses[id(task)] < MOST_LOSSES:
+                            waiting.appendleft(task)
+                            continue
+                        outcome = Crash(
+                            "failed", f"its node or process was lost {MOST_LOSSES} times: {_reason(error)}", 0.0
+                        )
+                    yield task, outcome if isinstance(outcome, Crash) else pickle.loads(outcome)
         finally:
-            self._seats.close()
+            for reference in pending:
+                ray.cancel(reference, force=True)
 
-
-@dataclass(eq=False)
-class _Chair:
-    """A seat as the driver sees it."""
-
-    node: str
-    name: str
-    actor: Any
-    ready: Any  # reference that is resolved once the seat is
-
-
-@dataclass(eq=False)
-class _RaySeats:
-    kind: Literal["meta", "cpu", "cuda"]
-    placed: Sequence[Placed]
-    preload: tuple[str, ...]
-    memory_limit: int | None
-    cache_dir: Path | None
-    most: int
-    _chairs: dict[_Chair, bool] = field(default_factory=dict)  # -> whether it is ready
-    _reasons: list[str] = field(default_factory=list)  # why seats were lost
-
-    def start(self, pack: Callable[[Any], tuple[bytes, float | None]]) -> None:
-        self._pack = pack
-        self._looked = -_REFRESH_S
-        self._last_seen = time.monotonic()
-
-    def close(self) -> None:
-        for chair in self._chairs:
-            ray.kill(chair.actor)
-        self._chairs.clear()
-
-    def refresh(self) -> None:
-        now = time.monotonic()
-        if now - self._looked < _REFRESH_S:
-            return
-        self._looked = now
+    def _slots(self) -> list[_Slot]:
+        slots = []
         for node in _nodes():
-            have = sum(chair.node == node["NodeID"] for chair in self._chairs)
-            for _ in range(have, self._wanted(node)):
-                if len(self._chairs) < self.most:
-                    self._take(node)
-        if self._chairs:
-            self._last_seen = now
-        elif now - self._last_seen > NODES_WAITED_FOR_S:
-            last = f"; the last seat was lost: {self._reasons[-1]}" if self._reasons else ""
-            raise NoSeats(f"the Ray cluster has had no node to work on for {NODES_WAITED_FOR_S:g} s{last}")
+            processors = _count(node, "CPU")
+            number = {"meta": min(processors, _MOST_COUNTERS), "cpu": min(processors, 1)}
+            count = number.get(self.device, _count(node, "GPU"))
+            needed = processors if self.device == "cpu" else 1
+            slots += [_Slot(node["NodeID"], node["NodeManagerAddress"], n, needed) for n in range(count)]
+        return slots
 
-    def usable(self) -> list[_Chair]:
-        return [chair for chair, ready in self._chairs.items() if ready]
-
-    def give(self, seat: _Chair, job: Any) -> Hashable:
-        reference: Hashable = seat.actor.run.remote(*self._pack(job))
-        return reference
-
-    def ended(self, pending: Sequence[Hashable], patience_s: float) -> Sequence[Hashable]:
-        opening = {chair.ready: chair for chair, ready in self._chairs.items() if not ready}
-        awaited = [*pending, *opening]
-        if not awaited:
-            time.sleep(patience_s)
-            return []
-        done, _ = ray.wait(awaited, num_returns=1, timeout=patience_s, fetch_local=False)
-        done, _ = ray.wait(awaited, num_returns=len(awaited), timeout=0, fetch_local=False) if done else (done, [])
-        for reference in done:
-            if reference in opening:
-                self._opened(opening[reference])
-        return [reference for reference in done if reference not in opening]
-
-    def result(self, handle: Hashable) -> Any:
-        try:
-            return unseal(ray.get(handle))
-        except RayError as error:
-            raise SeatLost(_said(error)) from error
-
-    def discard(self, seat: _Chair, reason: str) -> None:
-        self._reasons.append(reason)
-        if self._chairs.pop(seat, None) is not None:
-            ray.kill(seat.actor)  # it may only be out of reach: what it does must not be done twice
-
-    def name(self, seat: _Chair) -> str:
-        return seat.name
-
-    def _opened(self, chair: _Chair) -> None:
-        try:
-            ray.get(chair.ready)
-            self._chairs[chair] = True
-        except RayError as error:
-            self.discard(chair, _said(error))
-
-    def _wanted(self, node: Mapping[str, Any]) -> int:
-        """How many seats a node has."""
-        if self.kind == "cuda":
-            return int(node["Resources"].get("GPU", 0))
-        return min(_processors(node), _MOST_COUNTERS if self.kind == "meta" else 1)
-
-    def _take(self, node: Mapping[str, Any]) -> None:
-        # A measurement on processors has the node for itself.
-        processors = _processors(node) if self.kind == "cpu" else 1
-        device = "cuda:0" if self.kind == "cuda" else self.kind  # Ray shows a seat its own GPU alone
-        actor = (
-            ray.remote(_SeatActor)
-            .options(
-                num_cpus=processors,
-                num_gpus=1 if self.kind == "cuda" else 0,
-                max_restarts=0,
-                scheduling_strategy=_at(node["NodeID"]),
-            )
-            .remote(device, self.preload, self.memory_limit, list(self.placed), self.cache_dir)
+    def _start(self, slot: _Slot, task: Task, timeout_s: float | None) -> Any:
+        cluster = self.cluster
+        contents = pickle.dumps((self.execute, cluster.relocate, task))
+        gpus = int(self.device.startswith("cuda"))
+        options = _run.options(
+            num_cpus=slot.processors, num_gpus=gpus, max_retries=0, scheduling_strategy=_at(slot.node)
         )
-        name = f"{device} of {node['NodeManagerAddress']}"
-        self._chairs[_Chair(node["NodeID"], name, actor, actor.ready.remote())] = False
+        return options.remote(
+            contents, self.device, timeout_s, cluster.preload, cluster.memory_limit, self.stored, cluster.cache_dir
+        )
 
 
-class _SeatActor(Seat):
-    """A seat that gets its images from Ray's object store, where they are not on its node already."""
-
-    def __init__(
-        self,
-        device: str,
-        preload: Sequence[str],
-        memory_limit: int | None,
-        placed: Sequence[Placed],
-        cache_dir: Path | None,
-    ) -> None:
-        images = [(image_set, lambda name, refs=refs: ray.get(refs[name])) for image_set, refs in placed]
-        super().__init__(device, ("ray", *preload), memory_limit, images, cache_dir)
-
-    def ready(self) -> None:
-        """Returns once the seat is there."""
+def _ended(pending: Sequence[Any]) -> Sequence[Any]:
+    """Wait until a result is there, at most for `PATIENCE_S`; all references whose result is."""
+    if not pending:
+        time.sleep(PATIENCE_S)
+        return []
+    done, _ = ray.wait(pending, num_returns=1, timeout=PATIENCE_S, fetch_local=False)
+    return ray.wait(pending, num_returns=len(pending), timeout=0, fetch_local=False)[0] if done else []
 
 
-def _put(image_set: ImageSet) -> dict[str, Any]:
-    from bench.data.cache import ARRAYS, read_array
+def _reason(error: RayError) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[-1] if lines else ''}"[:300]
 
-    return {name: ray.put(read_array(image_set, name)) for name in ARRAYS}
+
+@dataclass(frozen=True)
+class PickledTask:
+    """A task on its node, which only its worker process opens: nothing else has to import torch."""
+
+    contents: bytes  # execute, relocate and the task
+    image_sets: Mapping[str, ImageSet]
+    environment: Mapping[str, str]
+    group: str = "ray"
+
+
+def execute_pickled(task: PickledTask, device: str) -> bytes:
+    """Run a task in its worker process; returns the pickled result."""
+    os.environ.update(task.environment)  # its GPU; the fork server may have been started for another
+    execute, relocate, contents = pickle.loads(task.contents)
+    return pickle.dumps(execute(relocate(contents, task.image_sets), device))
+
+
+_image_sets: dict[str, ImageSet] = {}  # on a node, by SHA-256: what this process has found or fetched
+
+
+@ray.remote
+def _run(
+    contents: bytes,
+    device: str,
+    timeout_s: float | None,
+    preload: Sequence[str],
+    memory_limit: int | None,
+    stored: Sequence[StoredImages],
+    cache_dir: Path | None,
+) -> bytes | Crash:
+    """Run a task on this node; images that are not here yet are fetched from Ray's object store."""
+    for images, arrays in stored:
+        if images.sha256 not in _image_sets:
+            fetch = lambda name, arrays=arrays: ray.get(arrays[name])  # noqa: E731
+            _image_sets[images.sha256] = place(images, fetch, cache_dir_of(cache_dir))
+    visible = {name: value for name, value in os.environ.items() if name.endswith("_VISIBLE_DEVICES")}
+    task = PickledTask(contents, _image_sets, visible)
+    engine: LocalEngine[PickledTask, bytes] = LocalEngine(
+        [device], execute_pickled, Path(os.devnull), ("ray", *preload), memory_limit
+    )
+    ((_, result),) = engine.run([task], timeout_s, lambda task, device: None)
+    return result
 
 
 def _nodes() -> list[Mapping[str, Any]]:
     return [node for node in ray.nodes() if node["Alive"]]
 
 
-def _processors(node: Mapping[str, Any]) -> int:
-    return int(node["Resources"].get("CPU", 0))
+def _count(node: Mapping[str, Any], resource: str) -> int:
+    return int(node["Resources"].get(resource, 0))
 
 
 def _at(node: str) -> NodeAffinitySchedulingStrategy:
     return NodeAffinitySchedulingStrategy(node, soft=False)
-
-
-def _said(error: RayError) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[-1] if lines else ''}"[:300]

@@ -1,7 +1,7 @@
-"""Imported by the server from which workers are forked: it takes in whatever a network started and left behind.
+"""Imported by the fork server, which then adopts and finally kills the processes that networks leave behind.
 
-When the server ends, which it does as soon as the main process and all workers are gone, it kills every process that
-descends from it. A process that a worker's death makes an orphan becomes its child.
+As a child subreaper (prctl(2)), the server becomes the parent of every process that is orphaned by the death of a
+worker. It ends once the main process and all workers are gone, and kills its descendants on the way out.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def _children() -> Iterator[int]:
                 yield int(stat.parent.name)
 
 
-def _bury() -> None:
-    """Kill all children, then the orphans that this makes, until none is left."""
+def _reap() -> None:
+    """Kill all children, then the orphans that they leave, until none is left."""
     while children := list(_children()):
         for child in children:
             with contextlib.suppress(OSError):
@@ -40,5 +40,5 @@ def _bury() -> None:
 
 
 if sys.platform == "linux" and ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0:
-    atexit.register(_bury)
+    atexit.register(_reap)
     warnings.filterwarnings("ignore", message="forkserver: waitpid returned unexpected pid")

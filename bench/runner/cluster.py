@@ -1,4 +1,4 @@
-"""A run on a Ray cluster: whether there is one, what its nodes are, and the place that it is to work at.
+"""A run on a Ray cluster: whether there is one, what its nodes are, and the executor for it.
 
 Ray is imported here alone, and only when a run asks for it.
 """
@@ -21,7 +21,7 @@ _SAME = ("torch", "python")  # on every node, or numbers of one run would be of 
 
 
 def join(request: Request) -> tuple[str, ...]:
-    """Become part of the cluster; the kind of its devices: "cuda:0" as every seat sees its own GPU, or "cpu".
+    """Become part of the cluster; the kind of its devices: "cuda:0" as every task sees its own GPU, or "cpu".
 
     Raises:
         RequestError: Ray is missing, there is no such cluster, or it has no such devices.
@@ -65,7 +65,7 @@ def facts(devices: tuple[str, ...]) -> environment.Facts:
     return {**about, "device": " and ".join(sorted({str(each["device"]) for each in nodes.values()}))}
 
 
-def place(
+def executor(
     devices: tuple[str, ...], config: Config, memory_limit: int | None, cache_dir: Path | None
 ) -> RayCluster[Any, Any]:
     from bench.engines import ray

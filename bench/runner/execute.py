@@ -22,7 +22,7 @@ from bench.data.image_set import ImageSet
 from bench.device import environment
 from bench.device.execution import choose
 from bench.device.out_of_memory import is_out_of_memory
-from bench.engines.engine import Crash, Stop, Workplace
+from bench.engines.engine import Crash, Executor, Stop
 from bench.metrics import METRICS, PROBES, metrics_of
 from bench.probes import MEASURE
 from bench.probes.reading import Reading, Unsupported
@@ -83,7 +83,7 @@ def execute(task: Task, device: str) -> Outcome:
 def run_tasks(
     run: Run,
     tasks: Sequence[Task],
-    place: Workplace[Task, Outcome],
+    executor: Executor[Task, Outcome],
     timeout_s: float | None,
     on_start: Callable[[Task, str], object],
     on_end: Callable[[Task, Outcome], object],
@@ -100,7 +100,7 @@ def run_tasks(
         for part in ([task for task in tasks if task.static], [task for task in tasks if not task.static]):
             if not part:
                 continue
-            engine = place.engine(execute, needs_device=not part[0].static, tasks=len(part))
+            engine = executor.engine(execute, needs_device=not part[0].static, tasks=len(part))
             with closing(engine.run(part, timeout_s, on_start, stop)) as ended:
                 for task, outcome in ended:
                     if isinstance(outcome, Crash):

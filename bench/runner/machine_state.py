@@ -10,7 +10,7 @@ from typing import Any
 from bench.config import Precision
 from bench.device import environment
 from bench.device.peaks import LimitsTask, measure_limits
-from bench.engines.engine import Crash, Stop, Workplace
+from bench.engines.engine import Crash, Executor, Stop
 from bench.records.run_folder import Run
 
 TIME_LIMIT_S = 60.0  # for what takes one to three seconds
@@ -31,7 +31,7 @@ def conditions_kept(run: Run, devices: Sequence[str]) -> Iterator[None]:
 
 def keep_limits(
     run: Run,
-    place: Workplace[LimitsTask, dict[str, Any]],
+    executor: Executor[LimitsTask, dict[str, Any]],
     devices: Sequence[str],
     precision: Precision,
     stop: Stop | None = None,
@@ -45,7 +45,7 @@ def keep_limits(
         return
     tasks = [LimitsTask(precision, number) for number in range(len(devices))]
     at: dict[LimitsTask, str] = {}
-    engine = place.engine(measure_limits, needs_device=True, tasks=len(tasks))
+    engine = executor.engine(measure_limits, needs_device=True, tasks=len(tasks))
     with closing(engine.run(tasks, TIME_LIMIT_S, at.__setitem__, stop)) as ended:
         for task, found in ended:
             if isinstance(found, Crash):

@@ -19,8 +19,7 @@ from bench.data import ImageSet
 from bench.data.cache import cache_dir_of
 from bench.data.preview import sample_sheet
 from bench.device import environment, execution
-from bench.engines.dispatch import NoSeats
-from bench.engines.engine import Workplace
+from bench.engines.engine import EngineLost, Executor
 from bench.engines.local import LocalMachine
 from bench.metrics import PROBES
 from bench.models import ModelSpec
@@ -107,7 +106,7 @@ def work(prepared: Prepared, run: Run) -> int:
     """Measure what the run lacks; returns how many of its rows are failed, out of memory or timed out."""
     config = replace(prepared.config, checkpoints=run.folder.absolute() / "checkpoints")
     todo = remaining(plan(prepared.specs, config), run.records(), prepared.request.retry_failed)
-    place = _place(prepared, run)
+    executor = _executor(prepared, run)
     here = prepared.request.engine == "local"  # the state of this machine says nothing about a cluster's
     with (
         Interrupts() as interrupts,
@@ -117,12 +116,12 @@ def work(prepared: Prepared, run: Run) -> int:
         try:
             _keep_samples(run, config.image_sets)
             suite = [spec for spec in prepared.specs if spec.name in models.REGISTRY]
-            structures.keep_descriptions(run, place, suite, interrupts)
+            structures.keep_descriptions(run, executor, suite, interrupts)
             if any("throughput" in task.probes for task in todo):  # what is compared with the limits
-                machine_state.keep_limits(run, place, prepared.devices, config.execution.precision, interrupts)
-            execute.run_tasks(run, todo, place, config.task_timeout_s, display.started, display.ended, interrupts)
-            structures.keep_descriptions(run, place, _harmless(prepared.specs, run), interrupts)
-        except NoSeats as reason:
+                machine_state.keep_limits(run, executor, prepared.devices, config.execution.precision, interrupts)
+            execute.run_tasks(run, todo, executor, config.task_timeout_s, display.started, display.ended, interrupts)
+            structures.keep_descriptions(run, executor, _harmless(prepared.specs, run), interrupts)
+        except EngineLost as reason:
             raise RunError(f"{reason}; what was measured is kept, and --run {run.name} goes on") from reason
     return sum(record.failed for record in run.records())
 
@@ -143,11 +142,11 @@ def _harmless(specs: Sequence[ModelSpec], run: Run) -> list[ModelSpec]:
     return [spec for spec in specs if spec.name not in models.REGISTRY and spec.name in measured]
 
 
-def _place(prepared: Prepared, run: Run) -> Workplace[Any, Any]:
+def _executor(prepared: Prepared, run: Run) -> Executor[Any, Any]:
     gib, request = prepared.request.task_memory_gib, prepared.request
     memory_limit = None if gib is None else int(gib * 2**30)
     if request.engine == "ray":
-        return cluster.place(prepared.devices, prepared.config, memory_limit, request.cache_dir)
+        return cluster.executor(prepared.devices, prepared.config, memory_limit, request.cache_dir)
     return LocalMachine(prepared.devices, run.folder / "workers.log", execute.PRELOAD, memory_limit)
 
 

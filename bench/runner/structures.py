@@ -10,7 +10,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from bench.engines.engine import Crash, Stop, Workplace
+from bench.engines.engine import Crash, Executor, Stop
 from bench.models import REGISTRY, ModelSpec
 from bench.records.run_folder import Run, RunError
 from bench.structure.panels import structure
@@ -48,7 +48,7 @@ def representatives(specs: Sequence[ModelSpec]) -> list[ModelSpec]:
 
 
 def keep_descriptions(
-    run: Run, place: Workplace[DescribeTask, dict[str, Any]], specs: Sequence[ModelSpec], stop: Stop | None = None
+    run: Run, executor: Executor[DescribeTask, dict[str, Any]], specs: Sequence[ModelSpec], stop: Stop | None = None
 ) -> None:
     """Describe the representatives that the run has no description of yet; one that fails has the `reason` instead.
 
@@ -61,7 +61,7 @@ def keep_descriptions(
     tasks = [DescribeTask(spec) for spec in representatives(specs) if spec.name not in kept]
     if not tasks:
         return
-    engine = place.engine(describe, needs_device=False, tasks=len(tasks))
+    engine = executor.engine(describe, needs_device=False, tasks=len(tasks))
     found: dict[str, Any] = {}
     with closing(engine.run(tasks, TIME_LIMIT_S, lambda task, device: None, stop)) as ended:
         for task, described in ended:

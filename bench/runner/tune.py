@@ -15,7 +15,7 @@ from bench.config import Config, RequestError
 from bench.data import ImageSet
 from bench.data.batches import load_split
 from bench.device.execution import arithmetic, choose, for_training
-from bench.engines.engine import Crash, Stop, Workplace
+from bench.engines.engine import Crash, Executor, Stop
 from bench.models import ModelSpec
 from bench.probes.macs import forward_macs
 from bench.training.curve import Diverged
@@ -74,7 +74,7 @@ def tune(
     default: TrialTask,
     count: int,
     before: object,
-    place: Workplace[TrialTask, Trial],
+    executor: Executor[TrialTask, Trial],
     on_end: Callable[[int, Trial], object],
     stop: Stop,
 ) -> Iterator[dict[str, Any]]:
@@ -92,7 +92,7 @@ def tune(
         if trial := known.get((recipe.peak_rate, recipe.weight_decay)):
             return trial
         task = replace(default, recipe=recipe)
-        engine = place.engine(execute_trial, needs_device=True, tasks=1)
+        engine = executor.engine(execute_trial, needs_device=True, tasks=1)
         with closing(engine.run([task], default.config.task_timeout_s, lambda task, device: None, stop)) as ended:
             for _, outcome in ended:
                 if isinstance(outcome, Crash):

@@ -89,7 +89,7 @@ def test_a_group_shares_a_process_and_another_gets_its_own(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("exit", "exit status 3; last words: disk on fire"), ("segfault", "SIGSEGV"), ("killed", "SIGKILL")],
+    [("exit", "exit status 3; last output: disk on fire"), ("segfault", "SIGSEGV"), ("killed", "SIGKILL")],
 )
 def test_a_crash_becomes_one_outcome_and_the_rest_goes_on(tmp_path: Path, name: str, words: str) -> None:
     done = run([Job("before"), Job(name), Job("after")], tmp_path)
@@ -140,7 +140,7 @@ def test_what_a_task_prints_goes_to_the_log_which_keeps_the_end_of_it(
     assert len(log) < 70_000
 
 
-def test_the_last_words_are_those_of_the_worker_that_died(tmp_path: Path) -> None:
+def test_the_output_in_a_reason_is_that_of_the_worker_that_died(tmp_path: Path) -> None:
     done = run([Job("exit"), Job("segfault", group="b")], tmp_path, devices=("one", "two"))
     reasons = {name: crash.reason for name, crash in done.items() if isinstance(crash, Crash)}
     assert "disk on fire" in reasons["exit"]

@@ -86,7 +86,7 @@ def products_per_step(networks: Sequence[str], batch_size: int, processes: int) 
 def _measure(networks: Sequence[str], batch_size: int) -> dict[str, float]:
     import torch
 
-    from bench.engines.allocator import keep_freed_memory
+    from bench.engines.isolation import keep_freed_memory
     from bench.models import REGISTRY
     from bench.probes.steps import inference_step, training_step
     from bench.runner.request import Request, resolve

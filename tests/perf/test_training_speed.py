@@ -26,7 +26,7 @@ from bench.data import synthetic
 from bench.data.batches import Split, TrainingBatches
 from bench.data.image_set import ImageSet
 from bench.device.execution import for_training, memory_format
-from bench.engines.allocator import keep_freed_memory
+from bench.engines.isolation import keep_freed_memory
 from bench.models import REGISTRY
 from bench.stats.intervals import mean_interval
 from bench.training.optimizer import make_optimizer

@@ -27,7 +27,7 @@ def test_without_ray_the_line_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch
 
 
 def test_ray_is_not_imported_unless_asked_for() -> None:
-    code = "import sys, bench.runner.prepare, bench.engines.worker; assert 'ray' not in sys.modules"
+    code = "import sys, bench.runner.prepare, bench.engines.local; assert 'ray' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

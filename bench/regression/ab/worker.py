@@ -158,7 +158,7 @@ def _is_from(module: str, tree: Path) -> bool:
 def keep_freed_memory() -> None:
     """As a run's workers do, in every revision: where the system finds memory for each tensor anew, one process is up
     to a tenth slower than another of the same code for as long as both live."""
-    file = Path(__file__).resolve().parents[2] / "engines" / "allocator.py"
+    file = Path(__file__).resolve().parents[2] / "engines" / "isolation.py"
     runpy.run_path(str(file))["keep_freed_memory"]()
 
 

@@ -8,7 +8,7 @@ import pytest
 
 COUNT = """
 import resource, sys
-from bench.engines.allocator import keep_freed_memory
+from bench.engines.isolation import keep_freed_memory
 if sys.argv[1] == "kept":
     assert keep_freed_memory()
 import numpy
