@@ -122,7 +122,7 @@ _ROWS = (
         "FLOP/byte",
         "Arithmetic intensity",
         None,
-        "FLOPs of an inference pass for each byte of its memory traffic: little of it, and memory sets the pace.",
+        "FLOPs of an inference pass per byte of its memory traffic; low values mean memory-bound.",
     ),
     Metric(
         "inference_images_per_s",
@@ -168,7 +168,7 @@ _ROWS = (
         "ms",
         "Latency",
         "lower",
-        "Median time of a forward pass of one image that is waited for.",
+        "Median time of a synchronised forward pass of one image.",
     ),
     Metric(
         "latency_p95_ms",
@@ -351,7 +351,7 @@ _ROWS = (
         "inference_mfu",
         DERIVED,
         "fraction",
-        "Use of the device in inference",
+        "Utilisation in inference",
         "higher",
         "Achieved FLOP/s as a share of the device's peak for dense matrix products at this precision: the vendor's "
         "figure where it is known, else the fastest product or convolution measured in this run.",
@@ -360,7 +360,7 @@ _ROWS = (
         "mfu",
         DERIVED,
         "fraction",
-        "Use of the device in training",
+        "Utilisation in training",
         "higher",
         "Three times the FLOPs of one image (one forward pass, two backward) times the training throughput, as a share "
         "of the same peak (model FLOPs utilisation).",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from bench.metrics import Metric
 
@@ -44,14 +45,26 @@ def quantity(value: float, unit: str, digits: int = 3) -> str:
 
 
 def measured(value: float, low: float, high: float, unit: str) -> str:
-    """`value` ± the larger half of its interval, both rounded to the second digit of that half."""
+    """`value` ± the larger half of its interval, both rounded to the second digit of that half.
+
+    Where that half exceeds the value, the ends of the interval say more: "2.1 (0.4 to 26)".
+    """
     half = max(high - value, value - low)
     if not math.isfinite(value) or not math.isfinite(half) or half <= 0:
         return quantity(value, unit)
+    if half >= abs(value) and low >= 0:
+        return f"{quantity(value, unit, 2)} ({quantity(low, unit, 2)} to {quantity(high, unit, 2)})"
     scale, suffix = _scale(value, unit, 3)
     decimals = 1 - _exponent(half / scale, 2)
     shown = max(0, decimals)
     return f"{round(value / scale, decimals):,.{shown}f} ± {round(half / scale, decimals):,.{shown}f}{suffix}"
+
+
+def listing(words: Sequence[str], most: int | None = None) -> str:
+    """ "a", "a and b", "a, b and c"; of more than `most`, the first ones "and 12 more"."""
+    if most is not None and len(words) > most + 1:
+        words = [*words[:most], f"{len(words) - most} more"]
+    return " and ".join(part for part in (", ".join(words[:-1]), *words[-1:]) if part)
 
 
 def tick(value: float, unit: str) -> str:

@@ -60,3 +60,15 @@ def test_labels_name_the_unit_that_ticks_leave_out() -> None:
     assert axis_label(METRICS["saved_activation_bytes"]) == "Saved activations (per image)"
     assert axis_label(METRICS["macs"]) == "MACs"
     assert [in_sentence(METRICS[name]) for name in ("macs", "train_loss")] == ["MACs", "training loss"]
+
+
+def test_an_interval_wider_than_its_value_is_shown_by_its_ends() -> None:
+    assert measured(2.1, 0.4, 26.0, "ms") == "2.1 (0.40 to 26)"
+    assert measured(1000.0, 300.0, 2100.0, "images/s") == "1,000 (300 to 2,100)"
+    assert measured(10.0, 4.0, 18.0, "ms") == "10.0 ± 8.0"
+
+
+def test_words_are_listed_as_in_a_sentence() -> None:
+    assert [listing(words) for words in ([], ["a"], ["a", "b"], ["a", "b", "c"])] == ["", "a", "a and b", "a, b and c"]
+    assert listing(["a", "b", "c"], 2) == "a, b and c"
+    assert listing(["a", "b", "c", "d"], 2) == "a, b and 2 more"

@@ -70,16 +70,16 @@ def with_suffix(flag: str, path: Path, suffix: str) -> Path:
 
 
 def refuse_for_registry(names: Sequence[str], input_size: str | None, num_classes: int | None) -> None:
-    """Refuse flags that change nothing for a network of the registry, which fixes both itself.
+    """Refuse flags that change nothing where all networks are of the registry, which fixes both itself.
 
     Raises:
-        RequestError: one was given with such a network.
+        RequestError: one was given with such networks only.
     """
     from bench.models import REGISTRY
 
     for flag, value in (("--input-size", input_size), ("--num-classes", num_classes)):
-        known = next((REGISTRY[name] for name in names if name in REGISTRY), None)
-        if value is not None and known is not None:
+        if value is not None and names and all(name in REGISTRY for name in names):
+            known = REGISTRY[names[0]]
             size = "x".join(map(str, known.input_size))
             raise RequestError(
                 f"{flag} {value} changes nothing: {known.name} takes {size} and has {known.num_classes} "

@@ -33,7 +33,7 @@ def confusion_chart(
         return None
     names = [printable(name, 16) for name in classes]
     side = min(_CELL * len(classes), _WIDTH - _LEFT - 90)
-    title = f"What {printable(model.name)} takes the test images for"
+    title = f"What {printable(model.name)} mistakes the test images for"
     seeds = len(results.cell(model, "top1").records)
     conditions = f"the most accurate here: {chart_conditions(results, group)}; {found.tested.sum():,} test images" + (
         f" over {seeds} seeds" if seeds > 1 else ""
@@ -63,14 +63,14 @@ def confusion_chart(
 
 
 def most_confused(model: Model, classes: Sequence[str], found: Confusions) -> str:
-    """ "resnet20_cifar most often takes cat for dog (18.2 % of cat), ...": the pairs that a reader looks for."""
+    """ "resnet20_cifar most often mistakes cat for dog (18.2 % of cat), ...": the pairs that a reader looks for."""
     pairs = [
         f"{classes[label]} for {classes[other]} ({quantity(share, 'fraction')} of {classes[label]})"
         for label, other, share in found.most_confused(_PAIRS)
     ]
     if not pairs:
-        return f"{model.name} takes every test image for what it is."
-    return f"{model.name} most often takes {', '.join(pairs)}."
+        return f"{model.name} recognises every test image."
+    return f"{model.name} most often mistakes {', '.join(pairs)}."
 
 
 def _draw(figure: Figure, axes: Axes, found: Confusions, names: Sequence[str], side: float) -> None:

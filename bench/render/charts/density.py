@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from bench.metrics import DERIVED, Metric
-from bench.quantity import in_sentence
 from bench.render.charts.bars import bar_chart
 from bench.render.charts.comparable import listing
 from bench.render.charts.figure import Chart
@@ -35,7 +34,7 @@ def density_chart(
     chart = bar_chart(dense, shown, metric, styles, stem, conditions=accuracy.conditions)
     if chart is None:
         return None
-    alone = f"Left out, as their {in_sentence(accuracy.metric)} is that of guessing: {listing(guessing)}."
+    alone = f"Omitted because they did no better than chance: {listing(guessing)}."
     return replace(chart, kind="density", caption=alone if guessing else "")
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bench.metrics import Metric
-from bench.quantity import quantity
+from bench.quantity import listing, quantity
 from bench.render.results.header import Model
 from bench.render.results.table import Results
 from bench.stats.intervals import rank_correlation
@@ -34,7 +34,7 @@ def pareto_front(
 def accuracy_front(results: Results, models: Sequence[Model], cost: Metric) -> list[int]:
     """Indices of the networks on the front of accuracy against a metric, by rising cost.
 
-    A network that cannot be told from guessing is on no front, however cheap it is. All models must have both
+    A network that is no better than chance is on no front, however cheap it is. All models must have both
     values.
     """
     telling = [index for index, model in enumerate(models) if not results.at_chance(model)]
@@ -68,8 +68,10 @@ class Work:
         """The networks that are furthest off, slow and fast ones; empty where all are near."""
         slow = [pair for pair in self.outliers if pair[1] > 1][:_NAMED]
         fast = [pair for pair in reversed(self.outliers) if pair[1] < 1][:_NAMED]
-        named = [f"{name} {quantity(ratio, 'times', 2)}" for name, ratio in slow + fast]
-        return f"Times as long per MAC as the median network: {', '.join(named)}." if named else ""
+        named = [f"{name} takes {quantity(ratio, 'times', 2)} times" for name, ratio in slow + fast]
+        return (
+            f"Outlier{'s' * (len(named) > 1)}: {listing(named)} as long per MAC as the median network." if named else ""
+        )
 
 
 def work_and_time(results: Results, models: Sequence[Model]) -> Work | None:

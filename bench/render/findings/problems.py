@@ -28,9 +28,9 @@ def problems(results: Results, unreadable_curves: Sequence[str] = ()) -> list[Re
     recorded = {record.model for record in results.records}
     waiting = tuple(model.name for model in results.models if model.name not in recorded)
     if waiting:
-        found.append(Remark(NOT_RUN, "The run has no record of these networks yet.", waiting, ()))
+        found.append(Remark(NOT_RUN, "The run has not measured these networks yet.", waiting, ()))
     if unreadable_curves:
-        reason = "These files of the run are damaged: they are not drawn."
+        reason = "These files of the run are damaged and left out."
         found.append(Remark("unreadable", reason, tuple(unreadable_curves), ("accuracy",)))
     return sorted(found, key=lambda remark: _ORDER.index(remark.status))
 

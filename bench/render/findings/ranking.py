@@ -13,7 +13,7 @@ from bench.render.results.table import AccuracyGroup, Cell, Results
 from bench.render.tables.subtitles import accuracy_conditions
 from bench.stats.intervals import Difference, holm, mean_difference, share_difference
 
-FAMILY_ERROR = 0.05  # how often, at most, a ranking of equal networks may tell any two neighbours apart
+FAMILY_ERROR = 0.05  # how often, at most, a ranking of equal networks may find any difference significant
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Placed:
         if self.p_value is None:
             return ""
         chance = "p < 0.001" if self.p_value < 0.001 else f"p = {self.p_value:.2g}"
-        return f"ahead ({chance})" if self.told_from_next else f"not distinguishable ({chance})"
+        return f"ahead ({chance})" if self.told_from_next else f"not significant ({chance})"
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Ranking:
 
     @property
     def clusters(self) -> tuple[tuple[Placed, ...], ...]:
-        """Cut wherever two neighbours can be told apart. Within a cluster only neighbours were compared."""
+        """Cut wherever two neighbours differ significantly. Within a cluster only neighbours were compared."""
         clusters: list[list[Placed]] = [[]]
         for placed in self.placed:
             clusters[-1].append(placed)
@@ -104,7 +104,7 @@ def _method(seeds: Sequence[int]) -> str:
     welch = "Welch's t-test over the seeds, which are independent trainings"
     images = (
         "a test of two proportions over the test images; it does not know how much another seed would change an "
-        "accuracy, so take what it tells apart for these trained networks only (--seeds 3 tests the training too)"
+        "accuracy, so its verdicts are on these trained networks only (--seeds 3 tests the training too)"
     )
     if min(seeds) > 1:
         words = welch
@@ -114,7 +114,7 @@ def _method(seeds: Sequence[int]) -> str:
         words = f"{welch}, where both have several; else {images}"
     return (
         f"Each network against the next one below: {words}. p-values are corrected for the number of neighbours "
-        f"(Holm): if all networks were equally good, one ranking in twenty at most would tell any two apart."
+        f"(Holm): if all networks were equally good, at most one ranking in twenty would find any difference significant."
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench.metrics import METRICS
-from bench.quantity import measured, quantity
+from bench.quantity import listing, measured, quantity
 from bench.render.findings.efficiency import accuracy_front, work_and_time
 from bench.render.results.header import Model
 from bench.render.results.table import AccuracyGroup, Results
@@ -30,7 +30,7 @@ def _accuracy_findings(results: Results, group: AccuracyGroup) -> list[str]:
     where = f"on {dataset_words(group)}" + (f" after a budget of {group.budget}" if group.budget else "")
     if not telling:
         chance = "" if group.chance is None else f" ({quantity(group.chance, 'fraction')})"
-        return [f"No network can be told from guessing{chance} {where}."]
+        return [f"No network does better than chance{chance} {where}."]
     if len(group.models) == 1:
         only = group.models[0]
         return [f"{only.name} reaches {_text(results, only, 'top1')} {where}; no other network was trained."]
@@ -45,7 +45,7 @@ def _most_accurate(results: Results, models: Sequence[Model], total: int, where:
     best = max(results.cell(model, "top1").value for model in models)
     first = [model for model in models if results.cell(model, "top1").value == best]
     if len(first) > 1:
-        names = _join([model.name for model in first])
+        names = listing([model.name for model in first])
         return f"{names} share the highest accuracy of {total} networks {where}: {quantity(best, 'fraction')}."
     winner = results.cell(first[0], "top1")
     reached = _text(results, first[0], "top1")
@@ -53,7 +53,7 @@ def _most_accurate(results: Results, models: Sequence[Model], total: int, where:
     close = [m.name for m in models if m is not first[0] and results.cell(m, "top1").high >= winner.low]
     if close:
         overlaps = "overlaps with it" if len(close) == 1 else "overlap with it"
-        who = _join(close) if len(close) <= _FEW else f"{len(close)} others"
+        who = listing(close) if len(close) <= _FEW else f"{len(close)} others"
         return f"{sentence} The 95 % interval{'' if len(close) == 1 else 's'} of {who} {overlaps}."
     return sentence
 
@@ -70,10 +70,10 @@ def _most_per_operation(results: Results, models: Sequence[Model], chance: float
     names = [counted[i].name for i in front if rate[i] == top]
     gain = f"{top * 100 * 1e6:.3g} percentage points above chance per million MACs"
     if len(front) == 1:
-        return f"{names[0]} alone is the Pareto front of accuracy against MACs: no network beats it in either."
+        return f"{names[0]} is the whole Pareto front: it is both the most accurate and the cheapest in MACs."
     return (
         f"{len(front)} of {len(counted)} networks are on the Pareto front of accuracy against MACs; among "
-        f"them {_join(names)} {'gains' if len(names) == 1 else 'gain'} most per operation: {gain}."
+        f"them {listing(names)} {'gains' if len(names) == 1 else 'gain'} most per operation: {gain}."
     )
 
 
@@ -86,11 +86,11 @@ def _fewest_params(results: Results, models: Sequence[Model]) -> str:
     fewest = min(results.cell(model, "params").value for model in close)
     chosen = [model for model in close if results.cell(model, "params").value == fewest]
     share = f"{_CLOSE_TO_BEST:.0%} of the best accuracy".replace("%", " %")
-    if len(close) == 1:
-        return f"No network but {chosen[0].name} ({quantity(fewest, 'count')} parameters) reaches {share}."
-    reached = _join([quantity(results.cell(model, "top1").value, "fraction") for model in chosen])
+    if len(close) == 1:  # the best itself
+        return ""
+    reached = listing([quantity(results.cell(model, "top1").value, "fraction") for model in chosen])
     return (
-        f"Of the {len(close)} networks that reach {share}, {_join([model.name for model in chosen])} "
+        f"Of the {len(close)} networks that reach {share}, {listing([model.name for model in chosen])} "
         f"{'has' if len(chosen) == 1 else 'have'} the fewest parameters: {quantity(fewest, 'count')}, "
         f"for {reached}."
     )
@@ -116,7 +116,7 @@ def _cost_findings(results: Results) -> list[str]:
         unit = METRICS[name].unit
         amount = quantity(best, unit) + (f" {unit}" if unit == "images/s" else "")
         verb = "has" if len(first) == 1 else "have"
-        sentences.append(f"{_join(first)} {verb} {words} of {len(cells)} {models[0].track} networks: {amount}.")
+        sentences.append(f"{listing(first)} {verb} {words} of {len(cells)} {models[0].track} networks: {amount}.")
     return sentences
 
 
@@ -145,8 +145,3 @@ def _speed_findings(results: Results, models: Sequence[Model]) -> list[str]:
 def _text(results: Results, model: Model, metric: str) -> str:
     cell = results.cell(model, metric)
     return measured(cell.value, cell.low, cell.high, METRICS[metric].unit)
-
-
-def _join(words: Sequence[str]) -> str:
-    """ "a", "a and b", "a, b and c"."""
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

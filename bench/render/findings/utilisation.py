@@ -64,8 +64,10 @@ def _sentence(results: Results, model: Model) -> str:
     reasons = [
         reason for reason in (_launches(results, model), _memory(results, model), _batch(results, model)) if reason
     ]
-    why = "; ".join(reasons) or "neither launches nor memory traffic nor the batch size, as measured here, explain it"
-    return f"{model.name} uses {share} when it is trained: {why}."
+    why = (
+        "; ".join(reasons) or "none of the measured causes (kernel launches, memory traffic, batch size) explains this"
+    )
+    return f"{model.name} reaches {share} in training: {why}."
 
 
 def _launches(results: Results, model: Model) -> str:
@@ -76,7 +78,7 @@ def _launches(results: Results, model: Model) -> str:
     if not speed.measured or not speed.batch_size:
         return "it is launch-bound"
     share = busy.value / 1e3 * speed.value / speed.batch_size
-    return f"it is launch-bound, as the device works {quantity(share, 'fraction', digits=2)} of the step"
+    return f"it is launch-bound: the device is busy for {quantity(share, 'fraction', digits=2)} of the step"
 
 
 def _memory(results: Results, model: Model) -> str:
@@ -102,6 +104,6 @@ def _batch(results: Results, model: Model) -> str:
     if not larger or not best.value >= _FASTER * common.value:
         return ""
     return (
-        f"batch {common.batch_size} is small for it, as batch {best.batch_size} is "
+        f"batch {common.batch_size} is small for it: batch {best.batch_size} is "
         f"{best.value / common.value:.2g} times as fast"
     )

@@ -10,7 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from bench.metrics import METRICS
-from bench.quantity import in_sentence, quantity
+from bench.quantity import in_sentence, listing, quantity
 from bench.records.run_folder import Run, RunError
 from bench.render.charts.curves import Curve, own_currency
 from bench.render.charts.figure import chart_name
@@ -219,21 +219,21 @@ def ordinal(number: int) -> str:
 def _judgement(
     models: Sequence[Model], tracks: Sequence[TrackTables], ranks: Mapping[str, Ranks]
 ) -> tuple[list[str], list[str]]:
-    """What these networks are good and bad at, each a sentence for a track: where they are in the first and in the
-    last quarter of all that have the number."""
+    """Strengths and weaknesses, each a sentence for a track: where these networks are in the top and in the bottom
+    quarter of all that have the number."""
     good: list[str] = []
     bad: list[str] = []
     for track in tracks:
         own = [model for model in models if model.track == track.track]
         known = ranks[track.track]
-        for sentences, quarter, from_the_end in ((good, "first", False), (bad, "last", True)):
+        for sentences, quarter, from_the_end in ((good, "top", False), (bad, "bottom", True)):
             parts = []
             for column in track.overview.columns:
                 inside = _in_quarter(own, column.name, known, from_the_end)
                 if inside:
                     parts.append(f"{in_sentence(METRICS[column.name])} ({_listed(inside)})")
             if parts:
-                sentences.append(f"{track.track} track, {quarter} quarter: {', '.join(parts)}.")
+                sentences.append(f"({quarter} quarter, {track.track} track): {', '.join(parts)}.")
     return good, bad
 
 
@@ -252,8 +252,7 @@ def _in_quarter(models: Sequence[Model], metric: str, ranks: Ranks, from_the_end
 
 def _listed(inside: Sequence[tuple[int, Model]]) -> str:
     """ "resnet18 1st, resnet34 2nd and 4 more"."""
-    words = ", ".join(f"{chart_name(model)} {ordinal(place)}" for place, model in inside[:_NAMED])
-    return words + (f" and {len(inside) - _NAMED} more" if len(inside) > _NAMED else "")
+    return listing([f"{chart_name(model)} {ordinal(place)}" for place, model in inside], _NAMED)
 
 
 def _facts(models: Sequence[Model], of: Callable[[Model], Sequence[str]]) -> tuple[Fact, ...]:
@@ -323,7 +322,7 @@ def _described(model: str, entry: Any, layers: Layers | None, prefix: str) -> De
             return Description(model, Markup(), (), 0, str(entry["reason"]))
         diagram = _inline(draw(Structure.from_json(entry["structure"])), prefix)
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, ArithmeticError):
-        return Description(model, Markup(), (), 0, "what networks.json has of it is damaged")
+        return Description(model, Markup(), (), 0, "its entry in networks.json is damaged")
     rows = _layer_rows(layers) if layers else []
     half = _MOST_LAYERS // 2
     shown = rows if len(rows) <= _MOST_LAYERS else [*rows[:half], *rows[-half:]]

@@ -6,7 +6,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from bench.quantity import quantity
+from bench.quantity import listing, quantity
 from bench.regression.compare import ERROR, Change, Comparison
 from bench.regression.verdict import Verdict, percent
 from bench.render.page.markdown import escape
@@ -51,8 +51,8 @@ def preface_of(found: Comparison) -> list[tuple[str, list[str]]]:
         reasons[row.reason][row.model].append(row.metric)
     incomparable = [f"{_named(list(models), 'network')}: {_metrics(models)}: {why}" for why, models in reasons.items()]
     shifts = [
-        f"{shift.metric}: all {shift.models} networks moved the same way, by {percent(shift.log_ratio)} in the middle: "
-        "rather the machine than the code (`ab` can tell)"
+        f"{shift.metric}: all {shift.models} networks moved the same way, median {percent(shift.log_ratio)}: "
+        "probably the machine, not the code (use `ab` to be sure)"
         for shift in found.shifts
     ]
     sections = [
@@ -72,7 +72,7 @@ def _metrics(models: dict[str, list[str]]) -> str:
 
 def _named(names: Sequence[str], what: str) -> str:
     """The names, or how many they are where they are many."""
-    return ", ".join(names) if len(names) <= 6 else f"{', '.join(names[:5])} and {len(names) - 5} more {what}s"
+    return ", ".join(names) if len(names) <= 6 else f"{listing(names, 5)} {what}s"
 
 
 def rows_of(found: Comparison, show_same: bool) -> list[dict[str, str]]:
@@ -107,6 +107,6 @@ def summary_of(found: Comparison, margin: float, show_same: bool) -> list[str]:
     return [
         f"{said}{hidden}; {len(found.incomparable)} cannot be compared.",
         f"Change is new / base. Counts are compared exactly; all else is the same within {100 * margin:g} %, and "
-        f"better or worse only by more than that beyond doubt. n: rounds or seeds. All intervals hold at once with "
+        f"better or worse only if significantly beyond that. n: rounds or seeds. All intervals hold at once with "
         f"{1 - ERROR:.0%}.",
     ]

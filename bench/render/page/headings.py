@@ -42,7 +42,7 @@ def forced_warning(results: Results) -> str:
     differences = dict.fromkeys(results.header.forced)
     if not differences:
         return ""
-    return f"Resumed with --force: numbers of this run were not all taken alike ({'; '.join(differences)})."
+    return f"Resumed with --force: not all numbers of this run were measured under the same conditions ({'; '.join(differences)})."
 
 
 def synthetic_warning(results: Results) -> str:

@@ -47,7 +47,7 @@ def write_markdown(
     for track, models in results.tracks().items():
         sentences = lowest_use(results, models)
         if sentences:
-            heading = f"## The lowest use of the device on the {escape(track)} track"
+            heading = f"## The lowest utilisation on the {escape(track)} track"
             parts += [heading, "\n".join(f"- {escape(sentence)}" for sentence in sentences)]
     parts += [_architectures(sections)] if sections else []
     if found:
@@ -64,7 +64,7 @@ def write_markdown(
 
 
 def _architectures(sections: Sequence[Architecture]) -> str:
-    """What each is good and bad at; the page has their structure, layers and ranks."""
+    """Strengths and weaknesses of each; the page has their structure, layers and ranks."""
     rows = [
         (
             one.title,
@@ -75,7 +75,7 @@ def _architectures(sections: Sequence[Architecture]) -> str:
         )
         for one in sections
     ]
-    grid = as_grid(("Architecture", "Year", "Paper", "Good at", "Bad at"), rows)
+    grid = as_grid(("Architecture", "Year", "Paper", "Strong", "Weak"), rows)
     note = "1st is always the best. [index.html](index.html) has their structure and layers."
     return "\n\n".join(("## The architectures", note, grid))
 
@@ -113,7 +113,7 @@ def _table(table: Table, *, facts: bool) -> str:
 def _ranking(ranking: Ranking) -> str:
     rows = [(str(placed.place), placed.model.name, placed.accuracy, placed.verdict or "–") for placed in ranking.placed]
     grid = as_grid(("Place", "Network", "Test accuracy", "Against the next"), rows)
-    heading = f"## Who is really ahead on the {escape(ranking.group.track)} track"
+    heading = f"## Which differences are significant on the {escape(ranking.group.track)} track"
     return "\n\n".join((heading, escape(ranking.conditions), grid, escape(ranking.method)))
 
 
@@ -127,7 +127,7 @@ def _budgets(table: BudgetTable) -> str:
     ]
     grid = as_grid(("Network", *table.headings), rows)
     heading = f"## The same networks of the {escape(table.track)} track under other budgets"
-    note = "In brackets: the place among the networks that have an accuracy under every budget, and how it moved."
+    note = "In brackets: the rank among the networks that have an accuracy under every budget, and how it changed."
     return "\n\n".join((heading, grid, escape(" ".join((note, *table.agreement)))))
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from bench.quantity import quantity
+from bench.quantity import listing, quantity
 from bench.render.charts.curves import Currency
 
 _WIDTH, _HEIGHT = 340.0, 130.0
@@ -37,7 +37,7 @@ def sparkline(lines: Sequence[Line], measure: Line | None, colour: str, across: 
     best = max(lines, key=lambda line: line.top1[-1])
     grey = f", {measure.model}, in grey, at {quantity(measure.top1[-1], 'fraction')}" if measure else ""
     alt = (
-        f"Test accuracy on {dataset} over training of {_named(lines)}; {best.model} ends at "
+        f"Test accuracy on {dataset} over training of {listing([line.model for line in lines])}; {best.model} ends at "
         f"{quantity(best.top1[-1], 'fraction')}{grey}"
     )
     bottom, right = _HEIGHT - _BOTTOM, _WIDTH - _RIGHT
@@ -56,8 +56,3 @@ def sparkline(lines: Sequence[Line], measure: Line | None, colour: str, across: 
         look = 'class="measure"' if line is measure else f'class="own" stroke="{colour}"'
         parts.append(f'<path {look} d="M{points}"/>')
     return Markup("".join([*parts, "</svg>"]))
-
-
-def _named(lines: Sequence[Line]) -> str:
-    names = [line.model for line in lines]
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

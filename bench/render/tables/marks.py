@@ -14,12 +14,14 @@ class Mark:
     meaning: str  # completes "this number ..."
 
 
-CHANCE = Mark("†", "cannot be told from guessing")
-UNSTEADY = Mark("‡", "not steady: the steps still got faster or slower while they were timed")
-SMALLER_BATCH = Mark("§", "taken at a smaller batch, as the common one did not fit: not to be compared in this column")
-LAUNCH_BOUND = Mark("¶", "launch-bound: the device waits for the host, so that this is the speed of both together")
+CHANCE = Mark("†", "no better than chance")
+UNSTEADY = Mark("‡", "timing had not settled")
+SMALLER_BATCH = Mark(
+    "§", "measured at a smaller batch because the common one did not fit: not comparable within this column"
+)
+LAUNCH_BOUND = Mark("¶", "launch-bound: the device waits for the host, so this is the speed of both together")
 PREDICTED = Mark("≈", "predicted, not measured")
-INCOMPLETE = Mark("!", "lacks a seed or round that failed")
+INCOMPLETE = Mark("!", "a seed or round failed and is missing here")
 MARKS = (CHANCE, UNSTEADY, SMALLER_BATCH, LAUNCH_BOUND, PREDICTED, INCOMPLETE)
 
 

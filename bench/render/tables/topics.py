@@ -77,7 +77,7 @@ TOPICS = (
         ("gradient_norm_ratio", "gradient_norm_ratio_sigmoid", "gradient_norm_ratio_batch_norm"),
     ),
     Topic(
-        "Energy and use of the device",
+        "Energy and utilisation",
         (
             "energy_joules_per_image",
             "train_energy_joules_per_image",
