@@ -5,7 +5,7 @@ import math
 import pytest
 
 from bench.metrics import METRICS
-from bench.quantity import axis_label, in_sentence, measured, quantity, tick
+from bench.quantity import axis_label, in_sentence, listing, measured, quantity, tick
 
 
 @pytest.mark.parametrize(

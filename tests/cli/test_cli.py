@@ -214,7 +214,7 @@ def test_all_from_images_to_report_and_again(tmp_path: Path, images: Path, capsy
         assert top1.value == counts[counts.label == counts.predicted]["count"].sum() / counts["count"].sum()
     page = (report / "index.html").read_text()
     assert "Structure of lenet5_cifar" in page
-    assert "most often takes" in page
+    assert "most often mistakes" in page
     assert "one of each of" in page
 
     # Again by name alone: every setting and folder is remembered, and nothing is measured twice.

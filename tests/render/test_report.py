@@ -207,7 +207,7 @@ def test_a_gpu_run_says_what_its_machine_can_do_and_who_uses_little_of_it(
         "650 TFLOP/s",
         "990 TFLOP/s (fixture data sheet)",
         "CUDA graphs in training where the network allows them",
-        "The lowest use of the device on the cifar track",
+        "The lowest utilisation on the cifar track",
         "¶ launch-bound",
     ):
         assert words in page, words

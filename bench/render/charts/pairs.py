@@ -45,7 +45,11 @@ def pair_chart(
     with look():
         title = f"{metric.label} on the {rows[0].track} track: {base} and {new}"
         figure, (values, ratios) = row_figure(
-            rows, title, "▲ better, ▼ worse beyond doubt; ● the same or unclear", ("Both", "New / base"), legend
+            rows,
+            title,
+            "▲ significantly better, ▼ significantly worse; ● the same or unclear",
+            ("Both", "New / base"),
+            legend,
         )
         _draw_values(values, metric, drawn)
         _draw_ratios(ratios, drawn)

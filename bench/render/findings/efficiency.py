@@ -69,9 +69,8 @@ class Work:
         slow = [pair for pair in self.outliers if pair[1] > 1][:_NAMED]
         fast = [pair for pair in reversed(self.outliers) if pair[1] < 1][:_NAMED]
         named = [f"{name} takes {quantity(ratio, 'times', 2)} times" for name, ratio in slow + fast]
-        return (
-            f"Outlier{'s' * (len(named) > 1)}: {listing(named)} as long per MAC as the median network." if named else ""
-        )
+        heading = "Outlier" if len(named) == 1 else "Outliers"
+        return f"{heading}: {listing(named)} as long per MAC as the median network." if named else ""
 
 
 def work_and_time(results: Results, models: Sequence[Model]) -> Work | None:

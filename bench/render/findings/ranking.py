@@ -114,7 +114,8 @@ def _method(seeds: Sequence[int]) -> str:
         words = f"{welch}, where both have several; else {images}"
     return (
         f"Each network against the next one below: {words}. p-values are corrected for the number of neighbours "
-        f"(Holm): if all networks were equally good, at most one ranking in twenty would find any difference significant."
+        "(Holm): if all networks were equally good, at most one ranking in twenty would find any difference "
+        "significant."
     )
 
 

@@ -78,7 +78,7 @@ def _launches(results: Results, model: Model) -> str:
     if not speed.measured or not speed.batch_size:
         return "it is launch-bound"
     share = busy.value / 1e3 * speed.value / speed.batch_size
-    return f"it is launch-bound: the device is busy for {quantity(share, 'fraction', digits=2)} of the step"
+    return f"it is launch-bound (the device is busy for {quantity(share, 'fraction', digits=2)} of the step)"
 
 
 def _memory(results: Results, model: Model) -> str:

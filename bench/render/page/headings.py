@@ -42,7 +42,10 @@ def forced_warning(results: Results) -> str:
     differences = dict.fromkeys(results.header.forced)
     if not differences:
         return ""
-    return f"Resumed with --force: not all numbers of this run were measured under the same conditions ({'; '.join(differences)})."
+    return (
+        "Resumed with --force: not all numbers of this run were measured under the same conditions "
+        f"({'; '.join(differences)})."
+    )
 
 
 def synthetic_warning(results: Results) -> str:

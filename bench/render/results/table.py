@@ -143,7 +143,7 @@ class Results:
         )
 
     def at_chance(self, model: Model) -> bool:
-        """Whether the accuracy cannot be told from guessing: Wilson's lower limit is not above 1/num_classes.
+        """Whether the accuracy is no better than chance: Wilson's lower limit is not above 1/num_classes.
 
         Several seeds share one test set, so the trials of one seed count, not their sum.
         """

@@ -79,7 +79,7 @@ def test_mistakes_of_the_most_accurate_network_over_its_seeds(run: Run) -> None:
     confusions(run, "b_cifar", [(0, 0, 90), (0, 1, 10), (1, 1, 100), (2, 2, 100)], seed=1)
     chart = charts(run)["confusion"]
     assert chart.caption == (
-        "b_cifar most often takes cat for dog (15.0 % of cat), <b>ship</b> for cat (2.50 % of <b>ship</b>)."
+        "b_cifar most often mistakes cat for dog (15.0 % of cat), <b>ship</b> for cat (2.50 % of <b>ship</b>)."
     )
     assert chart.alt == (
         "Confusion matrix of b_cifar on cifar10, 3 classes: dog is recognised best (100 %), cat worst (85.0 %)."

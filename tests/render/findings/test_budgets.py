@@ -108,5 +108,5 @@ def test_page_and_markdown_show_the_table_and_the_ranking(build: RunBuilder) -> 
         assert "under other budgets" in text
         assert "1, up 2" in text
         assert "order 0 of 3 pairs" in text
-        assert "Who is really ahead" in text
+        assert "Which differences are significant" in text
         assert "ahead (p &lt; 0.001)" in text

@@ -81,7 +81,7 @@ def test_one_seed_is_tested_over_its_test_images_and_says_so(build: RunBuilder) 
     models = [listed(name, "F", 2015, "cifar") for name in ("a_cifar", "b_cifar")]
     (ranking,) = rankings(read_results(build(models, rows)))
     assert ranking.placed[0].p_value == pytest.approx(0.0679, abs=1e-4)
-    assert ranking.placed[0].verdict == "not distinguishable (p = 0.068)"
+    assert ranking.placed[0].verdict == "not significant (p = 0.068)"
     assert "does not know how much another seed" in ranking.method
     assert len(ranking.clusters) == 1
 

@@ -1,4 +1,4 @@
-"""Time against MACs, and the networks with the lowest use of the device, on numbers worked out by hand."""
+"""Time against MACs, and the networks with the lowest utilisation, on numbers worked out by hand."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ def test_time_per_mac_and_outliers(build: RunBuilder) -> None:
     assert found is not None
     assert found.ms_per_mac == pytest.approx(1e-6)
     assert dict(found.outliers) == pytest.approx({"a_cifar": 10, "e_cifar": 0.1})
-    assert found.outlier_sentence == "Times as long per MAC as the median network: a_cifar 10, e_cifar 0.10."
+    assert found.outlier_sentence == (
+        "Outliers: a_cifar takes 10 times and e_cifar takes 0.10 times as long per MAC as the median network."
+    )
     # Ranks of the MACs 1 2 3 4 5, of the times 1.5 1.5 3 4 5 (1, 1, 2, 6 and 10 ms): Spearman by hand 0.9747
     assert found.correlation == pytest.approx(0.9747, abs=1e-4)
     assert "0.97 over 5 networks" in found.correlation_sentence
@@ -79,8 +81,8 @@ def test_each_reason_is_given_by_numbers_that_support_it(build: RunBuilder) -> N
     rows.append(ok("b_cifar", "best_train_images_per_s", 220.0, device="cuda:0", batch_size=16))
     models = [listed(name, name, 2015, "cifar") for name in names]
     first, second, third = use(read_results(build(models, rows, limits=LIMITS)))
-    peak = "of 1.000 TFLOP/s, the fastest fp32 matrix product or convolution measured here when it is trained"
-    assert first == f"a_cifar uses 30 % {peak}: it is launch-bound, as the device works 10 % of the step."
+    peak = "of 1.000 TFLOP/s, the fastest fp32 matrix product or convolution measured here in training"
+    assert first == f"a_cifar reaches 30 % {peak}: it is launch-bound (the device is busy for 10 % of the step)."
     # 50 FLOP/byte at 10 GB/s are 0.5 TFLOP/s; 800 images a second of 1 GFLOP are 0.8 TFLOP/s
     assert second == (
         f"b_cifar uses 60 % {peak}: memory allows it 50 % of the measured peak in inference (50 FLOP/byte, left of the "
@@ -97,7 +99,7 @@ def test_the_vendors_peak_is_named_without_its_source(build: RunBuilder) -> None
     vendor = {"vendor_flops_per_s": 4e12, "vendor_source": "a data sheet (2024); a white paper"}
     limits = {"cuda:0": {**LIMITS["cuda:0"], **vendor}}
     first = use(read_results(build(models, rows, limits=limits)))[0]
-    assert "uses 0.60 % of the vendor's dense fp32 peak of 4.000 TFLOP/s when it is trained:" in first
+    assert "reaches 0.60 % of the vendor's dense fp32 peak of 4.000 TFLOP/s in training:" in first
 
 
 def test_without_a_reason_it_says_so(build: RunBuilder) -> None:
@@ -106,7 +108,7 @@ def test_without_a_reason_it_says_so(build: RunBuilder) -> None:
     rows = [row for name in names for row in (ok(name, "flops", 1e9), ok(name, "train_images_per_s", 9.0, **facts))]
     models = [listed(name, name, 2015, "cifar") for name in names]
     assert use(read_results(build(models, rows, limits=LIMITS)))[0].endswith(
-        "neither launches nor memory traffic nor the batch size, as measured here, explain it."
+        "none of the measured causes (kernel launches, memory traffic, batch size) explains this."
     )
 
 

@@ -100,19 +100,19 @@ def test_a_smaller_batch_does_not_compete(build: RunBuilder) -> None:
 
 def test_what_a_family_is_good_and_bad_at(two_families: Run) -> None:
     found = sections(two_families)
-    assert found["A"].strengths == ("cifar track, first quarter: test accuracy (n6 2nd), parameters (n6 2nd).",)
-    assert found["A"].weaknesses == ("cifar track, last quarter: test accuracy (n0 8th).",)
-    assert found["B"].strengths == ("cifar track, first quarter: test accuracy (n7 1st), parameters (n1 1st).",)
-    # A value that all but one share puts nobody into the first quarter, and one network into the last.
+    assert found["A"].strengths == ("(top quarter, cifar track): test accuracy (n6 2nd), parameters (n6 2nd).",)
+    assert found["A"].weaknesses == ("(bottom quarter, cifar track): test accuracy (n0 8th).",)
+    assert found["B"].strengths == ("(top quarter, cifar track): test accuracy (n7 1st), parameters (n1 1st).",)
+    # A value that all but one share puts nobody into the top quarter, and one network into the bottom one.
     assert found["B"].weaknesses == (
-        "cifar track, last quarter: test accuracy (n1 7th), parameters (n7 8th, n5 7th), MACs (n7 8th).",
+        "(bottom quarter, cifar track): test accuracy (n1 7th), parameters (n7 8th, n5 7th), MACs (n7 8th).",
     )
 
 
 def test_of_many_networks_two_are_named(build: RunBuilder) -> None:
     names = [f"n{number}_cifar" for number in range(20)]
     run = build(networks({"A": names}), [ok(name, "params", 10 + place) for place, name in enumerate(names)])
-    assert sections(run)["A"].strengths == ("cifar track, first quarter: parameters (n0 1st, n1 2nd and 3 more).",)
+    assert sections(run)["A"].strengths == ("(top quarter, cifar track): parameters (n0 1st, n1 2nd and 3 more).",)
 
 
 def test_three_networks_have_no_quarter(build: RunBuilder) -> None:
@@ -289,7 +289,7 @@ def test_the_page_and_the_short_report_have_them(two_families: Run, tmp_path: Pa
     assert "<small>2nd of 8</small>" in page
     assert "Layers of n0" in page
     assert "This run did not keep the structure of its networks; <code>python -m bench show n1</code>" in page
-    assert "| A | 2015 | Fixture et al. 2015, arXiv:1512.03385, section 4.2 | cifar track, first quarter" in markdown
+    assert "| A | 2015 | Fixture et al. 2015, arXiv:1512.03385, section 4.2 | (top quarter, cifar track)" in markdown
 
 
 def test_hostile_names_are_only_text(build: RunBuilder) -> None:

@@ -66,7 +66,7 @@ def test_every_metric_is_offered_once(build: RunBuilder) -> None:
         ("energy_joules_per_image", 4e-3, "Inference energy (mJ)", 1e-3),
         ("latency_ms", 4.0, "Latency (ms)", 1),
         ("params", 4e9, "Parameters", 1),
-        ("mfu", 0.3, "Use of the device in training (%)", 0.01),
+        ("mfu", 0.3, "Utilisation in training (%)", 0.01),
     ],
 )
 def test_units(build: RunBuilder, metric: str, value: float, title: str, divisor: float) -> None:

@@ -172,7 +172,7 @@ def test_density_is_percent_per_million_parameters(build: RunBuilder) -> None:
         chart = density_chart(results, group, family_styles(["F0"]), "cifar", own_accuracy(results, group))
     assert chart is not None
     assert "for 2 networks, from network0_cifar (50.00 ± 0.98) to network1_cifar (40.00" in chart.alt
-    assert chart.caption == "Left out, as their test accuracy is that of guessing: network2_cifar."
+    assert chart.caption == "Omitted because they did no better than chance: network2_cifar."
 
 
 def test_the_best_so_far_only_rises(build: RunBuilder) -> None:

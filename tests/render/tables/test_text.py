@@ -51,7 +51,7 @@ def test_a_full_run_has_an_overview_and_topics(cifar: dict[str, Table]) -> None:
         "Memory of a training step",
         "Memory of inference",
         "Speed",
-        "Energy and use of the device",
+        "Energy and utilisation",
     ]
     assert len(cifar["Overview"].columns) == len(OVERVIEW)
     assert all(len(table.columns) <= 10 for table in cifar.values())
