@@ -211,7 +211,7 @@ def test_a_gpu_run_says_what_its_machine_can_do_and_who_uses_little_of_it(
         "¶ launch-bound",
     ):
         assert words in page, words
-    assert "lenet5_cifar uses 0.048 % of the vendor's dense bf16 peak" in markdown
+    assert "lenet5_cifar reaches 0.048 % of the vendor's dense bf16 peak" in markdown
     assert "<summary>Memory of a training step</summary>" in markdown
     assert "| throughput | not steady: steps got 9% slower while they were sampled | vgg16_bn_cifar |" in markdown
     row = next(line for line in (folder / "table.csv").read_text().splitlines() if line.startswith("resnet20_cifar"))

@@ -88,7 +88,7 @@ def test_mistakes_of_the_most_accurate_network_over_its_seeds(run: Run) -> None:
 
 def test_no_mistake_at_all(run: Run) -> None:
     confusions(run, "b_cifar", [(0, 0, 9), (1, 1, 9), (2, 2, 9)])
-    assert charts(run)["confusion"].caption == "b_cifar takes every test image for what it is."
+    assert charts(run)["confusion"].caption == "b_cifar recognises every test image."
 
 
 def test_an_output_without_a_class_is_a_mistake_of_its_class(run: Run) -> None:

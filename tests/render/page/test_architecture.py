@@ -105,7 +105,7 @@ def test_what_a_family_is_good_and_bad_at(two_families: Run) -> None:
     assert found["B"].strengths == ("(top quarter, cifar track): test accuracy (n7 1st), parameters (n1 1st).",)
     # A value that all but one share puts nobody into the top quarter, and one network into the bottom one.
     assert found["B"].weaknesses == (
-        "(bottom quarter, cifar track): test accuracy (n1 7th), parameters (n7 8th, n5 7th), MACs (n7 8th).",
+        "(bottom quarter, cifar track): test accuracy (n1 7th), parameters (n7 8th and n5 7th), MACs (n7 8th).",
     )
 
 
