@@ -104,6 +104,6 @@ def _batch(results: Results, model: Model) -> str:
     if not larger or not best.value >= _FASTER * common.value:
         return ""
     return (
-        f"batch {common.batch_size} is small for it: batch {best.batch_size} is "
-        f"{best.value / common.value:.2g} times as fast"
+        f"batch {common.batch_size} is small for it (batch {best.batch_size} is "
+        f"{best.value / common.value:.2g} times as fast)"
     )

@@ -85,10 +85,10 @@ def test_each_reason_is_given_by_numbers_that_support_it(build: RunBuilder) -> N
     assert first == f"a_cifar reaches 30 % {peak}: it is launch-bound (the device is busy for 10 % of the step)."
     # 50 FLOP/byte at 10 GB/s are 0.5 TFLOP/s; 800 images a second of 1 GFLOP are 0.8 TFLOP/s
     assert second == (
-        f"b_cifar reaches 60 % {peak}: memory allows it 50 % of the measured peak in inference (50 FLOP/byte, left of the "
-        "ridge at 100), and it reaches 160 % of that."
+        f"b_cifar reaches 60 % {peak}: memory allows it 50 % of the measured peak in inference (50 FLOP/byte, left of "
+        "the ridge at 100), and it reaches 160 % of that."
     )
-    assert third == f"c_cifar uses 90 % {peak}: batch 8 is small for it, as batch 64 is 2 times as fast."
+    assert third == f"c_cifar reaches 90 % {peak}: batch 8 is small for it (batch 64 is 2 times as fast)."
 
 
 def test_the_vendors_peak_is_named_without_its_source(build: RunBuilder) -> None:
