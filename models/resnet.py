@@ -99,17 +99,23 @@ class CifarResNet(StagedNet):
 PAPER = Paper("ResNet", 2015, "He et al. 2015, arXiv:1512.03385")
 
 _AKAMASTER = "akamaster/pytorch_resnet_cifar10@d5489e8"
-_STAGES = {
-    18: partial(ResNet, block=basic_block, layers=(2, 2, 2, 2)),
-    34: partial(ResNet, block=basic_block, layers=(3, 4, 6, 3)),
-    50: partial(ResNet, block=bottleneck_block, layers=(3, 4, 6, 3)),
-    101: partial(ResNet, block=bottleneck_block, layers=(3, 4, 23, 3)),
-    152: partial(ResNet, block=bottleneck_block, layers=(3, 8, 36, 3)),
+_LAYERS: dict[int, tuple[BlockBuilder, tuple[int, int, int, int]]] = {
+    18: (basic_block, (2, 2, 2, 2)),
+    34: (basic_block, (3, 4, 6, 3)),
+    50: (bottleneck_block, (3, 4, 6, 3)),
+    101: (bottleneck_block, (3, 4, 23, 3)),
+    152: (bottleneck_block, (3, 8, 36, 3)),
 }
+
+
+def _four_stages(depth: int, stem: Callable[[int], nn.Module]) -> Callable[..., nn.Module]:
+    block, layers = _LAYERS[depth]
+    return partial(ResNet, stem=stem, block=block, layers=layers)
+
 
 SPECS = (
     *(
-        PAPER.imagenet(f"resnet{depth}", "Table 1", partial(_STAGES[depth], stem=ImageNetStem), params, TORCHVISION)
+        PAPER.imagenet(f"resnet{depth}", "Table 1", _four_stages(depth, ImageNetStem), params, TORCHVISION)
         for depth, params in (
             (18, 11_689_512),
             (34, 21_797_672),
@@ -132,7 +138,7 @@ SPECS = (
         PAPER.cifar(
             f"resnet{depth}_cifar",
             "Table 1, with a 3x3 stem",
-            partial(_STAGES[depth], stem=cifar_stem),
+            _four_stages(depth, cifar_stem),
             params,
             "kuangliu/pytorch-cifar@49b7aa9",
         )
