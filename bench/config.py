@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -46,6 +46,14 @@ class Budget:
             )
         kind: BudgetKind = match[2]  # type: ignore[assignment]
         return Budget(float(match[1]), kind)
+
+    @staticmethod
+    def kind_of(word: str | None) -> BudgetKind | None:
+        """The currency of a budget as a run recorded it; None where it is no budget."""
+        try:
+            return Budget.parse(word or "").kind
+        except RequestError:
+            return None
 
     def __str__(self) -> str:
         return f"{self.amount:g}{self.kind}"
@@ -94,10 +102,17 @@ class Execution:
     cuda_graphs: bool | None = False  # None: in training, where the device and the network allow it
 
     def __str__(self) -> str:
-        """ "bf16, channels_last, compiled, CUDA graphs": what differs from PyTorch's defaults."""
-        words = [self.precision, "channels_last" if self.memory_format == "channels_last" else ""]
-        words += ["compiled" if self.compile else "", "CUDA graphs" if self.cuda_graphs else ""]
-        return ", ".join(word for word in words if word)
+        return execution_words([self])
+
+
+def execution_words(executions: Iterable[Execution]) -> str:
+    """Say what differs from PyTorch's defaults in some of them: "bf16, channels_last, compiled, CUDA graphs"."""
+    them = list(executions)
+    words = ["/".join(dict.fromkeys(each.precision for each in them))]
+    words += ["/".join(dict.fromkeys(each.memory_format for each in them if each.memory_format != "contiguous"))]
+    words += ["compiled" if any(each.compile for each in them) else ""]
+    words += ["CUDA graphs" if any(each.cuda_graphs for each in them) else ""]
+    return ", ".join(word for word in words if word)
 
 
 @dataclass(frozen=True)

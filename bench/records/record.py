@@ -5,12 +5,40 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, fields
 from functools import cache
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal, NamedTuple, get_args, get_type_hints
 
+from bench.config import Budget, Execution
+from bench.metrics import probe_named
 from bench.records.strict_json import fits, parsed
 
 Status = Literal["ok", "skipped", "failed", "oom", "timeout"]
 RecordKey = tuple[str, str, str, int, int, str | None]  # model, probe, metric, seed, round, budget
+
+
+class Conditions(NamedTuple):
+    """What makes two rows comparable: rows that differ in any of it never share a cell, a point or a series."""
+
+    hardware: str  # empty where the value does not depend on it
+    batch_size: int | None
+    execution: Execution
+    recipe: str | None
+    predicted: bool
+    dataset: str | None
+    test_images: int | None  # of which an accuracy is the share; None where it is none, or where it is not known
+    budget: str | None
+
+    def __str__(self) -> str:
+        """ "batch 16, bf16, channels_last, cifar10, 1ep": all but the hardware."""
+        words = (
+            f"batch {self.batch_size}" if self.batch_size else "",
+            str(self.execution),
+            "predicted" if self.predicted else "",
+            self.dataset,
+            f"{self.test_images} test images" if self.test_images else "",
+            self.budget,
+            self.recipe,
+        )
+        return ", ".join(word for word in words if word)
 
 
 @dataclass(frozen=True)
@@ -52,6 +80,22 @@ class Record:
     def failed(self) -> bool:
         """Whether something went wrong; a measurement that does not apply is no failure."""
         return self.status not in ("ok", "skipped")
+
+    @property
+    def conditions(self) -> Conditions:
+        """Under which the value was found, as far as it depends on them."""
+        probe = probe_named(self.probe)
+        anywhere = probe.portable and self.unit != "s" and Budget.kind_of(self.budget) != "s"
+        return Conditions(
+            hardware="" if probe.exact or self.predicted or anywhere else self.hardware,
+            batch_size=self.batch_size,
+            execution=Execution(self.precision, self.memory_format, self.compile, self.cuda_graphs),  # type: ignore[arg-type]
+            recipe=self.recipe,
+            predicted=self.predicted,
+            dataset=self.dataset,
+            test_images=self.trials,
+            budget=self.budget,
+        )
 
     @property
     def key(self) -> RecordKey:

@@ -21,10 +21,12 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from bench.metrics import probe_named
 from bench.records.files import TORN, append_whole, end_torn_line, write_atomically
 from bench.records.record import Record, RecordKey
 from bench.records.strict_json import parsed
@@ -154,10 +156,16 @@ class Run:
         self.header = header
 
     def records(self) -> list[Record]:
-        """Every number of the run: the newest row of each key, in the order first written."""
+        """Every number of the run: the newest row of each key, in the order first written.
+
+        Runs were of one device before rows named their hardware: a measured row without it has the device of its run.
+        """
+        environment = self.header.get("environment")
+        device = environment.get("device") if isinstance(environment, dict) else None
         newest: dict[RecordKey, Record] = {}
         for record in _read_lines(self.folder / "records.jsonl"):
-            newest[record.key] = record
+            unnamed = record.value is not None and not record.hardware and not probe_named(record.probe).exact
+            newest[record.key] = replace(record, hardware=str(device)) if unnamed and device else record
         return list(newest.values())
 
     @contextmanager

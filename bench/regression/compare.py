@@ -11,6 +11,7 @@ import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Literal
 
 from scipy import stats
@@ -23,15 +24,17 @@ from bench.stats.intervals import Interval, shared_variances
 
 ERROR = 0.05  # the chance that any interval of a comparison is wrong
 
-# What two rows must share, and how it is called.
+# Of `Record.conditions`, what makes measured rows incomparable, and how it is called. Images are asked about apart.
 _CONDITIONS = {
+    "hardware": "measured on another device",
     "batch_size": "batch size",
-    "precision": "precision",
-    "memory_format": "memory format",
-    "compile": "torch.compile",
-    "cuda_graphs": "CUDA graphs",
+    "execution.precision": "precision",
+    "execution.memory_format": "memory format",
+    "execution.compile": "torch.compile",
+    "execution.cuda_graphs": "CUDA graphs",
     "recipe": "recipe",
     "predicted": "predicted",
+    "test_images": "test images",
     "budget": "budget",
 }
 
@@ -189,7 +192,6 @@ def compare(base: Run, new: Run, margin: float, *, under_any_conditions: bool = 
         "base": _by_key(base, under_any_conditions),
         "new": _by_key(new, under_any_conditions),
     }
-    devices = (_device(base), _device(new))
     pairs: list[_Pair] = []
     incomparable: list[Incomparable] = []
     for key in dict.fromkeys([*rows["base"], *rows["new"]]):
@@ -200,7 +202,7 @@ def compare(base: Run, new: Run, margin: float, *, under_any_conditions: bool = 
         if {row.status for row in (*ours, *theirs)} == {"skipped"}:
             continue
         reason = _obstacle(ours, theirs)
-        apart = [] if reason else _conditions_apart(ours, theirs, devices)
+        apart = [] if reason else _conditions_apart(ours, theirs)
         if apart and not under_any_conditions:
             reason = apart[0]
         reason = reason or _other_images(ours, theirs, base, new) or _no_ratio(ours, theirs)
@@ -238,10 +240,6 @@ def _measured(rows: Sequence[Record]) -> list[Record]:
     return [row for row in rows if row.status == "ok"]
 
 
-def _device(run: Run) -> str:
-    return str(run.header.get("environment", {}).get("device", "an unknown device"))
-
-
 def _obstacle(base: Sequence[Record], new: Sequence[Record]) -> str:
     """Which side was not measured, and why; empty if both were."""
     for side, rows in (("base", base), ("new", new)):
@@ -251,19 +249,15 @@ def _obstacle(base: Sequence[Record], new: Sequence[Record]) -> str:
     return ""
 
 
-def _conditions_apart(base: Sequence[Record], new: Sequence[Record], devices: tuple[str, str]) -> list[str]:
+def _conditions_apart(base: Sequence[Record], new: Sequence[Record]) -> list[str]:
     """In what measured rows of one metric and network differ that their values may depend on."""
     found = []
-    first = _measured(base)[0]
-    needs_device = not probe_named(first.probe).exact and not first.predicted
-    if probe_named(first.probe).portable and first.unit != "s" and not (first.budget or "").endswith("s"):
-        needs_device = False
-    if needs_device and devices[0] != devices[1]:
-        found.append(f"measured on another device: {devices[0]} in base, {devices[1]} in new")
     for field, name in _CONDITIONS.items():
-        ours = dict.fromkeys(getattr(row, field) for row in _measured(base))
-        theirs = dict.fromkeys(getattr(row, field) for row in _measured(new))
-        if set(ours) != set(theirs):
+        ours, theirs = (
+            dict.fromkeys(attrgetter(field)(row.conditions) for row in _measured(rows)) for rows in (base, new)
+        )
+        anywhere = field == "hardware" and not (all(ours) and all(theirs))
+        if set(ours) != set(theirs) and not anywhere:
             found.append(f"{name}: {_words(ours)} in base, {_words(theirs)} in new")
     return found
 

@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from bench.metrics import METRICS, probe_named
-from bench.records.record import Record
+from bench.records.record import Conditions, Record
 from bench.records.run_folder import Run, RunError, run_names
 from bench.stats.change_points import ChangePoint, change_points
 from bench.stats.intervals import Interval, rounds_interval
@@ -63,22 +63,25 @@ def history(runs: Sequence[Run], metrics: Iterable[str], margin: float) -> list[
         RunError: the records of a run are damaged.
     """
     wanted = list(metrics)
-    found: dict[tuple[str, str, str], list[Point]] = defaultdict(list)
+    found: dict[tuple[str, str, Conditions], list[Point]] = defaultdict(list)
     units: dict[str, str] = {}
     exact: set[str] = set()
     for run in runs:
-        cells: dict[tuple[str, str, str], list[Record]] = defaultdict(list)
+        cells: dict[tuple[str, str, Conditions], list[Record]] = defaultdict(list)
         for record in run.records():
             if record.status == "ok" and record.metric in wanted:
-                cells[record.model, record.metric, _conditions(record)].append(record)
+                cells[record.model, record.metric, record.conditions].append(record)
         for key, rows in cells.items():
             point = _point(run, rows)
             if point:
                 found[key].append(point)
                 units[key[1]] = rows[0].unit
                 exact |= {key[1]} if probe_named(rows[0].probe).exact else set()
+    several = len({conditions.hardware for _, _, conditions in found} - {""}) > 1
     series = [
-        Series(*key[:2], units[key[1]], key[2], tuple(points)) for key, points in found.items() if len(points) > 1
+        Series(model, metric, units[metric], f"{under.hardware}, {under}" if several else str(under), tuple(points))
+        for (model, metric, under), points in found.items()
+        if len(points) > 1
     ]
     series.sort(key=lambda one: wanted.index(one.metric))
     noisy = [one for one in series if one.metric not in exact]
@@ -100,19 +103,6 @@ def default_metrics() -> tuple[str, ...]:
         "macs",
     )
     return tuple(name for name in names if name in METRICS)
-
-
-def _conditions(row: Record) -> str:
-    words = [
-        f"batch {row.batch_size}" if row.batch_size else "",
-        row.precision if not probe_named(row.probe).exact else "",
-        "channels_last" if row.memory_format == "channels_last" else "",
-        "compiled" if row.compile else "",
-        "CUDA graphs" if row.cuda_graphs else "",
-        row.dataset or "",
-        row.budget or "",
-    ]
-    return ", ".join(word for word in words if word)
 
 
 def _point(run: Run, rows: Sequence[Record]) -> Point | None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bench.config import Execution
 from bench.records.run_folder import Run
 
 
@@ -76,6 +77,10 @@ class Header:
     forced: tuple[str, ...]  # "budget 10ep (now 20ep)": differences that --force let pass when the run was resumed
     sources: Mapping[str, str]  # data set name -> one sentence: where its images came from
     models: tuple[Model, ...]  # in registry order
+
+    @property
+    def execution(self) -> Execution:
+        return Execution(self.precision, self.memory_format, self.compile, self.cuda_graphs)  # type: ignore[arg-type]
 
     @property
     def device(self) -> str:

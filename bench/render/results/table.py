@@ -192,15 +192,10 @@ def _cell(rows: Sequence[Record]) -> Cell:
     ok = [row for row in rows if row.value is not None]
     if not ok:
         return Cell(math.nan, *NO_INTERVAL, status, tuple(rows))
-    # A run resumed on other data or with another budget, or a round that had to do with a smaller batch: only what
-    # the newest row can be averaged with.
-    ok = [row for row in ok if _circumstances(row) == _circumstances(ok[-1])]
+    # A round that had to do with a smaller batch, say: only what the newest row can be averaged with.
+    ok = [row for row in ok if row.conditions == ok[-1].conditions]
     value, (low, high) = _value_and_interval(ok)
     return Cell(value, low, high, status, tuple(ok), tuple(row for row in rows if row.failed))
-
-
-def _circumstances(row: Record) -> tuple[object, ...]:
-    return row.dataset, row.budget, row.batch_size, row.predicted, row.recipe
 
 
 def _value_and_interval(rows: Sequence[Record]) -> tuple[float, Interval]:
@@ -294,17 +289,74 @@ def _is_whole(column: pd.Series) -> bool:
 
 
 def kept_apart(models: Sequence[Model], records: Sequence[Record]) -> tuple[list[Model], list[Record]]:
-    """Where the run was measured on several kinds, each network once for each kind that measured it, named so.
+    """Split each network into one for each set of conditions under which the run measured it, named by what is unlike.
 
-    Rows of no kind, counts and what failed, belong to all of them. A run on one kind stays as it is.
+    Rows that do not depend on what is unlike, such as counts, belong to all of them. What was measured under the same
+    conditions stays as it is.
     """
-    if len({record.hardware for record in records if record.hardware}) < 2:
-        return list(models), list(records)
     apart: tuple[list[Model], list[Record]] = ([], [])
     for model in models:
         own = [record for record in records if record.model == model.name]
-        for kind in dict.fromkeys(record.hardware for record in own if record.hardware) or [""]:
-            name = f"{model.name} on {kind}" if kind else model.name
-            apart[0].append(replace(model, name=name, kept_as=model.name))
-            apart[1].extend(replace(record, model=name) for record in own if record.hardware in ("", kind))
+        rows = list(zip(own, _conditions_apart(own), strict=True))
+        conditions = list(dict.fromkeys(frozenset(under.items()) for _, under in rows)) or [frozenset()]
+        for each in (dict(known) for known in conditions if not any(known < other for other in conditions)):
+            name = " ".join([model.name, *_words_of(each)])
+            apart[0].append(replace(model, name=name, kept_as=model.name) if each else model)
+            for row, under in rows:
+                if all(each.get(field, value) == value for field, value in under.items()):
+                    apart[1].append(replace(row, model=name))
     return apart
+
+
+def _conditions_apart(rows: Sequence[Record]) -> list[dict[str, object]]:
+    """For each row of a network, its share of the conditions that are not the same in all measured rows of a metric.
+
+    A smaller batch where memory did not suffice is none of them: it is marked. Neither is a budget: see `under`.
+    """
+    stated = [_stated(row) for row in rows]
+    seen: dict[str, dict[str, set[object]]] = {}  # metric -> condition -> its values
+    for row, conditions in zip(rows, stated, strict=True):
+        for field, value in conditions.items() if row.status == "ok" else ():
+            seen.setdefault(row.metric, {}).setdefault(field, set()).add(value)
+    unlike = {metric: {field for field in fields if len(fields[field]) > 1} for metric, fields in seen.items()}
+    of_all = {"hardware", "precision", "memory format", "compiled"} & set().union(*unlike.values())
+    return [
+        {
+            field: value
+            for field, value in conditions.items()
+            if field in unlike.get(row.metric, ()) or (field in of_all and probe_named(row.probe).precision == "run")
+        }
+        for row, conditions in zip(rows, stated, strict=True)
+    ]
+
+
+def _stated(row: Record) -> dict[str, object]:
+    """The conditions of a row by name, without those of which it says nothing."""
+    conditions = row.conditions
+    stated: dict[str, object] = {
+        "hardware": conditions.hardware or None,
+        "precision": conditions.execution.precision,
+        "memory format": conditions.execution.memory_format,
+        "compiled": conditions.execution.compile,
+        "CUDA graphs": conditions.execution.cuda_graphs if row.status == "ok" else None,
+        "batch": row.asked_batch_size or row.batch_size,
+        "predicted": row.predicted if row.status == "ok" else None,
+        "images": conditions.dataset,
+        "test images": conditions.test_images,
+        "recipe": conditions.recipe,
+    }
+    return {field: value for field, value in stated.items() if value is not None}
+
+
+def _words_of(conditions: Mapping[str, object]) -> list[str]:
+    """What is put behind the name of a network: "on NVIDIA H200", "(bf16, not compiled, batch 64)"."""
+    words = []
+    for field, value in conditions.items():
+        if isinstance(value, bool):
+            words.append(field if value else f"not {field}" if field != "CUDA graphs" else f"no {field}")
+        elif isinstance(value, int):
+            words.append(f"batch {value}" if field == "batch" else f"{value} {field}")
+        elif field != "hardware":
+            words.append(str(value))
+    hardware = [f"on {conditions['hardware']}"] if "hardware" in conditions else []
+    return [*hardware, f"({', '.join(words)})"] if words else hardware

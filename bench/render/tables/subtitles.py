@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bench.config import execution_words
 from bench.metrics import Metric, probe_named
 from bench.records.record import Record
 from bench.render.results.header import Model
@@ -46,7 +47,7 @@ def step_conditions(results: Results, models: Sequence[Model], metric: Metric, u
         {row.asked_batch_size or row.batch_size or 0 for row in rows if not probe_named(row.probe).own_batch}
     )
     batch = f"batch {' to '.join(str(size) for size in dict.fromkeys((sizes[0], sizes[-1])))}" if sizes else ""
-    manner = _execution_words(rows)
+    manner = execution_words(row.conditions.execution for row in rows)
     return ", ".join(word for word in (batch, manner if manner != usual else "") if word)
 
 
@@ -61,7 +62,9 @@ def label_of(results: Results, models: Sequence[Model], metric: Metric) -> str:
 
 def usual_execution(results: Results, models: Sequence[Model], metrics: Sequence[Metric]) -> str:
     """ "bf16, channels_last": how the steps ran that most of the metrics were taken from; empty if none was."""
-    manners = [_execution_words(_step_rows(results, models, metric)) for metric in metrics]
+    manners = [
+        execution_words(row.conditions.execution for row in _step_rows(results, models, metric)) for metric in metrics
+    ]
     return max(manners, key=lambda manner: (manner != "", manners.count(manner)), default="")
 
 
@@ -79,15 +82,6 @@ def measured_conditions(results: Results, models: Sequence[Model], *metrics: Met
     ran = "; ".join(words for words in steps if words)
     where = (ran, results.header.device, results.header.date) if ran else ()
     return " · ".join((track_conditions(models), *where))
-
-
-def _execution_words(rows: Sequence[Record]) -> str:
-    """ "bf16, channels_last, compiled, CUDA graphs": what differs from PyTorch's defaults in some of the rows."""
-    words = ["/".join(dict.fromkeys(row.precision for row in rows))]
-    words += ["/".join(dict.fromkeys(row.memory_format for row in rows if row.memory_format != "contiguous"))]
-    words += ["compiled" if any(row.compile for row in rows) else ""]
-    words += ["CUDA graphs" if any(row.cuda_graphs for row in rows) else ""]
-    return ", ".join(word for word in words if word)
 
 
 def track_conditions(models: Sequence[Model]) -> str:
