@@ -1,4 +1,4 @@
-"""What a run does, with nothing left open: the configuration that is built once and passed down."""
+"""`Config` is a run with nothing left open, `Inputs` what was found for it, `Task` what one piece of its work is."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from bench.metrics import PROBES
+
 if TYPE_CHECKING:
     from bench.data.image_set import ImageSet
+    from bench.models import ModelSpec
     from bench.training.recipe import Recipe
 
 Track = Literal["imagenet", "cifar", "mnist"]
@@ -117,7 +120,7 @@ def execution_words(executions: Iterable[Execution]) -> str:
 
 @dataclass(frozen=True)
 class Config:
-    """A request with nothing left open. Probes get one with device, seed, round and budget set for their task."""
+    """What a run is: a request with nothing left open."""
 
     preset: str
     probes: tuple[str, ...]
@@ -132,14 +135,67 @@ class Config:
     rounds: int = 1
     counted: tuple[str, ...] = ()  # names of networks of which only what needs no device is measured
     execution: Execution = Execution()
-    device: str = "cpu"
-    seed: int = 0
-    round: int = 0
-    image_sets: Mapping[str, ImageSet] = field(default_factory=dict)  # by track
-    recipes: Mapping[str, Recipe] = field(default_factory=dict)  # by family; the others have their default
-    initial_weights: Path | None = None  # that training starts from; None: fresh ones
     other_budgets: tuple[Budget, ...] = ()  # under which the same networks are trained too
-    checkpoints: Path | None = None  # folder from which a training that was killed goes on
     checkpoint_every_s: float = 30.0  # at least so far apart
     tensorboard: bool = False  # write training curves as TensorBoard events too
     fit: MemorySize | None = None  # what the largest batch is to fit into
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What was found for a run, on the machine that works on it."""
+
+    image_sets: Mapping[str, ImageSet] = field(default_factory=dict)  # by track
+    recipes: Mapping[str, Recipe] = field(default_factory=dict)  # by family; the others have their default
+    initial_weights: Path | None = None  # that training starts from; None: fresh ones
+    checkpoints: Path | None = None  # folder from which a training that was killed goes on
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one piece of work is: probes of one network that are measured in one go, on one device."""
+
+    spec: ModelSpec
+    config: Config
+    probes: tuple[str, ...] = ()  # the static ones, those of a round, or one
+    inputs: Inputs = field(default_factory=Inputs)
+    device: str = "cpu"
+    seed: int = 0
+    round: int = 0
+    other_budget: Budget | None = None  # where the network is not trained under the run's first one
+
+    @property
+    def budget(self) -> Budget:
+        return self.other_budget or self.config.budget
+
+    @property
+    def batch_size(self) -> int:
+        """Of what is timed and weighed: the same for all networks of a track."""
+        return self.config.batch_size[self.spec.track]
+
+    @property
+    def static(self) -> bool:
+        return PROBES[self.probes[0]].when == "static"
+
+    @property
+    def group(self) -> str:
+        """What may share a process: the counts of the suite's own networks. Every other task has a fresh one, so that a
+        measurement finds the device as new, and nobody's network meets what another has left behind."""
+        from bench.models import REGISTRY
+
+        own = self.static and self.spec.name in REGISTRY
+        return "counts of networks of the suite" if own else f"{self.label}, round {self.round}"
+
+    @property
+    def label(self) -> str:
+        what = "counts" if self.static and len(self.probes) > 1 else " and ".join(self.probes)
+        seed = f" (seed {self.seed})" if self.seed else ""
+        budget = f" under {self.other_budget}" if self.other_budget else ""
+        return f"{self.spec.name} {what}{seed}{budget}" + (f", round {self.round + 1}" if self.round else "")
+
+    @property
+    def curve_kind(self) -> str:
+        """Ending of the file of its curve: "seed0", under another budget than the first "seed0-60s", or the probe."""
+        if PROBES[self.probes[0]].when != "seeds":
+            return self.probes[0]
+        return f"seed{self.seed}-{self.other_budget}" if self.other_budget else f"seed{self.seed}"

@@ -23,7 +23,7 @@ class Probe:
     trains: bool = False  # its rows belong to a data set and a budget
     portable: bool = False  # its numbers, but for those in seconds, do not depend on the device
     own_batch: bool = False  # each network at the batch size that suits it: no common one to hold it against
-    code: str = ""  # module and function in bench/probes; empty: `measure(spec, config)` of the module of its name
+    code: str = ""  # module and function in bench/probes; empty: `measure(task)` of the module of its name
 
     @property
     def exact(self) -> bool:

@@ -67,8 +67,8 @@ def run(request: Tune, arguments: Sequence[str]) -> int:
             prepared = prepare(Request(**shared, budget=budget, results_dir=folder), ("accuracy",), _say)
     except UnknownModel as error:
         raise RequestError(str(error)) from None
-    config = prepared.config
-    specs = smallest_of_families([spec for spec in prepared.specs if spec.track in config.image_sets])
+    config, inputs = prepared.config, prepared.inputs
+    specs = smallest_of_families([spec for spec in prepared.specs if spec.track in inputs.image_sets])
     if not specs:
         raise RequestError("nothing to tune: there are no images for any of these networks")
     found: dict[str, Any] = recipe_file.entries(request.out, "--out") if request.out.exists() else {}
@@ -79,7 +79,7 @@ def run(request: Tune, arguments: Sequence[str]) -> int:
     rows = []
     with Interrupts() as interrupts:
         for spec in specs:
-            default = first_trial(spec, config, request.seed)
+            default = first_trial(spec, config, inputs, request.seed)
             row = {"family": spec.family, "network": spec.name, "recipe": "no trial came to its end"}
 
             def show(number: int, trial: Trial, of: TrialTask = default, row: dict[str, str] = row) -> None:

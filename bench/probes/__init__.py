@@ -1,16 +1,19 @@
-"""One file per measurement, with a function `measure(spec, config)`; `bench.metrics.PROBES` says what kind each is."""
+"""One file per measurement, with a function `measure(task)`; `bench.metrics.PROBES` says what kind each is.
+
+A `Task` is all that a probe gets: the network (`task.spec`), what the run is (`task.config`), what was found for it
+(`task.inputs`), and where and how this piece of it is measured: `device`, `seed`, `round`, `budget`, `batch_size`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
 
-from bench.config import Config
+from bench.config import Task
 from bench.metrics import PROBES, Probe
-from bench.models import ModelSpec
 from bench.probes.reading import Measurement
 
-Measure = Callable[[ModelSpec, Config], Measurement]
+Measure = Callable[[Task], Measurement]
 
 
 def _measure(probe: Probe) -> Measure:

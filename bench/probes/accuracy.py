@@ -7,12 +7,11 @@ from dataclasses import asdict, replace
 import torch
 from torch import nn
 
-from bench.config import Config
+from bench.config import Task
 from bench.data import ImageSet
 from bench.data.batches import load_split
 from bench.device.execution import arithmetic, for_training
 from bench.metrics import LEVELS
-from bench.models import ModelSpec
 from bench.probes.macs import forward_macs
 from bench.probes.reading import Measurement, Reading, Unsupported
 from bench.training import randomness
@@ -27,18 +26,19 @@ from bench.training.recipes import recipe_for
 CHECKPOINT_FORMAT = 1  # raise it with any change to how training goes
 
 
-def measure(spec: ModelSpec, config: Config) -> Measurement:
-    """Train from fresh weights under `config.budget`, test once at the end; `config.seed` decides all randomness.
+def measure(task: Task) -> Measurement:
+    """Train from fresh weights under `task.budget`, test once at the end; `task.seed` decides all randomness.
 
     Raises:
         Unsupported: the run has no images for networks of this track.
         Diverged: the training loss became infinite or not a number.
     """
-    image_set = image_set_for(spec, config)
-    recipe = recipe_for(spec.family, config.recipes)
+    spec, config = task.spec, task.config
+    image_set = image_set_for(task)
+    recipe = recipe_for(spec.family, task.inputs.recipes)
     if recipe.mean and recipe.std:
         image_set = replace(image_set, mean=recipe.mean, std=recipe.std)
-    device = torch.device(config.device)
+    device = torch.device(task.device)
     images = Images(
         image_set,
         train=load_split(image_set, "train", device),
@@ -48,22 +48,22 @@ def measure(spec: ModelSpec, config: Config) -> Measurement:
     )
     batch_size = config.train_batch_size or recipe.batch_size
     flops = 2 * forward_macs(spec)
-    randomness.seed(config.seed)
+    randomness.seed(task.seed)
     network = spec.build(num_classes=len(image_set.classes))
-    if config.initial_weights is not None:
-        load_weights(config.initial_weights, network)
+    if task.inputs.initial_weights is not None:
+        load_weights(task.inputs.initial_weights, network)
     network = for_training(network, config.execution, device)
-    checkpoint = _checkpoint(spec, config, recipe, image_set, batch_size, network)
+    checkpoint = _checkpoint(task, recipe, image_set, batch_size, network)
     with arithmetic(config.execution.precision):
         outcome = train(
-            network, recipe, config.budget, images, batch_size, flops, config.seed, config.execution, checkpoint
+            network, recipe, task.budget, images, batch_size, flops, task.seed, config.execution, checkpoint
         )
 
     spent, warm_up = outcome.spent, outcome.warm_up
     notes = [checkpoint.note] if checkpoint and checkpoint.note else []
     if outcome.resumed_at is not None:
         notes.append(f"interrupted, and resumed after {outcome.resumed_at:,} images")
-    common = Reading(0.0, batch_size=batch_size, cuda_graphs=warm_up.cuda_graphs, device=config.device)
+    common = Reading(0.0, batch_size=batch_size, cuda_graphs=warm_up.cuda_graphs, device=task.device)
     readings: dict[str, Reading | Unsupported] = {
         "top1": replace(common, value=outcome.top1, trials=outcome.tested, note="; ".join(notes)),
         "train_seconds": replace(common, value=spent.seconds, note="; ".join(filter(None, [*notes, warm_up.note]))),
@@ -89,41 +89,41 @@ def measure(spec: ModelSpec, config: Config) -> Measurement:
 
 
 def _checkpoint(
-    spec: ModelSpec, config: Config, recipe: Recipe, image_set: ImageSet, batch_size: int, network: nn.Module
+    task: Task, recipe: Recipe, image_set: ImageSet, batch_size: int, network: nn.Module
 ) -> Checkpoint | None:
     """Where this training keeps its state, known by everything on which that depends; None where nothing is kept."""
-    if config.checkpoints is None:
+    if task.inputs.checkpoints is None:
         return None
     identity = {
         "format": CHECKPOINT_FORMAT,
-        "model": spec.name,
+        "model": task.spec.name,
         "weights": [[name, list(tensor.shape)] for name, tensor in network.state_dict().items()],
-        "initial_weights": str(config.initial_weights),
+        "initial_weights": str(task.inputs.initial_weights),
         "images": image_set.sha256,
-        "test_images": config.test_images,
+        "test_images": task.config.test_images,
         "recipe": recipe.to_json(),
         "batch_size": batch_size,
-        "budget": str(config.budget),
-        "seed": config.seed,
-        "execution": asdict(config.execution),
-        "device": torch.device(config.device).type,
+        "budget": str(task.budget),
+        "seed": task.seed,
+        "execution": asdict(task.config.execution),
+        "device": torch.device(task.device).type,
         "torch": torch.__version__,
     }
-    path = checkpoint_path(config.checkpoints, spec.name, config.seed, str(config.budget))
-    return Checkpoint(path, identity, config.checkpoint_every_s)
+    path = checkpoint_path(task.inputs.checkpoints, task.spec.name, task.seed, str(task.budget))
+    return Checkpoint(path, identity, task.config.checkpoint_every_s)
 
 
-def image_set_for(spec: ModelSpec, config: Config) -> ImageSet:
-    """The images that networks like this one are trained on.
+def image_set_for(task: Task) -> ImageSet:
+    """The images that networks like the task's are trained on.
 
     Raises:
         Unsupported: the run has none.
     """
-    image_set = config.image_sets.get(spec.track)
+    image_set = task.inputs.image_sets.get(task.spec.track)
     if image_set is None:
         raise Unsupported(
             "networks of the imagenet track are not trained: the suite carries no 224x224 images"
-            if spec.track == "imagenet"
-            else f"--dataset {config.dataset} has no images for the {spec.track} track"
+            if task.spec.track == "imagenet"
+            else f"--dataset {task.config.dataset} has no images for the {task.spec.track} track"
         )
     return image_set

@@ -6,11 +6,10 @@ import statistics
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from bench.config import Config
+from bench.config import Task
 from bench.device.execution import arithmetic
 from bench.device.out_of_memory import is_out_of_memory, release_memory
 from bench.device.timing import Timing
-from bench.models import ModelSpec
 from bench.probes.reading import Measurement, Reading, Unsupported
 from bench.probes.steps import MakeStep, inference_step, training_step
 from bench.probes.throughput import timed
@@ -34,13 +33,13 @@ class Sweep:
         return max(self.tried, key=self.rate)
 
 
-def measure(spec: ModelSpec, config: Config) -> Measurement:
+def measure(task: Task) -> Measurement:
     """Double the batch from the common one as long as it pays, and halve it as long as that pays instead."""
     readings: dict[str, Reading | Unsupported] = {}
-    with arithmetic(config.execution.precision):
+    with arithmetic(task.config.execution.precision):
         for kind, make in (("inference", inference_step), ("train", training_step)):
             try:
-                readings[f"best_{kind}_images_per_s"] = _best(make, spec, config)
+                readings[f"best_{kind}_images_per_s"] = _best(make, task)
             except Unsupported as reason:
                 readings[f"best_{kind}_images_per_s"] = reason
             release_memory()
@@ -80,9 +79,9 @@ def sweep(attempt: Callable[[int], Timing], start: int) -> Sweep:
     return found
 
 
-def _best(make: MakeStep, spec: ModelSpec, config: Config) -> Reading:
-    start = config.batch_size[spec.track]
-    found = sweep(lambda batch_size: timed(make, spec, config, batch_size), start)
+def _best(make: MakeStep, task: Task) -> Reading:
+    start = task.batch_size
+    found = sweep(lambda batch_size: timed(make, task, batch_size), start)
     timing = found.tried[found.best]
     rates = tuple(found.best / seconds for seconds in timing.seconds)
     tried = ", ".join(f"{size}: {found.rate(size):,.0f}/s" for size in sorted(found.tried))
@@ -92,7 +91,7 @@ def _best(make: MakeStep, spec: ModelSpec, config: Config) -> Reading:
         value=found.rate(found.best),
         samples=rates,
         batch_size=found.best,
-        cuda_graphs=bool(config.execution.cuda_graphs),
-        device=config.device,
+        cuda_graphs=bool(task.config.execution.cuda_graphs),
+        device=task.device,
         note=f"tried {tried}{limit}{steadiness}",
     )

@@ -8,20 +8,19 @@ from collections.abc import Callable
 
 import torch
 
-from bench.config import Config
+from bench.config import Task
 from bench.device import nvml
 from bench.device.energy_counter import Idle, Read, Spent, StandsStill, Window, measure_idle, measure_steps
 from bench.device.execution import arithmetic, synchroniser
 from bench.device.out_of_memory import release_memory, with_batch_that_fits
 from bench.device.timing import steady_samples
-from bench.models import ModelSpec
 from bench.probes.reading import Measurement, Reading, Unsupported
 from bench.probes.steps import MakeStep, check_finite, inference_step, training_step
 
 WINDOW = 2.5  # times the measuring time: one second, where that is 0.4
 
 
-def measure(spec: ModelSpec, config: Config) -> Measurement:
+def measure(task: Task) -> Measurement:
     """Energy of the whole board per image at the batch size of the track; its idle power is stated, not taken off.
 
     Idle power is measured first, before this process has put anything on the GPU.
@@ -30,28 +29,28 @@ def measure(spec: ModelSpec, config: Config) -> Measurement:
         Unsupported: nothing here tells of energy.
     """
     try:
-        with nvml.opened(config.device) as gpu:
+        with nvml.opened(task.device) as gpu:
             read, source = _meter(gpu)
-            return Measurement(_readings(spec, config, read, source))
+            return Measurement(_readings(task, read, source))
     except (nvml.Unavailable, StandsStill) as reason:
         raise Unsupported(str(reason)) from None
 
 
-def _readings(spec: ModelSpec, config: Config, read: Read, source: str) -> dict[str, Reading | Unsupported]:
-    idle = measure_idle(read, WINDOW * config.measure_seconds)
+def _readings(task: Task, read: Read, source: str) -> dict[str, Reading | Unsupported]:
+    idle = measure_idle(read, WINDOW * task.config.measure_seconds)
     readings: dict[str, Reading | Unsupported] = {}
-    with arithmetic(config.execution.precision):
+    with arithmetic(task.config.execution.precision):
         for name, make in (
             ("energy_joules_per_image", inference_step),
             ("train_energy_joules_per_image", training_step),
         ):
             try:
-                readings[name] = _per_image(make, spec, config, read, source, idle)
+                readings[name] = _per_image(make, task, read, source, idle)
             except (Unsupported, StandsStill) as reason:
                 readings[name] = Unsupported(str(reason))
             release_memory()
     note = f"{source}, before anything ran on it; {_quality(idle.window)}"
-    return {**readings, "idle_watts": Reading(idle.window.watts, device=config.device, note=note)}
+    return {**readings, "idle_watts": Reading(idle.window.watts, device=task.device, note=note)}
 
 
 def _meter(gpu: nvml.Gpu) -> tuple[Read, str]:
@@ -82,14 +81,14 @@ def integrated(power_watts: Callable[[], float], clock: Callable[[], float] = ti
     return read
 
 
-def _per_image(make: MakeStep, spec: ModelSpec, config: Config, read: Read, source: str, idle: Idle) -> Reading:
-    asked = config.batch_size[spec.track]
-    device = torch.device(config.device)
+def _per_image(make: MakeStep, task: Task, read: Read, source: str, idle: Idle) -> Reading:
+    asked = task.batch_size
+    device = torch.device(task.device)
 
     def attempt(batch_size: int) -> tuple[Spent, str]:
-        step = make(spec, config, batch_size)
-        warm = steady_samples(step, synchroniser(device), config.measure_seconds / 2)
-        spent = measure_steps(step, synchroniser(device), read, idle.period, WINDOW * config.measure_seconds)
+        step = make(task, batch_size)
+        warm = steady_samples(step, synchroniser(device), task.config.measure_seconds / 2)
+        spent = measure_steps(step, synchroniser(device), read, idle.period, WINDOW * task.config.measure_seconds)
         check_finite(step())
         return spent, warm.note
 
@@ -103,8 +102,8 @@ def _per_image(make: MakeStep, spec: ModelSpec, config: Config, read: Read, sour
         value=spent.joules_per_step / used,
         batch_size=used,
         asked_batch_size=asked,
-        cuda_graphs=bool(config.execution.cuda_graphs),
-        device=config.device,
+        cuda_graphs=bool(task.config.execution.cuda_graphs),
+        device=task.device,
         note="; ".join(note for note in notes if note),
     )
 

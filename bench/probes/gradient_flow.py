@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.config import Config
+from bench.config import Task
 from bench.data.batches import TrainingBatches, load_split
 from bench.device.execution import arithmetic
 from bench.models import REGISTRY, ModelSpec
@@ -56,7 +56,7 @@ RATE, MOMENTUM, CLIP_NORM = 0.01, 0.9, 1.0
 Norms = list[float]  # of each convolution's weight gradient, from the input to the output
 
 
-def measure(spec: ModelSpec, config: Config) -> Measurement:
+def measure(task: Task) -> Measurement:
     """Gradient norms at initialisation, half-way through a short training and at its end, for each of `VARIANTS`.
 
     The metrics are the first convolution's norm over the last's at initialisation, a sample per draw of weights; the
@@ -65,17 +65,17 @@ def measure(spec: ModelSpec, config: Config) -> Measurement:
     Raises:
         Unsupported: the network has no twin that differs in its shortcuts alone.
     """
-    if twin_of(spec) is None:
+    if twin_of(task.spec) is None:
         raise Unsupported("compares networks that differ in their shortcuts alone, such as plain20 and resnet20_cifar")
-    device = torch.device(config.device)
-    torch.manual_seed(config.seed)
+    device = torch.device(task.device)
+    torch.manual_seed(task.seed)
     curve: list[dict[str, Any]] = []
     ratios: dict[Variant, list[float]] = {}
-    image_set = config.image_sets.get(spec.track)
+    image_set = task.inputs.image_sets.get(task.spec.track)
     remarks = [f"on {image_set.name if image_set else 'random'} images"]
     with arithmetic("fp32"):
         for variant in VARIANTS:
-            points = _points(spec, variant, config, device)
+            points = _points(task, variant, device)
             ratios[variant] = [_ratio(norms) for norms in points[0]]
             for step, several in points.items():
                 for depth, norms in enumerate(zip(*several, strict=True), start=1):
@@ -90,7 +90,7 @@ def measure(spec: ModelSpec, config: Config) -> Measurement:
             samples=tuple(ratios[variant]),
             note="; ".join(remarks),
             batch_size=BATCH_SIZE,
-            device=config.device,
+            device=task.device,
         )
         for metric, variant in REPORTED.items()
     }
@@ -118,15 +118,15 @@ def gradient_norms(network: nn.Module, images: Tensor, labels: Tensor) -> Norms:
     return torch.stack(norms).tolist()
 
 
-def _points(spec: ModelSpec, variant: Variant, config: Config, device: torch.device) -> Mapping[int, list[Norms]]:
+def _points(task: Task, variant: Variant, device: torch.device) -> Mapping[int, list[Norms]]:
     """Step -> the norms of several batches: draws of weights at step 0, then the last steps up to each point.
 
     A training that overflows ends early and has no point after that.
     """
-    network = spec.build(num_classes=spec.num_classes)
+    network = task.spec.build(num_classes=task.spec.num_classes)
     change(network, variant)
     network.to(device).train()
-    batches = _batches(spec, config, device)
+    batches = _batches(task, device)
     points: dict[int, list[Norms]] = {0: []}
     for images, labels in itertools.islice(batches, DRAWS):
         initialise(network, variant.initialisation)
@@ -145,10 +145,11 @@ def _points(spec: ModelSpec, variant: Variant, config: Config, device: torch.dev
     return points
 
 
-def _batches(spec: ModelSpec, config: Config, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+def _batches(task: Task, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
     """The same for every variant: of the run's training images, or of random ones where the run has none."""
-    generator = torch.Generator(device).manual_seed(config.seed)
-    image_set = config.image_sets.get(spec.track)
+    spec = task.spec
+    generator = torch.Generator(device).manual_seed(task.seed)
+    image_set = task.inputs.image_sets.get(spec.track)
     if image_set is not None:
         split = load_split(image_set, "train", device, limit=100 * len(image_set.classes))
         yield from TrainingBatches(split, image_set, spec.input_size, BATCH_SIZE, generator)

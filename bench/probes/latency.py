@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from bench.config import Config
+from bench.config import Task
 from bench.device.execution import arithmetic, synchroniser
 from bench.device.timing import steady_samples
-from bench.models import ModelSpec
 from bench.probes.reading import Measurement, Reading
 from bench.probes.steps import check_finite, inference_step
 from bench.stats.intervals import percentile
@@ -15,15 +14,15 @@ from bench.stats.intervals import percentile
 LEAST_SAMPLES = 100  # below, a 99th percentile is the slowest sample
 
 
-def measure(spec: ModelSpec, config: Config) -> Measurement:
+def measure(task: Task) -> Measurement:
     """Milliseconds of a forward pass at batch 1, waited for after each: median, 95th and 99th percentile."""
-    device = torch.device(config.device)
-    with arithmetic(config.execution.precision):
-        step = inference_step(spec, config, batch_size=1)
+    device = torch.device(task.device)
+    with arithmetic(task.config.execution.precision):
+        step = inference_step(task, batch_size=1)
         timing = steady_samples(
             step,
             synchroniser(device),
-            config.measure_seconds,
+            task.config.measure_seconds,
             least_samples=LEAST_SAMPLES,
             shortest_sample_s=0.0,
         )
@@ -37,8 +36,8 @@ def measure(spec: ModelSpec, config: Config) -> Measurement:
                 samples=ms if name == "latency_ms" else (),
                 batch_size=1,
                 asked_batch_size=1,
-                cuda_graphs=bool(config.execution.cuda_graphs),
-                device=config.device,
+                cuda_graphs=bool(task.config.execution.cuda_graphs),
+                device=task.device,
                 note=timing.note,
             )
             for name, share in (("latency_ms", 0.5), ("latency_p95_ms", 0.95), ("latency_p99_ms", 0.99))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.config import Config
+from bench.config import Task
 from bench.models import ModelSpec
 from bench.probes.counting.layers import layer_products
 from bench.probes.reading import Measurement, Reading
@@ -13,6 +13,6 @@ def forward_macs(spec: ModelSpec) -> int:
     return sum(call.macs for call in layer_products(spec))
 
 
-def measure(spec: ModelSpec, config: Config) -> Measurement:
-    macs = forward_macs(spec)
+def measure(task: Task) -> Measurement:
+    macs = forward_macs(task.spec)
     return Measurement({"macs": Reading(macs), "flops": Reading(2 * macs)})

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from bench.config import Config
+from bench.config import Task
 from bench.models import ModelSpec
 from bench.probes.counting.layers import open_attention
 from bench.probes.macs import forward_macs
@@ -28,9 +28,10 @@ _NOT_PRODUCTS = {
 }
 
 
-def measure(spec: ModelSpec, config: Config) -> Measurement:
+def measure(task: Task) -> Measurement:
     """Products by fvcore's own formulas, and by one of ours for attention, which it lacks."""
-    torch.manual_seed(config.seed)
+    spec = task.spec
+    torch.manual_seed(task.seed)
     network = spec.build(num_classes=spec.num_classes).eval()
     images = torch.zeros(1, *spec.input_size)
     with torch.no_grad(), open_attention(), warnings.catch_warnings():

@@ -14,10 +14,9 @@ from typing import Literal
 import torch
 from torch import nn
 
-from bench.config import Config, Execution, MemorySize
+from bench.config import Execution, MemorySize, Task
 from bench.device.execution import arithmetic, inference_dtype, synchronise
 from bench.device.out_of_memory import is_out_of_memory, release_memory, with_batch_that_fits
-from bench.models import ModelSpec
 from bench.probes.counting.replay import (
     PARTS,
     DeviceKind,
@@ -43,40 +42,41 @@ class _Weighed:
     step: Callable[[int], Step]  # for real
     footprint: Callable[[int], Footprint]  # replayed
     batch_size: int  # as asked
-    config: Config
+    task: Task
 
     @property
     def device(self) -> torch.device:
-        return torch.device(self.config.device)
+        return torch.device(self.task.device)
 
     @property
     def on_gpu(self) -> bool:
         return self.device.type == "cuda"
 
 
-def measure(spec: ModelSpec, config: Config) -> Measurement:
+def measure(task: Task) -> Measurement:
     """Peaks of an inference pass and of a training step that is not the first, at the batch size of the throughput."""
     # A recorded graph keeps its memory for good; what a step needs shows where it runs as it is.
-    config = replace(config, execution=replace(config.execution, cuda_graphs=False))
-    device: DeviceKind = "cpu" if config.device == "cpu" else "cuda"
-    recipe = recipe_for(spec.family, config.recipes)
+    execution = replace(task.config.execution, cuda_graphs=False)
+    task = replace(task, config=replace(task.config, execution=execution))
+    device: DeviceKind = "cpu" if task.device == "cpu" else "cuda"
+    recipe = recipe_for(task.spec.family, task.inputs.recipes)
 
     @lru_cache
     def inference(batch_size: int) -> Footprint:
-        return inference_footprint(spec, config.execution, device, batch_size)
+        return inference_footprint(task.spec, execution, device, batch_size)
 
     @lru_cache
     def training(batch_size: int) -> Footprint:
-        return training_footprint(spec, recipe, config.execution, device, batch_size)
+        return training_footprint(task.spec, recipe, execution, device, batch_size)
 
-    asked = config.batch_size[spec.track]
+    asked = task.batch_size
     readings: dict[str, Reading | Unsupported] = {}
-    with arithmetic(config.execution.precision):
+    with arithmetic(execution.precision):
         if device == "cuda":
-            _warm_up_libraries(torch.device(config.device), config.execution)
+            _warm_up_libraries(torch.device(task.device), execution)
         for weighed in (
-            _Weighed("inference", lambda size: inference_step(spec, config, size), inference, asked, config),
-            _Weighed("training", lambda size: training_step(spec, config, size), training, asked, config),
+            _Weighed("inference", lambda size: inference_step(task, size), inference, asked, task),
+            _Weighed("training", lambda size: training_step(task, size), training, asked, task),
         ):
             readings |= _readings(weighed)
             release_memory()
@@ -85,7 +85,7 @@ def measure(spec: ModelSpec, config: Config) -> Measurement:
 
 def _readings(weighed: _Weighed) -> dict[str, Reading | Unsupported]:
     """Every metric of one of the two steps."""
-    name, config = weighed.name, weighed.config
+    name, config = weighed.name, weighed.task.config
     parts = [f"{part}_bytes" for part in PARTS] if name == "training" else []
     try:
         footprint = weighed.footprint(weighed.batch_size)
@@ -137,7 +137,7 @@ def _measured(weighed: _Weighed) -> tuple[Reading, Reading] | tuple[Unsupported,
     halved = [f"batch {asked} did not fit into memory"] if used != asked else []
     warm = f"the most of {MEASURED_STEPS} warm steps; {requested:,} bytes before the allocator's rounding"
     reading = Reading(
-        peak, batch_size=used, asked_batch_size=asked, device=weighed.config.device, note="; ".join([*halved, warm])
+        peak, batch_size=used, asked_batch_size=asked, device=weighed.task.device, note="; ".join([*halved, warm])
     )
     return reading, replace(reading, value=reserved, note="; ".join(halved))
 
@@ -174,7 +174,7 @@ def _largest(weighed: _Weighed, fit: MemorySize) -> Reading:
         return Reading(batch_size, batch_size=batch_size, predicted=True, note=note)
     tried = _tried(weighed, batch_size, fit)
     return Reading(
-        batch_size, batch_size=batch_size, predicted=True, device=weighed.config.device, note=f"{note}; {tried}"
+        batch_size, batch_size=batch_size, predicted=True, device=weighed.task.device, note=f"{note}; {tried}"
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.config import Config
+from bench.config import Task
 from bench.models import ModelSpec
 from bench.probes.counting.layers import build_on_meta
 from bench.probes.reading import Measurement, Reading
@@ -13,5 +13,5 @@ def trainable_params(spec: ModelSpec) -> int:
     return sum(parameter.numel() for parameter in build_on_meta(spec).parameters() if parameter.requires_grad)
 
 
-def measure(spec: ModelSpec, config: Config) -> Measurement:
-    return Measurement({"params": Reading(trainable_params(spec))})
+def measure(task: Task) -> Measurement:
+    return Measurement({"params": Reading(trainable_params(task.spec))})

@@ -6,7 +6,7 @@ import statistics
 
 from torch import nn
 
-from bench.config import Config
+from bench.config import Task
 from bench.models import ModelSpec
 from bench.probes.counting.layer_table import BytesByCall, layer_table
 from bench.probes.counting.layers import build_on_meta, layer_products, saved_tensors
@@ -15,12 +15,13 @@ from bench.probes.reading import Measurement, Reading
 DRAWS = 16  # of a network that keeps other blocks in every step
 
 
-def measure(spec: ModelSpec, config: Config) -> Measurement:
+def measure(task: Task) -> Measurement:
     """Slope over the batch size of the bytes that autograd keeps, in training mode at fp32, loss included.
 
     A network that drops blocks at random keeps fewer bytes in some steps than in others: then the value is the mean
     over many draws, and the draws are the samples.
     """
+    spec = task.spec
     draws = saved_per_image(build_on_meta(spec), spec)
     layers = tuple(layer_table(layer_products(spec), draws))
     totals = [sum(draw.values()) for draw in draws]

@@ -11,10 +11,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from bench.config import Config
+from bench.config import Task
 from bench.device.execution import for_inference, for_training, inference_dtype, memory_format
 from bench.device.graphs import captured
-from bench.models import ModelSpec
 from bench.probes.reading import Unsupported
 from bench.training.loss import logits
 from bench.training.optimizer import make_optimizer
@@ -22,13 +21,13 @@ from bench.training.recipes import recipe_for
 from bench.training.step import TrainingStep
 
 Step = Callable[[], Tensor]  # returns logits, or the loss
-MakeStep = Callable[[ModelSpec, Config, int], Step]  # (network, configuration, batch size)
+MakeStep = Callable[[Task, int], Step]  # (task, batch size)
 
 
-def inference_step(spec: ModelSpec, config: Config, batch_size: int) -> Step:
+def inference_step(task: Task, batch_size: int) -> Step:
     """A forward pass in eval mode; weights and images are of the type that is computed in."""
-    device, execution = torch.device(config.device), config.execution
-    torch.manual_seed(config.seed)
+    spec, execution, device = task.spec, task.config.execution, torch.device(task.device)
+    torch.manual_seed(task.seed)
     network = for_inference(spec.build(num_classes=spec.num_classes), execution, device)
     images = torch.randn(batch_size, *spec.input_size, device=device, dtype=inference_dtype(execution))
     images = images.to(memory_format=memory_format(execution))
@@ -40,19 +39,19 @@ def inference_step(spec: ModelSpec, config: Config, batch_size: int) -> Step:
     return captured(forward) if execution.cuda_graphs else forward
 
 
-def training_step(spec: ModelSpec, config: Config, batch_size: int) -> Step:
+def training_step(task: Task, batch_size: int) -> Step:
     """Forward, loss, backward and the recipe's optimizer.
 
     Raises:
         Unsupported: the network has nothing to train.
     """
-    device, execution = torch.device(config.device), config.execution
-    torch.manual_seed(config.seed)
+    spec, execution, device = task.spec, task.config.execution, torch.device(task.device)
+    torch.manual_seed(task.seed)
     network = for_training(spec.build(num_classes=spec.num_classes), execution, device)
     trainable = [p for p in network.parameters() if p.requires_grad]
     if not trainable:
         raise Unsupported("there is nothing to train: the network has no trainable parameters")
-    recipe = recipe_for(spec.family, config.recipes)
+    recipe = recipe_for(spec.family, task.inputs.recipes)
     # A rate this small leaves the weights where they are: random labels for seconds on end would drive some networks
     # to infinity, and arithmetic on infinities can take another time.
     optimizer = make_optimizer(recipe, trainable, rate=1e-8)

@@ -8,12 +8,11 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from bench.config import Config
+from bench.config import Task
 from bench.device.clock import device_seconds
 from bench.device.execution import arithmetic, synchroniser
 from bench.device.out_of_memory import release_memory, with_batch_that_fits
 from bench.device.timing import Timing, steady_samples
-from bench.models import ModelSpec
 from bench.probes.reading import Measurement, Reading, Unsupported
 from bench.probes.steps import MakeStep, check_finite, inference_step, training_step
 
@@ -30,35 +29,35 @@ class _Timed:
     device_seconds: tuple[float, ...]  # empty where the device has no clock of its own
 
 
-def measure(spec: ModelSpec, config: Config) -> Measurement:
+def measure(task: Task) -> Measurement:
     """Synchronised steps on one batch that stays on the device; data loading excluded.
 
     A batch that does not fit is halved until it does; asked and used batch are in the row.
     """
     readings: dict[str, Reading | Unsupported] = {}
-    with arithmetic(config.execution.precision):
+    with arithmetic(task.config.execution.precision):
         for kind, make in (("inference", inference_step), ("train", training_step)):
             try:
-                readings |= _readings(kind, make, spec, config)
+                readings |= _readings(kind, make, task)
             except Unsupported as reason:
                 readings |= dict.fromkeys((f"{kind}_images_per_s", f"{kind}_device_ms"), reason)
             release_memory()
     return Measurement(readings)
 
 
-def timed(make: MakeStep, spec: ModelSpec, config: Config, batch_size: int) -> Timing:
+def timed(make: MakeStep, task: Task, batch_size: int) -> Timing:
     """Steady samples of one step at one batch size.
 
     Raises:
         Unsupported: there is no such step.
         ValueError: the network returns nonsense.
     """
-    return _timed(make, spec, config, batch_size).steps
+    return _timed(make, task, batch_size).steps
 
 
-def _readings(kind: str, make: MakeStep, spec: ModelSpec, config: Config) -> Mapping[str, Reading | Unsupported]:
-    asked = config.batch_size[spec.track]
-    result, used = with_batch_that_fits(lambda batch_size: _timed(make, spec, config, batch_size), asked)
+def _readings(kind: str, make: MakeStep, task: Task) -> Mapping[str, Reading | Unsupported]:
+    asked = task.batch_size
+    result, used = with_batch_that_fits(lambda batch_size: _timed(make, task, batch_size), asked)
     rates = tuple(used / seconds for seconds in result.steps.seconds)
     notes = [result.steps.note] if result.steps.note else []
     if used != asked:
@@ -68,8 +67,8 @@ def _readings(kind: str, make: MakeStep, spec: ModelSpec, config: Config) -> Map
         samples=rates,
         batch_size=used,
         asked_batch_size=asked,
-        cuda_graphs=bool(config.execution.cuda_graphs),
-        device=config.device,
+        cuda_graphs=bool(task.config.execution.cuda_graphs),
+        device=task.device,
         note="; ".join(notes),
     )
     if not result.device_seconds:
@@ -82,13 +81,13 @@ def _readings(kind: str, make: MakeStep, spec: ModelSpec, config: Config) -> Map
     return {f"{kind}_images_per_s": rate, f"{kind}_device_ms": busy}
 
 
-def _timed(make: MakeStep, spec: ModelSpec, config: Config, batch_size: int) -> _Timed:
-    device = torch.device(config.device)
-    step = make(spec, config, batch_size)
+def _timed(make: MakeStep, task: Task, batch_size: int) -> _Timed:
+    device = torch.device(task.device)
+    step = make(task, batch_size)
     steps = steady_samples(
         step,
         synchroniser(device),
-        config.measure_seconds,
+        task.config.measure_seconds,
         shortest_sample_s=SHORTEST_SAMPLE_S[device.type],
     )
     own: tuple[float, ...] = ()

@@ -17,9 +17,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from bench.config import Config
+from bench.config import Task
 from bench.device.execution import for_inference, inference_dtype, memory_format
-from bench.models import ModelSpec
 from bench.probes.counting.layers import Shortcuts, build_on_meta, open_attention
 from bench.probes.macs import forward_macs
 from bench.probes.reading import Measurement, Reading, Unsupported
@@ -29,10 +28,10 @@ _ATTENTION = torch.ops.aten.scaled_dot_product_attention.default  # one kernel, 
 _COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
 
 
-def measure(spec: ModelSpec, config: Config) -> Measurement:
+def measure(task: Task) -> Measurement:
     """Bytes per image at the batch size and precision of the run (weights are read once per batch); FLOPs per byte."""
-    batch_size = config.batch_size[spec.track]
-    device, execution = torch.device("meta"), replace(config.execution, compile=False)
+    spec, batch_size = task.spec, task.batch_size
+    device, execution = torch.device("meta"), replace(task.config.execution, compile=False)
     network = for_inference(copy.deepcopy(build_on_meta(spec)), execution, device)
     images = torch.empty(batch_size, *spec.input_size, device=device, dtype=inference_dtype(execution))
     moved = bytes_moved(network, images.to(memory_format=memory_format(execution)))

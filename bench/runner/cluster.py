@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bench.config import Config, RequestError
+from bench.config import Inputs, RequestError
 from bench.device import environment
 from bench.runner.execute import PRELOAD, relocated
 from bench.runner.request import Request
@@ -66,11 +66,11 @@ def facts(devices: tuple[str, ...]) -> environment.Facts:
 
 
 def executor(
-    devices: tuple[str, ...], config: Config, memory_limit: int | None, cache_dir: Path | None
+    devices: tuple[str, ...], inputs: Inputs, memory_limit: int | None, cache_dir: Path | None
 ) -> RayCluster[Any, Any]:
     from bench.engines import ray
 
-    image_sets: Mapping[str, Any] = {image_set.sha256: image_set for image_set in config.image_sets.values()}
+    image_sets: Mapping[str, Any] = {image_set.sha256: image_set for image_set in inputs.image_sets.values()}
     return ray.RayCluster(_kind(devices), tuple(image_sets.values()), relocated, PRELOAD, memory_limit, cache_dir)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.config import Execution
+from bench.config import Execution, Task
 from bench.data.image_set import ImageSet
 from bench.device import environment
 from bench.device.execution import choose
@@ -29,7 +29,6 @@ from bench.probes.reading import Reading, Unsupported
 from bench.records.files import write_atomically
 from bench.records.record import Record, Status
 from bench.records.run_folder import Run
-from bench.runner.plan import Task
 from bench.training.checkpoint import checkpoint_path
 from bench.training.recipes import recipe_for
 from bench.training.tensorboard import write_events
@@ -53,13 +52,12 @@ def execute(task: Task, device: str) -> Outcome:
     curve: tuple[Mapping[str, Any], ...] = ()
     confusions: tuple[Mapping[str, Any], ...] = ()
     layers: tuple[Mapping[str, Any], ...] = ()
+    task = replace(task, device=device)
     for probe in task.probes:
         start = time.perf_counter()
         try:
             choose(device)
-            measurement = MEASURE[probe](
-                task.spec, replace(task.config, device=device, seed=task.seed, round=task.round)
-            )
+            measurement = MEASURE[probe](task)
         except Unsupported as reason:
             records += _without_value(task, probe, "skipped", str(reason), time.perf_counter() - start)
             continue
@@ -122,10 +120,10 @@ def run_tasks(
 
 def _drop_checkpoint(task: Task, outcome: Outcome) -> None:
     """Once its rows are written, what a training would go on from is of no use, except to try a failed one again."""
-    folder = task.config.checkpoints
+    folder = task.inputs.checkpoints
     if folder is None or PROBES[task.probes[0]].when != "seeds" or any(record.failed for record in outcome.records):
         return
-    checkpoint_path(folder, task.spec.name, task.seed, str(task.config.budget)).unlink(missing_ok=True)
+    checkpoint_path(folder, task.spec.name, task.seed, str(task.budget)).unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # others are in it
         folder.rmdir()
 
@@ -152,10 +150,10 @@ def relocated(task: Any, image_sets: Mapping[str, ImageSet]) -> Any:
     """
     if not isinstance(task, Task):
         return task
-    config = task.config
-    here = {track: image_sets.get(image_set.sha256, image_set) for track, image_set in config.image_sets.items()}
-    shared = config.checkpoints is not None and config.checkpoints.parent.exists()
-    return replace(task, config=replace(config, image_sets=here, checkpoints=config.checkpoints if shared else None))
+    inputs = task.inputs
+    here = {track: image_sets.get(image_set.sha256, image_set) for track, image_set in inputs.image_sets.items()}
+    shared = inputs.checkpoints is not None and inputs.checkpoints.parent.exists()
+    return replace(task, inputs=replace(inputs, image_sets=here, checkpoints=inputs.checkpoints if shared else None))
 
 
 def crashed(task: Task, crash: Crash) -> Outcome:
@@ -195,7 +193,7 @@ def _without_value(task: Task, probe: str, status: Status, reason: str, seconds:
 def _blank(task: Task, probe: str, metric: str, seconds: float) -> Record:
     """What is known of a row before its value; an accuracy row carries its images and budget even if it failed."""
     kind = PROBES[probe]
-    image_set = task.config.image_sets.get(task.spec.track) if kind.trains else None
+    image_set = task.inputs.image_sets.get(task.spec.track) if kind.trains else None
     execution = Execution() if kind.precision == "fp32" else task.config.execution
     return Record(
         model=task.spec.name,
@@ -211,6 +209,6 @@ def _blank(task: Task, probe: str, metric: str, seconds: float) -> Record:
         memory_format=execution.memory_format,
         compile=execution.compile,
         dataset=image_set.name if image_set else None,
-        budget=str(task.config.budget) if kind.trains else None,
-        recipe=str(recipe_for(task.spec.family, task.config.recipes)) if kind.when == "seeds" and image_set else None,
+        budget=str(task.budget) if kind.trains else None,
+        recipe=str(recipe_for(task.spec.family, task.inputs.recipes)) if kind.when == "seeds" and image_set else None,
     )

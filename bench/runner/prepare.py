@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from bench import data, models
-from bench.config import Config, RequestError, Track
+from bench.config import Config, Inputs, RequestError, Track
 from bench.data import ImageSet
 from bench.data.cache import cache_dir_of
 from bench.data.preview import sample_sheet
@@ -41,6 +41,7 @@ class Prepared:
 
     request: Request
     config: Config
+    inputs: Inputs
     specs: tuple[ModelSpec, ...]
     devices: tuple[str, ...]
 
@@ -66,15 +67,14 @@ def prepare(request: Request, probes: tuple[str, ...], say: Callable[[str], None
     _require_writable(request.results_dir)
     if request.tensorboard:
         require_tensorboard()
+    inputs = Inputs(recipes=recipe_file.read(request.recipes) if request.recipes else {})
     if experiment:
-        config = _as_documented(config, request, experiment, specs[0], say)
-    elif request.recipes:
-        config = replace(config, recipes=recipe_file.read(request.recipes))
-    _check_channels(config, specs)
+        inputs = _documented(config, request, experiment, specs[0], say)
+    _check_channels(inputs, specs)
     tracks = {spec.track for spec in specs} & set(data.tracks_of(config.dataset))
     if any(PROBES[probe].trains for probe in config.probes):
-        config = replace(config, image_sets=_image_sets(request, config.dataset, sorted(tracks), say))
-    return Prepared(request, config, specs, devices)
+        inputs = replace(inputs, image_sets=_image_sets(request, config.dataset, sorted(tracks), say))
+    return Prepared(request, config, inputs, specs, devices)
 
 
 @contextmanager
@@ -93,7 +93,7 @@ def open_run(prepared: Prepared, command: Sequence[str]) -> Iterator[Run]:
     now = datetime.now().astimezone()
     wish = f"{now:%Y%m%d-%H%M%S}-{facts['device_kind']}-{config.preset}"
     name = checked_name(request.run) if request.run else unused_name(request.results_dir, wish)
-    header = new_header(name, now, command, request, config, prepared.specs, facts)
+    header = new_header(name, now, command, request, config, prepared.inputs, prepared.specs, facts)
     run = Run(request.results_dir / name, header)
     with run.claimed():  # before anything in it is read or changed
         if name in run_names(request.results_dir):
@@ -104,8 +104,9 @@ def open_run(prepared: Prepared, command: Sequence[str]) -> Iterator[Run]:
 
 def work(prepared: Prepared, run: Run) -> int:
     """Measure what the run lacks; returns how many of its rows are failed, out of memory or timed out."""
-    config = replace(prepared.config, checkpoints=run.folder.absolute() / "checkpoints")
-    todo = remaining(plan(prepared.specs, config), run.records(), prepared.request.retry_failed)
+    config = prepared.config
+    inputs = replace(prepared.inputs, checkpoints=run.folder.absolute() / "checkpoints")
+    todo = remaining(plan(prepared.specs, config, inputs), run.records(), prepared.request.retry_failed)
     executor = _executor(prepared, run)
     here = prepared.request.engine == "local"  # the state of this machine says nothing about a cluster's
     with (
@@ -114,7 +115,7 @@ def work(prepared: Prepared, run: Run) -> int:
         machine_state.conditions_kept(run, prepared.devices) if todo and here else nullcontext(),
     ):
         try:
-            _keep_samples(run, config.image_sets)
+            _keep_samples(run, inputs.image_sets)
             suite = [spec for spec in prepared.specs if spec.name in models.REGISTRY]
             structures.keep_descriptions(run, executor, suite, interrupts)
             if any("throughput" in task.probes for task in todo):  # what is compared with the limits
@@ -146,7 +147,7 @@ def _executor(prepared: Prepared, run: Run) -> Executor[Any, Any]:
     gib, request = prepared.request.task_memory_gib, prepared.request
     memory_limit = None if gib is None else int(gib * 2**30)
     if request.engine == "ray":
-        return cluster.executor(prepared.devices, prepared.config, memory_limit, request.cache_dir)
+        return cluster.executor(prepared.devices, prepared.inputs, memory_limit, request.cache_dir)
     return LocalMachine(prepared.devices, run.folder / "workers.log", execute.PRELOAD, memory_limit)
 
 
@@ -177,10 +178,10 @@ def data_dir_of(request_value: Path | None) -> Path:
     return request_value or Path(os.environ.get("BENCH_DATA_DIR") or "data")
 
 
-def _as_documented(
+def _documented(
     config: Config, request: Request, experiment: Experiment, spec: ModelSpec, say: Callable[[str], None]
-) -> Config:
-    """The configuration with the recipe of an experiment, and the file of weights that it starts from.
+) -> Inputs:
+    """The recipe of an experiment, and the file of weights that it starts from.
 
     Raises:
         RequestError: the images are of another kind, or the weights cannot be had or are of another network.
@@ -193,16 +194,16 @@ def _as_documented(
     if experiment.weights is not None and "accuracy" in config.probes:
         weights = pretrained.prepare(request.weights, experiment.weights, spec, data_dir_of(request.data_dir), say)
         recipe = replace(recipe, name=f"{recipe.name} from {weights.name if weights else 'random weights'}")
-    return replace(config, recipes={spec.family: recipe}, initial_weights=weights)
+    return Inputs(recipes={spec.family: recipe}, initial_weights=weights)
 
 
-def _check_channels(config: Config, specs: Sequence[ModelSpec]) -> None:
+def _check_channels(inputs: Inputs, specs: Sequence[ModelSpec]) -> None:
     """
     Raises:
         RequestError: a recipe normalises another number of channels than a network of its family takes.
     """
     for spec in specs:
-        recipe = config.recipes.get(spec.family)
+        recipe = inputs.recipes.get(spec.family)
         channels = spec.input_size[0]
         if recipe and recipe.mean and len(recipe.mean) != channels:
             raise RequestError(

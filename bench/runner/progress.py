@@ -18,12 +18,12 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from bench.config import Budget
+from bench.config import Budget, Task
 from bench.metrics import METRICS
 from bench.quantity import quantity
 from bench.records.record import Record
 from bench.runner.execute import Outcome
-from bench.runner.plan import Task, first_guess_s
+from bench.runner.plan import first_guess_s
 
 Kind = tuple[tuple[str, ...], Budget]  # tasks that take about as long: the same probes under the same budget
 
@@ -98,7 +98,7 @@ class Display:
 
 
 def _kind(task: Task) -> Kind:
-    return task.probes, task.config.budget
+    return task.probes, task.budget
 
 
 def _told(records: Sequence[Record]) -> str:

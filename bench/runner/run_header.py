@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import models
-from bench.config import Config
+from bench.config import Config, Inputs
 from bench.data import ImageSet
 from bench.models import ModelSpec
 from bench.records.run_folder import next_start
@@ -26,6 +26,7 @@ def new_header(
     command: Sequence[str],
     request: Request,
     config: Config,
+    inputs: Inputs,
     specs: Sequence[ModelSpec],
     facts: Mapping[str, Any],
 ) -> dict[str, Any]:
@@ -50,12 +51,12 @@ def new_header(
         "train_batch_size": config.train_batch_size,
         "test_images": config.test_images,
         "measure_seconds": config.measure_seconds,
-        "weights": _weights_identity(config.initial_weights),
+        "weights": _weights_identity(inputs.initial_weights),
         "fit": str(config.fit) if config.fit else None,
         "experiment": experiment_named(request.recipe).described() if request.recipe else None,
-        "recipes": {family: recipe.to_json() for family, recipe in config.recipes.items()},
+        "recipes": {family: recipe.to_json() for family, recipe in inputs.recipes.items()},
         "environment": facts,
-        "image_sets": {track: _identity(image_set) for track, image_set in config.image_sets.items()},
+        "image_sets": {track: _identity(image_set) for track, image_set in inputs.image_sets.items()},
         "models": [_described(spec) for spec in specs],
     }
 

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import torch
 
-from bench.config import Config, RequestError
+from bench.config import Config, Inputs, RequestError
 from bench.data import ImageSet
 from bench.data.batches import load_split
 from bench.device.execution import arithmetic, choose, for_training
@@ -108,9 +108,9 @@ def tune(
             yield _entry(default, best, trials)
 
 
-def first_trial(spec: ModelSpec, config: Config, seed: int) -> TrialTask:
+def first_trial(spec: ModelSpec, config: Config, inputs: Inputs, seed: int) -> TrialTask:
     """The family's default recipe, from which a search starts."""
-    return TrialTask(spec, recipe_for(spec.family), config, config.image_sets[spec.track], seed)
+    return TrialTask(spec, recipe_for(spec.family), config, inputs.image_sets[spec.track], seed)
 
 
 def conditions(task: TrialTask) -> dict[str, Any]:

@@ -28,14 +28,14 @@ MEASURE_S = 2.0  # for each step
 PATCH = """
 
 def _with_extra_work(make: MakeStep, what: str, extra: dict[str, int]) -> MakeStep:
-    def made(spec: ModelSpec, config: Config, batch_size: int) -> Step:
-        step = make(spec, config, batch_size)
+    def made(task: Task, batch_size: int) -> Step:
+        step = make(task, batch_size)
         left = torch.ones({size}, {size})
         right, product = left.clone(), left.clone()
 
         def slower() -> Tensor:
             output = step()
-            for _ in range(extra[f"{{spec.name}} {{what}}"]):
+            for _ in range(extra[f"{{task.spec.name}} {{what}}"]):
                 torch.mm(left, right, out=product)
             return output
 
@@ -86,6 +86,7 @@ def products_per_step(networks: Sequence[str], batch_size: int, processes: int) 
 def _measure(networks: Sequence[str], batch_size: int) -> dict[str, float]:
     import torch
 
+    from bench.config import Task
     from bench.engines.isolation import keep_freed_memory
     from bench.models import REGISTRY
     from bench.probes.steps import inference_step, training_step
@@ -98,7 +99,7 @@ def _measure(networks: Sequence[str], batch_size: int) -> dict[str, float]:
     counts = {}
     for name in networks:
         for what, make in (("inference", inference_step), ("train", training_step)):
-            step = make(REGISTRY[name], config, batch_size)
+            step = make(Task(REGISTRY[name], config), batch_size)
             ratios: list[float] = []
             begin = time.thread_time()
             while time.thread_time() - begin < MEASURE_S:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from bench.config import Budget, Config, Execution
+from bench.config import Budget, Config, Execution, Task
 from bench.device.execution import arithmetic, synchronise, synchroniser
 from bench.device.timing import steady_samples
 from bench.models import REGISTRY
@@ -48,7 +48,6 @@ def config() -> Config:
         None,
         PRESET.measure_seconds,
         None,
-        device=str(DEVICE),
         execution=Execution("bf16", "channels_last") if CUDA else Execution(),
     )
 
@@ -84,7 +83,7 @@ def test_the_harness_costs_nothing(name: str, kind: str, capsys: pytest.CaptureF
     make: MakeStep = inference_step if kind == "inference" else training_step
     ours: Callable[[Step, float], float] = reported
     with arithmetic(config().execution.precision):
-        step = make(REGISTRY[name], config(), 8)
+        step = make(Task(REGISTRY[name], config(), device=str(DEVICE)), 8)
         for _ in range(5):
             step()
         seconds = max(0.1, 6 * bare(step, 0.1))

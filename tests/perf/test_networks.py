@@ -18,7 +18,7 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from bench.config import Config
+from bench.config import Task
 from bench.device.execution import arithmetic, synchronise
 from bench.models import REGISTRY, ModelSpec
 from bench.presets import PRESETS
@@ -44,15 +44,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("spec", [REGISTRY[name] for name in names], ids=names)
 
 
-def config() -> Config:
+def task(spec: ModelSpec) -> Task:
     """As `run` would have it on this device."""
     kind = DEVICE.partition(":")[0]
     resolved, _ = resolve(Request(device=DEVICE), (), kind)
-    return Config(**{**vars(resolved), "device": DEVICE})
+    return Task(spec, resolved, device=DEVICE)
 
 
 def counts(spec: ModelSpec) -> dict[str, float]:
-    readings = {metric: MEASURE[metric](spec, config()).readings[metric] for metric in COUNTS}
+    readings = {metric: MEASURE[metric](task(spec)).readings[metric] for metric in COUNTS}
     return {metric: reading.value for metric, reading in readings.items() if isinstance(reading, Reading)}
 
 
@@ -85,12 +85,12 @@ def warm_seconds(step: Callable[[], object]) -> float:
 
 @pytest.mark.parametrize("what", STEPS)
 def test_step(benchmark: BenchmarkFixture, spec: ModelSpec, what: str) -> None:
-    settings = config()
-    batch_size = settings.batch_size[spec.track]
+    work = task(spec)
+    settings, batch_size = work.config, work.batch_size
     benchmark.group = what
     benchmark.extra_info.update(counts(spec), batch_size=batch_size, execution=str(settings.execution))
     with arithmetic(settings.execution.precision):
-        step = STEPS[what](spec, settings, batch_size)
+        step = STEPS[what](work, batch_size)
         seconds = warm_seconds(step)
         steps = max(1, math.ceil(ROUND_S / seconds))
         rounds = min(max(math.ceil(settings.measure_seconds / (steps * seconds)), ROUNDS[0]), ROUNDS[1])

@@ -7,13 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.config import Budget, Config, Execution
+from bench.config import Budget, Config, Execution, Inputs, Task
 from bench.data.image_set import ImageSet
 from bench.metrics import metrics_of
 from bench.models import REGISTRY
 from bench.records.record import Record
 from bench.runner.execute import execute
-from bench.runner.plan import Task
 from bench.training.recipes import recipe_for
 from tests.data import fakes
 
@@ -45,9 +44,9 @@ def image_set(
     return ImageSet("noise", str(folder), "", CLASSES, shape, 40, 40, *statistics, "")
 
 
-def rows(config: Config, images: ImageSet | None, seed: int = 0) -> dict[str, Record]:
-    config = replace(config, image_sets={"cifar": images} if images else {})
-    outcome = execute(Task(SPEC, ("accuracy",), seed, config), "cpu")
+def rows(config: Config, images: ImageSet | None, seed: int = 0, found: Inputs = Inputs()) -> dict[str, Record]:
+    inputs = replace(found, image_sets={"cifar": images} if images else {})
+    outcome = execute(Task(SPEC, config, ("accuracy",), inputs, seed=seed), "cpu")
     assert [row.metric for row in outcome.records] == list(metrics_of("accuracy"))
     return {row.metric: row for row in outcome.records}
 
@@ -91,7 +90,7 @@ def test_the_seed_decides(tmp_path: Path) -> None:
 
 def test_a_rate_at_which_training_diverges_is_said(tmp_path: Path) -> None:
     recipes = {SPEC.family: replace(recipe_for(SPEC.family), peak_rate=1e37)}
-    found = rows(replace(CONFIG, recipes=recipes), image_set(tmp_path))
+    found = rows(CONFIG, image_set(tmp_path), found=Inputs(recipes=recipes))
     for row in found.values():
         assert row.status == "failed"
         assert row.note.startswith("Diverged: the training loss was ")
@@ -123,14 +122,14 @@ def test_without_images_nothing_failed(tmp_path: Path) -> None:
 
 
 def test_a_training_leaves_its_checkpoint_to_whoever_writes_its_rows(tmp_path: Path) -> None:
-    config = replace(CONFIG, checkpoints=tmp_path / "checkpoints", checkpoint_every_s=0)
+    config, kept_in = replace(CONFIG, checkpoint_every_s=0), Inputs(checkpoints=tmp_path / "checkpoints")
     (tmp_path / "images").mkdir()
     images = image_set(tmp_path / "images")
-    expected = rows(config, images)["train_loss"].value
+    expected = rows(config, images, found=kept_in)["train_loss"].value
     (kept,) = (tmp_path / "checkpoints").iterdir()
     assert kept.name == "lenet5_cifar-seed0-0.2kimg.pt"
-    resumed = rows(config, images)
+    resumed = rows(config, images, found=kept_in)
     assert resumed["top1"].note == "interrupted, and resumed after 200 images"
     assert resumed["train_loss"].value == expected
-    other = rows(replace(config, train_batch_size=10), images)
+    other = rows(replace(config, train_batch_size=10), images, found=kept_in)
     assert other["top1"].note == "its checkpoint is of another training: trained from the start"

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.config import Budget, Config, Execution
+from bench.config import Budget, Config, Execution, Task
 from bench.device import nvml
 from bench.metrics import metrics_of
 from bench.models import REGISTRY, ModelSpec
@@ -19,7 +19,6 @@ from bench.probes import energy
 from bench.probes.energy import integrated
 from bench.probes.reading import Reading, Unsupported
 from bench.runner.execute import execute
-from bench.runner.plan import Task
 
 BATCH, STEP_S = 4, 0.004
 IDLE_WATTS, JOULES, TRAINING_JOULES = 1.0, 2.0, 6.0  # each step costs so much, however long it takes
@@ -89,7 +88,7 @@ def values_of(readings: Mapping[str, Reading | Unsupported]) -> list[Reading]:
 
 def test_joules_per_image(monkeypatch: pytest.MonkeyPatch) -> None:
     on(Board(), monkeypatch)
-    idle, inference, training = values_of(energy.measure(SPEC, CONFIG).readings)
+    idle, inference, training = values_of(energy.measure(Task(SPEC, CONFIG)).readings)
     assert idle.value == pytest.approx(IDLE_WATTS, rel=0.05)
     # Loose, as the speed of this machine varies while it measures; tests of the counter itself are sharp.
     assert inference.value * BATCH == pytest.approx(JOULES, rel=0.2)
@@ -103,7 +102,7 @@ def test_joules_per_image(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_gpu_without_a_counter_is_asked_for_its_power(monkeypatch: pytest.MonkeyPatch) -> None:
     on(Board(counts=False), monkeypatch)
-    idle, inference, training = values_of(energy.measure(SPEC, CONFIG).readings)
+    idle, inference, training = values_of(energy.measure(Task(SPEC, CONFIG)).readings)
     assert idle.value == pytest.approx(IDLE_WATTS, rel=0.05)
     for reading in (inference, training):
         assert reading.value * BATCH >= 0.98 * IDLE_WATTS * STEP_S
@@ -123,7 +122,7 @@ def test_power_readings_are_added_up() -> None:
 
 
 def test_where_there_is_no_gpu_every_row_is_skipped_and_says_why() -> None:
-    rows = execute(Task(REGISTRY["lenet5_cifar"], ("energy",), 0, CONFIG), "cpu").records
+    rows = execute(Task(REGISTRY["lenet5_cifar"], CONFIG, ("energy",)), "cpu").records
     assert [row.metric for row in rows] == list(metrics_of("energy"))
     assert {row.status for row in rows} == {"skipped"}
     assert all("NVIDIA" in row.note for row in rows)
@@ -131,8 +130,10 @@ def test_where_there_is_no_gpu_every_row_is_skipped_and_says_why() -> None:
 
 @pytest.mark.gpu
 def test_a_real_gpu_draws_more_when_it_works() -> None:
-    config = replace(CONFIG, device="cuda:0", batch_size={"cifar": 512}, execution=Execution("bf16", "channels_last"))
-    readings = energy.measure(REGISTRY["resnet18_cifar"], replace(config, measure_seconds=0.4)).readings
+    config = replace(CONFIG, batch_size={"cifar": 512}, execution=Execution("bf16", "channels_last"))
+    readings = energy.measure(
+        Task(REGISTRY["resnet18_cifar"], replace(config, measure_seconds=0.4), device="cuda:0")
+    ).readings
     idle, image = readings["idle_watts"], readings["energy_joules_per_image"]
     assert isinstance(idle, Reading)
     assert isinstance(image, Reading)

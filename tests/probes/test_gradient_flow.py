@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from bench.config import Task
 from bench.models import REGISTRY
 from bench.probes import gradient_flow
 from bench.probes.gradient_flow import VARIANTS, gradient_norms, measure, twin_of
@@ -91,7 +91,7 @@ def test_twins_are_those_of_the_paper() -> None:
 @pytest.mark.parametrize("name", ["lenet5_cifar", "resnet18_cifar", "resnet110_cifar", "plain18", "lenet5_mnist"])
 def test_a_network_without_a_twin_is_skipped(name: str) -> None:
     with pytest.raises(Unsupported, match="shortcuts alone"):
-        measure(REGISTRY[name], CONFIG)
+        measure(Task(REGISTRY[name], CONFIG))
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_sigmoid_starves_the_first_layer_and_shortcuts_feed_it(short: None) -> None:
-    plain, residual = (measure(REGISTRY[name], CONFIG) for name in ("plain20_cifar", "resnet20_cifar"))
+    plain, residual = (measure(Task(REGISTRY[name], CONFIG)) for name in ("plain20_cifar", "resnet20_cifar"))
     for measurement in (plain, residual):
         assert len(measurement.curve) == 8 * 3 * 19
         assert {row["step"] for row in measurement.curve} == {0, 2, 4}
@@ -123,15 +123,15 @@ def test_sigmoid_starves_the_first_layer_and_shortcuts_feed_it(short: None) -> N
 def test_the_seed_decides_everything(short: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gradient_flow, "VARIANTS", tuple(gradient_flow.REPORTED.values()))
     spec = REGISTRY["plain20_cifar"]
-    first = measure(spec, CONFIG).curve
-    assert measure(spec, CONFIG).curve == first
-    assert measure(spec, replace(CONFIG, seed=1)).curve != first
+    first = measure(Task(spec, CONFIG)).curve
+    assert measure(Task(spec, CONFIG)).curve == first
+    assert measure(Task(spec, CONFIG, seed=1)).curve != first
 
 
 def test_a_training_that_overflows_keeps_what_was_measured_before(short: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gradient_flow, "RATE", 1e30)
     monkeypatch.setattr(gradient_flow, "VARIANTS", tuple(gradient_flow.REPORTED.values()))
-    measurement = measure(REGISTRY["plain20_cifar"], CONFIG)
+    measurement = measure(Task(REGISTRY["plain20_cifar"], CONFIG))
     relu = [row for row in measurement.curve if row["activation"] == "relu" and not row["batch_norm"]]
     assert {row["step"] for row in relu} == {0}
     reading = measurement.readings["gradient_norm_ratio"]
@@ -142,7 +142,7 @@ def test_a_training_that_overflows_keeps_what_was_measured_before(short: None, m
 
 @pytest.mark.gpu
 def test_the_same_on_a_gpu(short: None) -> None:
-    measurement = measure(REGISTRY["resnet20_cifar"], replace(CONFIG, device="cuda:0"))
+    measurement = measure(Task(REGISTRY["resnet20_cifar"], CONFIG, device="cuda:0"))
     assert len(measurement.curve) == 8 * 3 * 19
     for reading in measurement.readings.values():
         assert isinstance(reading, Reading)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
 
-from bench.config import Budget, Config, Execution, MemorySize, Precision, RequestError
+from bench.config import Budget, Config, Execution, Inputs, MemorySize, Precision, RequestError, Task
 from bench.metrics import metrics_of
 from bench.models import REGISTRY, ModelSpec
 from bench.presets import PRESETS
@@ -37,11 +37,15 @@ FP32, BF16 = Execution(), Execution("bf16")
 MOMENTUM = Recipe("sgd", 0.1, 0.0, 4, "for these tests")
 
 
-def config(
-    batch_size: int = 4, execution: Execution = FP32, device: str = "cpu", fit: MemorySize | None = None
-) -> Config:
+def task(
+    spec: ModelSpec,
+    batch_size: int = 4,
+    execution: Execution = FP32,
+    device: str = "cpu",
+    fit: MemorySize | None = None,
+) -> Task:
     batch_sizes = {"cifar": batch_size, "mnist": batch_size, "imagenet": batch_size}
-    return Config(
+    config = Config(
         "quick",
         (),
         Budget(1, "ep"),
@@ -53,9 +57,9 @@ def config(
         0.1,
         None,
         execution=execution,
-        device=device,
         fit=fit,
     )
+    return Task(spec, config, device=device)
 
 
 def spec_of(build: Callable[..., nn.Module], input_size: tuple[int, int, int] = (3, 2, 2)) -> ModelSpec:
@@ -115,7 +119,7 @@ def test_a_replay_leaves_nothing_behind() -> None:
     assert F.scaled_dot_product_attention.__module__ != "bench.probes.counting.replay"
 
 
-def allocated_on_cpu(make: MakeStep, spec: ModelSpec, config: Config, folder: Path) -> int:
+def allocated_on_cpu(make: MakeStep, task: Task, folder: Path) -> int:
     """Most bytes that the CPU allocator had handed out at any moment, from before the network is built.
 
     On one thread: each of several has scratch space of its own.
@@ -125,7 +129,7 @@ def allocated_on_cpu(make: MakeStep, spec: ModelSpec, config: Config, folder: Pa
     torch.set_num_threads(1)
     try:
         with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as profiler:
-            step = make(spec, config, config.batch_size["cifar"])
+            step = make(task, task.batch_size)
             for _ in range(2):
                 step()
     finally:
@@ -141,7 +145,7 @@ def allocated_on_cpu(make: MakeStep, spec: ModelSpec, config: Config, folder: Pa
 
 def test_the_step_worked_out_by_hand_is_what_the_cpu_allocates(tmp_path: Path) -> None:
     measured = allocated_on_cpu(
-        training_step, spec_of(TwoLayers), replace(config(4), recipes={"Own": MOMENTUM}), tmp_path
+        training_step, replace(task(spec_of(TwoLayers)), inputs=Inputs(recipes={"Own": MOMENTUM})), tmp_path
     )
     assert measured == training_footprint(spec_of(TwoLayers), MOMENTUM, FP32, "cpu", 4).peak
 
@@ -151,7 +155,7 @@ def test_the_step_worked_out_by_hand_is_what_the_cpu_allocates(tmp_path: Path) -
 @pytest.mark.parametrize("name", ["resnet20_cifar", "squeezenet_cifar", "densenet40_k12_cifar"])
 def test_predictions_of_inference_are_what_the_cpu_allocates(name: str, tmp_path: Path) -> None:
     predicted = inference_footprint(REGISTRY[name], FP32, "cpu", 4).peak
-    measured = allocated_on_cpu(inference_step, REGISTRY[name], config(4), tmp_path)
+    measured = allocated_on_cpu(inference_step, task(REGISTRY[name]), tmp_path)
     assert predicted / measured == pytest.approx(1, abs=0.05)
 
 
@@ -168,7 +172,7 @@ def test_predictions_of_inference_are_what_the_cpu_allocates(name: str, tmp_path
 def test_predictions_of_training_are_what_the_cpu_allocates(name: str, precision: Precision, tmp_path: Path) -> None:
     spec, execution = REGISTRY[name], Execution(precision)
     predicted = training_footprint(spec, recipe_for(spec.family, {}), execution, "cpu", 4).peak
-    measured = allocated_on_cpu(training_step, spec, config(4, execution), tmp_path)
+    measured = allocated_on_cpu(training_step, task(spec, 4, execution), tmp_path)
     assert predicted / measured == pytest.approx(1, abs=0.05)
 
 
@@ -311,7 +315,7 @@ def test_a_network_that_looks_at_numbers_is_not_predicted_but_said() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.fc(x.flatten(1) / x.abs().max().item())
 
-    readings = memory.measure(spec_of(Looks), config()).readings
+    readings = memory.measure(task(spec_of(Looks))).readings
     assert set(readings) == set(metrics_of("memory"))
     assert all(isinstance(reading, Unsupported) for reading in readings.values())
     assert "without numbers" in str(readings["peak_training_bytes"])
@@ -327,7 +331,7 @@ def test_a_broken_network_is_not_taken_for_one_that_looks_at_numbers() -> None:
             return self.fc(x.flatten(1))
 
     with pytest.raises(RuntimeError, match="reduction dim"):
-        memory.measure(spec_of(Wrong), config())
+        memory.measure(task(spec_of(Wrong)))
 
 
 def test_buffers_alone_have_an_inference_pass_and_nothing_to_train() -> None:
@@ -339,7 +343,7 @@ def test_buffers_alone_have_an_inference_pass_and_nothing_to_train() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return x.flatten(1) @ self.get_buffer("weight").T
 
-    readings = memory.measure(spec_of(Fixed), config()).readings
+    readings = memory.measure(task(spec_of(Fixed))).readings
     assert set(readings) == set(metrics_of("memory"))
     assert value(readings["peak_inference_bytes"]) == 480 + 192 + 160  # the buffer, four images and their logits
     assert "nothing to train" in str(readings["peak_training_bytes"])
@@ -352,7 +356,7 @@ def value(reading: Reading | Unsupported) -> float:
 
 
 def test_every_metric_has_its_row_and_the_parts_add_up() -> None:
-    readings = memory.measure(REGISTRY["lenet5_cifar"], config(8)).readings
+    readings = memory.measure(task(REGISTRY["lenet5_cifar"], 8)).readings
     assert set(readings) == set(metrics_of("memory"))
     peak = readings["peak_training_bytes"]
     assert isinstance(peak, Reading)
@@ -366,7 +370,7 @@ def test_every_metric_has_its_row_and_the_parts_add_up() -> None:
 
 def test_the_largest_batch_fits_and_one_image_more_does_not() -> None:
     spec, limit = REGISTRY["lenet5_cifar"], MemorySize(100, "MiB")
-    readings = memory.measure(spec, config(16, fit=limit)).readings
+    readings = memory.measure(task(spec, 16, fit=limit)).readings
     for name, footprint in (
         ("training", partial(training_footprint, spec, recipe_for(spec.family, {}), FP32, "cpu")),
         ("inference", partial(inference_footprint, spec, FP32, "cpu")),
@@ -374,7 +378,7 @@ def test_the_largest_batch_fits_and_one_image_more_does_not() -> None:
         largest = int(value(readings[f"largest_{name}_batch"]))
         assert footprint(largest).peak <= limit.bytes < footprint(largest + 1).peak
     assert value(readings["largest_inference_batch"]) > value(readings["largest_training_batch"]) > 16
-    nothing = memory.measure(spec, config(16, fit=MemorySize(0.1, "MB"))).readings
+    nothing = memory.measure(task(spec, 16, fit=MemorySize(0.1, "MB"))).readings
     assert value(nothing["largest_training_batch"]) == 0
 
 
@@ -466,7 +470,7 @@ class FakeGPU:
             self.step,
             lambda size: Footprint(workspace=10 * size),
             batch_size,
-            config(batch_size, device="cuda:0", fit=fit),
+            task(REGISTRY["lenet5_cifar"], batch_size, device="cuda:0", fit=fit),
         )
 
 
@@ -509,7 +513,7 @@ def test_predictions_on_a_gpu_are_within_5_percent_for_nine_networks_in_ten() ->
     ratios: dict[str, float] = {}
     for name in [*WEIGHED, "resnet50", "vgg16", "vit_b_16"]:
         batch_size = PRESETS["standard"].batch_size[REGISTRY[name].track]
-        readings = memory.measure(REGISTRY[name], config(batch_size, ON_GPU, "cuda:0")).readings
+        readings = memory.measure(task(REGISTRY[name], batch_size, ON_GPU, "cuda:0")).readings
         for step in ("inference", "training"):
             measured = value(readings[f"peak_{step}_bytes"])
             ratios[f"{name} {step}"] = value(readings[f"predicted_{step}_bytes"]) / measured
@@ -521,7 +525,7 @@ def test_predictions_on_a_gpu_are_within_5_percent_for_nine_networks_in_ten() ->
 
 @pytest.mark.gpu
 def test_the_largest_batch_is_tried_on_a_gpu() -> None:
-    readings = memory.measure(REGISTRY["resnet18_cifar"], config(64, ON_GPU, "cuda:0", MemorySize(2, "GiB"))).readings
+    readings = memory.measure(task(REGISTRY["resnet18_cifar"], 64, ON_GPU, "cuda:0", MemorySize(2, "GiB"))).readings
     for step in ("inference", "training"):
         largest = readings[f"largest_{step}_batch"]
         assert isinstance(largest, Reading)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.config import Budget, Config, Execution, MemoryFormat, Precision
+from bench.config import Budget, Config, Execution, MemoryFormat, Precision, Task
 from bench.device.execution import arithmetic
 from bench.device.out_of_memory import with_batch_that_fits
 from bench.device.timing import Timing, steady_samples
@@ -19,7 +19,6 @@ from bench.probes.best_batch import sweep
 from bench.probes.reading import Reading
 from bench.probes.steps import inference_step, training_step
 from bench.runner.execute import execute
-from bench.runner.plan import Task
 from bench.stats.intervals import median_interval
 
 CONFIG = Config(
@@ -83,7 +82,7 @@ def planted(**what: float | None) -> ModelSpec:
 
 
 def reading(probe: str, metric: str, spec: ModelSpec, config: Config = CONFIG) -> Reading:
-    found = MEASURE[probe](spec, config).readings[metric]
+    found = MEASURE[probe](Task(spec, config)).readings[metric]
     assert isinstance(found, Reading)
     return found
 
@@ -164,14 +163,14 @@ def test_only_lack_of_memory_changes_the_batch(message: str) -> None:
 
 
 def test_a_network_for_which_nothing_fits_is_out_of_memory() -> None:
-    rows = execute(Task(planted(limit=0), ("throughput",), 0, CONFIG), "cpu").records
+    rows = execute(Task(planted(limit=0), CONFIG, ("throughput",)), "cpu").records
     assert {row.status for row in rows} == {"oom"}
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.parametrize("probe", ["throughput", "latency", "best_batch"])
 def test_nonsense_is_a_failure_however_fast(value: float, probe: str) -> None:
-    rows = execute(Task(planted(value=value), (probe,), 0, replace(CONFIG, measure_seconds=0.01)), "cpu").records
+    rows = execute(Task(planted(value=value), replace(CONFIG, measure_seconds=0.01), (probe,)), "cpu").records
     assert {row.status for row in rows} == {"failed"}
     assert all("infinite or not a number" in row.note for row in rows)
 
@@ -232,10 +231,10 @@ def test_steps_run_in_the_arithmetic_and_layout_that_was_asked_for(
     handle = nn.modules.module.register_module_forward_hook(keep)
     try:
         with arithmetic(precision):
-            inference_step(spec, config, 4)()
+            inference_step(Task(spec, config), 4)()
             inferred = list(seen)
             seen.clear()
-            loss = training_step(spec, config, 4)()
+            loss = training_step(Task(spec, config), 4)()
     finally:
         handle.remove()
     assert inferred
@@ -273,9 +272,9 @@ def test_training_steps_move_every_weight_in_every_precision() -> None:
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", ["resnet20_cifar", "densenet40_k12_cifar", "vit_tiny_cifar", "resnet50"])
 def test_a_gpu_reports_its_own_time_within_that_of_the_step(name: str) -> None:
-    config = replace(CONFIG, device="cuda:0", execution=Execution("bf16", "channels_last"))
+    config = replace(CONFIG, execution=Execution("bf16", "channels_last"))
     spec = REGISTRY[name]
-    readings = MEASURE["throughput"](spec, config).readings
+    readings = MEASURE["throughput"](Task(spec, config, device="cuda:0")).readings
     for kind in ("inference", "train"):
         rate, busy = readings[f"{kind}_images_per_s"], readings[f"{kind}_device_ms"]
         assert isinstance(rate, Reading)
@@ -290,7 +289,7 @@ def test_a_graph_computes_what_the_step_computes_and_is_not_slower(name: str) ->
     spec = REGISTRY[name]
     rates = {}
     for graphs in (False, True):
-        config = replace(CONFIG, device="cuda:0", execution=Execution("bf16", "channels_last", cuda_graphs=graphs))
+        config = replace(CONFIG, execution=Execution("bf16", "channels_last", cuda_graphs=graphs))
         with arithmetic("bf16"):
-            rates[graphs] = inference_step(spec, config, 8)().float().cpu()
+            rates[graphs] = inference_step(Task(spec, config, device="cuda:0"), 8)().float().cpu()
     assert torch.allclose(rates[False], rates[True], atol=1e-2)

@@ -1,14 +1,13 @@
 """Counts and saved bytes against networks that were worked out by hand."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.config import Budget, Config
+from bench.config import Budget, Config, Task
 from bench.models import REGISTRY, ModelSpec
 from bench.probes import MEASURE
 from bench.probes.counting.layers import build_on_meta, products, saved_tensors
@@ -38,7 +37,7 @@ def config() -> Config:
 
 
 def reading_of(probe: str, spec: ModelSpec, metric: str | None = None) -> Reading:
-    reading = MEASURE[probe](spec, config()).readings[metric or probe]
+    reading = MEASURE[probe](Task(spec, config())).readings[metric or probe]
     assert isinstance(reading, Reading)
     return reading
 
@@ -208,7 +207,7 @@ def test_a_network_of_the_wrong_shape_is_refused_with_the_reason() -> None:
             return {"out": self.conv(x)}
 
     with pytest.raises(ValueError, match="returns dict; expected logits"):
-        MEASURE["saved_activation_bytes"](spec_of(Wrong, (3, 8, 8)), config())
+        MEASURE["saved_activation_bytes"](Task(spec_of(Wrong, (3, 8, 8)), config()))
 
 
 def test_a_constructor_that_looks_at_numbers_is_built_with_data() -> None:
@@ -239,7 +238,7 @@ def test_buffers_alone_are_a_network_without_parameters() -> None:
     spec = spec_of(Fixed, (3, 8, 8))
     assert measured("params", spec) == 0
     assert measured("macs", spec) == 30
-    readings = MEASURE["throughput"](spec, config()).readings
+    readings = MEASURE["throughput"](Task(spec, config())).readings
     assert isinstance(readings["inference_images_per_s"], Reading)
     assert "nothing to train" in str(readings["train_images_per_s"])
 
@@ -255,7 +254,7 @@ def test_a_network_that_needs_larger_images_says_so() -> None:
 
     assert measured("macs", spec_of(Large, (3, 96, 96))) == 3 * 96 * 96 * 10
     with pytest.raises(RuntimeError, match="input size"):
-        MEASURE["macs"](spec_of(Large, (3, 32, 32)), config())
+        MEASURE["macs"](Task(spec_of(Large, (3, 32, 32)), config()))
 
 
 VIT_B_16 = 17_563_828_224  # torchvision's `_ops`; 16.87 G without the two attention products
@@ -275,7 +274,7 @@ def test_vit_b_16_counts_its_attention_on_real_tensors() -> None:
 @pytest.mark.gpu
 def test_vit_b_16_counts_the_same_where_a_gpu_would_run_it() -> None:
     """Fused attention kernels hide products from counters; the probe counts on the meta device whatever runs it."""
-    reading = MEASURE["macs"](REGISTRY["vit_b_16"], replace(config(), device="cuda:0")).readings["macs"]
+    reading = MEASURE["macs"](Task(REGISTRY["vit_b_16"], config(), device="cuda:0")).readings["macs"]
     assert isinstance(reading, Reading)
     assert reading.value == VIT_B_16
 

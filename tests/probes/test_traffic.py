@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.config import Budget, Config, Execution
+from bench.config import Budget, Config, Execution, Task
 from bench.metrics import metrics_of
 from bench.models import REGISTRY, ModelSpec
 from bench.probes import MEASURE
@@ -98,7 +98,7 @@ ELEMENTS = 12 + (12 * 7 + 7) / B + 7  # of one image
 
 
 def test_the_rows() -> None:
-    measured = MEASURE["traffic"](SPEC, CONFIG).readings
+    measured = MEASURE["traffic"](Task(SPEC, CONFIG)).readings
     assert tuple(measured) == metrics_of("traffic")
     traffic, intensity = measured.values()
     assert (traffic.value, traffic.batch_size) == (4 * ELEMENTS, B)  # type: ignore[union-attr]
@@ -108,26 +108,26 @@ def test_the_rows() -> None:
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_half_the_precision_is_half_the_traffic(precision: str) -> None:
     execution = Execution(precision, compile=True)  # type: ignore[arg-type]
-    measured = MEASURE["traffic"](SPEC, replace(CONFIG, execution=execution)).readings
+    measured = MEASURE["traffic"](Task(SPEC, replace(CONFIG, execution=execution))).readings
     assert measured["traffic_bytes"].value == 2 * ELEMENTS  # type: ignore[union-attr]
 
 
 def test_flattening_channels_last_images_copies_them() -> None:
     execution = Execution(memory_format="channels_last")
-    measured = MEASURE["traffic"](SPEC, replace(CONFIG, execution=execution)).readings
+    measured = MEASURE["traffic"](Task(SPEC, replace(CONFIG, execution=execution))).readings
     assert measured["traffic_bytes"].value == 4 * (ELEMENTS + 2 * 12)  # type: ignore[union-attr]
 
 
 def test_a_shared_network_is_left_as_it_was() -> None:
     spec = REGISTRY["resnet20_cifar"]
-    MEASURE["traffic"](spec, replace(CONFIG, execution=Execution("bf16")))
-    assert MEASURE["traffic"](spec, CONFIG).readings["traffic_bytes"].value > 4 * 269_722 / B  # type: ignore[union-attr]
+    MEASURE["traffic"](Task(spec, replace(CONFIG, execution=Execution("bf16"))))
+    assert MEASURE["traffic"](Task(spec, CONFIG)).readings["traffic_bytes"].value > 4 * 269_722 / B  # type: ignore[union-attr]
 
 
 def test_weights_weigh_less_in_a_larger_batch() -> None:
     spec = REGISTRY["vgg11_bn_cifar"]
     small, large = (
-        MEASURE["traffic"](spec, replace(CONFIG, batch_size={"cifar": size})).readings["traffic_bytes"].value  # type: ignore[union-attr]
+        MEASURE["traffic"](Task(spec, replace(CONFIG, batch_size={"cifar": size}))).readings["traffic_bytes"].value  # type: ignore[union-attr]
         for size in (1, 64)
     )
     weights = 4 * sum(p.numel() for p in spec.build(num_classes=10).parameters())

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.config import Budget, Config
+from bench.config import Budget, Config, Task
 from bench.models import REGISTRY
 from bench.probes import MEASURE
 from bench.probes.reading import Reading
@@ -25,7 +25,7 @@ def test_columns_sum_to_the_metrics(name: str) -> None:
     spec = REGISTRY[name]
     rows = layer_rows(spec)
     for metric in ("params", "macs", "activations", "saved_activation_bytes"):
-        reading = MEASURE[metric](spec, CONFIG).readings[metric]
+        reading = MEASURE[metric](Task(spec, CONFIG)).readings[metric]
         assert isinstance(reading, Reading)
         assert sum(row[metric] for row in rows) == pytest.approx(reading.value, rel=1e-12), metric
 
@@ -45,4 +45,4 @@ def test_a_row_of_the_list_has_the_promised_fields() -> None:
 
 def test_the_layers_that_a_run_keeps_are_those_of_the_table() -> None:
     spec = REGISTRY["resnet20_cifar"]
-    assert list(MEASURE["saved_activation_bytes"](spec, CONFIG).layers) == layer_rows(spec)
+    assert list(MEASURE["saved_activation_bytes"](Task(spec, CONFIG)).layers) == layer_rows(spec)

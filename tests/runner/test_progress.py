@@ -6,12 +6,12 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from bench.config import Budget, Config
+from bench.config import Budget, Config, Task
 from bench.models import REGISTRY
 from bench.records.record import Record
 from bench.runner import progress
 from bench.runner.execute import Outcome
-from bench.runner.plan import Task, plan
+from bench.runner.plan import plan
 from bench.runner.progress import Display
 
 CONFIG = Config(

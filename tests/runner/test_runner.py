@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.config import Budget, Config
+from bench.config import Budget, Config, Task
 from bench.engines.local import LocalMachine
 from bench.metrics import METRICS, PROBES, Metric, Probe, metrics_of, probe_named
 from bench.models import REGISTRY, ModelSpec
@@ -18,7 +18,7 @@ from bench.probes.reading import Measurement, Reading
 from bench.records.record import Record
 from bench.records.run_folder import Run
 from bench.runner.execute import Outcome, execute, run_tasks
-from bench.runner.plan import Task, plan, remaining
+from bench.runner.plan import plan, remaining
 
 CONFIG = Config(
     "quick",
@@ -71,7 +71,7 @@ def spec_of(network: type[nn.Module]) -> ModelSpec:
 
 
 def rows_of(spec: ModelSpec, probe: str) -> Sequence[Record]:
-    return execute(Task(spec, (probe,), 0, CONFIG), "cpu").records
+    return execute(Task(spec, CONFIG, (probe,)), "cpu").records
 
 
 def test_static_probes_come_first_and_only_accuracy_has_seeds() -> None:
@@ -128,7 +128,7 @@ def test_a_run_with_little_else_has_all_of_its_rounds(rounds: int) -> None:
 def test_every_network_is_trained_under_every_budget() -> None:
     config = replace(CONFIG, probes=("params", "accuracy"), other_budgets=(Budget(60, "s"),), seeds=2)
     tasks = [task for task in plan(SPECS, config) if "accuracy" in task.probes]
-    assert [(task.seed, str(task.config.budget), task.spec.name) for task in tasks] == [
+    assert [(task.seed, str(task.budget), task.spec.name) for task in tasks] == [
         (seed, budget, spec.name) for seed in range(2) for budget in ("1ep", "60s") for spec in SPECS
     ]
     assert [task.label for task in tasks[4:7:2]] == [
@@ -164,7 +164,7 @@ def test_a_new_exact_measurement_is_a_file_a_row_and_its_metrics(monkeypatch: py
     metric = Metric("layers", "depth", "count", "Layers", "lower", "Layers with weights.")
     monkeypatch.setitem(PROBES, "depth", Probe("depth", "static", "fp32"))
     monkeypatch.setitem(METRICS, "layers", metric)
-    monkeypatch.setitem(MEASURE, "depth", lambda spec, config: Measurement({"layers": Reading(5.0)}))
+    monkeypatch.setitem(MEASURE, "depth", lambda task: Measurement({"layers": Reading(5.0)}))
     config = replace(CONFIG, probes=("depth", "throughput"), rounds=2)
     counted, *timed = plan(SPECS[:1], config)
     assert (counted.probes, counted.static, len(timed)) == (("depth",), True, 2)
@@ -233,7 +233,7 @@ def test_a_probe_that_does_not_apply_is_skipped_with_its_reason() -> None:
 
 
 def test_a_value_that_is_no_number_is_failed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(MEASURE, "params", lambda spec, config: Measurement({"params": Reading(float("nan"))}))
+    monkeypatch.setitem(MEASURE, "params", lambda task: Measurement({"params": Reading(float("nan"))}))
     (row,) = rows_of(SPECS[0], "params")
     assert (row.status, row.value, row.note) == ("failed", None, "the value is nan")
 

@@ -14,14 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from bench.config import Budget, Config
+from bench.config import Budget, Config, Task
 from bench.engines.local import LocalMachine
 from bench.models import REGISTRY, ModelSpec
 from bench.records.record import Record
 from bench.records.run_folder import Run
 from bench.render.report import write_report
 from bench.runner.execute import PRELOAD, Outcome, run_tasks
-from bench.runner.plan import Task, plan
+from bench.runner.plan import plan
 from tests.system import hostile_networks
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,6 +10,7 @@ import torch
 import torchvision
 
 from bench.cli.main import main
+from bench.config import Inputs
 from bench.data import synthetic
 from bench.data.resolve import prepare
 from bench.engines.local import LocalMachine
@@ -146,7 +147,7 @@ def test_tuning_reads_no_test_image(tmp_path: Path) -> None:
     for file in Path(image_set.folder).glob("test_*.npy"):
         file.unlink()
     config, _ = resolve(Request(budget=BUDGET[1:], train_batch_size=20), ("accuracy",), "cpu")
-    task = first_trial(REGISTRY["lenet5_cifar"], replace(config, image_sets={"cifar": image_set}), seed=0)
+    task = first_trial(REGISTRY["lenet5_cifar"], config, Inputs({"cifar": image_set}), seed=0)
     trials = [execute_trial(task, "cpu") for _ in range(2)]
     assert trials[0].top1 is not None
     assert trials[0] == trials[1]  # the same seed finds the same

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from bench.config import RequestError
+from bench.config import Inputs, RequestError, Task
 from bench.engines.local import LocalMachine
 from bench.records.run_folder import Run
 from bench.runner.execute import Outcome, run_tasks
-from bench.runner.plan import Task, plan
+from bench.runner.plan import plan
 from bench.training.tensorboard import require_tensorboard, write_events
 from tests.probes.test_accuracy import CONFIG, SPEC, image_set
 
@@ -43,10 +43,10 @@ def test_without_the_package_the_request_is_refused(monkeypatch: pytest.MonkeyPa
 def test_a_run_writes_the_events_of_its_trainings(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     (tmp_path / "images").mkdir()
-    config = replace(CONFIG, image_sets={"cifar": image_set(tmp_path / "images")}, tensorboard=True)
+    config, inputs = replace(CONFIG, tensorboard=True), Inputs({"cifar": image_set(tmp_path / "images")})
     run = Run.create(tmp_path, "a", {})
     place: LocalMachine[Task, Outcome] = LocalMachine(("cpu",), tmp_path / "workers.log")
-    run_tasks(run, plan([SPEC], config), place, None, lambda task, device: None, lambda task, outcome: None)
+    run_tasks(run, plan([SPEC], config, inputs), place, None, lambda task, device: None, lambda task, outcome: None)
     (folder,) = (run.folder / "tensorboard").iterdir()
     assert folder.name == "lenet5_cifar-seed0"
     (events,) = folder.iterdir()

@@ -4,14 +4,8 @@
 
 One JSON object a line each way. Answers on standard output; whatever else the code prints goes to standard error.
 Between questions the process sleeps. It imports the project from TREE, which may be an older or newer revision than
-this file, so it touches as little of it as can time a step:
-
-    bench.runner.request          Request, resolve, parse_input_size: the flags
-    bench.models             select: the networks
-    bench.probes.steps       inference_step, training_step
-    bench.device.execution   arithmetic, check, synchronise
-
-`_OLDER` says where revisions before that had them.
+this file, so it touches as little of it as can time a step: `bench.regression.ab.revision`, and of revisions that lack
+it, what `_Older` names.
 """
 
 from __future__ import annotations
@@ -36,13 +30,6 @@ WARM_UP_S = 0.3  # the first time a step is built; later ones find libraries and
 WARM_UP_STEPS = 2
 
 
-_OLDER = {
-    "bench.runner.request": "bench.request",
-    "bench.device.execution": "bench.execution",
-    "bench.models": "models",
-}
-
-
 class Refused(Exception):
     """This side cannot do what is asked; the message is one line for the user."""
 
@@ -54,49 +41,37 @@ class Side:
         sys.path[0] = str(tree)  # instead of this file's folder
         # An editable install would fill in from its own checkout whatever this revision lacks.
         sys.meta_path[:] = [finder for finder in sys.meta_path if "classic_bench" not in finder.__module__]
+        said = io.StringIO()
         try:
-            flags_of = _imported("bench.runner.request")  # first: old revisions that cannot be timed fail here at once
-            torch, tyro, models = map(_imported, ("torch", "tyro", "bench.models"))
-            execution, steps = _imported("bench.device.execution"), _imported("bench.probes.steps")
+            with contextlib.redirect_stderr(said):
+                self._revision = _revision(flags)
         except ImportError as error:
             raise Refused(
                 f"it cannot time its own steps ({error}): it lacks a package, or it is older than bench/probes/steps.py"
             ) from error
-        packages = ("bench", models.__name__.split(".")[0])
-        strays = [name for name in sys.modules if name.split(".")[0] in packages and not _is_from(name, tree)]
-        if strays:
-            raise Refused(f"its Python takes {strays[0]} from elsewhere than {tree}: uninstall classic-bench there")
-        said = io.StringIO()
-        try:
-            with contextlib.redirect_stderr(said):
-                request = tyro.cli(flags_of.Request, args=flags)
         except SystemExit:
             words = [line.strip("│|╭╮╰╯─ \t") for line in said.getvalue().splitlines()]
             raise Refused(
                 f"it does not know these flags: {' '.join(flags)} ({' '.join(filter(None, words))})"
             ) from None
-        self._input_size, self._num_classes = flags_of.parse_input_size(request.input_size), request.num_classes
-        self._device = request.device
-        if self._device in ("auto", "cuda"):
-            self._device = "cuda:0" if torch.cuda.is_available() else "cpu"
-        config, _ = flags_of.resolve(request, (), self._device.partition(":")[0])
-        execution.check(config.execution, [self._device])
-        self._torch, self._execution, self._models, self._steps = torch, execution, models, steps
-        self._config = config.__class__(**{**vars(config), "device": self._device})
+        strays = [
+            name for name in sys.modules if name.split(".")[0] in self._revision.packages and not _is_from(name, tree)
+        ]
+        if strays:
+            raise Refused(f"its Python takes {strays[0]} from elsewhere than {tree}: uninstall classic-bench there")
         self._step: Callable[[], object] | None = None
         self._warm: set[tuple[str, str]] = set()  # networks and steps that have been built before
 
     def facts(self) -> dict[str, Any]:
         """What a reader must know of this side."""
-        torch = self._torch
-        device = torch.device(self._device)
-        name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+        torch = importlib.import_module("torch")
+        device = torch.device(self._revision.device)
         return {
-            "device": name,
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
             "torch": torch.__version__,
             "python": sys.version.split()[0],
             "threads": torch.get_num_threads(),
-            "execution": str(self._config.execution),
+            "execution": self._revision.execution,
         }
 
     def build(self, network: str, what: str) -> dict[str, Any]:
@@ -104,10 +79,7 @@ class Side:
         start = time.perf_counter()
         self._step = None
         gc.collect()
-        (spec,) = self._models.select([network], self._input_size, self._num_classes)
-        make = {"train": self._steps.training_step, "inference": self._steps.inference_step}[what]
-        batch_size = self._config.batch_size[spec.track]
-        self._step = make(spec, self._config, batch_size)
+        self._step, batch_size = self._revision.step(network, what)
         first = (network, what) not in self._warm
         self._warm.add((network, what))
         warm = time.perf_counter()
@@ -124,30 +96,80 @@ class Side:
     def _timed(self, steps: int) -> float:
         if self._step is None:
             raise Refused("nothing is built")
-        device = self._torch.device(self._device)
-        self._execution.synchronise(device)
+        self._revision.synchronise()
         start = time.perf_counter()
         for _ in range(steps):
             self._step()
-        self._execution.synchronise(device)
+        self._revision.synchronise()
         return (time.perf_counter() - start) / steps
 
     def arithmetic(self) -> contextlib.AbstractContextManager[None]:
+        arithmetic: contextlib.AbstractContextManager[None] = self._revision.arithmetic()
+        return arithmetic
+
+
+def _revision(flags: list[str]) -> Any:
+    """What times the steps of the tree that is first on the path.
+
+    Raises:
+        ImportError: nothing here can.
+        SystemExit: it does not know the flags.
+    """
+    try:
+        revision = importlib.import_module("bench.regression.ab.revision").Revision(flags)
+    except ModuleNotFoundError as error:
+        if not "bench.regression.ab.revision".startswith(error.name or "?"):
+            raise
+        return _Older(flags)
+    revision.packages = ("bench",)
+    return revision
+
+
+class _Older:
+    """The same of revisions before there was bench/regression/ab/revision.py."""
+
+    def __init__(self, flags: list[str]) -> None:
+        flags_of = _imported("bench.runner.request", "bench.request")  # first: what cannot be timed fails here at once
+        self._models = _imported("bench.models", "models")
+        self._execution = _imported("bench.device.execution", "bench.execution")
+        self._steps, self._torch = _imported("bench.probes.steps"), _imported("torch")
+        self.packages = ("bench", self._models.__name__.split(".")[0])
+        request = _imported("tyro").cli(flags_of.Request, args=flags)
+        self._input_size, self._num_classes = flags_of.parse_input_size(request.input_size), request.num_classes
+        self.device = request.device
+        if self.device in ("auto", "cuda"):
+            self.device = "cuda:0" if self._torch.cuda.is_available() else "cpu"
+        config, _ = flags_of.resolve(request, (), self.device.partition(":")[0])
+        self._execution.check(config.execution, [self.device])
+        self._config = config.__class__(**{**vars(config), "device": self.device})
+        self.execution = str(config.execution)
+
+    def step(self, network: str, what: str) -> tuple[Callable[[], object], int]:
+        (spec,) = self._models.select([network], self._input_size, self._num_classes)
+        make = {"train": self._steps.training_step, "inference": self._steps.inference_step}[what]
+        batch_size = self._config.batch_size[spec.track]
+        return make(spec, self._config, batch_size), batch_size
+
+    def synchronise(self) -> None:
+        self._execution.synchronise(self._torch.device(self.device))
+
+    def arithmetic(self) -> Any:
         return self._execution.arithmetic(self._config.execution.precision)
 
 
-def _imported(name: str) -> Any:
-    """A module of this side's revision, under the name that it has there.
+def _imported(*names: str) -> Any:
+    """A module of this side's revision, under the first of these names that it has there.
 
     Raises:
         ImportError: it has none, or cannot be imported.
     """
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if name not in _OLDER or not name.startswith(error.name or "?"):
-            raise
-        return importlib.import_module(_OLDER[name])
+    for name in names[:-1]:
+        try:
+            return importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if not name.startswith(error.name or "?"):
+                raise
+    return importlib.import_module(names[-1])
 
 
 def _is_from(module: str, tree: Path) -> bool:

@@ -51,7 +51,7 @@ def test_a_drifting_step_in_one_of_three_rounds(build: RunBuilder) -> None:
 
 
 def test_a_launch_bound_step_marks_its_throughput_too(build: RunBuilder, monkeypatch: pytest.MonkeyPatch) -> None:
-    from bench.config import Budget, Config
+    from bench.config import Budget, Config, Task
     from bench.device.timing import Timing
     from bench.models import REGISTRY
     from bench.probes import throughput
@@ -60,7 +60,7 @@ def test_a_launch_bound_step_marks_its_throughput_too(build: RunBuilder, monkeyp
     timed = throughput._Timed(Timing((0.03,) * 9, 1, ""), (0.01,) * 9)
     monkeypatch.setattr(throughput, "_timed", lambda *_: timed)
     config = Config("quick", (), Budget(1, "ep"), 1, "auto", {"cifar": 8}, None, None, 0.1, None)
-    readings = throughput.measure(REGISTRY["lenet5_cifar"], config).readings
+    readings = throughput.measure(Task(REGISTRY["lenet5_cifar"], config)).readings
     rows = [ok("a_cifar", name, r.value, note=r.note) for name, r in readings.items() if not isinstance(r, Exception)]
     assert {row.metric for row in rows} >= {"train_images_per_s", "train_device_ms"}
     results = read_results(build([A], rows))

@@ -1,0 +1,59 @@
+"""How any `ab` times this revision: flags and the name of a network in, a step out.
+
+worker.py may be of another revision than this file, so what it uses here stays as it is: `Revision(flags)`, `device`,
+`execution`, `step`, `synchronise` and `arithmetic`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+
+import torch
+import tyro
+
+from bench import models
+from bench.config import Task
+from bench.device import execution
+from bench.probes.steps import inference_step, training_step
+from bench.runner.request import Request, parse_input_size, resolve
+
+
+class Revision:
+    """The code of this tree under the flags of one side."""
+
+    def __init__(self, flags: Sequence[str]) -> None:
+        """Check everything that can be wrong before a step is built.
+
+        Raises:
+            SystemExit: there is no such flag; standard error says which.
+            RequestError: the device cannot do what is asked.
+        """
+        request = tyro.cli(Request, args=list(flags))
+        self._input_size, self._num_classes = parse_input_size(request.input_size), request.num_classes
+        self.device = request.device
+        if self.device in ("auto", "cuda"):
+            self.device = "cuda:0" if torch.cuda.is_available() else "cpu"
+        self._config, _ = resolve(request, (), self.device.partition(":")[0])
+        execution.check(self._config.execution, [self.device])
+        self.execution = str(self._config.execution)
+
+    def step(self, network: str, what: str) -> tuple[Callable[[], object], int]:
+        """A step with fresh weights, `what` being "inference" or "train", and its batch size.
+
+        Raises:
+            UnknownModel: there is no such network.
+            Unsupported: the network has no such step.
+        """
+        (spec,) = models.select([network], self._input_size, self._num_classes)
+        task = Task(spec, self._config, device=self.device)
+        make = {"train": training_step, "inference": inference_step}[what]
+        return make(task, task.batch_size), task.batch_size
+
+    def synchronise(self) -> None:
+        """Wait until the device has done all that it was given."""
+        execution.synchronise(torch.device(self.device))
+
+    def arithmetic(self) -> AbstractContextManager[None]:
+        """PyTorch's switches as the precision wants them."""
+        return execution.arithmetic(self._config.execution.precision)
