@@ -8,16 +8,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bench.records.run_folder import Run, RunError
-from bench.render.charts import Chart, Material, draw_charts
-from bench.render.charts.curves import read_curves
-from bench.render.charts.gradient_flow import read_gradient_flows
-from bench.render.charts.history import history_charts
+from bench.render.charts import Chart, ReportData, draw_charts
 from bench.render.charts.images import image_charts
+from bench.render.charts.runs import history_charts
 from bench.render.claims import rulings, write_claims_csv
 from bench.render.findings.problems import problems
 from bench.render.page.architecture import architectures, read_networks
 from bench.render.page.html import write_html
 from bench.render.page.markdown import write_markdown
+from bench.render.results.curves import read_curves, read_gradient_flows
 from bench.render.results.layer_costs import read_layers
 from bench.render.results.table import read_results, to_table, write_csv
 from bench.render.tables.text import track_tables
@@ -39,7 +38,7 @@ def write_report(run: Run, reports: Path) -> Path:
     claims = rulings(results, layers)
     pictures, unreadable_pictures = image_charts(run, results)
     networks, unreadable_networks = read_networks(run)
-    charts = [*draw_charts(Material(results, curves, flows, layers)), *history_charts(run), *pictures]
+    charts = [*draw_charts(ReportData(results, curves, flows, layers)), *history_charts(run), *pictures]
     sections = architectures(results, track_tables(results), networks, layers, curves)
     unreadable += [*unreadable_flows, *unreadable_layers, *unreadable_pictures, *unreadable_networks]
     found = problems(results, unreadable)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from bench.metrics import METRICS, metrics_of
 from bench.records.record import Record
 from bench.records.run_folder import Run
+from bench.render.charts import frame
 
 # name, family, year, params, MACs, saved bytes, accuracy: plausible magnitudes, crowded on purpose.
 FIXTURE_CIFAR: tuple[tuple[str, str, int, float, float, float, float], ...] = (
@@ -51,6 +54,21 @@ FIXTURE_IMAGENET: tuple[tuple[str, str, int, float, float, float], ...] = (
 TEST_IMAGES = {"cifar": 2000, "mnist": 2000}
 
 RunBuilder = Callable[..., Run]
+
+
+@contextmanager
+def kept_figures() -> Iterator[list[Figure]]:
+    """The figures that are drawn as matplotlib's objects, in place of files: the SVG of a chart is its number here."""
+    kept: list[Figure] = []
+
+    def keep(figure: Figure) -> str:
+        kept.append(figure)
+        return str(len(kept) - 1)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(frame, "save_svg", keep)
+        patch.setattr(frame, "save_png", lambda _: b"")
+        yield kept
 
 
 def header(models: Iterable[dict[str, Any]], **changes: object) -> dict[str, Any]:

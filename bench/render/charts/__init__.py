@@ -1,7 +1,9 @@
-"""Every figure of a report, drawn with matplotlib's objects: no pyplot and no global settings."""
+"""Every figure of a report, drawn with matplotlib's objects: no pyplot and no global settings.
 
-from bench.render.charts.catalogue import Material
-from bench.render.charts.draw import draw_charts
-from bench.render.charts.figure import Chart
+`catalogue` says which figures a run gets; a file for each kind of figure draws it and ends in `frame.finished`.
+"""
 
-__all__ = ["Chart", "Material", "draw_charts"]
+from bench.render.charts.catalogue import ReportData, draw_charts
+from bench.render.charts.frame import Chart
+
+__all__ = ["Chart", "ReportData", "draw_charts"]

@@ -1,20 +1,35 @@
-"""One metric of the networks of a track as sorted horizontal bars, with values, intervals and failures."""
+"""Sorted bars of one metric, and stacked ones: the memory of a training step, early layers against late ones."""
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
-from bench.metrics import Metric
-from bench.quantity import axis_label, in_sentence, measured, tick
-from bench.render.charts.comparable import comparable
-from bench.render.charts.figure import Chart, save_png, save_svg
-from bench.render.charts.palette import INK, MUTED, FamilyStyle
-from bench.render.charts.rows import row_figure, scale_from_zero, without_value, write_status
+from bench.metrics import DERIVED, METRICS, Metric
+from bench.quantity import axis_label, in_sentence, listing, measured, quantity, tick
+from bench.render.charts.frame import MOST_NAMED, Chart, comparable, finished
+from bench.render.charts.palette import COLOURS, INK, MUTED, FamilyStyle
+from bench.render.charts.rows import row_figure, scale_from_zero, stack_bars, without_value, write_beside, write_status
 from bench.render.results.header import Model
-from bench.render.results.table import AccuracyGroup, Results
-from bench.render.tables.subtitles import chart_conditions, measured_conditions
+from bench.render.results.layer_costs import THIRDS, Layers
+from bench.render.results.table import AccuracyGroup, Cell, Results
+from bench.render.tables.subtitles import chart_conditions, measured_conditions, track_conditions
+
+MEMORY_PARTS = {
+    "weight_bytes": "weights",
+    "gradient_bytes": "gradients",
+    "optimizer_bytes": "optimizer state",
+    "activation_bytes": "saved activations",
+    "workspace_bytes": "workspace",
+}
+_MEMORY_COLOURS = (COLOURS[4], COLOURS[2], COLOURS[6], COLOURS[0], MUTED)
+_SHADES = ("#0f4c75", "#2ca1e9", "#b5def7")  # of one hue: from dark to light on a grey print too
+_DEPTH_COLUMNS = {"params": "Parameters", "macs": "MACs", "saved_activation_bytes": "Saved activations"}
+_DENSITY = Metric("density", DERIVED, "percentage points per million parameters", "", "higher", "")
 
 
 def bar_chart(
@@ -36,12 +51,20 @@ def bar_chart(
     if len({results.cell(model, metric.name).value for model in good}) < 2:
         return None
     good.sort(key=lambda model: results.cell(model, metric.name).value, reverse=metric.better == "higher")
-    conditions = conditions or (
-        chart_conditions(results, group) if group else measured_conditions(results, models, metric)
-    )
+    cells = [results.cell(model, metric.name) for model in good]
+    ends = [cell.high if cell.has_interval else cell.value for cell in cells]
+    words = [measured(cell.value, cell.low, cell.high, metric.unit) for cell in cells]
 
-    figure, (axes,) = row_figure([*good, *bad], metric.label, conditions, right=96)
-    _draw_bars(axes, results, good, metric, styles)
+    figure, (axes,) = row_figure([*good, *bad], right=100)
+    axes.barh(
+        range(len(good)), [cell.value for cell in cells], height=0.66, alpha=0.8, linewidth=0,
+        color=[styles[model.family].colour for model in good],
+    )  # fmt: skip
+    scale_from_zero(axes, max(ends), metric.unit)
+    for row, (cell, end) in enumerate(zip(cells, ends, strict=True)):
+        if cell.has_interval:
+            axes.plot([cell.low, cell.high], [row, row], color=INK, linewidth=0.9)
+        write_beside(axes, row, max(end, 0), words[row])
     for row, model in enumerate(bad, start=len(good)):
         write_status(axes, row, results.cell(model, metric.name).status)
     axes.set_xlabel(axis_label(metric), loc="left")
@@ -49,43 +72,128 @@ def bar_chart(
         axes.axvline(group.chance, color=INK, linewidth=1, linestyle="--")
         axes.annotate(
             f"chance {tick(group.chance, 'fraction')}", (group.chance, 1), xycoords=("data", "axes fraction"),
-            xytext=(3, 2), textcoords="offset points", color=MUTED, size=8,
+            xytext=(3, 2), textcoords="offset points", color=MUTED,
         )  # fmt: skip
-    best, last = good[0].name, good[-1].name
-    return Chart(
+    return finished(
+        figure,
         name=f"{stem}-bars-{metric.name}",
         kind="bars",
         track=models[0].track,
         title=metric.label,
+        conditions=conditions
+        or (chart_conditions(results, group) if group else measured_conditions(results, models, metric)),
         alt=(
-            f"Bar chart of {in_sentence(metric)} for {len(good)} networks, from {best} "
-            f"({value_text(results, best, metric)}) to {last} ({value_text(results, last, metric)})."
+            f"Bar chart of {in_sentence(metric)} for {len(good)} networks, from {good[0].name} "
+            f"({words[0]}) to {good[-1].name} ({words[-1]})."
         ),
         caption=missing,
-        svg=save_svg(figure),
-        png=save_png(figure),
     )
 
 
-def value_text(results: Results, model: str, metric: Metric) -> str:
-    cell = results.cell(model, metric.name)
-    return measured(cell.value, cell.low, cell.high, metric.unit)
+def density_chart(
+    results: Results, group: AccuracyGroup, styles: Mapping[str, FamilyStyle], stem: str, top1: Metric, conditions: str
+) -> Chart | None:
+    """Accuracy per parameter (Canziani et al. 2016: information density), of the networks better than chance.
+
+    None with fewer than two. A network without use has a high density too, if it only is small: chance divided by next
+    to nothing.
+    """
+    shown = [m for m in group.models if results.cell(m, "params").value > 0 and not results.at_chance(m)]
+    guessing = [model.name for model in group.models if results.at_chance(model)]
+    metric = replace(_DENSITY, label=f"{top1.label} per parameter")
+    cells = {(model.name, metric.name): _density(results, model) for model in shown}
+    dense = replace(results, cells={**results.cells, **cells})
+    chart = bar_chart(dense, shown, metric, styles, stem, conditions=conditions)
+    omitted = f"Omitted because they did no better than chance: {listing(guessing, MOST_NAMED)}."
+    return chart and replace(chart, kind="density", caption=omitted if guessing else "")
 
 
-def _draw_bars(
-    axes: Axes, results: Results, models: Sequence[Model], metric: Metric, styles: Mapping[str, FamilyStyle]
-) -> None:
-    cells = [results.cell(model, metric.name) for model in models]
-    ends = [cell.high if cell.has_interval else cell.value for cell in cells]
-    axes.barh(
-        range(len(models)), [cell.value for cell in cells], height=0.66, alpha=0.8, linewidth=0,
-        color=[styles[model.family].colour for model in models],
-    )  # fmt: skip
-    scale_from_zero(axes, max(ends), metric.unit)
-    for row, (model, cell, end) in enumerate(zip(models, cells, ends, strict=True)):
-        if cell.has_interval:
-            axes.plot([cell.low, cell.high], [row, row], color=INK, linewidth=0.9)
-        axes.annotate(
-            value_text(results, model.name, metric), (max(end, 0), row), va="center", size=8,
-            xytext=(4, 0), textcoords="offset points",
-        )  # fmt: skip
+def _density(results: Results, model: Model) -> Cell:
+    cell = results.cell(model, "top1")
+    per = 1e8 / results.cell(model, "params").value
+    return replace(cell, value=cell.value * per, low=cell.low * per, high=cell.high * per)
+
+
+def memory_chart(results: Results, models: Sequence[Model], stem: str) -> Chart | None:
+    """What the memory of a training step holds at its peak, the smallest first: bytes of each part, and their shares.
+
+    None with fewer than two networks whose parts are all known.
+    """
+    whole = [model for model in models if all(results.cell(model, part).measured for part in MEMORY_PARTS)]
+    rows, missing = comparable(results, whole, "activation_bytes")
+    if len(rows) < 2:
+        return None
+    parts = {model: [results.cell(model, part).value for part in MEMORY_PARTS] for model in rows}
+    rows.sort(key=lambda model: sum(parts[model]))
+    sums = [sum(parts[model]) for model in rows]
+    found = [results.cell(model, "peak_training_bytes") for model in rows]
+    peaks = [peak if peak.measured and not peak.predicted else None for peak in found]
+    legend: list[Line2D | Patch] = [
+        Patch(color=colour, label=words) for colour, words in zip(_MEMORY_COLOURS, MEMORY_PARTS.values(), strict=True)
+    ]
+    if any(peaks):
+        legend.append(Line2D([], [], linestyle="", marker="|", markersize=9, color=INK, label="measured peak"))
+    figure, (amount, share) = row_figure(rows, ("At its peak", "Shares of that"), legend, right=30)
+    by_part = list(zip(*(parts[model] for model in rows), strict=True))
+    stack_bars(amount, by_part, _MEMORY_COLOURS)
+    shares = [[size / whole for size, whole in zip(sizes, sums, strict=True)] for sizes in by_part]
+    stack_bars(share, shares, _MEMORY_COLOURS)
+    ends = [max(total, peak.value if peak else 0.0) for total, peak in zip(sums, peaks, strict=True)]
+    for row, peak in enumerate(peaks):
+        if peak:
+            amount.plot([peak.value], [row], "|", color=INK, markersize=9, markeredgewidth=1.4)
+        write_beside(amount, row, ends[row], quantity(sums[row], "bytes"))
+    scale_from_zero(amount, max(ends) * 1.06, "bytes")
+    scale_from_zero(share, 0.99, "fraction")
+    return finished(
+        figure,
+        name=f"{stem}-memory",
+        kind="memory",
+        track=models[0].track,
+        title="Memory of a training step, predicted",
+        conditions=measured_conditions(results, rows, METRICS["activation_bytes"]),
+        alt=(
+            f"Stacked bars of {', '.join(MEMORY_PARTS.values())} at the peak of a training step for {len(rows)} "
+            f"networks, from {rows[0].name} ({quantity(sums[0], 'bytes')}) to {rows[-1].name} "
+            f"({quantity(sums[-1], 'bytes')})."
+        ),
+        caption=missing,
+    )
+
+
+def early_late_chart(models: Sequence[Model], layers: Mapping[str, Layers], stem: str) -> Chart | None:
+    """Where parameters, MACs and the bytes that training keeps sit: stacked bars of the thirds of a network's depth.
+
+    None with fewer than two networks.
+    """
+    thirds = {
+        model: [layers[model.name].thirds(column) for column in _DEPTH_COLUMNS]
+        for model in models
+        if model.name in layers
+    }
+    shown = [model for model, found in thirds.items() if None not in found]
+    if len(shown) < 2:
+        return None
+    legend = [Patch(color=shade, label=words) for shade, words in zip(_SHADES, THIRDS, strict=True)]
+    figure, panels = row_figure(shown, tuple(_DEPTH_COLUMNS.values()), legend)
+    medians = []
+    for number, (axes, words) in enumerate(zip(panels, _DEPTH_COLUMNS.values(), strict=True)):
+        shares = [found for model in shown if (found := thirds[model][number]) is not None]
+        stack_bars(axes, list(zip(*shares, strict=True)), _SHADES)
+        scale_from_zero(axes, 0.99, "fraction")
+        median = quantity(statistics.median(first for first, _, _ in shares), "fraction", 2)
+        medians.append(f"{median} of the {words if words == 'MACs' else words.lower()}")
+    said = f"In the median network, the first third of the layers has {', '.join(medians[:-1])} and {medians[-1]}."
+    return finished(
+        figure,
+        name=f"{stem}-early-late",
+        kind="early_late",
+        track=models[0].track,
+        title="Where parameters, MACs and saved activations sit",
+        conditions=f"{track_conditions(shown)} · thirds of the layers that multiply",
+        alt=(
+            f"Stacked bars of the shares of parameters, MACs and saved activations in each third of the depth of "
+            f"{len(shown)} networks. {said}"
+        ),
+        caption=said,
+    )

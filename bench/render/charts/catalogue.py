@@ -7,24 +7,16 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from bench.metrics import METRICS
-from bench.render.charts.bars import bar_chart
-from bench.render.charts.budgets import budget_chart
-from bench.render.charts.curves import Curve, own_currency, training_curves
-from bench.render.charts.density import density_chart
-from bench.render.charts.early_late import early_late_chart
-from bench.render.charts.figure import Chart, slug
-from bench.render.charts.gradient_flow import GradientFlow, gradient_flow_charts
-from bench.render.charts.latency import latency_chart
-from bench.render.charts.memory import memory_chart
+from bench.render.charts.accuracy import own_accuracy, scatter_chart, textbook_charts, year_chart
+from bench.render.charts.bars import bar_chart, density_chart, early_late_chart, memory_chart
+from bench.render.charts.curves import budget_chart, training_curves
+from bench.render.charts.dots import latency_chart, throughput_chart
+from bench.render.charts.frame import Chart, slug, style
+from bench.render.charts.gradient_flow import gradient_flow_charts
+from bench.render.charts.machine import prediction_chart, roofline_chart, work_chart
 from bench.render.charts.palette import FamilyStyle, family_styles
-from bench.render.charts.prediction import prediction_chart
-from bench.render.charts.roofline import roofline_chart
-from bench.render.charts.scatter import own_accuracy, scatter_chart
-from bench.render.charts.textbook import textbook_charts
-from bench.render.charts.throughput import throughput_chart
-from bench.render.charts.work import work_chart
-from bench.render.charts.years import year_chart
 from bench.render.findings.budgets import budget_tables
+from bench.render.results.curves import Curve, GradientFlow, own_currency
 from bench.render.results.header import Model
 from bench.render.results.layer_costs import Layers
 from bench.render.results.published import as_published
@@ -43,7 +35,7 @@ _FEW = 3  # networks; fewer are compared faster in the table
 
 
 @dataclass(frozen=True)
-class Material:
+class ReportData:
     """What the figures of a report are drawn from."""
 
     results: Results
@@ -53,36 +45,49 @@ class Material:
 
 
 # Draws a figure, or some that belong together; None in place of one that has nothing to show.
-Drawing = Callable[[], Chart | Sequence[Chart | None] | None]
+ChartJob = Callable[[], Chart | Sequence[Chart | None] | None]
 
 
-def drawings(material: Material) -> list[Drawing]:
-    """What there may be to draw; nothing is drawn yet.
+@style()
+def draw_charts(data: ReportData) -> list[Chart]:
+    """All figures of a report, in reading order; those that have nothing to show are left out."""
+    charts: list[Chart] = []
+    for job in chart_jobs(data):
+        drawn = job()
+        found = [drawn] if drawn is None or isinstance(drawn, Chart) else drawn
+        charts += [chart for chart in found if chart is not None]
+    order = list(data.results.tracks())
+    return sorted(charts, key=lambda chart: order.index(chart.track))
 
-    The same material gives the same list in every process, so that another one can draw a part of it.
-    """
-    results = material.results
+
+def chart_jobs(data: ReportData) -> list[ChartJob]:
+    """What there may be to draw; nothing is drawn yet."""
+    results = data.results
     styles = family_styles(model.family for model in results.models)
     groups = results.accuracy_groups()
-    found: list[Drawing] = []
+    found: list[ChartJob] = []
     for group, stem in zip(groups, _stems(groups), strict=True):
         several = len(group.models) >= _FEW
-        found += [partial(scatter_chart, results, group, METRICS[cost], styles, stem) for cost in _costs(group)]
-        found += [partial(training_curves, results, group, material.curves, styles, stem, everything=several)]
+        accuracy = own_accuracy(results, group)
+        found += [
+            partial(scatter_chart, results, group, METRICS[cost], styles, stem, accuracy) for cost in _costs(group)
+        ]
+        found += [partial(training_curves, results, group, data.curves, styles, stem, everything=several)]
         found += [partial(_accuracy_bars, results, group, styles, stem)]
         if several:
-            accuracy = own_accuracy(results, group)
-            found += [partial(density_chart, results, group, styles, stem, accuracy)]
+            found += [
+                partial(density_chart, results, group, styles, stem, accuracy.metric, accuracy.conditions),
+            ]
             found += [partial(year_chart, results, group, styles, stem, accuracy)]
     found += [partial(textbook_charts, results, styles)]
     for track, models in results.tracks().items():
         if len(models) >= _FEW:
             trained = any(group.track == track for group in groups)
-            found += _track_drawings(results, models, styles, slug(track), trained=trained)
-            found += [partial(early_late_chart, models, material.layers, slug(track))]
+            found += _track_jobs(results, models, styles, slug(track), trained=trained)
+            found += [partial(early_late_chart, models, data.layers, slug(track))]
     for table in budget_tables(results):
         found += [partial(budget_chart, results, table, styles, slug(f"{table.track}-{table.dataset}"))]
-    found += [partial(gradient_flow_charts, results, material.flows, styles)]
+    found += [partial(gradient_flow_charts, results, data.flows, styles)]
     return found
 
 
@@ -96,9 +101,9 @@ def _costs(group: AccuracyGroup) -> tuple[str, ...]:
     return tuple(cost for cost in _COSTS if cost != "train_seconds" or own_currency(group.budget) != "seconds")
 
 
-def _track_drawings(
+def _track_jobs(
     results: Results, models: Sequence[Model], styles: dict[str, FamilyStyle], stem: str, *, trained: bool
-) -> list[Drawing]:
+) -> list[ChartJob]:
     """What the networks of a track cost; where accuracies do not show it already, size and energy too."""
 
     def bars(metric: str) -> Chart | None:
@@ -110,7 +115,7 @@ def _track_drawings(
     def memory() -> Chart | None:
         return memory_chart(results, models, stem) or bars("saved_activation_bytes")  # the next best thing
 
-    found: list[Drawing] = [
+    found: list[ChartJob] = [
         work,
         partial(throughput_chart, results, models, styles, stem),
         partial(latency_chart, results, models, styles, stem),

@@ -1,13 +1,9 @@
-"""Training curves: loss and test accuracy against images, seconds and FLOPs, from results/<run>/curves/."""
+"""Accuracy and loss on the way of a training, and accuracies under several budgets: a line per network."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
-from urllib.parse import unquote
 
 import numpy as np
 import pandas as pd
@@ -15,63 +11,30 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from bench.metrics import METRICS
-from bench.quantity import quantity, tick
-from bench.render.charts.figure import (
-    Chart,
-    add_axes,
-    chart_name,
-    new_figure,
-    save_png,
-    save_svg,
-    write_title,
-)
+from bench.quantity import axis_label, quantity, tick
+from bench.render.charts.frame import Chart, add_axes, chart_name, finished, identify, new_figure, without_room
 from bench.render.charts.labels import spread
 from bench.render.charts.palette import INK, MUTED, FamilyStyle
-from bench.render.charts.points import name_points, set_log_axis
+from bench.render.charts.points import Point, exact, name_points, set_log_axis
+from bench.render.findings.budgets import BudgetTable
+from bench.render.results.curves import Currency, Curve, own_currency
 from bench.render.results.header import Model
 from bench.render.results.table import AccuracyGroup, Results
 from bench.render.tables.subtitles import chart_conditions
 
-_WIDTH, _HEIGHT = 720.0, 470.0
-_AXES = (58.0, 46.0, 500.0, 366.0)  # leaves room for names at the right
+_AXES = (58.0, 46.0, 490.0, 366.0)  # leaves room for names at the right
 _WIDE_AXES = (58.0, 46.0, 645.0, 366.0)
 _MARKED = 40  # curves; the points of more would only fill the page
 _POINTS = 80  # a curve is averaged into this many bins: what the eye can tell apart at this width
+_NAME_GAP = 11.5  # between names at the right, in points
 
 Column = Literal["train_loss", "test_top1"]
-Currency = Literal["images", "seconds", "flops"]
 
 _CURRENCIES: dict[Currency, tuple[str, str]] = {  # label of the axis, unit
     "images": ("Images trained on", "images"),
     "seconds": ("Training time", "s"),
     "flops": ("Training FLOPs", "FLOPs"),
 }
-_OWN: dict[str, Currency] = {"ep": "images", "kimg": "images", "s": "seconds", "pflop": "flops"}  # by kind of budget
-
-
-@dataclass(frozen=True)
-class Curve:
-    model: str
-    seed: int
-    budget: str  # empty: the run's first
-    steps: pd.DataFrame  # images, seconds, flops, train_loss, test_top1
-
-
-def read_curves(folder: Path) -> tuple[list[Curve], list[str]]:
-    """The curves of a run, and the names of the files that cannot be read; both empty without the folder."""
-    curves: list[Curve] = []
-    unreadable: list[str] = []
-    for path in sorted(folder.glob("*.parquet")):
-        match = re.fullmatch(r"(.+)-seed(\d+)(?:-([\d.]+[a-z]+))?", path.stem)
-        if match is None:
-            continue
-        try:
-            steps = pd.read_parquet(path, columns=["images", "seconds", "flops", "train_loss", "test_top1"])
-        except (OSError, ValueError, KeyError):  # pyarrow's errors are kinds of these
-            unreadable.append(path.name)
-        else:
-            curves.append(Curve(unquote(match[1]), int(match[2]), match[3] or "", steps.astype(float)))
-    return curves, unreadable
 
 
 def training_curves(
@@ -94,11 +57,6 @@ def training_curves(
     ]
 
 
-def own_currency(budget: str) -> Currency:
-    """What a budget is counted in: against it, all curves end at the same place."""
-    return _OWN.get(re.sub(r"[\d.]+", "", budget), "images")
-
-
 def curve_chart(
     results: Results,
     group: AccuracyGroup,
@@ -114,55 +72,50 @@ def curve_chart(
     networks differ by orders of magnitude.
     """
     models = {model.name: model for model in group.models}
-    drawn = [
-        (curve, points)
-        for curve in curves
-        if curve.model in models and len(points := _points(curve, across, column)) > 1
-    ]
+    found = [(curve, _points(curve, across, column)) for curve in curves if curve.model in models]
+    drawn = [(models[curve.model], points) for curve, points in found if len(points) > 1]
     if not drawn:
         return None
-    own = across == own_currency(group.budget)
-    figure = new_figure(_WIDTH, _HEIGHT)
+    own, loss = across == own_currency(group.budget), column == "train_loss"
+    axis, unit = _CURRENCIES[across]
+    figure = new_figure()
     axes = add_axes(figure, *(_AXES if own else _WIDE_AXES))
-    what = "Training loss" if column == "train_loss" else "Test accuracy"
-    title = f"{what} against {_CURRENCIES[across][0][:1].lower()}{_CURRENCIES[across][0][1:]}"
-    write_title(figure, title, chart_conditions(results, group))
-    for curve, points in drawn:
-        style = styles[models[curve.model].family]
+    for model, points in drawn:
         axes.plot(
-            points[across], points[column], color=style.colour, linewidth=1.1, alpha=0.9,
-            marker="o" if column == "test_top1" and len(drawn) <= _MARKED else "", markersize=2.5,
+            points[across], points[column], color=styles[model.family].colour, linewidth=1.1, alpha=0.9,
+            marker="" if loss or len(drawn) > _MARKED else "o", markersize=2.5,
         )  # fmt: skip
-    _set_value_axis(axes, column, group)
-    axes.set_xlabel(_CURRENCIES[across][0], loc="left")
-    ends = {curve.model: (models[curve.model], points[[across, column]].iloc[-1]) for curve, points in drawn}
+    (_set_loss_axis if loss else _set_accuracy_axis)(axes, group)
+    axes.set_xlabel(axis, loc="left")
+    ends = {model: (float(points[across].iloc[-1]), float(points[column].iloc[-1])) for model, points in drawn}
     unnamed: list[str] = []
     if own:
-        _set_linear_axis(axes, across)
-        name_at_the_right(axes, list(ends.values()), styles)
+        axes.margins(x=0)
+        axes.set_xlim(left=0)
+        axes.xaxis.set_major_locator(MaxNLocator(7))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value, unit)))
+        _name_at_the_right(axes, ends, styles)
     else:
-        set_log_axis(axes, "x", np.concatenate([points[across] for _, points in drawn]), _CURRENCIES[across][1])
-        named = [model for model, _ in ends.values()]
-        at = [(float(end.iloc[0]), float(end.iloc[1])) for _, end in ends.values()]
-        unnamed = name_points(figure, axes, named, [((x, x, x), (y, y, y)) for x, y in at], [])
-    reached = _mark_targets(axes, results, group, across) if column == "test_top1" else []
-    best = (min if column == "train_loss" else max)(ends, key=lambda name: float(ends[name][1].iloc[1]))
-    unit = METRICS["train_loss" if column == "train_loss" else "top1"].unit
-    caption = ["One line per seed, averaged into at most 80 points."] if column == "train_loss" else []
-    caption += [*reached, f"No room for the names of {', '.join(unnamed)}." if unnamed else ""]
-    return Chart(
-        name=f"{stem}-curves-{'loss' if column == 'train_loss' else 'top1'}{'' if own else f'-by-{across}'}",
+        set_log_axis(axes, "x", np.concatenate([points[across] for _, points in drawn]), unit)
+        unnamed = name_points(axes, [Point(model, exact(x), exact(y)) for model, (x, y) in ends.items()])
+    best = (min if loss else max)(ends, key=lambda model: ends[model][1])
+    said = (
+        ["One line per seed, averaged into at most 80 points."] if loss else _mark_targets(axes, results, group, across)
+    )
+    title = f"{'Training loss' if loss else 'Test accuracy'} against {axis[0].lower()}{axis[1:]}"
+    return finished(
+        figure,
+        name=f"{stem}-curves-{'loss' if loss else 'top1'}{'' if own else f'-by-{across}'}",
         kind="curves",
         track=group.track,
         title=title,
+        conditions=chart_conditions(results, group),
         alt=(
             f"{title} on {group.dataset} for {len(ends)} networks, one line per seed; "
-            f"{best} ends {'lowest' if column == 'train_loss' else 'highest'} at "
-            f"{tick(float(ends[best][1].iloc[1]), unit)}."
+            f"{best.name} ends {'lowest' if loss else 'highest'} at "
+            f"{tick(ends[best][1], METRICS['train_loss' if loss else 'top1'].unit)}."
         ),
-        caption=" ".join(sentence for sentence in caption if sentence),
-        svg=save_svg(figure),
-        png=save_png(figure),
+        caption=" ".join([*said, without_room(unnamed)]),
     )
 
 
@@ -174,19 +127,13 @@ def _points(curve: Curve, across: Currency, column: Column) -> pd.DataFrame:
     return steps.groupby(np.arange(len(steps)) * _POINTS // len(steps)).mean()
 
 
-def _set_linear_axis(axes: Axes, across: Currency) -> None:
-    axes.margins(x=0)
-    axes.set_xlim(left=0)
-    axes.xaxis.set_major_locator(MaxNLocator(7))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value, _CURRENCIES[across][1])))
+def _set_loss_axis(axes: Axes, group: AccuracyGroup) -> None:
+    axes.set_ylabel("Training loss (nats)", loc="top")
+    axes.set_ylim(bottom=0)
 
 
-def _set_value_axis(axes: Axes, column: Column, group: AccuracyGroup) -> None:
-    if column == "train_loss":
-        axes.set_ylabel("Training loss (nats)", loc="top")
-        axes.set_ylim(bottom=0)
-        return
-    axes.set_ylabel("Test accuracy (%)", loc="top")
+def _set_accuracy_axis(axes: Axes, group: AccuracyGroup) -> None:
+    axes.set_ylabel(axis_label(METRICS["top1"]), loc="top")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value, "fraction")))
     if group.chance is not None:
         axes.axhline(group.chance, color=INK, linewidth=1, linestyle="--")
@@ -219,21 +166,54 @@ def _mark_targets(axes: Axes, results: Results, group: AccuracyGroup, across: Cu
     return sentences
 
 
-def name_at_the_right(axes: Axes, ends: Sequence[tuple[Model, pd.Series]], styles: Mapping[str, FamilyStyle]) -> None:
+def _name_at_the_right(
+    axes: Axes, ends: Mapping[Model, tuple[float, float]], styles: Mapping[str, FamilyStyle]
+) -> None:
     """Names right of the axes, in the order in which the lines end, joined to them by leader lines."""
-    wanted = np.array([axes.transData.transform(tuple(end))[1] for _, end in ends])
     bottom, height = axes.bbox.y0, axes.bbox.height
-    heights = spread(wanted, 10.5, bottom, bottom + height)
-    edge = axes.get_xlim()[1]
-    for (model, end), at in zip(ends, heights, strict=True):
-        colour = styles[model.family].colour
+    wanted = np.array([axes.transData.transform(end)[1] for end in ends.values()])
+    heights = spread(wanted, _NAME_GAP, bottom, bottom + height)
+    for (model, end), at in zip(ends.items(), heights, strict=True):
         fraction = (at - bottom) / height
+        line = {"arrowstyle": "-", "color": styles[model.family].colour, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 0}
         axes.annotate(
-            "", (end.iloc[0], end.iloc[1]), xytext=(1.025, fraction), textcoords="axes fraction",
-            annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 0},
+            "", end, xytext=(1.025, fraction), textcoords="axes fraction", annotation_clip=False, arrowprops=line
+        )
+        name = axes.annotate(
+            chart_name(model), (1.03, fraction), xycoords="axes fraction", annotation_clip=False, va="center"
+        )
+        identify(name, model)
+
+
+def budget_chart(results: Results, table: BudgetTable, styles: Mapping[str, FamilyStyle], stem: str) -> Chart | None:
+    """Accuracy under each budget: lines that cross where ranks change. None for fewer than two networks with all."""
+    rows = [row for row in table.rows if all(cell.cell.measured for cell in row.cells)]
+    if len(rows) < 2:
+        return None
+    figure = new_figure()
+    axes = add_axes(figure, *_AXES)
+    places = range(len(table.budgets))
+    for row in rows:
+        axes.plot(
+            places, [cell.cell.value for cell in row.cells], color=styles[row.model.family].colour, linewidth=1.2,
+            marker="o", markersize=3,
         )  # fmt: skip
-        axes.annotate(
-            chart_name(model), (edge, 0), xytext=(1.03, fraction), textcoords="axes fraction",
-            annotation_clip=False, va="center", size=7.5,
-        )  # fmt: skip
+    axes.set_xlim(-0.08, len(table.budgets) - 1)
+    axes.set_xticks(list(places), table.headings)
+    for label in axes.get_xticklabels()[-1:]:
+        label.set_horizontalalignment("right")
+    axes.grid(visible=False, axis="y")
+    axes.set_ylabel(axis_label(METRICS["top1"]), loc="top")
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value, "fraction")))
+    _name_at_the_right(axes, {row.model: (places[-1], row.cells[-1].cell.value) for row in rows}, styles)
+    moved = [row.model.name for row in rows if any(cell.gained for cell in row.cells)]
+    title = "Test accuracy under each budget"
+    return finished(
+        figure,
+        name=f"{stem}-budgets",
+        kind="budgets",
+        track=table.track,
+        title=title,
+        conditions=f"{table.track} track · {table.dataset} · {results.header.device} · {results.header.date}",
+        alt=f"{title} ({', '.join(table.headings)}) for {len(rows)} networks; {len(moved)} change their place.",
+    )

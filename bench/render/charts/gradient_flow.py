@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from urllib.parse import unquote
 
 import numpy as np
 import pandas as pd
@@ -15,52 +12,19 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from bench.render.charts.figure import Chart, add_axes, chart_name, new_figure, save_png, save_svg, write_title
+from bench.render.charts.frame import SMALL, WIDTH, Chart, add_axes, chart_name, finished, new_figure
 from bench.render.charts.palette import MUTED, FamilyStyle
+from bench.render.results.curves import GradientFlow
 from bench.render.results.header import Model
 from bench.render.results.table import Results
 
-_WIDTH, _HEIGHT = 720.0, 416.0
+_HEIGHT = 416.0
 _LEFT, _BOTTOM, _PANEL, _TALL, _ACROSS, _UP = 44.0, 74.0, 149.0, 124.0, 10.0, 32.0  # panels and gaps, in points
 _APART = 28.0  # more space before the panels with batch norm, which have an axis of their own
 _SMALLEST = 1e-45  # above zero in fp32
 _COLUMNS = (("sigmoid", False), ("tanh", False), ("relu", False), ("relu", True))
 _ROWS = ("he", "small_normal")
 _WORDS = {"sigmoid": "Sigmoid", "tanh": "Tanh", "relu": "ReLU", "he": "He's weights", "small_normal": "std 0.01"}
-
-
-@dataclass(frozen=True)
-class GradientFlow:
-    """What the probe of one network kept: a row per variant, step and convolution."""
-
-    model: str
-    rows: pd.DataFrame  # activation, initialisation, batch_norm, step, depth, gradient_norm
-
-    def norms(self, activation: str, initialisation: str, batch_norm: bool, *, last: bool) -> pd.Series:
-        """By depth, at initialisation or after the last step; empty where that was not measured."""
-        rows = self.rows
-        rows = rows[(rows.activation == activation) & (rows.initialisation == initialisation)]
-        rows = rows[rows.batch_norm == batch_norm]
-        steps = rows.step.unique()
-        if last and len(steps) < 2:
-            return pd.Series(dtype=float)
-        rows = rows[rows.step == (max(steps) if last else 0)] if len(steps) else rows
-        return rows.set_index("depth").gradient_norm.sort_index()
-
-
-def read_gradient_flows(folder: Path) -> tuple[list[GradientFlow], list[str]]:
-    """Those of a run, and the names of the files that cannot be read; both empty without the folder."""
-    flows: list[GradientFlow] = []
-    unreadable: list[str] = []
-    columns = ["activation", "initialisation", "batch_norm", "step", "depth", "gradient_norm"]
-    for path in sorted(folder.glob("*-gradient_flow.parquet")):
-        try:
-            rows = pd.read_parquet(path, columns=columns)
-        except (OSError, ValueError, KeyError):  # pyarrow's errors are kinds of these
-            unreadable.append(path.name)
-        else:
-            flows.append(GradientFlow(unquote(path.stem.removesuffix("-gradient_flow")), rows))
-    return flows, unreadable
 
 
 def gradient_flow_charts(
@@ -79,10 +43,9 @@ def gradient_flow_charts(
 def _chart(
     results: Results, depth: str, found: Sequence[tuple[Model, GradientFlow]], styles: Mapping[str, FamilyStyle]
 ) -> Chart:
-    figure = new_figure(_WIDTH, _HEIGHT)
+    figure = new_figure(height=_HEIGHT)
     names = " and ".join(chart_name(model) for model, _ in found)
     title = f"Gradient that reaches each layer of {names}"
-    write_title(figure, title, _conditions(results, found))
     limits = {norm: _limits([flow.rows[flow.rows.batch_norm == norm] for _, flow in found]) for norm in (False, True)}
     for row, initialisation in enumerate(_ROWS):
         for column, (activation, batch_norm) in enumerate(_COLUMNS):
@@ -96,7 +59,7 @@ def _chart(
             bottom, top = limits[batch_norm]
             _set_axes(axes, bottom, top, labelled=column == 0 or batch_norm, last=row == len(_ROWS) - 1)
             norm = ", batch norm" if batch_norm else ""
-            axes.set_title(f"{_WORDS[activation]}{norm}, {_WORDS[initialisation]}", size=8, loc="left", pad=4)
+            axes.set_title(f"{_WORDS[activation]}{norm}, {_WORDS[initialisation]}", size=SMALL, loc="left", pad=4)
             vanished = False
             for model, flow in found:
                 for last in (False, True):
@@ -108,17 +71,17 @@ def _chart(
                         linewidth=1.1 if last else 1.7, linestyle=(0, (2, 1.5)) if last else "-",
                     )  # fmt: skip
             if vanished:
-                axes.text(0.02, 0.02, "0 in fp32", transform=axes.transAxes, size=7, color=MUTED)
+                axes.text(0.02, 0.02, "0 in fp32", transform=axes.transAxes, color=MUTED)
     _draw_legend(figure, found, styles)
-    return Chart(
+    return finished(
+        figure,
         name=f"gradient-flow-{depth}",
         kind="gradient_flow",
         track=found[0][0].track,
         title=title,
+        conditions=_conditions(results, found),
         alt=f"{title}: norm by depth on a logarithmic axis, a panel for each of eight variants. {_told(found)}",
         caption=_told(found),
-        svg=save_svg(figure),
-        png=save_png(figure),
     )
 
 
@@ -147,11 +110,11 @@ def _set_axes(axes: Axes, bottom: float, top: float, *, labelled: bool, last: bo
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _power_of_ten(value)))
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-    axes.tick_params(labelsize=7, labelleft=labelled, labelbottom=last)
+    axes.tick_params(labelleft=labelled, labelbottom=last)
 
 
 def _power_of_ten(value: float) -> str:
-    """ "10⁻⁶"."""
+    """A power such as "10⁻⁶"."""
     return "10" + str(round(np.log10(value))).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
@@ -166,8 +129,8 @@ def _draw_legend(
         Line2D([], [], color=MUTED, linewidth=1.1, linestyle=(0, (2, 1.5))),
     ]
     labels += ["at initialisation", f"after {steps} steps of SGD"]
-    figure.legend(handles, labels, loc="lower left", bbox_to_anchor=(_LEFT / _WIDTH, 0.02), ncols=4, fontsize=8)
-    figure.text(_LEFT / _WIDTH, 46 / _HEIGHT, "Convolution, counted from the input", size=8.5)
+    figure.legend(handles, labels, loc="lower left", bbox_to_anchor=(_LEFT / WIDTH, 0.02), ncols=4)
+    figure.text(_LEFT / WIDTH, 46 / _HEIGHT, "Convolution, counted from the input")
 
 
 def _told(found: Sequence[tuple[Model, GradientFlow]]) -> str:

@@ -1,35 +1,125 @@
-"""One point per network on axes of two metrics: logarithmic scales, markers with their intervals, names."""
+"""One point per network on axes of two metrics: markers with their intervals, names, balls and legends."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.markers import MarkerStyle
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from bench.quantity import is_bytes, tick
-from bench.render.charts.figure import chart_name
+from bench.render.charts.frame import (
+    HEIGHT,
+    SMALL,
+    Chart,
+    add_axes,
+    chart_name,
+    finished,
+    identify,
+    new_figure,
+    printable,
+    without_room,
+)
 from bench.render.charts.labels import place_labels
-from bench.render.charts.legends import MARKER_AREA
 from bench.render.charts.palette import MUTED, PAPER, FamilyStyle, marker_size
 from bench.render.results.header import Model
 from bench.render.results.table import Cell
 
+FRONT_DASHES = (0, (5, 2))
+_LEFT, _BOTTOM, _WIDE, _TALL, _BETWEEN = 66.0, 46.0, 500.0, 366.0, 40.0  # of the axes, in points
+_LEGEND = 578.0  # from the left
+_PANEL_TITLE = 22.0
+_MARKER_AREA = 36.0  # square points
+_LARGEST_BALL = 44.0  # diameter in points
 _DECADE = 150.0  # points that a decade must have for ticks between its ends
 
 Span = tuple[float, float, float]  # lower limit, value, upper limit
 Box = tuple[float, float, float, float]  # left, bottom, right, top
 
 
-def span(cell: Cell, scale: float = 1.0) -> Span:
+@dataclass(frozen=True)
+class Point:
+    """A network, and its two values with their limits."""
+
+    model: Model
+    x: Span
+    y: Span
+    hollow: bool = False  # not measured in this run
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Axes with points on them."""
+
+    points: Sequence[Point]
+    x_label: str
+    y_label: str
+    # Sets the scales and draws what lies behind the points; returns boxes, as fractions of the axes, that no name may
+    # cover.
+    prepare: Callable[[Axes], Sequence[Box]]
+    title: str = ""
+    named: Callable[[Point], bool] = lambda _: True
+
+
+def point_chart(
+    panels: Sequence[Panel],
+    styles: Mapping[str, FamilyStyle],
+    *,
+    title: str,
+    caption: str = "",
+    front: bool = False,
+    params: Mapping[Model, float] | None = None,
+    fills: tuple[str, str] = ("measured here", "reference"),
+    **about: str,
+) -> Chart:
+    """A finished chart of one panel, or of several side by side, with a legend of the families at the right.
+
+    Args:
+        front: the legend names a Pareto front, which a panel has drawn.
+        params: networks are drawn as balls whose area is their parameters.
+        fills: what filled and hollow markers mean, for the legend of a chart that has both.
+        about: what else `frame.finished` wants.
+    """
+    figure = new_figure()
+    wide = (_WIDE - _BETWEEN * (len(panels) - 1)) / len(panels)
+    tall = _TALL - (_PANEL_TITLE if any(panel.title for panel in panels) else 0)
+    unnamed: list[str] = []
+    for number, panel in enumerate(panels):
+        axes = add_axes(figure, _LEFT + number * (wide + _BETWEEN), _BOTTOM, wide, tall)
+        axes.set_title(panel.title, loc="left", size=SMALL, weight="bold")
+        if not panel.points:
+            axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", color=MUTED)
+            continue
+        axes.set_xlabel(panel.x_label, loc="left")
+        axes.set_ylabel(panel.y_label, loc="top")
+        reserved = panel.prepare(axes)
+        if params is not None:
+            _draw_balls(axes, panel.points, params, styles)
+        _draw_points(axes, panel.points, styles)
+        unnamed += name_points(axes, [point for point in panel.points if panel.named(point)], reserved)
+    points = [point for panel in panels for point in panel.points]
+    _draw_legend(figure, points, styles, front=front, fills=fills)
+    if params is not None:
+        _draw_ball_legend(figure, [params[point.model] for point in points])
+    return finished(figure, title=title, caption=f"{caption} {without_room(unnamed)}", **about)
+
+
+def span(cell: Cell) -> Span:
     """A value between its limits, which are the value itself where it has no interval."""
     low, high = (cell.low, cell.high) if cell.has_interval else (cell.value, cell.value)
-    return scale * low, scale * cell.value, scale * high
+    return low, cell.value, high
+
+
+def exact(value: float) -> Span:
+    """A value without an interval."""
+    return value, value, value
 
 
 def set_log_axis(axes: Axes, which: Literal["x", "y"], values: np.ndarray, unit: str) -> None:
@@ -37,6 +127,7 @@ def set_log_axis(axes: Axes, which: Literal["x", "y"], values: np.ndarray, unit:
     low, high = math.log(float(values.min())), math.log(float(values.max()))
     margin = max(0.09 * (high - low), 0.25)
     limits = math.exp(low - margin), math.exp(high + margin)
+    axis = axes.xaxis if which == "x" else axes.yaxis
     base = 2 if is_bytes(unit) else 10
     if which == "x":
         axes.set_xscale("log", base=base)
@@ -44,7 +135,6 @@ def set_log_axis(axes: Axes, which: Literal["x", "y"], values: np.ndarray, unit:
     else:
         axes.set_yscale("log", base=base)
         axes.set_ylim(*limits)
-    axis = axes.xaxis if which == "x" else axes.yaxis
     if is_bytes(unit):
         octaves = max(1, round((high - low) / math.log(2) / 6))
         axis.set_major_locator(LogLocator(base=2**octaves, numticks=20))
@@ -56,65 +146,134 @@ def set_log_axis(axes: Axes, which: Literal["x", "y"], values: np.ndarray, unit:
     axis.set_major_formatter(FuncFormatter(lambda value, _: tick(value, unit)))
 
 
-def draw_points(
-    axes: Axes, models: Sequence[Model], spans: Sequence[tuple[Span, Span]], styles: Mapping[str, FamilyStyle]
+def ball_areas(params: Sequence[float]) -> np.ndarray:
+    """matplotlib's `s` (squared diameter in points) in proportion to the parameters; 0 where unknown."""
+    known = np.nan_to_num(np.asarray(params, dtype=float), nan=0.0)
+    areas: np.ndarray = known / max(float(known.max()), 1.0) * _LARGEST_BALL**2
+    return areas
+
+
+def _draw_balls(
+    axes: Axes, points: Sequence[Point], params: Mapping[Model, float], styles: Mapping[str, FamilyStyle]
 ) -> None:
+    """The largest first, so that none hides a smaller one."""
+    areas = ball_areas([params[point.model] for point in points])
+    order = np.argsort(-areas, kind="stable")
+    axes.scatter(
+        [points[i].x[1] for i in order], [points[i].y[1] for i in order], s=areas[order], alpha=0.33, zorder=2,
+        c=[styles[points[i].model.family].colour for i in order], edgecolors=PAPER, linewidths=0.8,
+    )  # fmt: skip
+
+
+def _draw_points(axes: Axes, points: Sequence[Point], styles: Mapping[str, FamilyStyle]) -> None:
     """Markers in the colour and shape of their family, with whiskers for the intervals of x and y."""
     left, bottom = axes.get_xlim()[0], axes.get_ylim()[0]
-    for model, ((x_low, x, x_high), (y_low, y, y_high)) in zip(models, spans, strict=True):
-        style = styles[model.family]
+    for point in points:
+        (x_low, x, x_high), (y_low, y, y_high) = point.x, point.y
+        style = styles[point.model.family]
         whiskers: dict[str, Any] = {"color": style.colour, "linewidth": 1.0, "zorder": 2.5}
         if x_high > x_low:
             axes.plot([max(x_low, left), x_high], [y, y], **whiskers)
         if y_high > y_low:
             axes.plot([x, x], [max(y_low, bottom), y_high], **whiskers)
-        axes.scatter(
-            [x], [y], s=marker_size(style.marker, MARKER_AREA), marker=MarkerStyle(style.marker), color=style.colour,
-            edgecolors=PAPER, linewidths=0.7, zorder=3,
-        )  # fmt: skip
+        fill: dict[str, Any] = {"facecolors": style.colour, "edgecolors": PAPER, "linewidths": 0.7}
+        if point.hollow:
+            fill = {"facecolors": PAPER, "edgecolors": style.colour, "linewidths": 1.4}
+        size = marker_size(style.marker, _MARKER_AREA)
+        identify(axes.scatter([x], [y], s=size, marker=MarkerStyle(style.marker), zorder=3, **fill), point.model)
 
 
-def name_points(
-    figure: Figure,
-    axes: Axes,
-    models: Sequence[Model],
-    spans: Sequence[tuple[Span, Span]],
-    reserved: Sequence[Box],
-) -> list[str]:
+def name_points(axes: Axes, points: Sequence[Point], reserved: Sequence[Box] = ()) -> list[str]:
     """Write the names, with a leader line where one is not beside its point; returns those without room.
 
     `reserved` are boxes, as fractions of the axes, that must stay free.
     """
-    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]  # the Agg canvas has one
+    if not points:
+        return []
+    renderer = axes.figure.canvas.get_renderer()  # type: ignore[attr-defined]  # the Agg canvas has one
     texts = [
         axes.annotate(
-            chart_name(model), (x, y), xytext=(0, 0), textcoords="offset points", size=7.5, zorder=5, va="bottom",
-            bbox={"boxstyle": "square,pad=0.05", "facecolor": PAPER, "edgecolor": "none", "alpha": 0.6},
+            chart_name(point.model), (point.x[1], point.y[1]), xytext=(0, 0), textcoords="offset points", size=SMALL,
+            zorder=5, va="bottom", bbox={"boxstyle": "square,pad=0.05", "facecolor": PAPER, "edgecolor": "none",
+            "alpha": 0.6},
         )
-        for model, ((_, x, _), (_, y, _)) in zip(models, spans, strict=True)
+        for point in points
     ]  # fmt: skip
     extents = [text.get_window_extent(renderer) for text in texts]
     sizes = np.array([[extent.width, extent.height] for extent in extents])
-    limits = np.array(spans)  # (networks, axis, low | value | high)
-    low, points, high = (np.asarray(axes.transData.transform(limits[:, :, i]), dtype=float) for i in range(3))
+    limits = np.array([(point.x, point.y) for point in points])  # (networks, axis, low | value | high)
+    low, at, high = (np.asarray(axes.transData.transform(limits[:, :, i]), dtype=float) for i in range(3))
     whiskers = np.concatenate(
         [
-            np.column_stack([low[:, 0], points[:, 1] - 1, high[:, 0], points[:, 1] + 1]),
-            np.column_stack([points[:, 0] - 1, low[:, 1], points[:, 0] + 1, high[:, 1]]),
+            np.column_stack([low[:, 0], at[:, 1] - 1, high[:, 0], at[:, 1] + 1]),
+            np.column_stack([at[:, 0] - 1, low[:, 1], at[:, 0] + 1, high[:, 1]]),
         ]
     )
     frame = axes.get_window_extent(renderer)
     corner = np.array([frame.x0, frame.y0] * 2)
     boxes = corner + np.array(reserved).reshape(-1, 4) * np.array([frame.width, frame.height] * 2)
-    placement = place_labels(points, sizes, (frame.x0, frame.y0, frame.x1, frame.y1), boxes, whiskers)
-    for text, point, corner, end in zip(texts, points, placement.corners, placement.leaders, strict=True):
+    placement = place_labels(at, sizes, (frame.x0, frame.y0, frame.x1, frame.y1), boxes, whiskers)
+    unnamed: list[str] = []
+    for n, (text, point) in enumerate(zip(texts, points, strict=True)):
+        corner, end = placement.corners[n] - at[n], placement.leaders[n] - at[n]
         if np.isnan(corner).any():
             text.remove()
+            unnamed.append(point.model.name)
             continue
-        text.set_position(tuple(corner - point))
-        if np.linalg.norm(end - point) > 11:
+        text.set_position(tuple(corner))
+        identify(text, point.model)
+        if np.linalg.norm(end) > 11:
             axes.annotate(
-                "", text.xy, xytext=tuple(end - point), textcoords="offset points", zorder=2.7,
+                "", text.xy, xytext=tuple(end), textcoords="offset points", zorder=2.7,
                 arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 4},
             )  # fmt: skip
-    return [model.name for model, corner in zip(models, placement.corners, strict=True) if np.isnan(corner).any()]
+    return unnamed
+
+
+def _draw_legend(
+    figure: Figure,
+    points: Sequence[Point],
+    styles: Mapping[str, FamilyStyle],
+    *,
+    front: bool,
+    fills: tuple[str, str],
+) -> None:
+    """Marker and colour of every family; below them a Pareto front, and what filled and hollow mean, where drawn."""
+    across, up = figure.get_size_inches() * 72
+
+    def marker(style: FamilyStyle, **changes: Any) -> Line2D:
+        size = math.sqrt(marker_size(style.marker, _MARKER_AREA))
+        look = {"color": style.colour, "marker": MarkerStyle(style.marker), "markersize": size, "markeredgewidth": 0}
+        return Line2D([], [], linestyle="", **{**look, **changes})
+
+    families = dict.fromkeys(point.model.family for point in points)
+    entries = [(printable(family, 20), marker(styles[family])) for family in families]
+    if front:
+        entries.append(("Pareto front", Line2D([], [], color=MUTED, linewidth=1.2, linestyle=FRONT_DASHES)))
+    if len({point.hollow for point in points}) == 2:
+        plain = FamilyStyle(MUTED, "o")
+        hollow = marker(plain, markerfacecolor=PAPER, markeredgecolor=MUTED, markeredgewidth=1.4)
+        entries += [(fills[0], marker(plain)), (fills[1], hollow)]
+    figure.legend(
+        [handle for _, handle in entries], [label for label, _ in entries], loc="upper left", borderaxespad=0,
+        handletextpad=0.5, bbox_to_anchor=(_LEGEND / across, (HEIGHT - 58) / up), labelspacing=0.36,
+    )  # fmt: skip
+
+
+def _draw_ball_legend(figure: Figure, params: Sequence[float]) -> None:
+    """Nested balls: a round number of parameters, a fifth and a fiftieth of it."""
+    largest = float(np.nanmax(params)) if np.isfinite(params).any() else 0.0
+    if largest <= 0:
+        return
+    top = 10 ** math.floor(math.log10(largest))
+    top *= max(step for step in (1, 2, 3, 5) if step * top <= largest)
+    legend = add_axes(figure, _LEGEND, _BOTTOM, 134, 74)
+    legend.set_axis_off()
+    legend.set_xlim(0, 134)
+    legend.set_ylim(0, 74)
+    legend.text(0, 62, "Ball area: parameters", va="bottom")
+    for count, height in zip((top, top / 5, top / 50), (42.0, 23.0, 4.0), strict=True):
+        diameter = math.sqrt(count / largest) * _LARGEST_BALL
+        legend.scatter([25], [2 + diameter / 2], s=diameter**2, facecolors="none", edgecolors=MUTED, linewidths=0.8)
+        legend.plot([25, 54], [2 + diameter, height + 4], color=MUTED, linewidth=0.5)
+        legend.text(57, height + 4, tick(count, "count"), va="center")

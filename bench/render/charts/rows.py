@@ -1,4 +1,4 @@
-"""The frame of charts with one row per network: names at the left, one or more panels of bars or dots beside them."""
+"""Figures with one row per network: names at the left, one or more panels of bars or dots beside them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from bench.quantity import is_bytes, tick
-from bench.render.charts.figure import add_axes, chart_name, new_figure, write_title
-from bench.render.charts.palette import MUTED
+from bench.render.charts.frame import SMALL, WIDTH, add_axes, chart_name, identify, new_figure
+from bench.render.charts.palette import MUTED, PAPER
 from bench.render.results.header import Model
 from bench.render.results.table import Results
 
-WIDTH, _ROW = 720.0, 15.0
+_ROW = 15.0
 _TOP, _BOTTOM, _GAP = 62.0, 40.0, 22.0
 _LEGEND, _PANEL_TITLE = 16.0, 14.0
 STATUS_WORDS = {"oom": "out of memory", "timeout": "timed out", "failed": "failed"}
@@ -24,33 +24,32 @@ STATUS_WORDS = {"oom": "out of memory", "timeout": "timed out", "failed": "faile
 
 def row_figure(
     models: Sequence[Model],
-    title: str,
-    conditions: str,
     panels: Sequence[str] = ("",),
     legend: Sequence[Line2D | Patch] = (),
     right: float = 16.0,
 ) -> tuple[Figure, list[Axes]]:
-    """A figure with a row for each network, its title and legend, and empty axes for each panel title.
+    """A figure with a row for each network, its legend, and empty axes for each panel title.
 
     `right` points are kept free beside each panel.
     """
     top = _TOP + (_LEGEND if legend else 0) + (_PANEL_TITLE if any(panels) else 0)
     height = top + _ROW * len(models) + _BOTTOM
-    figure = new_figure(WIDTH, height)
-    write_title(figure, title, conditions)
+    figure = new_figure(height=height)
     names = [chart_name(model) for model in models]
-    left = 16 + 5.2 * max(map(len, names))
+    left = 18 + 5.4 * max(map(len, names))
     if legend:
         figure.legend(
-            handles=list(legend), ncols=len(legend), loc="upper left", fontsize=8, columnspacing=1.4, handletextpad=0.5,
+            handles=list(legend), ncols=len(legend), loc="upper left", columnspacing=1.4, handletextpad=0.5,
             bbox_to_anchor=(left / WIDTH, (height - _TOP + 8) / height), borderaxespad=0, handlelength=1.4,
         )  # fmt: skip
     width = (WIDTH - left - _GAP * (len(panels) - 1)) / len(panels) - right
     found: list[Axes] = []
     for number, words in enumerate(panels):
         axes = add_axes(figure, left + number * (width + right + _GAP), _BOTTOM, width, _ROW * len(models))
-        axes.set_title(words, loc="left", size=8.5, weight="bold", pad=4)
+        axes.set_title(words, loc="left", size=SMALL, weight="bold", pad=4)
         axes.set_yticks(range(len(models)), names if number == 0 else [""] * len(names))
+        for label, model in zip(axes.get_yticklabels(), models, strict=True):
+            identify(label, model)
         axes.set_ylim(len(models) - 0.4, -0.6)
         axes.tick_params(axis="y", length=0)
         axes.grid(visible=False, axis="y")
@@ -67,11 +66,24 @@ def without_value(results: Results, models: Sequence[Model], metric: str) -> lis
     ]
 
 
+def stack_bars(axes: Axes, parts: Sequence[Sequence[float]], colours: Sequence[str]) -> None:
+    """A bar per row, of parts one after another: `parts` are the sizes of each part, row by row."""
+    left = [0.0] * len(parts[0])
+    for sizes, colour in zip(parts, colours, strict=True):
+        axes.barh(range(len(sizes)), sizes, left=left, height=0.7, linewidth=0.4, edgecolor=PAPER, color=colour)
+        left = [start + size for start, size in zip(left, sizes, strict=True)]
+
+
+def write_beside(axes: Axes, row: int, end: float, words: str) -> None:
+    """Words right of the end of a row's bar."""
+    axes.annotate(words, (end, row), va="center", xytext=(4, 0), textcoords="offset points")
+
+
 def write_status(axes: Axes, row: int, status: str) -> None:
-    """ "out of memory" where a row has no bar or dot."""
+    """Words such as "out of memory" where a row has no bar or dot."""
     axes.annotate(
         STATUS_WORDS[status], (0, row), xycoords=("axes fraction", "data"), xytext=(4, 0), textcoords="offset points",
-        va="center", color=MUTED, size=8,
+        va="center", color=MUTED,
     )  # fmt: skip
 
 

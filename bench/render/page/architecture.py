@@ -12,11 +12,11 @@ from markupsafe import Markup
 from bench.metrics import METRICS
 from bench.quantity import in_sentence, listing, quantity
 from bench.records.run_folder import Run, RunError
-from bench.render.charts.curves import Curve, own_currency
-from bench.render.charts.figure import chart_name
+from bench.render.charts.frame import chart_name
 from bench.render.charts.palette import FamilyStyle, family_styles
 from bench.render.diagram import draw
 from bench.render.page.sparkline import Line, sparkline
+from bench.render.results.curves import Curve, own_currency
 from bench.render.results.header import Model
 from bench.render.results.layer_costs import COLUMNS, Layers
 from bench.render.results.table import AccuracyGroup, Results

@@ -21,8 +21,8 @@ from bench.records.run_folder import SETTINGS, Run, RunError
 from bench.regression.compare import Change, Comparison, compare
 from bench.regression.verdict import MARGIN, percent
 from bench.render.charts import Chart
-from bench.render.charts.figure import slug
-from bench.render.charts.pairs import pair_chart
+from bench.render.charts.frame import slug
+from bench.render.charts.runs import pair_chart
 from bench.render.page.comparison import WORST_FIRST, as_markdown, preface_of, row_of, summary_of
 from bench.render.page.html import inline_svg, page_environment, read_part, script_digest
 from bench.render.page.markdown import as_grid, escape

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from bench.records.record import Record
 from bench.records.run_folder import Run
+from bench.render.results.curves import read_tables
 
 
 @dataclass(frozen=True)
@@ -69,16 +70,9 @@ def read_confusions(run: Run, records: Iterable[Record], classes: int) -> tuple[
     """
     counts = np.zeros((classes, classes), dtype=np.int64)
     tested = np.zeros(classes, dtype=np.int64)
-    unreadable: list[str] = []
-    for record in records:
-        path = run.confusion_path(record.model, f"seed{record.seed}")
-        if not path.exists():
-            continue
-        try:
-            label, predicted, count = _columns(pd.read_parquet(path, columns=["label", "predicted", "count"]), classes)
-        except (OSError, ValueError, KeyError, TypeError):  # pyarrow's errors are kinds of these
-            unreadable.append(path.name)
-            continue
+    paths = [run.confusion_path(record.model, f"seed{record.seed}") for record in records]
+    found, unreadable = read_tables(paths, ("label", "predicted", "count"), lambda table: _columns(table, classes))
+    for label, predicted, count in found.values():
         np.add.at(tested, label, count)
         known = predicted < classes  # a network may have more outputs than there are classes
         np.add.at(counts, (label[known], predicted[known]), count[known])
@@ -86,7 +80,8 @@ def read_confusions(run: Run, records: Iterable[Record], classes: int) -> tuple[
 
 
 def _columns(table: pd.DataFrame, classes: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """
+    """Label, predicted class and count of each row.
+
     Raises:
         ValueError: they are no counts of these classes.
     """

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from bench.records.run_folder import Run
+from bench.render.results.curves import read_tables
 from bench.render.results.header import Model
 
 NUMBERS = ("params", "macs", "activations", "saved_activation_bytes")
@@ -45,15 +46,11 @@ class Layers:
 
 def read_layers(run: Run, models: Sequence[Model]) -> tuple[Mapping[str, Layers], list[str]]:
     """Of the networks that the run kept them of, and the names of the files that cannot be read."""
-    found: dict[str, Layers] = {}
-    unreadable: list[str] = []
-    for model in models:
-        path = run.layers_path(model.file_name)
-        if not path.exists():
-            continue
-        try:
-            rows = pd.read_parquet(path, columns=list(COLUMNS)).astype(dict.fromkeys(NUMBERS, float))
-            found[model.name] = Layers(model.name, rows.assign(output_shape=rows["output_shape"].map(tuple)))
-        except (OSError, ValueError, KeyError, TypeError):  # pyarrow's errors are kinds of these
-            unreadable.append(path.name)
-    return found, unreadable
+    paths = {run.layers_path(model.file_name): model.name for model in models}
+    found, unreadable = read_tables(paths, COLUMNS, _rows)
+    return {paths[path]: Layers(paths[path], rows) for path, rows in found.items()}, unreadable
+
+
+def _rows(table: pd.DataFrame) -> pd.DataFrame:
+    rows = table.astype(dict.fromkeys(NUMBERS, float))
+    return rows.assign(output_shape=rows["output_shape"].map(tuple))

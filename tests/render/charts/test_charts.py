@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
+import pickle
 import re
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from matplotlib.collections import PathCollection
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.markers import MarkerStyle
 from matplotlib.text import Annotation, Text
@@ -17,13 +24,15 @@ from matplotlib.transforms import Bbox
 
 from bench.metrics import METRICS
 from bench.render import charts
-from bench.render.charts import Material, draw_charts
-from bench.render.charts.figure import look, printable
-from bench.render.charts.legends import ball_areas
+from bench.render.charts import ReportData, draw_charts
+from bench.render.charts.accuracy import own_accuracy, scatter_chart
+from bench.render.charts.frame import chart_name, printable, style
 from bench.render.charts.palette import COLOURS, MARKERS, PAPER, family_styles, marker_size
-from bench.render.charts.scatter import draw_scatter, scatter_chart
+from bench.render.charts.points import ball_areas
+from bench.render.results.header import Model
 from bench.render.results.table import Results, read_results
-from tests.render.conftest import RunBuilder, bad, counts, full_run, listed, speeds, training
+from models import REGISTRY
+from tests.render.conftest import RunBuilder, bad, counts, full_run, kept_figures, listed, speeds, training
 
 COSTS = ("macs", "inference_images_per_s", "train_images_per_s", "saved_activation_bytes")
 
@@ -47,9 +56,11 @@ def drawn(results: Results, cost: str) -> tuple[Figure, list[Text]]:
     """A scatter of the first group, and its labels: the annotations that say something."""
     group = results.accuracy_groups()[0]
     styles = family_styles(model.family for model in group.models)
-    figure, axes, unlabelled = draw_scatter(results, group, METRICS[cost], styles, group.models, balls=cost == "macs")
-    assert not unlabelled
-    return figure, [text for text in axes.texts if isinstance(text, Annotation) and text.get_text()]
+    with kept_figures() as kept:
+        chart = scatter_chart(results, group, METRICS[cost], styles, "cifar", own_accuracy(results, group))
+    assert chart is not None
+    assert "No room" not in chart.caption
+    return kept[0], [text for text in kept[0].axes[0].texts if isinstance(text, Annotation) and text.get_text()]
 
 
 @pytest.mark.parametrize(("top1", "line"), [((0.5, 0.6), True), ((0.6, 0.5), False)])
@@ -57,14 +68,14 @@ def test_the_legend_knows_a_front_only_where_there_is_a_line(
     build: RunBuilder, top1: tuple[float, float], line: bool
 ) -> None:
     """A single network that is cheaper and better than all others is a front without a line."""
-    with look():
+    with style():
         figure, _ = drawn(pair(build, top1), "macs")
     assert ("Pareto front" in [text.get_text() for legend in figure.legends for text in legend.texts]) is line
 
 
 @pytest.mark.parametrize("cost", COSTS)
 def test_labels_of_twenty_networks_do_not_overlap(results: Results, cost: str) -> None:
-    with look():
+    with style():
         figure, labels = drawn(results, cost)
         figure.draw_without_rendering()
         boxes = [Text.get_window_extent(label) for label in labels]
@@ -88,19 +99,20 @@ def test_labels_of_twenty_networks_do_not_overlap(results: Results, cost: str) -
 
 
 def test_ball_area_is_proportional_to_parameters(results: Results) -> None:
-    with look():
+    with style():
         figure, _ = drawn(results, "macs")
     balls = next(
         c for c in figure.axes[0].collections if isinstance(c, PathCollection) and np.size(c.get_offsets()) > 2
     )
-    params = [results.cell(model, "params").value for model in results.accuracy_groups()[0].models]
+    params = sorted((results.cell(m, "params").value for m in results.accuracy_groups()[0].models), reverse=True)
+    # The largest is drawn first, so that none hides a smaller one.
     # `s` is the squared diameter of a circle, so it must be to the area as 4 is to pi, for every network.
     assert np.asarray(balls.get_sizes()) / params == pytest.approx(balls.get_sizes()[0] / params[0])
-    assert ball_areas(np.array([4.0, 1.0, math.nan]))[1:].tolist() == [ball_areas(np.array([4.0]))[0] / 4, 0]
+    assert ball_areas([4.0, 1.0, math.nan])[1:].tolist() == [ball_areas([4.0])[0] / 4, 0]
 
 
 def test_the_subtitle_names_the_conditions(results: Results) -> None:
-    with look():
+    with style():
         figure, _ = drawn(results, "train_images_per_s")
     words = " ".join(text.get_text() for text in figure.texts)
     for condition in ("cifar10", "20s", "1 seed", "Fixture CPU, 2 threads", "2026-01-31"):
@@ -109,7 +121,7 @@ def test_the_subtitle_names_the_conditions(results: Results) -> None:
 
 
 def test_chance_is_a_dashed_line(build: RunBuilder) -> None:
-    with look():
+    with style():
         figure, _ = drawn(pair(build, (0.3, 0.6), num_classes=4), "macs")
     axes = figure.axes[0]
     level = [line for line in axes.lines if set(np.asarray(line.get_ydata())) == {0.25}]
@@ -118,7 +130,7 @@ def test_chance_is_a_dashed_line(build: RunBuilder) -> None:
 
 
 def test_chance_far_below_is_said_instead_of_drawn(build: RunBuilder) -> None:
-    with look():
+    with style():
         figure, _ = drawn(pair(build, (0.985, 0.991)), "macs")
     axes = figure.axes[0]
     assert axes.get_ylim()[0] > 0.9
@@ -128,7 +140,7 @@ def test_chance_far_below_is_said_instead_of_drawn(build: RunBuilder) -> None:
 def test_an_accuracy_chart_shows_one_data_set(results: Results) -> None:
     figures = {group.dataset: group for group in results.accuracy_groups()}
     assert {dataset: len(group.models) for dataset, group in figures.items()} == {"cifar10": 19, "mnist": 2}
-    with look():
+    with style():
         _, labels = drawn(results, "macs")
     assert not [label.get_text() for label in labels if "mnist" in label.get_text() or label.get_text() == "cnn"]
 
@@ -138,10 +150,10 @@ def test_a_network_without_the_cost_is_named(build: RunBuilder) -> None:
     rows = [*counts("a_cifar", 1, 1e6, 1), *counts("b_cifar", 1, 1e7, 1)]
     rows += [row for model in models for row in training(model["name"], 0.5)]
     results = read_results(build(models, rows))
-    with look():
-        chart = scatter_chart(
-            results, results.accuracy_groups()[0], METRICS["macs"], family_styles(["family"]), "cifar"
-        )
+    with style():
+        group = results.accuracy_groups()[0]
+        accuracy = own_accuracy(results, group)
+        chart = scatter_chart(results, group, METRICS["macs"], family_styles(["family"]), "cifar", accuracy)
     assert chart is not None
     assert chart.caption == "No MACs measured for c_cifar."
     assert "for 2 networks" in chart.alt
@@ -151,9 +163,9 @@ def test_a_failed_network_has_a_row_in_the_bars(build: RunBuilder) -> None:
     models = [listed(f"{name}_cifar", name, 2015, "cifar") for name in "abc"]
     rows = [*training("a_cifar", 0.4), *training("b_cifar", 0.5)]
     rows.append(bad("c_cifar", "top1", "oom", "too big", dataset="cifar10", budget="20s"))
-    figures = draw_charts(Material(read_results(build(models, rows))))
+    figures = draw_charts(ReportData(read_results(build(models, rows))))
     bars = next(chart for chart in figures if chart.name == "cifar-bars-top1")
-    assert "<!-- out of memory -->" in bars.svg  # matplotlib writes each text as a comment before its outlines
+    assert ">out of memory</text>" in bars.svg
     assert "from b_cifar (50.0 ± 2.2 %) to a_cifar (40.0 ± 2.2 %)" in bars.alt
 
 
@@ -169,7 +181,7 @@ def test_names_are_text_and_not_mathematics(build: RunBuilder) -> None:
             *speeds(f"{name}_cifar", 1e6),
         ]
     ]
-    figures = draw_charts(Material(read_results(build(models, rows))))
+    figures = draw_charts(ReportData(read_results(build(models, rows))))
     assert {chart.kind for chart in figures} == {"ball", "scatter", "bars", "work", "throughput"}
     assert not [chart.name for chart in figures if "<script" in chart.svg]
 
@@ -183,8 +195,79 @@ def test_drawing_leaves_matplotlibs_settings_alone(build: RunBuilder) -> None:
     import matplotlib
 
     before = dict(matplotlib.rcParams)
-    draw_charts(Material(pair(build, (0.3, 0.6))))
+    draw_charts(ReportData(pair(build, (0.3, 0.6))))
     assert dict(matplotlib.rcParams) == before
+
+
+def test_a_script_without_a_guard_may_ask_for_figures(build: RunBuilder, tmp_path: Path) -> None:
+    data = ReportData(pair(build, (0.3, 0.6)))
+    (tmp_path / "data").write_bytes(pickle.dumps(data))
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import pickle; from pathlib import Path; from bench.render.charts import draw_charts\n"
+        f"print(len(draw_charts(pickle.loads(Path({str(tmp_path / 'data')!r}).read_bytes()))))\n"
+    )
+    root = Path(__file__).resolve().parents[3]
+    done = subprocess.run(
+        [sys.executable, str(script)], env={**os.environ, "PYTHONPATH": str(root)}, capture_output=True, text=True,
+        check=True,
+    )  # fmt: skip
+    assert (int(done.stdout), done.stderr) == (len(draw_charts(data)), "")
+
+
+def test_equal_runs_give_equal_figures(build: RunBuilder) -> None:
+    data = ReportData(pair(build, (0.3, 0.6)))
+    assert draw_charts(data) == draw_charts(data)
+
+
+def test_text_stays_text_in_a_font_that_is_there(build: RunBuilder) -> None:
+    (svg,) = (chart.svg for chart in draw_charts(ReportData(pair(build, (0.3, 0.6)))) if chart.kind == "ball")
+    texts = re.findall(r'<text style="([^"]*)"[^>]*>([^<]*)</text>', svg)
+    assert {"Test accuracy against MACs", "a", "b", "chance 10 %"} <= {text for _, text in texts}
+    assert all("'DejaVu Sans', Verdana, " in style and "sans-serif" in style for style, _ in texts)
+    sizes = [float(size) for style, _ in texts for size in re.findall(r"([\d.]+)px", style)]
+    assert min(sizes) * 960 / 720 >= 11  # points on a slide of 960 points that a figure of 720 fills
+
+
+def test_a_marker_and_a_name_say_the_identifier(build: RunBuilder) -> None:
+    models = [listed(f"{name}_cifar", "VGG", 2014, "cifar") for name in ("vgg11", 'x"<&')]
+    rows = [
+        row
+        for i, model in enumerate(models)
+        for row in [*counts(model["name"], 5, 7 + i, 9), *training(model["name"], 0.5 + i / 10)]
+    ]
+    (svg,) = (chart.svg for chart in draw_charts(ReportData(read_results(build(models, rows)))) if chart.kind == "ball")
+    titles = [element.text for element in ElementTree.fromstring(svg).iter() if element.tag.endswith("}title")]
+    assert sorted(str(title) for title in titles) == ["vgg11_cifar"] * 2 + ['x"<&_cifar'] * 2
+    assert ">VGG-11</text>" in svg
+
+
+def test_accuracies_of_elsewhere_are_hollow_and_the_legend_says_so(build: RunBuilder) -> None:
+    results = pair(build, (0.3, 0.6))
+    group = results.accuracy_groups()[0]
+    accuracy = replace(own_accuracy(results, group), reference=("b_cifar",))
+    with style(), kept_figures() as kept:
+        for cost in ("macs", "params"):
+            assert scatter_chart(results, group, METRICS[cost], family_styles("ab"), "cifar", accuracy)
+    for figure in kept:
+        markers = [c for c in figure.axes[0].collections if np.size(c.get_offsets()) == 2]
+        colours = [to_hex(tuple(np.asarray(c.get_facecolor())[0])) for c in markers]
+        assert colours == [family_styles("ab")["a"].colour, PAPER]
+        words = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+        assert words[-2:] == ["measured here", "reference"]
+
+
+def test_every_network_of_the_registry_has_a_name_of_its_own_in_figures() -> None:
+    written = {}
+    for spec in REGISTRY.values():
+        model = Model(spec.name, spec.family, spec.year, spec.paper, spec.track, spec.input_size, 10, ())
+        written[spec.track, chart_name(model)] = spec.name
+    assert len(written) == len(REGISTRY)
+    assert not [name for (_, name) in written if "_" in name or name.islower()]
+    names = {identifier: name for (_, name), identifier in written.items()}
+    assert [names[n] for n in ("resnet18", "resnet18_cifar", "vit_b_16", "wide_resnet28_10_cifar", "googlenet")] == [
+        "ResNet-18", "ResNet-18", "ViT-B/16", "WRN-28-10", "GoogLeNet"
+    ]  # fmt: skip
 
 
 # --- palette ---------------------------------------------------------------------------------------------
@@ -223,7 +306,7 @@ def test_colours_are_apart_for_every_kind_of_vision(vision: str) -> None:
 
 
 def test_colours_stand_out_on_both_pages() -> None:
-    style = (Path(charts.__file__).parents[1] / "page" / "style.css").read_text()
+    style = (Path(charts.__file__).parents[1] / "page" / "parts" / "style.css").read_text()
     grounds = re.findall(r"--paper: (#\w{6})", style)
     assert len(grounds) == 2
     assert grounds[0] == PAPER

@@ -7,24 +7,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 
 from bench.metrics import METRICS
 from bench.records.run_folder import Run
-from bench.render.charts import Chart
-from bench.render.charts import curves as module
-from bench.render.charts.curves import own_currency, read_curves, training_curves
-from bench.render.charts.figure import look
+from bench.render.charts import Chart, frame
+from bench.render.charts.curves import training_curves
+from bench.render.charts.frame import style
 from bench.render.charts.palette import family_styles
+from bench.render.results.curves import own_currency, read_curves
 from bench.render.results.table import read_results
-from tests.render.conftest import RunBuilder, curve, listed, ok, training
+from tests.render.conftest import RunBuilder, curve, kept_figures, listed, ok, training
 
 NAMES = ("a_cifar", "b_cifar", "c_cifar")
 
 
 @pytest.fixture(autouse=True)
 def _without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "save_png", lambda figure: b"")  # most of the time of a figure
+    monkeypatch.setattr(frame, "save_png", lambda figure: b"")  # most of the time of a figure
 
 
 def trained(build: RunBuilder, names: tuple[str, ...] = NAMES, budget: str = "20s", **changes: object) -> Run:
@@ -43,7 +42,7 @@ def drawn(run: Run) -> dict[str, Chart]:
     results = read_results(run)
     (group,) = results.accuracy_groups()
     styles = family_styles(model.family for model in group.models)
-    with look():
+    with style():
         charts = training_curves(results, group, curves, styles, "cifar", everything=True)
     return {chart.name: chart for chart in charts if chart is not None}
 
@@ -74,15 +73,9 @@ def test_an_unknown_budget_counts_images() -> None:
     assert own_currency("a while") == "images"
 
 
-def test_curves_end_where_training_ended(build: RunBuilder, monkeypatch: pytest.MonkeyPatch) -> None:
-    saved: list[Figure] = []
-
-    def keep(figure: Figure) -> str:
-        saved.append(figure)
-        return "<svg></svg>"
-
-    monkeypatch.setattr(module, "save_svg", keep)
-    drawn(trained(build))
+def test_curves_end_where_training_ended(build: RunBuilder) -> None:
+    with kept_figures() as saved:
+        drawn(trained(build))
     by_label = {figure.axes[0].get_xlabel() + figure.axes[0].get_ylabel(): figure.axes[0] for figure in saved}
     time = by_label["Training time" + "Test accuracy (%)"]
     assert (time.get_xscale(), time.get_xlim()[0]) == ("linear", 0)

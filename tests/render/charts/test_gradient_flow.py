@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,12 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bench.render.charts import gradient_flow
-from bench.render.charts.figure import Chart, look
-from bench.render.charts.gradient_flow import gradient_flow_charts, read_gradient_flows
+from bench.render.charts.frame import Chart, style
+from bench.render.charts.gradient_flow import gradient_flow_charts
 from bench.render.charts.palette import family_styles
+from bench.render.results.curves import read_gradient_flows
 from bench.render.results.table import read_results
-from tests.render.conftest import RunBuilder, listed, ok
+from tests.render.conftest import RunBuilder, kept_figures, listed, ok
 
 VARIANTS = [(a, i, False) for a in ("sigmoid", "tanh", "relu") for i in ("he", "small_normal")]
 VARIANTS += [("relu", "he", True), ("relu", "small_normal", True)]
@@ -45,17 +46,10 @@ def points(line: Line2D) -> np.ndarray:
 
 
 @pytest.fixture
-def saved(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+def saved() -> Iterator[list[Figure]]:
     """The figures that are drawn, in place of their files."""
-    kept: list[Figure] = []
-
-    def keep(figure: Figure) -> str:
-        kept.append(figure)
-        return "<svg></svg>"
-
-    monkeypatch.setattr(gradient_flow, "save_svg", keep)
-    monkeypatch.setattr(gradient_flow, "save_png", lambda figure: b"")
-    return kept
+    with kept_figures() as kept:
+        yield kept
 
 
 def draw(build: RunBuilder, flows: dict[str, pd.DataFrame]) -> list[Chart]:
@@ -68,7 +62,7 @@ def draw(build: RunBuilder, flows: dict[str, pd.DataFrame]) -> list[Chart]:
     found, unreadable = read_gradient_flows(run.curves)
     assert not unreadable
     results = read_results(run)
-    with look():
+    with style():
         return gradient_flow_charts(results, found, family_styles(model.family for model in results.models))
 
 
@@ -76,7 +70,7 @@ def test_twins_of_one_depth_share_a_figure_of_eight_panels(build: RunBuilder, sa
     flows = {"plain20_cifar": flow(1e-6), "resnet20_cifar": flow(1e-2), "plain56_cifar": flow(1e-9, depth=9)}
     charts = draw(build, flows)
     assert [chart.name for chart in charts] == ["gradient-flow-20", "gradient-flow-56"]
-    assert charts[0].title == "Gradient that reaches each layer of plain20 and resnet20"
+    assert charts[0].title == "Gradient that reaches each layer of Plain-20 and ResNet-20"
     assert [len(figure.axes) for figure in saved] == [8, 8]
     for axes in saved[0].axes:
         assert axes.get_yscale() == "log"
@@ -84,7 +78,7 @@ def test_twins_of_one_depth_share_a_figure_of_eight_panels(build: RunBuilder, sa
         plain, plain_trained = (points(line) for line in axes.lines[:2])
         assert list(plain[:, 0]) == [1, 2, 3, 4, 5]
         assert (plain[-1, 1], plain_trained[-1, 1]) == pytest.approx((1.0, 10.0))
-    assert "with ReLU 1e-06 in plain20 and 0.01 in resnet20" in charts[0].caption
+    assert "with ReLU 1e-06 in Plain-20 and 0.01 in ResNet-20" in charts[0].caption
 
 
 def test_a_norm_of_zero_is_on_the_axis_and_named(build: RunBuilder, saved: list[Figure]) -> None:

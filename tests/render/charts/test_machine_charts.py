@@ -13,23 +13,14 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Annotation, Text
 from matplotlib.transforms import Bbox
 
-from bench.render.charts import Chart, Material, draw_charts
-from bench.render.charts import latency as latency_module
-from bench.render.charts import memory as memory_module
-from bench.render.charts import prediction as prediction_module
-from bench.render.charts import roofline as roofline_module
-from bench.render.charts import throughput as throughput_module
-from bench.render.charts import work as work_module
-from bench.render.charts.figure import look
-from bench.render.charts.memory import PARTS, memory_chart
+from bench.render.charts import Chart, ReportData, draw_charts
+from bench.render.charts.bars import MEMORY_PARTS, memory_chart
+from bench.render.charts.dots import throughput_chart
+from bench.render.charts.frame import style
+from bench.render.charts.machine import prediction_chart, roofline_chart
 from bench.render.charts.palette import family_styles
-from bench.render.charts.prediction import prediction_chart
-from bench.render.charts.roofline import roofline_chart
-from bench.render.charts.throughput import throughput_chart
 from bench.render.results.table import Results, read_results
-from tests.render.conftest import FIXTURE_CIFAR, RunBuilder, bad, gpu_run, listed, ok
-
-MODULES = (latency_module, memory_module, prediction_module, roofline_module, throughput_module, work_module)
+from tests.render.conftest import FIXTURE_CIFAR, RunBuilder, bad, gpu_run, kept_figures, listed, ok
 
 
 @pytest.fixture(scope="module")
@@ -39,21 +30,10 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
 
 @pytest.fixture(scope="module")
 def drawn(results: Results) -> tuple[list[Chart], dict[str, Figure]]:
-    """All figures of a GPU run, those of the cifar track also as matplotlib's objects, by module."""
-    figures: dict[str, Figure] = {}
-
-    def keep(name: str):  # type: ignore[no-untyped-def]
-        def save(figure: Figure) -> str:
-            figures.setdefault(name, figure)  # the cifar track comes first
-            return "<svg></svg>"
-
-        return save
-
-    with pytest.MonkeyPatch.context() as patch:
-        for module in MODULES:
-            patch.setattr(module, "save_svg", keep(module.__name__.rpartition(".")[2]))
-            patch.setattr(module, "save_png", lambda _: b"")
-        return draw_charts(Material(results), processes=1), figures
+    """All figures of a GPU run, those of the cifar track also as matplotlib's objects, by kind."""
+    with kept_figures() as kept:
+        charts = draw_charts(ReportData(results))
+    return charts, {chart.kind: kept[int(chart.svg)] for chart in charts if chart.track == "cifar"}
 
 
 def texts_of(figure: Figure) -> list[Text]:
@@ -75,7 +55,7 @@ def texts_of(figure: Figure) -> list[Text]:
 @pytest.mark.parametrize("name", ["latency", "memory", "prediction", "roofline", "throughput", "work"])
 def test_no_text_covers_another_or_leaves_the_figure(drawn: tuple[list[Chart], dict[str, Figure]], name: str) -> None:
     figure = drawn[1][name]
-    with look():
+    with style():
         figure.draw_without_rendering()
         boxes = [(text.get_text(), Text.get_window_extent(text)) for text in texts_of(figure)]
     overlaps = [
@@ -152,7 +132,7 @@ def test_the_parts_of_memory_add_up_to_the_predicted_peak(
     amount, share = drawn[1]["memory"].axes
     models = results.tracks()["cifar"]
     bars = [bar for bar in amount.patches if isinstance(bar, Rectangle)]
-    assert len(bars) == len(PARTS) * len(models)
+    assert len(bars) == len(MEMORY_PARTS) * len(models)
     predicted = sorted(results.cell(model, "predicted_training_bytes").value for model in models)
     ends = [
         max(b.get_x() + b.get_width() for b in bars if round(b.get_y() + 0.33) == row) for row in range(len(models))
@@ -170,7 +150,7 @@ def test_predictions_that_are_off_are_named_and_the_rest_counted(
     )
     for axes in drawn[1]["prediction"].axes:
         assert [text.get_text() for text in axes.texts if isinstance(text, Annotation) and text.get_text()] == [
-            "squeezenet"
+            "SqueezeNet"
         ]
 
 
@@ -198,12 +178,12 @@ def test_both_throughputs_of_a_network_are_on_its_row(
     inference, training = drawn[1]["throughput"].axes
     names = [tick.get_text() for tick in inference.get_yticklabels()]
     for axes, kind in ((inference, "inference"), (training, "train")):
-        row = names.index("resnet20")
+        row = names.index("ResNet-20")
         wanted = {results.cell("resnet20_cifar", f"{best}{kind}_images_per_s").value for best in ("", "best_")}
         assert dots(axes, row) == wanted
         assert ("4096", row) in [(text.get_text(), text.xy[1]) for text in axes.texts if isinstance(text, Annotation)]
         best = results.cell("wide_resnet28_10_cifar", f"best_{kind}_images_per_s").value
-        assert dots(axes, names.index("wide_resnet28_10")) == {best}  # at the common batch it did not fit
+        assert dots(axes, names.index("WRN-28-10")) == {best}  # at the common batch it did not fit
 
 
 def test_a_failed_throughput_has_a_row_with_the_reason(build: RunBuilder) -> None:
@@ -211,13 +191,14 @@ def test_a_failed_throughput_has_a_row_with_the_reason(build: RunBuilder) -> Non
     rows = [ok(f"{name}_cifar", "train_images_per_s", 5.0 + i, batch_size=8) for i, name in enumerate("ab")]
     rows.append(bad("c_cifar", "train_images_per_s", "oom", "too big"))
     results = read_results(build(models, rows))
-    chart = throughput_chart(results, results.models, family_styles("abc"), "cifar")
+    with style():
+        chart = throughput_chart(results, results.models, family_styles("abc"), "cifar")
     assert chart is not None
-    assert "<!-- out of memory -->" in chart.svg
+    assert ">out of memory</text>" in chart.svg
     assert "inference" not in chart.alt  # nobody measured it
 
 
 def test_a_handful_of_networks_is_left_to_the_table(build: RunBuilder) -> None:
     models = [listed(f"{name}_cifar", name, 2015, "cifar") for name in "ab"]
     rows = [ok(f"{name}_cifar", "train_images_per_s", 5.0 + i, batch_size=8) for i, name in enumerate("ab")]
-    assert draw_charts(Material(read_results(build(models, rows)))) == []
+    assert draw_charts(ReportData(read_results(build(models, rows)))) == []

@@ -6,18 +6,16 @@ import csv
 import io
 
 import numpy as np
-import pytest
-from matplotlib.figure import Figure
 
-from bench.render.charts import budgets as charts
-from bench.render.charts.figure import look
+from bench.render.charts.curves import budget_chart
+from bench.render.charts.frame import style
 from bench.render.charts.palette import family_styles
 from bench.render.findings.budgets import budget_tables
 from bench.render.findings.problems import problems
 from bench.render.page.html import write_html
 from bench.render.page.markdown import write_markdown
 from bench.render.results.table import Results, read_results, to_table, write_csv
-from tests.render.conftest import RunBuilder, bad, listed, training
+from tests.render.conftest import RunBuilder, bad, kept_figures, listed, training
 
 # name -> accuracy after ten epochs and after a minute: the cheap network gains by equal seconds.
 ACCURACIES = {"deep_cifar": (0.80, 0.40), "middle_cifar": (0.70, 0.50), "cheap_cifar": (0.60, 0.60)}
@@ -79,20 +77,11 @@ def test_one_budget_has_no_such_table(build: RunBuilder) -> None:
     assert "other budgets" not in write_html(results, [], [])
 
 
-def test_a_line_per_network_crosses_others_where_places_change(
-    build: RunBuilder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    kept: list[Figure] = []
-
-    def keep(figure: Figure) -> str:
-        kept.append(figure)
-        return "<svg></svg>"
-
-    monkeypatch.setattr(charts, "save_svg", keep)
+def test_a_line_per_network_crosses_others_where_places_change(build: RunBuilder) -> None:
     results = two_budgets(build)
     (table,) = budget_tables(results)
-    with look():
-        chart = charts.budget_chart(results, table, family_styles(ACCURACIES), "cifar")
+    with style(), kept_figures() as kept:
+        chart = budget_chart(results, table, family_styles(ACCURACIES), "cifar")
     assert chart is not None
     assert chart.alt.endswith("for 3 networks; 2 change their place.")
     (axes,) = kept[0].axes

@@ -12,10 +12,10 @@ import pytest
 
 from bench.records.record import Record
 from bench.records.run_folder import Run
-from bench.render.charts.curves import Curve
 from bench.render.page.architecture import Architecture, architectures, ordinal, read_networks
 from bench.render.page.html import write_html
 from bench.render.page.markdown import write_markdown
+from bench.render.results.curves import Curve
 from bench.render.results.layer_costs import COLUMNS, Layers, read_layers
 from bench.render.results.table import Results, read_results
 from bench.render.tables.text import track_tables

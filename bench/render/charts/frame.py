@@ -1,0 +1,201 @@
+"""The frame of every figure: its style, size and title, and the finished figure as SVG and PNG."""
+
+from __future__ import annotations
+
+import io
+import re
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import matplotlib.style
+from matplotlib import font_manager
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ft2font import FT2Font
+from matplotlib.text import Text
+
+from bench.metrics import METRICS
+from bench.quantity import in_sentence, listing
+from bench.render.charts.palette import GRID, INK, MUTED, PAPER
+from bench.render.results.header import Model
+from bench.render.results.table import Results
+
+_FONT = "DejaVu Sans"  # comes with matplotlib, so that a figure looks the same everywhere
+# Of the same widths first: where there is neither, narrower letters still keep their place.
+_FONTS = f"'{_FONT}', Verdana, 'Bitstream Vera Sans', sans-serif"
+_PNG_DPI = 144
+MOST_NAMED = 8  # longer lists end with a count
+SMALL = 8.5  # points; 11 on a slide, which a figure of 720 points fills
+WIDTH, HEIGHT = 720.0, 470.0  # of most figures, in points
+
+_STYLE: dict[str, Any] = {
+    "font.family": [_FONT],
+    "font.size": SMALL,
+    "legend.fontsize": SMALL,
+    "text.parse_math": False,  # a name with a dollar sign is a name
+    "text.color": INK,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.facecolor": PAPER,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.7,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "legend.frameon": False,
+    "figure.facecolor": PAPER,
+    "figure.dpi": 72,  # one pixel is one point: label placement can reckon in either
+    "svg.fonttype": "none",  # text stays text: it can be searched, copied and edited
+    "svg.hashsalt": "bench",  # with no date in the metadata, the same figure is the same bytes
+}
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A finished figure."""
+
+    name: str  # file stem under figures/
+    kind: str  # what it is drawn by: "ball" (the first of the page), "scatter", "bars", "curves", "roofline", ...
+    track: str
+    title: str
+    alt: str  # what the figure shows, for those who cannot see it
+    caption: str  # what it leaves out; may be empty
+    svg: str
+    png: bytes
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """The style above over matplotlib's defaults, whatever the reader's matplotlibrc says; also a decorator."""
+    with matplotlib.style.context(["default", _STYLE]):
+        yield
+
+
+def new_figure(width: float = WIDTH, height: float = HEIGHT) -> Figure:
+    """An empty figure, in points, with a canvas that can measure text."""
+    figure = Figure(figsize=(width / 72, height / 72))
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def add_axes(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
+    """Axes at a place given in points from the lower left corner."""
+    across, up = figure.get_size_inches() * 72
+    return figure.add_axes((left / across, bottom / up, width / across, height / up))
+
+
+def finished(
+    figure: Figure, *, name: str, kind: str, track: str, title: str, conditions: str, alt: str, caption: str = ""
+) -> Chart:
+    """Write the title and, below it, up to two lines of conditions at the top left, and save the figure."""
+    across, up = figure.get_size_inches() * 72
+    figure.text(12 / across, 1 - 10 / up, printable(title, 100), size=11.5, weight="bold", va="top")
+    lines = textwrap.wrap(printable(conditions, 400), width=int(across / 4.75), max_lines=2, placeholder=" …")
+    figure.text(12 / across, 1 - 27 / up, "\n".join(lines), color=MUTED, va="top", linespacing=1.3)
+    caption = " ".join(caption.split())
+    return Chart(name, kind, track, title, alt, caption, svg=save_svg(figure), png=save_png(figure))
+
+
+def save_svg(figure: Figure) -> str:
+    """The figure as SVG text without date or version: equal figures give equal bytes.
+
+    What `identify` has marked says its network's identifier when the pointer rests on it.
+    """
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    svg = re.sub(r"""<g id=(["'])network:(.*?)\1>""", r"<g><title>\2</title>", buffer.getvalue().decode())
+    return re.sub(rf"""(style="[^"]*)'{_FONT}'""", rf"\1{_FONTS}", svg)
+
+
+def save_png(figure: Figure) -> bytes:
+    """The figure as a PNG file of two pixels per point."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=_PNG_DPI, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def identify(drawn: Text | Any, model: Model) -> None:
+    """Mark a text or marker as that of a network."""
+    drawn.set_gid(f"network:{printable(model.name, 100)}")
+
+
+def printable(text: str, longest: int = 40) -> str:
+    """`text` on one line, cut to `longest` characters, with a box for each glyph that the font lacks."""
+    line = " ".join(text.split())
+    line = "".join(char if ord(char) in _glyphs() else "\N{WHITE SQUARE}" for char in line)
+    return line if len(line) <= longest else line[: longest - 1] + "…"
+
+
+def slug(text: str) -> str:
+    """`text` as a part of a file's name."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60] or "other"
+
+
+# An identifier, without its track -> the name that figures use.
+_WRITTEN: dict[str, str | Callable[[re.Match[str]], str]] = {
+    r"(alex|google|squeeze)net": lambda m: f"{m[1].capitalize()}Net".replace("GoogleN", "GoogLeN"),
+    r"zfnet": "ZFNet",
+    r"nin": "NiN",
+    r"cnn": "CNN",
+    r"lenet(\d+)": r"LeNet-\1",
+    r"vgg(\d+)": r"VGG-\1",
+    r"vgg(\d+)_bn": r"VGG-\1-BN",
+    r"googlenet_aux": "GoogLeNet (aux)",
+    r"resnet(\d+)": r"ResNet-\1",
+    r"plain(\d+)": r"Plain-\1",
+    r"preact_resnet(\d+)": r"PreAct-ResNet-\1",
+    r"wide_resnet(\d+)_(\d+)": r"WRN-\1-\2",
+    r"resnext(\d+)_(\d+)x(\d+)d": r"ResNeXt-\1 \2×\3d",
+    r"stochastic_depth_resnet(\d+)": r"ResNet-\1-SD",
+    r"fractalnet(\d+)": r"FractalNet-\1",
+    r"densenet(\d+)": r"DenseNet-\1",
+    r"densenet(\d+)_k(\d+)": r"DenseNet-\1 (k=\2)",
+    r"densenet_bc(\d+)_k(\d+)": r"DenseNet-BC-\1 (k=\2)",
+    r"squeezenet(\d)_(\d)": r"SqueezeNet \1.\2",
+    r"vit_(ti|s|b|l)_(\d+)": lambda m: f"ViT-{m[1].capitalize()}/{m[2]}",
+    r"vit_(tiny|small)": lambda m: f"ViT-{m[1].capitalize()}",
+}
+
+
+def chart_name(model: Model) -> str:
+    """A network's name as its papers write it, "ResNet-18" or "WRN-28-10"; else its identifier without the track."""
+    name = model.name.removesuffix(f"_{model.track}")
+    for pattern, written in _WRITTEN.items():
+        if match := re.fullmatch(pattern, name):
+            return written(match) if callable(written) else match.expand(written)
+    return printable(name)
+
+
+def comparable(results: Results, models: Sequence[Model], metric: str) -> tuple[list[Model], str]:
+    """The networks with a value above zero at the common batch size, and who is missing and why (or nothing)."""
+    measured = [model for model in models if results.cell(model, metric).value > 0]
+    smaller = [model for model in measured if results.cell(model, metric).asked_batch_size is not None]
+    absent = [model.name for model in models if model not in measured]
+    sentences = []
+    if smaller:
+        asked = results.cell(smaller[0], metric).asked_batch_size
+        used = [f"{model.name} (batch {results.cell(model, metric).batch_size})" for model in smaller]
+        sentences.append(f"Left out, as batch {asked} did not fit into memory: {listing(used, MOST_NAMED)}.")
+    if absent:
+        sentences.append(f"No {in_sentence(METRICS[metric])} measured for {listing(absent, MOST_NAMED)}.")
+    return [model for model in measured if model not in smaller], " ".join(sentences)
+
+
+def without_room(names: Sequence[str]) -> str:
+    """A sentence on the points whose names found no place."""
+    return f"No room for the names of {listing(names, MOST_NAMED)}; the table has them." if names else ""
+
+
+@cache
+def _glyphs() -> frozenset[int]:
+    return frozenset(FT2Font(font_manager.findfont(_FONT)).get_charmap())
