@@ -46,9 +46,9 @@ class Layers:
 
 def read_layers(run: Run, models: Sequence[Model]) -> tuple[Mapping[str, Layers], list[str]]:
     """Of the networks that the run kept them of, and the names of the files that cannot be read."""
-    paths = {run.layers_path(model.file_name): model.name for model in models}
-    found, unreadable = read_tables(paths, COLUMNS, _rows)
-    return {paths[path]: Layers(paths[path], rows) for path, rows in found.items()}, unreadable
+    paths = {model.name: run.layers_path(model.file_name) for model in models}  # of two kinds of hardware: one file
+    found, unreadable = read_tables(dict.fromkeys(paths.values()), COLUMNS, _rows)
+    return {name: Layers(name, found[path]) for name, path in paths.items() if path in found}, unreadable
 
 
 def _rows(table: pd.DataFrame) -> pd.DataFrame:

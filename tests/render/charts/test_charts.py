@@ -23,6 +23,7 @@ from matplotlib.text import Annotation, Text
 from matplotlib.transforms import Bbox
 
 from bench.metrics import METRICS
+from bench.models import REGISTRY
 from bench.render import charts
 from bench.render.charts import ReportData, draw_charts
 from bench.render.charts.accuracy import own_accuracy, scatter_chart
@@ -31,7 +32,6 @@ from bench.render.charts.palette import COLOURS, MARKERS, PAPER, family_styles, 
 from bench.render.charts.points import ball_areas
 from bench.render.results.header import Model
 from bench.render.results.table import Results, read_results
-from models import REGISTRY
 from tests.render.conftest import RunBuilder, bad, counts, full_run, kept_figures, listed, speeds, training
 
 COSTS = ("macs", "inference_images_per_s", "train_images_per_s", "saved_activation_bytes")
