@@ -35,10 +35,10 @@ class Probe:
 PROBES: dict[str, Probe] = {
     probe.name: probe
     for probe in (
-        Probe("params", "static", "fp32"),
-        Probe("macs", "static", "fp32"),
+        Probe("params", "static", "fp32", code="counts.params"),
+        Probe("macs", "static", "fp32", code="counts.macs"),
         Probe("macs_fvcore", "static", "fp32"),
-        Probe("activations", "static", "fp32"),
+        Probe("activations", "static", "fp32", code="counts.activations"),
         Probe("saved_activation_bytes", "static", "fp32", code="saved_activations.measure"),
         Probe("traffic", "static"),
         Probe("throughput", "rounds"),
@@ -82,6 +82,15 @@ _ROWS = (
         "no normalisation, bias or activation.",
     ),
     Metric("flops", "macs", "count", "FLOPs", "lower", "Twice the MACs."),
+    Metric(
+        "uncounted_share",
+        "macs",
+        "fraction",
+        "Operators not counted",
+        "lower",
+        "Share of the calls of operators that compute products, or may do so, for which there is no formula: above "
+        "zero, the MACs are a lower bound.",
+    ),
     Metric(
         "macs_fvcore",
         "macs_fvcore",

@@ -12,7 +12,7 @@ from bench.data import ImageSet
 from bench.data.batches import load_split
 from bench.device.execution import arithmetic, for_training
 from bench.metrics import LEVELS
-from bench.probes.macs import forward_macs
+from bench.probes.counts import forward_macs
 from bench.probes.reading import Measurement, Reading, Unsupported
 from bench.training import randomness
 from bench.training.checkpoint import Checkpoint, checkpoint_path

@@ -17,9 +17,9 @@ from torch import nn
 from bench.config import Execution, MemorySize, Task
 from bench.device.execution import arithmetic, inference_dtype, synchronise
 from bench.device.out_of_memory import is_out_of_memory, release_memory, with_batch_that_fits
+from bench.probes.counting.attention import DeviceKind
 from bench.probes.counting.replay import (
     PARTS,
-    DeviceKind,
     Footprint,
     inference_footprint,
     largest_batch,
@@ -96,7 +96,9 @@ def _readings(weighed: _Weighed) -> dict[str, Reading | Unsupported]:
     else:
         kernels = "a GPU" if weighed.on_gpu else "a CPU"
         eager = ", without torch.compile" if config.execution.compile else ""
-        note = f"replayed on the meta device as {kernels} would run it{eager}; scratch space of kernels is not in it"
+        where = "replayed on the CPU" if footprint.place else "replayed on the meta device"
+        note = f"{where} as {kernels} would run it{eager}; scratch space of kernels is not in it"
+        note += f"; {footprint.place}" if footprint.place else ""
         predicted = Reading(footprint.peak, batch_size=weighed.batch_size, predicted=True, note=note)
         readings = {f"{part}_bytes": replace(predicted, value=getattr(footprint, part)) for part in PARTS if parts}
         largest = _largest(weighed, config.fit) if config.fit else Unsupported("name a memory with --fit")

@@ -7,7 +7,6 @@ compilers that fuse operators make a real device move less (Williams et al. 2009
 
 from __future__ import annotations
 
-import copy
 import math
 from dataclasses import replace
 from typing import Any
@@ -19,31 +18,35 @@ from torch.utils._pytree import tree_leaves
 
 from bench.config import Task
 from bench.device.execution import for_inference, inference_dtype, memory_format
-from bench.probes.counting.layers import Shortcuts, build_on_meta, open_attention
-from bench.probes.macs import forward_macs
+from bench.probes.counting.layers import layer_products
+from bench.probes.counting.networks import Shortcuts, counted, images_for, open_attention
+from bench.probes.counting.operators import decomposed, is_composite
 from bench.probes.reading import Measurement, Reading, Unsupported
 
 _ATTENTION = torch.ops.aten.scaled_dot_product_attention.default  # one kernel, though PyTorch can take it apart
-
-_COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
 
 
 def measure(task: Task) -> Measurement:
     """Bytes per image at the batch size and precision of the run (weights are read once per batch); FLOPs per byte."""
     spec, batch_size = task.spec, task.batch_size
-    device, execution = torch.device("meta"), replace(task.config.execution, compile=False)
-    network = for_inference(copy.deepcopy(build_on_meta(spec)), execution, device)
-    images = torch.empty(batch_size, *spec.input_size, device=device, dtype=inference_dtype(execution))
-    moved = bytes_moved(network, images.to(memory_format=memory_format(execution)))
-    traffic = Reading(moved / batch_size, batch_size=batch_size, asked_batch_size=batch_size)
+    execution = replace(task.config.execution, compile=False)
+
+    def run(network: nn.Module) -> int:
+        images = images_for(network, batch_size, spec.input_size).to(inference_dtype(execution))
+        network = for_inference(network, execution, images.device)
+        return bytes_moved(network, images.to(memory_format=memory_format(execution)))
+
+    moved, place = counted(spec, run)
+    traffic = Reading(moved / batch_size, batch_size=batch_size, asked_batch_size=batch_size, note=place)
     intensity: Reading | Unsupported = Unsupported("the network moves no bytes")
     if moved:
-        intensity = replace(traffic, value=2 * forward_macs(spec) / traffic.value)
+        found = layer_products(spec)
+        intensity = replace(traffic, value=2 * found.macs / traffic.value, note=found.note)
     return Measurement({"traffic_bytes": traffic, "arithmetic_intensity": intensity})
 
 
 def bytes_moved(network: nn.Module, images: Tensor) -> int:
-    """Bytes that the operators of one forward pass read and write, on the meta device, for the whole batch.
+    """Bytes that the operators of one forward pass read and write, for the whole batch, wherever the network is.
 
     An operator that changes a tensor in place reads and writes it. Views and uninitialised tensors are free; of a
     tensor that is expanded, what exists counts.
@@ -55,29 +58,25 @@ def bytes_moved(network: nn.Module, images: Tensor) -> int:
 
 
 class _ByteCounter(TorchDispatchMode):
+    supports_higher_order_operators = True
+
     def __init__(self) -> None:
         super().__init__()
         self.moved = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func is not _ATTENTION and _is_composite(func):
-            # Not by `func.decompose`, which prefers rewritings in Python that may copy what the original does not.
+        if func is not _ATTENTION and is_composite(func):
             with self:
-                return func._op_dk(_COMPOSITE, *args, **kwargs)
+                return decomposed(func, *args, **kwargs)
         out = func(*args, **kwargs)
         self.moved += _moved(func, args, kwargs, out)
         return out
 
 
-def _is_composite(func: Any) -> bool:
-    """Whether it has no kernel and is made of others; in inference mode, such operations arrive whole."""
-    return torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), _COMPOSITE)
-
-
 def _moved(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> int:
     """Bytes that one operator reads and writes."""
-    name = func.overloadpacket.__name__
+    name = func.__name__
     inputs, outputs = _tensors((args, kwargs)), _tensors(out)
     changed = _tensors([value for argument, value in _bound(func, args, kwargs) if _is_written(argument)])
     held = {tensor.untyped_storage()._cdata for tensor in inputs}
@@ -91,6 +90,8 @@ def _moved(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -
 
 def _bound(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[tuple[Any, Any]]:
     """The arguments of an operator's schema with their values."""
+    if not isinstance(func, torch._ops.OpOverload):
+        return []  # an operator that takes functions writes nothing but its result
     declared = func._schema.arguments
     named = [(argument, kwargs[argument.name]) for argument in declared if argument.name in kwargs]
     return [*zip(declared, args, strict=False), *named]

@@ -25,7 +25,7 @@ from bench.device.out_of_memory import is_out_of_memory
 from bench.engines.engine import Crash, Executor, Stop
 from bench.metrics import METRICS, PROBES, metrics_of
 from bench.probes import MEASURE
-from bench.probes.reading import Reading, Unsupported
+from bench.probes.reading import Reading, Unsupported, first_line
 from bench.records.files import write_atomically
 from bench.records.record import Record, Status
 from bench.records.run_folder import Run
@@ -63,7 +63,7 @@ def execute(task: Task, device: str) -> Outcome:
             continue
         except Exception as error:
             status: Status = "oom" if is_out_of_memory(error) else "failed"
-            note = f"{type(error).__name__}: {_first_line(error)}"
+            note = f"{type(error).__name__}: {first_line(error)}"
             records += _without_value(task, probe, status, note, time.perf_counter() - start)
             continue
         seconds = time.perf_counter() - start
@@ -134,13 +134,6 @@ def _keep_rows(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     content = io.BytesIO()
     pd.DataFrame(rows).to_parquet(content)
     write_atomically(path, content.getvalue())
-
-
-def _first_line(error: Exception) -> str:
-    """Of its message, without what a terminal would take for an order."""
-    empty = "it asked for more than it may have" if isinstance(error, MemoryError) else "no message"
-    line = (str(error).strip().splitlines() or [empty])[0]
-    return "".join(character if character.isprintable() else " " for character in line)[:500]
 
 
 def relocated(task: Any, image_sets: Mapping[str, ImageSet]) -> Any:

@@ -17,7 +17,7 @@ from bench.data.batches import load_split
 from bench.device.execution import arithmetic, choose, for_training
 from bench.engines.engine import Crash, Executor, Stop
 from bench.models import ModelSpec
-from bench.probes.macs import forward_macs
+from bench.probes.counts import forward_macs
 from bench.training.curve import Diverged
 from bench.training.images import Images
 from bench.training.loop import train

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
-from bench.probes.counting.layers import ProductCounter, open_attention
+from bench.probes.counting.layers import ProductCounter
+from bench.probes.counting.networks import open_attention
 from bench.probes.reading import Unsupported
 from bench.structure.operations import (
     SHAPE_ONLY,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from bench.models import ModelSpec
-from bench.probes.counting.layers import build_on_meta
+from bench.probes.counting.networks import build_on_meta
 from bench.structure.blocks import Blocks
 from bench.structure.boxes import block_label, boxes_of, output_shape
 from bench.structure.description import Panel, Structure

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
+_HOST = torch.device("cpu")
+
 
 def seed(number: int) -> None:
     """Start all of them anew, those of every GPU too."""
@@ -58,10 +60,14 @@ def preserved(device: torch.device) -> Iterator[None]:
 
 def draws_on_the_host(action: Callable[[], object]) -> bool:
     """Whether `action` draws a random number anywhere but on a GPU."""
-    host = torch.device("cpu")
-    before = state(host)
+    before = state(_HOST)
     action()
-    after = state(host)
+    return drawn_since(before)
+
+
+def drawn_since(before: Mapping[str, Any]) -> bool:
+    """Whether anything but a GPU has drawn since `before` was the state of the host's generators."""
+    after = state(_HOST)
     return any(
         not torch.equal(before[name], value) if isinstance(value, torch.Tensor) else before[name] != value
         for name, value in after.items()

@@ -23,7 +23,7 @@ from bench.device.execution import arithmetic, synchronise
 from bench.models import REGISTRY, ModelSpec
 from bench.presets import PRESETS
 from bench.probes import MEASURE
-from bench.probes.counting.layers import build_on_meta, layer_products
+from bench.probes.counting.layers import layer_products
 from bench.probes.reading import Reading
 from bench.probes.steps import MakeStep, inference_step, training_step
 from bench.runner.request import Request, resolve
@@ -102,7 +102,6 @@ def test_static_pass(benchmark: BenchmarkFixture, spec: ModelSpec) -> None:
     benchmark.group = "static pass"
 
     def count() -> dict[str, float]:
-        build_on_meta.cache_clear()
         layer_products.cache_clear()
         return counts(spec)
 

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from bench.config import Budget, Config, Task
 from bench.models import REGISTRY, ModelSpec
 from bench.probes import MEASURE
-from bench.probes.counting.layers import build_on_meta, products, saved_tensors
+from bench.probes.counting.layers import products, saved_tensors
+from bench.probes.counting.networks import build_on_meta
 from bench.probes.reading import Reading
 from bench.probes.saved_activations import DRAWS
 from models.lenet import LeNet5
@@ -192,7 +193,7 @@ def test_shared_weights_count_once_and_buffers_and_frozen_weights_not_at_all() -
     spec = spec_of(Shared, (3, 2, 2))
     assert measured("params", spec) == 12 * 12 + 12 * 10 + 10
     with torch.device("meta"):
-        calls = products(Shared(10), (3, 2, 2))
+        calls = products(Shared(10), (3, 2, 2)).calls
     assert sum(call.params for call in calls) == 12 * 12 + 12 * 10 + 10
     assert sum(call.macs for call in calls) == 3 * 12 * 12 + 12 * 10
 
@@ -264,7 +265,7 @@ def test_vit_b_16_counts_its_attention_in_both_modes() -> None:
     spec = REGISTRY["vit_b_16"]
     assert measured("macs", spec) == VIT_B_16
     network = build_on_meta(spec)
-    assert sum(call.macs for call in products(network, spec.input_size, training=True)) == VIT_B_16
+    assert products(network, spec.input_size, training=True).macs == VIT_B_16
 
 
 def test_vit_b_16_counts_its_attention_on_real_tensors() -> None:

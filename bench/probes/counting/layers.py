@@ -1,29 +1,40 @@
-"""Layer by layer: what one call of each module computes and keeps, without touching a weight.
+"""Layer by layer: what one call of each module computes and keeps.
 
-The network is built and run on the meta device, where every operation has a shape and no data. `products`
-counts the multiply-accumulates and output elements of convolution, linear and attention products at the dispatcher,
-below every module and functional interface, so nothing that a network does can hide. `saved_tensors` weighs what
-autograd keeps for the backward pass.
+`ProductCounter` counts the multiply-accumulates and output elements of products at the dispatcher, below every module
+and functional interface, so nothing that a network does can hide. `saved_tensors` weighs what autograd keeps for the
+backward pass. Both work on the meta device and on real tensors.
 """
 
 from __future__ import annotations
 
-import random
+import statistics
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
 from bench.models import ModelSpec
+from bench.probes.counting.attention import fused_attention
+from bench.probes.counting.networks import Shortcuts, counted, images_for, open_attention, seeded
+from bench.probes.counting.operators import (
+    Formula,
+    decomposed,
+    formula_of,
+    is_composite,
+    is_of_vectors,
+    may_compute_products,
+    operator_name,
+)
 from bench.training.loss import training_loss
+
+BytesByCall = dict[tuple[str, int], float]
 
 
 @dataclass
@@ -32,7 +43,7 @@ class Call:
 
     path: str  # "stages.0.1.conv1"; "" is the network itself
     operation: str  # "Conv2d", or the container's class for operations in its own forward
-    occurrence: int = 0  # the how-manieth call of this module, from 0
+    occurrence: int = 0  # which call of this module, from 0
     output_shape: tuple[int, ...] = ()
     params: int = 0  # trainable, counted at the first call that uses them
     macs: int = 0
@@ -55,6 +66,7 @@ class SavedPass:
 
     calls: list[Call]
     random: bool  # whether it drew
+    fused: bool = False  # whether its attention was taken to be the fused kernel of a CPU
 
 
 class _Recorder:
@@ -101,10 +113,12 @@ class _Recorder:
         self._open = None
 
     @contextmanager
-    def attached(self) -> Iterator[None]:
+    def attached(self, network: nn.Module) -> Iterator[None]:
+        """While entered, operations belong to the call of the network, and of its modules as far as they take hooks."""
+        hooked = [m for m in self._paths if m is not network and not isinstance(m, torch.jit.ScriptModule)]
         handles = [
             handle
-            for module in self._paths
+            for module in hooked
             for handle in (
                 module.register_forward_pre_hook(self._enter),
                 module.register_forward_hook(self._leave),
@@ -115,6 +129,14 @@ class _Recorder:
         finally:
             for handle in handles:
                 handle.remove()
+
+    def run(self, network: nn.Module, images: Tensor) -> Any:
+        """The network's output."""
+        with self.attached(network):
+            self._enter(network, images)
+            output = network(images)
+            self._leave(network, images, output)
+        return output
 
     def leftover_params(self, network: nn.Module) -> list[Call]:
         """Rows for weights that no module call of their own used, such as those that a parent passes on."""
@@ -141,104 +163,182 @@ class Recorder(Protocol):
     def current(self) -> Tally: ...
 
 
-class Shortcuts(TorchDispatchMode):
-    """Answers the kinds of operation whose shapes PyTorch works out slowly, in Python, and nobody asks for values.
+class ProductCounter(TorchDispatchMode):
+    """Adds every product to the recorder's current tally.
 
-    Without this, batch norm and random initial weights take nine tenths of the time of a pass on the meta device, and
-    gradients of convolutions lose the memory format that a real kernel keeps.
+    `counted` are calls of operators that were counted; `unknown` those of operators that compute, or may do so, and
+    for which nobody has said how much; `parameters` those that an operator has read, by identity. Products of vectors
+    that are made of the weights of `network` alone, as spectral norm takes them, are none of an image and do not count.
     """
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is torch.ops.aten.native_batch_norm.default and args[0].is_meta:
-            images, weight, training = args[0], args[1], args[5]
-            # The mean and deviation per channel, which training keeps for the backward pass.
-            like = images if weight is None else weight
-            statistics = like.new_empty(images.shape[1] if training else 0)
-            return torch.empty_like(images), statistics, torch.empty_like(statistics)
-        if func is torch.ops.aten.convolution_backward.default and args[0].is_meta:
-            gradient, images, weight = args[:3]
-            mask = args[10]  # which of the three gradients are wanted
-            bias = gradient.new_empty(gradient.shape[1]) if mask[2] else None
-            return torch.empty_like(images) if mask[0] else None, torch.empty_like(weight) if mask[1] else None, bias
-        if func in (torch.ops.aten.normal_.default, torch.ops.aten.uniform_.default) and args[0].is_meta:
-            return args[0]
-        return func(*args, **(kwargs or {}))
+    supports_higher_order_operators = True
 
-
-class ProductCounter(TorchDispatchMode):
-    """Adds every product to the recorder's current tally. The formulas are those of torch.utils.flop_counter."""
-
-    def __init__(self, recorder: Recorder) -> None:
+    def __init__(self, recorder: Recorder, network: nn.Module | None = None) -> None:
         super().__init__()
+        self.counted = 0
+        self.unknown: Counter[str] = Counter()
+        self.parameters: set[int] = set()
         self._recorder = recorder
+        self._kinds: dict[Any, Formula | _Kind] = {}
+        held = (*network.parameters(), *network.buffers()) if network is not None else ()
+        self._weights = {_storage_id(tensor): tensor for tensor in held}  # and what is made of weights alone
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func._overloadpacket not in flop_registry and func is not torch.ops.prim.device.default:
-            # In inference mode, composite operations arrive whole: take them apart.
+        of_weights = self._read(args)
+        kind = self._kinds.get(func)
+        if kind is None:
+            kind = self._kinds[func] = _kind_of(func)
+        if kind == "composite":
             with self:
-                parts = func.decompose(*args, **kwargs)
-            if parts is not NotImplemented:
-                return parts
+                return decomposed(func, *args, **kwargs)
         out = func(*args, **kwargs)
-        formula = flop_registry.get(func._overloadpacket)
-        if formula is not None:
-            call = self._recorder.current
-            call.macs += formula(*args, **kwargs, out_val=out) // 2  # the library counts two per MAC
-            call.activations += (out[0] if isinstance(out, tuple) else out).numel()
+        if of_weights and isinstance(out, Tensor):
+            self._weights[_storage_id(out)] = out
+        if kind == "unknown":
+            self.unknown[operator_name(func)] += 1
+        elif callable(kind) and not (of_weights and is_of_vectors(func)):
+            work = kind(out, *args, **kwargs)
+            tally = self._recorder.current
+            tally.macs += work.macs
+            tally.activations += work.activations
+            self.counted += 1
         return out
 
+    def _read(self, args: Any) -> bool:
+        """Note the parameters that an operator reads; whether it reads weights and nothing else."""
+        only_weights = None
+        for arg in args:
+            for tensor in arg if isinstance(arg, list) else (arg,):
+                if isinstance(tensor, nn.Parameter):
+                    self.parameters.add(id(tensor))
+                    only_weights = only_weights is not False
+                elif isinstance(tensor, Tensor):
+                    only_weights = only_weights is not False and _storage_id(tensor) in self._weights
+        return bool(only_weights)
+
+
+_Kind = Literal["composite", "unknown", "free"]
+
+
+def _kind_of(func: Any) -> Formula | _Kind:
+    formula = formula_of(func)
+    if formula is not None:
+        return formula
+    if is_composite(func):
+        return "composite"
+    return "unknown" if may_compute_products(func) else "free"
+
+
+@dataclass(frozen=True)
+class Products:
+    """One forward pass of one image: its calls, and what a reader of their sums must know."""
+
+    calls: tuple[Call, ...]
+    counted: int = 0  # calls of operators that compute products and have a formula
+    unknown: Mapping[str, int] = field(default_factory=dict)  # operators without one, with their calls
+    unused: Mapping[str, int] = field(default_factory=dict)  # parts that did not run, with their parameters
+    grew: bool = False  # whether the network made layers in its first pass
+    place: str = ""  # where it was counted, if not on the meta device
+
+    @property
+    def params(self) -> int:
+        return sum(call.params for call in self.calls)
+
+    @property
+    def macs(self) -> int:
+        return sum(call.macs for call in self.calls)
+
+    @property
+    def activations(self) -> int:
+        return sum(call.activations for call in self.calls)
+
+    @property
+    def is_lower_bound(self) -> bool:
+        return bool(self.unknown)
+
+    @property
+    def unknown_share(self) -> float:
+        """Of all calls of operators that compute products, as far as is known."""
+        missing = sum(self.unknown.values())
+        return missing / (missing + self.counted) if missing else 0.0
+
+    @property
+    def unused_note(self) -> str:
+        if not self.unused:
+            return ""
+        parts = list(self.unused)
+        named = ", ".join(parts[:4]) + (f" and {len(parts) - 4} more" if len(parts) > 4 else "")
+        return f"{sum(self.unused.values()):,} of the parameters never run in a pass in eval mode: {named}"
+
+    @property
+    def note(self) -> str:
+        names = ", ".join(f"{name} ({calls} call{'s' * (calls > 1)})" for name, calls in self.unknown.items())
+        bound = f"lower bound: no formula for {names}" if names else ""
+        return "; ".join(filter(None, (bound, self.place, self.unused_note)))
+
 
 @lru_cache(maxsize=1)
-def build_on_meta(spec: ModelSpec) -> nn.Module:
-    """The network with shapes and no data.
+def layer_products(spec: ModelSpec) -> Products:
+    """`products` of a network of the registry or of your own; the last answer is kept, as many probes need it.
 
-    The last one is kept, because the probes that need no device all start with it, one after the other; they change
-    nothing in it but training and evaluation mode, which each sets for itself.
+    Raises:
+        Exception: whatever the network raises, where it runs neither without data nor on the CPU.
     """
-    try:
-        with torch.device("meta"), Shortcuts():
-            return spec.build(num_classes=spec.num_classes)
-    except (NotImplementedError, RuntimeError):
-        # Somebody's constructor looks at numbers, which do not exist there: build it with data, then drop them.
-        return spec.build(num_classes=spec.num_classes).to("meta")
+    found, place = counted(spec, lambda network: products(network, spec.input_size))
+    return replace(found, place=place)
 
 
-@lru_cache(maxsize=1)
-def layer_products(spec: ModelSpec) -> tuple[Call, ...]:
-    """`products` of a network of the registry or of your own; the last answer is kept, as three probes need it."""
-    return tuple(products(build_on_meta(spec), spec.input_size))
-
-
-def products(network: nn.Module, input_size: tuple[int, int, int], training: bool = False) -> list[Call]:
-    """Every call with its MACs, activations and parameters, for one image on the meta device.
+def products(network: nn.Module, input_size: tuple[int, int, int], training: bool = False) -> Products:
+    """Every call with its MACs, activations and parameters, for one image, wherever the network is.
 
     In eval mode, which is what the metrics mean; or the forward pass of `training`.
     """
+    found = _products(network, input_size, training)
+    return replace(_products(network, input_size, training), grew=True) if found.grew else found
+
+
+def _products(network: nn.Module, input_size: tuple[int, int, int], training: bool) -> Products:
     network.train(training)
+    before = set(network.parameters())
     recorder = _Recorder(network)
-    images = torch.empty(1, *input_size, device="meta")
-    with torch.no_grad(), open_attention(), recorder.attached(), ProductCounter(recorder), Shortcuts():
-        network(images)
-    return recorder.calls + recorder.leftover_params(network)
+    counter = ProductCounter(recorder, network)
+    with seeded(0), torch.no_grad(), open_attention(), Shortcuts(), counter:
+        recorder.run(network, images_for(network, 1, input_size))
+    return Products(
+        calls=tuple(recorder.calls + recorder.leftover_params(network)),
+        counted=counter.counted,
+        unknown=dict(counter.unknown),
+        unused=_unused(network, counter.parameters),
+        grew=set(network.parameters()) != before,
+    )
 
 
-@contextmanager
-def open_attention() -> Iterator[None]:
-    """Keep nn.MultiheadAttention from its fused eval path, one opaque operation that no counter knows."""
-    before = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(before)
+def _unused(network: nn.Module, used: set[int]) -> dict[str, int]:
+    """Parts of the network no parameter of which was read, the largest of a kind: "aux1" for all that is in it."""
+    trainable = {name: p for name, p in network.named_parameters() if p.requires_grad}
+    parts: Counter[str] = Counter()
+    running = [name for name, p in trainable.items() if id(p) in used]
+    for name, parameter in trainable.items():
+        if id(parameter) in used:
+            continue
+        words = name.split(".")
+        part = name
+        for length in range(1, len(words)):
+            prefix = ".".join(words[:length])
+            if not any(other.startswith(f"{prefix}.") for other in running):
+                part = prefix
+                break
+        parts[part] += parameter.numel()
+    return dict(parts)
 
 
 def saved_tensors(network: nn.Module, input_size: tuple[int, int, int], batch_size: int, seed: int) -> SavedPass:
-    """Every call with the bytes that autograd keeps of it, for a training step up to the loss, on the meta device.
+    """Every call with the bytes that autograd keeps of it, for a training step up to the loss.
 
     A storage counts once, at the call that first saves it; parameters and buffers do not count. The last row is the
-    loss: its labels and probabilities. `seed` fixes which blocks a network that drops blocks at random keeps.
+    loss: its labels and probabilities. `seed` fixes which blocks a network that drops blocks at random keeps. Attention
+    is the fused kernel of a CPU, which keeps one number for each row of scores.
     """
     network.train()
     recorder = _Recorder(network)
@@ -253,26 +353,11 @@ def saved_tensors(network: nn.Module, input_size: tuple[int, int, int], batch_si
             recorder.current.saved += tensor.untyped_storage().nbytes()
         return tensor
 
-    images = torch.empty(batch_size, *input_size, device="meta")
-    labels = torch.empty(batch_size, dtype=torch.int64, device="meta")
-    with seeded(seed) as drew, recorder.attached(), Shortcuts(), saved_tensors_hooks(pack, _unpack):
-        training_loss(network(images), labels)
-        decided_at_random = drew()
-    return SavedPass(recorder.calls, decided_at_random)
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[Callable[[], bool]]:
-    """Seed torch and Python; yields whether anything was drawn since, and puts both back."""
-    python = random.getstate()
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            random.seed(seed)
-            before = torch.get_rng_state(), random.getstate()
-            yield lambda: not torch.equal(torch.get_rng_state(), before[0]) or random.getstate() != before[1]
-    finally:
-        random.setstate(python)
+    images = images_for(network, batch_size, input_size)
+    labels = torch.zeros(batch_size, dtype=torch.int64, device=images.device)
+    with seeded(seed) as drew, fused_attention("cpu") as fused, Shortcuts(), saved_tensors_hooks(pack, _unpack):
+        training_loss(recorder.run(network, images), labels)
+        return SavedPass(recorder.calls, drew(), fused())
 
 
 def _unpack(tensor: Tensor) -> Tensor:
@@ -281,3 +366,54 @@ def _unpack(tensor: Tensor) -> Tensor:
 
 def _storage_id(tensor: Tensor) -> int:
     return tensor.untyped_storage()._cdata
+
+
+def layer_table(calls: Sequence[Call], draws: Sequence[BytesByCall]) -> list[dict[str, Any]]:
+    """A row for every call, in order: its output for one image, parameters, MACs, activations and saved bytes.
+
+    `calls` are those of inference; `draws` hold the bytes that one or several training steps save for each.
+    """
+    saved = _mean(draws)
+    rows = {
+        call.key: {
+            "layer": call.path,
+            "operation": call.operation,
+            "output_shape": list(call.output_shape[1:]),
+            "params": call.params,
+            "macs": call.macs,
+            "activations": call.activations,
+            "saved_activation_bytes": saved.get(call.key, 0),
+        }
+        for call in calls
+    }
+    training_only = [key for key, amount in saved.items() if key not in rows and amount]
+    order = _in_order(list(rows), list(saved), training_only)
+    for path, occurrence in training_only:
+        rows[path, occurrence] = {
+            "layer": path,
+            "operation": "in training",
+            "output_shape": [],
+            "params": 0,
+            "macs": 0,
+            "activations": 0,
+            "saved_activation_bytes": saved[path, occurrence],
+        }
+    return [rows[key] for key in order]
+
+
+def _mean(draws: Sequence[BytesByCall]) -> BytesByCall:
+    """Per call over all draws; a call that a draw left out kept nothing in it."""
+    keys = dict.fromkeys(key for draw in draws for key in draw)
+    return {key: statistics.fmean(draw.get(key, 0.0) for draw in draws) for key in keys}
+
+
+def _in_order(
+    inference: list[tuple[str, int]], training: list[tuple[str, int]], training_only: list[tuple[str, int]]
+) -> list[tuple[str, int]]:
+    """The calls of both passes as one list: those that only training makes come after their predecessor there."""
+    order = list(inference)
+    for key in training_only:
+        before = training[: training.index(key)]
+        known = [order.index(earlier) for earlier in before if earlier in order]
+        order.insert(max(known, default=-1) + 1, key)
+    return order

@@ -1,32 +1,32 @@
-"""What a step needs in memory, by replaying it on the meta device: every storage with its birth and its death.
+"""What a step needs in memory, by replaying it: every storage with its birth and its death.
 
 A tensor on the meta device has a shape, a type and a storage of a size, but no data. Its storage is born and dies
 exactly where a real one would, because the same Python, autograd and optimizer code holds it and lets it go. What a
 kernel asks for inside of itself, such as the scratch space of a convolution, does not exist there and is not counted.
+A network that cannot run there is replayed on real tensors on the CPU, and followed in the same way.
 """
 
 from __future__ import annotations
 
-import copy
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
-from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from bench.config import Execution
 from bench.device.execution import HALF, for_inference, for_training, inference_dtype, memory_format
 from bench.models import ModelSpec
+from bench.probes.counting.attention import DeviceKind, fused_attention
 from bench.probes.counting.autocast import Autocast
-from bench.probes.counting.layers import Shortcuts, build_on_meta, open_attention, seeded
+from bench.probes.counting.networks import CPU, Shortcuts, counted, images_for, open_attention, seeded
 from bench.probes.reading import Unsupported
 from bench.training.loss import logits
 from bench.training.optimizer import make_optimizer
@@ -35,9 +35,7 @@ from bench.training.step import TrainingStep
 
 Part = Literal["weight", "gradient", "optimizer", "activation", "workspace"]
 PARTS: tuple[Part, ...] = get_args(Part)
-DeviceKind = Literal["cpu", "cuda"]
 
-META = torch.device("meta")
 CUDA_BLOCK = 512  # bytes: what PyTorch's CUDA allocator rounds every request up to
 DRAWS = (0.0, 1 - 2**-24)  # the ends of what torch.rand can return
 
@@ -55,6 +53,7 @@ class Footprint:
     optimizer: int = 0
     activation: int = 0
     workspace: int = 0
+    place: str = field(default="", compare=False)  # where it was replayed, if not on the meta device
 
     @property
     def peak(self) -> int:
@@ -69,9 +68,12 @@ class Ledger(TorchDispatchMode):
         draw: what the host's random numbers are taken to be.
     """
 
+    supports_higher_order_operators = True
+
     def __init__(self, device: DeviceKind, draw: float) -> None:
         super().__init__()
         self.drew = False  # whether the network asked the host for random numbers
+        self.decides = True  # what they are: not where the images themselves are on the host
         self.in_place = False  # while what is one fused kernel on a real device works, nothing is booked
         self._cuda = device == "cuda"
         self._draw = draw
@@ -96,11 +98,12 @@ class Ledger(TorchDispatchMode):
         held: Counter[Part] = Counter()
         for storage, change in self._events[:peak_at]:
             held[self._parts.get(storage, "workspace")] += change
-        return Footprint(*(held[part] for part in PARTS))
+        weight, gradient, optimizer, activation, workspace = (held[part] for part in PARTS)
+        return Footprint(weight, gradient, optimizer, activation, workspace)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
-        if func in _DRAWS and not out.is_meta:
+        if func in _DRAWS and not out.is_meta and self.decides:
             self.drew = True
             out.fill_(self._draw)
         if not self.in_place:
@@ -124,10 +127,10 @@ class Ledger(TorchDispatchMode):
             size = -(-size // CUDA_BLOCK) * CUDA_BLOCK
         storage = len(self._events)
         self._events.append((storage, size))
-        self._alive[address] = storage, size, weakref.ref(memory, lambda _: self._bury(address))
+        self._alive[address] = storage, size, weakref.ref(memory, lambda _: self._reap(address))
         return storage
 
-    def _bury(self, address: int) -> None:
+    def _reap(self, address: int) -> None:
         storage, size, _ = self._alive.pop(address)
         self._events.append((storage, -size))
 
@@ -143,22 +146,23 @@ _DRAWS = (torch.ops.aten.rand.default, torch.ops.aten.uniform_.default)
 
 
 def inference_footprint(spec: ModelSpec, execution: Execution, device: DeviceKind, batch_size: int) -> Footprint:
-    """Of a forward pass in eval mode, network and images included, without torch.compile.
+    """Of a forward pass in eval mode, network and images included, without torch.compile."""
 
-    Raises:
-        Unsupported: the network looks at numbers, which the meta device does not have.
-    """
-    network = for_inference(_network(spec), replace(execution, compile=False), META)
-    images = torch.empty(batch_size, *spec.input_size, device=META, dtype=inference_dtype(execution))
-    images = images.to(memory_format=memory_format(execution))
+    def replay(network: nn.Module) -> Footprint:
+        images = images_for(network, batch_size, spec.input_size).to(inference_dtype(execution))
+        images = images.to(memory_format=memory_format(execution))
+        network = for_inference(network, replace(execution, compile=False), images.device)
 
-    def run(ledger: Ledger) -> None:
-        ledger.hold((*network.parameters(), *network.buffers()), "weight")
-        ledger.hold([images], "activation")
-        with torch.no_grad(), open_attention(), fused_attention(device), Shortcuts(), ledger:
-            logits(network(images))
+        def run(ledger: Ledger) -> None:
+            ledger.hold((*network.parameters(), *network.buffers()), "weight")
+            ledger.hold([images], "activation")
+            with torch.no_grad(), open_attention(), fused_attention(device), Shortcuts(), ledger:
+                logits(network(images))
 
-    return _largest(run, device)
+        return _largest(run, device, images.device)
+
+    footprint, place = counted(spec, replay)
+    return replace(footprint, place=place)
 
 
 def training_footprint(
@@ -167,9 +171,18 @@ def training_footprint(
     """Of a training step that is not the first, network, images and optimizer state included, without torch.compile.
 
     Raises:
-        Unsupported: the network has nothing to train, or looks at numbers, which the meta device does not have.
+        Unsupported: the network has nothing to train.
     """
-    network = for_training(_network(spec), replace(execution, compile=False), META)
+    footprint, place = counted(spec, lambda network: _training(network, spec, recipe, execution, device, batch_size))
+    return replace(footprint, place=place)
+
+
+def _training(
+    network: nn.Module, spec: ModelSpec, recipe: Recipe, execution: Execution, device: DeviceKind, batch_size: int
+) -> Footprint:
+    images = images_for(network, batch_size, spec.input_size).to(memory_format=memory_format(execution))
+    labels = torch.zeros(batch_size, dtype=torch.int64, device=images.device)
+    network = for_training(network, replace(execution, compile=False), images.device)
     trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
     if not trainable:
         raise Unsupported("there is nothing to train: the network has no trainable parameters")
@@ -178,8 +191,10 @@ def training_footprint(
     # The meta device has no autocast of its own. What scales fp16 gradients is a few numbers, and is left out.
     half = HALF.get(execution.precision)
     step = TrainingStep(_Casting(network, Autocast(half, device)) if half else network, optimizer, recipe, Execution())
-    images = torch.empty(batch_size, *spec.input_size, device=META).to(memory_format=memory_format(execution))
-    labels = torch.empty(batch_size, dtype=torch.int64, device=META)
+
+    def keep(ledger: Ledger, tensor: Tensor) -> Tensor:
+        ledger.hold([tensor], "activation")
+        return tensor
 
     def run(ledger: Ledger) -> None:
         ledger.hold((*network.parameters(), *network.buffers()), "weight")
@@ -189,42 +204,29 @@ def training_footprint(
             optimizer.register_step_pre_hook(lambda *_: setattr(ledger, "in_place", True)),
             optimizer.register_step_post_hook(lambda *_: setattr(ledger, "in_place", False)),
         ]
-
-        def keep(tensor: Tensor) -> Tensor:
-            ledger.hold([tensor], "activation")
-            return tensor
-
-        with fused_attention(device), saved_tensors_hooks(keep, lambda tensor: tensor), Shortcuts(), ledger:
+        saved = saved_tensors_hooks(partial(keep, ledger), lambda tensor: tensor)
+        with fused_attention(device), saved, Shortcuts(), ledger:
             step(images, labels)
         ledger.hold((parameter.grad for parameter in trainable if parameter.grad is not None), "gradient")
         optimizer.zero_grad()
         for handle in handles:
             handle.remove()
 
-    return _largest(run, device)
+    return _largest(run, device, images.device)
 
 
-def _network(spec: ModelSpec) -> nn.Module:
-    """One of our own: the other probes keep theirs as it is."""
-    return copy.deepcopy(build_on_meta(spec))
-
-
-def _largest(run: Callable[[Ledger], None], device: DeviceKind) -> Footprint:
+def _largest(run: Callable[[Ledger], None], device: DeviceKind, place: torch.device) -> Footprint:
     """Of a network that draws random numbers on the host, which decide what it computes, the larger of both ends.
 
-    Blocks are dropped where a draw is above or below a rate, so that at one of the ends all of them are kept.
+    Blocks are dropped where a draw is above or below a rate, so that at one of the ends all of them are kept. Where
+    the images are on the host too, one draw as it comes has to do.
     """
     footprints = []
     for draw in DRAWS:
         ledger = Ledger(device, draw)
-        try:
-            with seeded(0):  # for what is drawn in other ways, and to leave no trace
-                run(ledger)
-        except (NotImplementedError, RuntimeError) as error:
-            if "meta" not in str(error).lower():
-                raise
-            reason = f"the network cannot be replayed without numbers: {str(error).splitlines()[0]}"
-            raise Unsupported(reason) from error
+        ledger.decides = place != CPU
+        with seeded(0):  # for what is drawn in other ways, and to leave no trace
+            run(ledger)
         footprints.append(ledger.footprint())
         if not ledger.drew:
             break
@@ -255,27 +257,6 @@ class _Casting(nn.Module):
     def forward(self, images: Tensor) -> Any:
         with self._autocast:
             return self.network(images)
-
-
-@contextmanager
-def fused_attention(device: DeviceKind) -> Iterator[None]:
-    """Attention in the one kernel that CPUs and GPUs have for it; the meta device would hold all scores."""
-    plain = F.scaled_dot_product_attention
-
-    def attention(query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        options = dict(zip(("attn_mask", "dropout_p", "is_causal"), args, strict=False)) | kwargs
-        dropout, one_width = options.pop("dropout_p", 0.0), query.shape[-1] == key.shape[-1] == value.shape[-1]
-        if query.dim() != 4 or not one_width or options.pop("enable_gqa", False) or (dropout and device == "cpu"):
-            return plain(query, key, value, *args, **kwargs)
-        # Whatever the device and its kernel: the output and one number per row of scores are kept.
-        out: Tensor = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(query, key, value, **options)[0]
-        return out
-
-    F.scaled_dot_product_attention = attention
-    try:
-        yield
-    finally:
-        F.scaled_dot_product_attention = plain
 
 
 def largest_batch(peak: Callable[[int], int], limit: int, start: int) -> int:

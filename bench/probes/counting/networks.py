@@ -1,0 +1,145 @@
+"""A network to be counted: on the meta device where it can live there, else on real tensors on the CPU.
+
+On the meta device every operator has a shape and no data, so a pass costs next to nothing. A network that decides by
+numbers, or keeps tensors that nothing moves, cannot run there; it is counted as it runs on the CPU.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from textwrap import shorten
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from bench.models import ModelSpec
+from bench.probes.reading import Unsupported, first_line
+from bench.training import randomness
+
+META, CPU = torch.device("meta"), torch.device("cpu")
+
+Result = TypeVar("Result")
+
+_needs_data: dict[ModelSpec, str] = {}  # networks that cannot run on the meta device, and what happened there
+
+
+def counted(spec: ModelSpec, work: Callable[[nn.Module], Result]) -> tuple[Result, str]:
+    """`work` on a network with fresh weights, and a note: empty, or that and why it ran on the CPU.
+
+    `work` finds the device by `device_of` and leaves the network behind: the next one is built again.
+
+    Raises:
+        Exception: what the network raises on the CPU, if it does so there as well.
+    """
+    if spec not in _needs_data:
+        try:
+            return work(build_on_meta(spec)), ""
+        except Unsupported:
+            raise
+        except Exception as error:  # there is no end to the ways in which networks fail without data
+            reason = shorten(f"{type(error).__name__}: {first_line(error)}", 160, placeholder=" ...")
+        result = work(build(spec))
+        _needs_data[spec] = reason  # only now is it known that the network itself is not at fault
+    else:
+        result = work(build(spec))
+    note = "counted on the CPU with random images, for the path taken there: the network does not run without data"
+    return result, f"{note} ({_needs_data[spec]})"
+
+
+def build(spec: ModelSpec, settle: bool = True) -> nn.Module:
+    """The network on the CPU in fp32, always with the same weights; complex and integer ones as they are."""
+    with seeded(0):
+        network = spec.build(num_classes=spec.num_classes)
+        return (settled(network, spec.input_size) if settle else network).float()
+
+
+def build_on_meta(spec: ModelSpec) -> nn.Module:
+    """The network with shapes and no data."""
+    with seeded(0):
+        try:
+            with META, Shortcuts():
+                network = spec.build(num_classes=spec.num_classes)
+        except Exception:
+            # Its constructor looks at numbers, which do not exist there: build it with data, then drop them.
+            network = spec.build(num_classes=spec.num_classes).to(META)
+        return settled(network, spec.input_size).float()
+
+
+def settled(network: nn.Module, input_size: tuple[int, int, int]) -> nn.Module:
+    """The network after one pass if it has layers that find out their sizes in it; itself, changed in place."""
+    if any(map(is_lazy, (*network.parameters(), *network.buffers()))):
+        training = network.training
+        with torch.no_grad():
+            network.eval()(images_for(network, 2, input_size))
+        network.train(training)
+    return network
+
+
+def device_of(network: nn.Module) -> torch.device:
+    """Where its weights are: the meta device or the CPU."""
+    tensors = (*network.parameters(), *network.buffers())
+    return META if any(tensor.is_meta for tensor in tensors) else CPU
+
+
+def images_for(network: nn.Module, batch_size: int, input_size: tuple[int, int, int]) -> Tensor:
+    """(batch_size, *input_size), random where there is data."""
+    return torch.randn(batch_size, *input_size, device=device_of(network))
+
+
+class Shortcuts(TorchDispatchMode):
+    """Answers the kinds of operation whose shapes PyTorch works out slowly, in Python, and nobody asks for values.
+
+    Without this, batch norm and random initial weights take nine tenths of the time of a pass on the meta device, and
+    gradients of convolutions lose the memory format that a real kernel keeps. Real tensors pass untouched.
+    """
+
+    supports_higher_order_operators = True
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten.native_batch_norm.default and args[0].is_meta:
+            images, weight, training = args[0], args[1], args[5]
+            # The mean and deviation per channel, which training keeps for the backward pass.
+            like = images if weight is None else weight
+            statistics = like.new_empty(images.shape[1] if training else 0)
+            return torch.empty_like(images), statistics, torch.empty_like(statistics)
+        if func is torch.ops.aten.convolution_backward.default and args[0].is_meta:
+            gradient, images, weight = args[:3]
+            mask = args[10]  # which of the three gradients are wanted
+            bias = gradient.new_empty(gradient.shape[1]) if mask[2] else None
+            return torch.empty_like(images) if mask[0] else None, torch.empty_like(weight) if mask[1] else None, bias
+        if func in (torch.ops.aten.normal_.default, torch.ops.aten.uniform_.default) and args[0].is_meta:
+            return args[0]
+        return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def open_attention() -> Iterator[None]:
+    """Keep attention from where no counter sees it.
+
+    nn.MultiheadAttention has a fused eval path, one opaque operation; flex_attention compiles itself at each call.
+    """
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    flex: Any = sys.modules.get("torch.nn.attention.flex_attention")
+    if flex is not None:
+        flex._FLEX_ATTENTION_DISABLE_COMPILE_DEBUG = True
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+        if flex is not None:
+            flex._FLEX_ATTENTION_DISABLE_COMPILE_DEBUG = False
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[Callable[[], bool]]:
+    """Seed every generator of the host; yields whether anything was drawn since, and puts them back."""
+    with randomness.preserved(CPU):
+        randomness.seed(seed)
+        before = randomness.state(CPU)
+        yield lambda: randomness.drawn_since(before)
