@@ -2,9 +2,8 @@
 
 import pytest
 
-from bench.config import Budget, Execution, RequestError
+from bench.config import PRESETS, Budget, Execution, RequestError
 from bench.metrics import DERIVED, METRICS, PROBES, metrics_of
-from bench.presets import PRESETS
 from bench.runner.request import Request, resolve
 
 

@@ -66,7 +66,6 @@ FLOW = (  # a room uses only rooms further down
     "data",
     "records",
     "stats",
-    "presets",
     "config",
     "quantity",
     "metrics",

@@ -16,8 +16,7 @@ import tyro
 
 from bench.cli import INTERRUPTED, OK, SOME_FAILED
 from bench.cli.parsing import parse, refuse_for_registry
-from bench.config import RequestError
-from bench.presets import PRESETS
+from bench.config import PRESETS, RequestError
 from bench.regression.verdict import MARGIN, parse_share
 from bench.runner.request import Count, Names, Request, Word
 

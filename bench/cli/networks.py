@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
 from bench.cli import OK
 from bench.config import RequestError
 from bench.runner.request import Count, Word
+
+if TYPE_CHECKING:
+    from bench.models import ModelSpec
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,6 @@ def run(request: List) -> int:
     from bench.models import REGISTRY
     from bench.quantity import quantity
     from bench.render.tables.terminal import aligned
-    from bench.runner.catalogue import network_row
 
     specs = [
         spec
@@ -58,3 +60,20 @@ def run(request: List) -> int:
         row["macs"] = quantity(row["macs"], "count")
     print(aligned(rows))
     return OK
+
+
+def network_row(spec: ModelSpec) -> dict[str, Any]:
+    """The facts of one network that need no measuring."""
+    from bench.probes.counting.layers import layer_products
+
+    found = layer_products(spec)
+    return {
+        "name": spec.name,
+        "family": spec.family,
+        "year": spec.year,
+        "track": spec.track,
+        "input_size": list(spec.input_size),
+        "params": found.params,
+        "macs": found.macs,
+        "paper": spec.paper,
+    }

@@ -7,6 +7,7 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import tyro
 
@@ -14,6 +15,9 @@ from bench.cli import OK
 from bench.cli.parsing import refuse_for_registry, with_suffix
 from bench.config import RequestError
 from bench.runner.request import Count, Word, parse_input_size
+
+if TYPE_CHECKING:
+    from bench.models import ModelSpec
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,6 @@ def run(request: Show) -> int:
     from bench.quantity import quantity
     from bench.render.diagram import draw
     from bench.render.tables.terminal import aligned
-    from bench.runner.catalogue import layer_rows
     from bench.structure.panels import structure
 
     diagram_file = request.diagram and with_suffix("--diagram", request.diagram, ".svg")
@@ -87,3 +90,14 @@ def run(request: Show) -> int:
         row["saved_activation_bytes"] = quantity(row["saved_activation_bytes"], "bytes")
     print(aligned(rows))
     return OK
+
+
+def layer_rows(spec: ModelSpec) -> list[dict[str, Any]]:
+    """Every call of every module, in order: its output for one image, parameters, MACs and saved bytes per image.
+
+    The columns add up to the network's `params`, `macs`, `activations` and `saved_activation_bytes`.
+    """
+    from bench.probes.counting.layers import layer_products, layer_table
+    from bench.probes.saved_activations import saved_per_image
+
+    return layer_table(layer_products(spec).calls, saved_per_image(spec)[0])

@@ -9,9 +9,8 @@ from typing import Annotated, Literal
 
 import tyro
 
-from bench.config import Budget, Config, Execution, MemoryFormat, MemorySize, Precision, RequestError
+from bench.config import PRESETS, Budget, Config, Execution, MemoryFormat, MemorySize, Precision, RequestError
 from bench.metrics import PROBES
-from bench.presets import PRESETS
 from bench.training.experiments import EXPERIMENTS, Experiment, experiment_named
 
 # How optional flags look in --help; the text says what happens without them.

@@ -11,11 +11,10 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from bench.config import Budget, Config, Execution, Task
+from bench.config import PRESETS, Budget, Config, Execution, Task
 from bench.device.execution import arithmetic, synchronise, synchroniser
 from bench.device.timing import steady_samples
 from bench.models import REGISTRY
-from bench.presets import PRESETS
 from bench.probes.steps import MakeStep, Step, inference_step, training_step
 from bench.probes.throughput import SHORTEST_SAMPLE_S
 from bench.stats.intervals import median_interval

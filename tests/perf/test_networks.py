@@ -18,10 +18,9 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from bench.config import Task
+from bench.config import PRESETS, Task
 from bench.device.execution import arithmetic, synchronise
 from bench.models import REGISTRY, ModelSpec
-from bench.presets import PRESETS
 from bench.probes import MEASURE
 from bench.probes.counting.layers import layer_products
 from bench.probes.reading import Reading

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.presets import PRESETS
+from bench.config import PRESETS
 from bench.records.run_folder import Run
 from bench.render.results.table import read_results
 from tests.perf.usual_way import ROOT, measured_in_a_process

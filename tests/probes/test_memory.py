@@ -13,10 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
 
-from bench.config import Budget, Config, Execution, Inputs, MemorySize, Precision, RequestError, Task
+from bench.config import PRESETS, Budget, Config, Execution, Inputs, MemorySize, Precision, RequestError, Task
 from bench.metrics import metrics_of
 from bench.models import REGISTRY, ModelSpec
-from bench.presets import PRESETS
 from bench.probes import memory
 from bench.probes.counting.attention import DeviceKind
 from bench.probes.counting.autocast import Autocast

@@ -5,10 +5,9 @@ import math
 import pytest
 import torch
 
-from bench.config import Execution, Precision
+from bench.config import PRESETS, Execution, Precision
 from bench.device.execution import arithmetic, for_training
 from bench.models import REGISTRY
-from bench.presets import PRESETS
 from bench.training.optimizer import make_optimizer
 from bench.training.recipes import recipe_for
 from bench.training.step import TrainingStep
