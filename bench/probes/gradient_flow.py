@@ -106,13 +106,13 @@ def twin_of(spec: ModelSpec) -> ModelSpec | None:
     return REGISTRY.get(spec.name.replace(kind, other[kind], 1))
 
 
-def gradient_norms(network: nn.Module, images: Tensor, labels: Tensor) -> Norms:
+def gradient_norms(network: nn.Module, images: Tensor, labels: Tensor, num_classes: int) -> Norms:
     """Of each convolution's weight, in the order of the modules; the gradients of this batch stay in the network.
 
     In double precision: the square of a small single one would be zero.
     """
     network.zero_grad(set_to_none=True)
-    training_loss(network(images), labels).backward()
+    training_loss(network(images), labels, num_classes).backward()
     weights = [module.weight for module in network.modules() if isinstance(module, nn.Conv2d)]
     norms = [weight.grad.double().norm() for weight in weights if weight.grad is not None]
     return torch.stack(norms).tolist()
@@ -130,12 +130,12 @@ def _points(task: Task, variant: Variant, device: torch.device) -> Mapping[int, 
     points: dict[int, list[Norms]] = {0: []}
     for images, labels in itertools.islice(batches, DRAWS):
         initialise(network, variant.initialisation)
-        points[0].append(gradient_norms(network, images, labels))
+        points[0].append(gradient_norms(network, images, labels, task.spec.num_classes))
     optimizer = torch.optim.SGD(network.parameters(), lr=RATE, momentum=MOMENTUM)
     steps = STEPS[device.type]
     recent: list[Norms] = []
     for step, (images, labels) in enumerate(itertools.islice(batches, steps), start=1):
-        recent = [*recent, gradient_norms(network, images, labels)][-DRAWS:]
+        recent = [*recent, gradient_norms(network, images, labels, task.spec.num_classes)][-DRAWS:]
         total = nn.utils.clip_grad_norm_(network.parameters(), CLIP_NORM)
         if not torch.isfinite(total):
             return points

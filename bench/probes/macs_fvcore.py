@@ -39,7 +39,7 @@ def measure(task: Task) -> Measurement:
         Unsupported: fvcore cannot trace the network, or one of its formulas fails.
     """
     spec = task.spec
-    network = _Tensors(build(spec)).eval()
+    network = _Tensors(build(spec), spec.num_classes).eval()
     images = images_for(network, 1, spec.input_size)
     with seeded(0), torch.no_grad(), open_attention(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch deprecates the tracing that fvcore is built on
@@ -78,14 +78,15 @@ def _disagreement(spec: ModelSpec, macs: int, counted: Mapping[str, int], unknow
 class _Tensors(nn.Module):
     """A network whose output is a tuple of the tensors that it returns, as tracing needs it."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, num_classes: int) -> None:
         super().__init__()
         self.network = network
+        self.num_classes = num_classes
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         output = self.network(images)
         found = tuple(leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor))
-        return found or (logits(output),)
+        return found or (logits(output, self.num_classes),)
 
 
 def _attention_macs(inputs: list[Any], outputs: list[Any]) -> Counter[str]:

@@ -54,7 +54,7 @@ def _slope(network: nn.Module, spec: ModelSpec, seed: int) -> tuple[BytesByCall,
 
     Also whether the network drew random numbers, and whether its attention was fused.
     """
-    small, large = (saved_tensors(network, spec.input_size, batch_size, seed) for batch_size in (2, 4))
+    small, large = (saved_tensors(network, spec.input_size, spec.num_classes, images, seed) for images in (2, 4))
     before = {call.key: call.saved for call in small.calls}
     bytes_ = {call.key: (call.saved - before.get(call.key, 0)) / 2 for call in large.calls}
     return bytes_, large.random, large.fused

@@ -34,7 +34,7 @@ def inference_step(task: Task, batch_size: int) -> Step:
 
     @torch.inference_mode()
     def forward() -> Tensor:
-        return logits(network(images))
+        return logits(network(images), spec.num_classes)
 
     return captured(forward) if execution.cuda_graphs else forward
 
@@ -55,7 +55,7 @@ def training_step(task: Task, batch_size: int) -> Step:
     # A rate this small leaves the weights where they are: random labels for seconds on end would drive some networks
     # to infinity, and arithmetic on infinities can take another time.
     optimizer = make_optimizer(recipe, trainable, rate=1e-8)
-    step = TrainingStep(network, optimizer, recipe, execution)
+    step = TrainingStep(network, optimizer, recipe, execution, spec.num_classes)
     images = torch.randn(batch_size, *spec.input_size, device=device).to(memory_format=memory_format(execution))
     labels = torch.randint(spec.num_classes, (batch_size,), device=device)
     if execution.cuda_graphs:

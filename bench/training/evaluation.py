@@ -51,7 +51,7 @@ def predicted_classes(network: nn.Module, images: Images, execution: Execution =
         ):
             with autocast(execution, device):
                 output = network(x)
-            found.append(logits(output).argmax(1))
+            found.append(logits(output, len(images.image_set.classes)).argmax(1))
     return torch.cat(found)
 
 

@@ -58,7 +58,8 @@ def train(
     """
     device = images.train.images.device
     rate = recipe.rate_at(batch_size)
-    step = TrainingStep(network, make_optimizer(recipe, network.parameters(), rate), recipe, execution)
+    optimizer = make_optimizer(recipe, network.parameters(), rate)
+    step = TrainingStep(network, optimizer, recipe, execution, len(images.image_set.classes))
     batches = TrainingBatches(
         images.train,
         images.image_set,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from bench.config import Execution
 from bench.device.execution import autocast
-from bench.training.loss import training_loss
+from bench.training.loss import logits, training_loss
 from bench.training.recipe import Recipe
 
 
@@ -19,15 +19,24 @@ class TrainingStep:
 
     The network is where `for_training` put it: fp32 weights, of which the forward pass sees bf16 or fp16 casts.
     fp16 gradients are scaled, or small ones would vanish (Micikevicius et al. 2017, arXiv:1710.03740, section 3.2).
+
+    Raises:
+        ValueError: the network returns no logits, or too few of them.
     """
 
     def __init__(
-        self, network: nn.Module, optimizer: torch.optim.Optimizer, recipe: Recipe, execution: Execution
+        self,
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        recipe: Recipe,
+        execution: Execution,
+        num_classes: int,
     ) -> None:
         self.network = network
         self.optimizer = optimizer
         self._recipe = recipe
         self._execution = execution
+        self._num_classes = num_classes
         device = next(network.parameters()).device
         self._device = device
         self._scaler = torch.amp.GradScaler(device.type, enabled=execution.precision == "fp16")
@@ -36,7 +45,10 @@ class TrainingStep:
         self.optimizer.zero_grad(set_to_none=True)
         with autocast(self._execution, self._device):
             output = self.network(images)
-        loss = training_loss(output, labels, self._recipe.label_smoothing)
+        width = logits(output, self._num_classes).shape[1]
+        if width < self._num_classes:
+            raise ValueError(f"the network tells {width} classes apart, its images are of {self._num_classes}")
+        loss = training_loss(output, labels, self._num_classes, self._recipe.label_smoothing)
         self._scaler.scale(loss).backward()
         if self._recipe.clip_norm is not None:
             self._scaler.unscale_(self.optimizer)

@@ -150,7 +150,7 @@ def training_step_of(name: str) -> TrainingStep:
     spec = REGISTRY[name]
     network = for_training(spec.build(num_classes=10), OURS, CPU)
     recipe = recipe_for(spec.family)
-    return TrainingStep(network, make_optimizer(recipe, network.parameters(), 1e-3), recipe, OURS)
+    return TrainingStep(network, make_optimizer(recipe, network.parameters(), 1e-3), recipe, OURS, 10)
 
 
 def ratios(theirs: Turn, ours: Turn, steps: tuple[int, int], pairs: int) -> list[float]:

@@ -38,7 +38,7 @@ def test_norms_by_hand(x: float) -> None:
     # Loss log(1 + exp(-z)) with z = a b x, so its slope is -1 / (1 + exp(z)); 1e-25 squared is zero in fp32.
     a, b = 0.5, -3.0
     slope = 1 / (1 + math.exp(a * b * x))
-    norms = gradient_norms(TwoWeights(a, b), torch.tensor([[[[x]]]]), torch.tensor([0]))
+    norms = gradient_norms(TwoWeights(a, b), torch.tensor([[[[x]]]]), torch.tensor([0]), 2)
     assert norms == pytest.approx([slope * abs(b) * x, slope * abs(a) * x], rel=1e-6)
 
 
@@ -47,7 +47,7 @@ def test_every_layer_of_a_plain_relu_network_has_the_same_product_of_weight_and_
     torch.manual_seed(0)
     network = REGISTRY["plain20_cifar"].build(num_classes=10)
     change(network, Variant("relu", "he", batch_norm=False))
-    norms = gradient_norms(network, torch.randn(2, 3, 32, 32), torch.tensor([0, 1]))
+    norms = gradient_norms(network, torch.randn(2, 3, 32, 32), torch.tensor([0, 1]), 10)
     layers = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
     products = [(layer.weight * layer.weight.grad).sum().item() for layer in layers if layer.weight.grad is not None]
     assert len(norms) == len(products) == 19

@@ -261,7 +261,7 @@ def test_training_steps_move_every_weight_in_every_precision() -> None:
         torch.manual_seed(0)
         network = for_training(spec.build(num_classes=10), execution, torch.device("cpu"))
         recipe = recipe_for(spec.family)
-        step = TrainingStep(network, make_optimizer(recipe, network.parameters(), 1e-2), recipe, execution)
+        step = TrainingStep(network, make_optimizer(recipe, network.parameters(), 1e-2), recipe, execution, 10)
         first = step(images, labels).item()
         for _ in range(30):
             last = step(images, labels).item()

@@ -67,7 +67,7 @@ def test_the_part_that_does_not_grow_with_the_batch_is_left_out() -> None:
     with torch.device("meta"):
         network = LeNet5(in_channels=1, activation=nn.ReLU, pool=nn.MaxPool2d, num_classes=10)
     for batch_size in (1, 2, 8):
-        saved = sum(call.saved for call in saved_tensors(network, (1, 32, 32), batch_size, seed=0).calls)
+        saved = sum(call.saved for call in saved_tensors(network, (1, 32, 32), 10, batch_size, seed=0).calls)
         assert saved == 49_088 * batch_size + 4
 
 

@@ -26,7 +26,7 @@ def test_every_family_takes_a_step(name: str, precision: Precision) -> None:
     optimizer = make_optimizer(recipe, network.parameters(), recipe.rate_at(8))
     images = torch.randn(8, *spec.input_size, device=device)
     before = [parameter.detach().clone() for parameter in network.parameters()]
-    step = TrainingStep(network, optimizer, recipe, execution)
+    step = TrainingStep(network, optimizer, recipe, execution, spec.num_classes)
     with arithmetic(precision):
         loss = step(images, torch.arange(8, device=device))
     assert math.isfinite(loss.item())

@@ -26,7 +26,7 @@ SGD = Recipe("sgd", 0.1, 1e-4, 16, "a test", clip_norm=1.0)
 
 def step_of(net: nn.Module, recipe: Recipe, execution: Execution = Execution()) -> TrainingStep:
     net = for_training(net, execution, next(net.parameters()).device)
-    return TrainingStep(net, make_optimizer(recipe, net.parameters(), 0.01), recipe, execution)
+    return TrainingStep(net, make_optimizer(recipe, net.parameters(), 0.01), recipe, execution, 2)
 
 
 def batch() -> tuple[Tensor, Tensor]:
@@ -132,7 +132,7 @@ def test_a_replayed_step_trains_as_the_step_itself(name: str, captured: bool, pr
         torch.manual_seed(0)
         net = for_training(spec.build(num_classes=10), execution, device)
         recipe = recipe_for(spec.family)
-        step = TrainingStep(net, make_optimizer(recipe, net.parameters(), 0.01), recipe, execution)
+        step = TrainingStep(net, make_optimizer(recipe, net.parameters(), 0.01), recipe, execution, 2)
         toy = images(device)
         images_of_its_size = type(toy)(toy.image_set, toy.train, toy.test, spec.input_size)
         warm = warmed_up(step, images_of_its_size, 32, execution)

@@ -333,7 +333,9 @@ def _unused(network: nn.Module, used: set[int]) -> dict[str, int]:
     return dict(parts)
 
 
-def saved_tensors(network: nn.Module, input_size: tuple[int, int, int], batch_size: int, seed: int) -> SavedPass:
+def saved_tensors(
+    network: nn.Module, input_size: tuple[int, int, int], num_classes: int, batch_size: int, seed: int
+) -> SavedPass:
     """Every call with the bytes that autograd keeps of it, for a training step up to the loss.
 
     A storage counts once, at the call that first saves it; parameters and buffers do not count. The last row is the
@@ -356,7 +358,7 @@ def saved_tensors(network: nn.Module, input_size: tuple[int, int, int], batch_si
     images = images_for(network, batch_size, input_size)
     labels = torch.zeros(batch_size, dtype=torch.int64, device=images.device)
     with seeded(seed) as drew, fused_attention("cpu") as fused, Shortcuts(), saved_tensors_hooks(pack, _unpack):
-        training_loss(recorder.run(network, images), labels)
+        training_loss(recorder.run(network, images), labels, num_classes)
         return SavedPass(recorder.calls, drew(), fused())
 
 

@@ -157,7 +157,7 @@ def inference_footprint(spec: ModelSpec, execution: Execution, device: DeviceKin
             ledger.hold((*network.parameters(), *network.buffers()), "weight")
             ledger.hold([images], "activation")
             with torch.no_grad(), open_attention(), fused_attention(device), Shortcuts(), ledger:
-                logits(network(images))
+                logits(network(images), spec.num_classes)
 
         return _largest(run, device, images.device)
 
@@ -190,7 +190,8 @@ def _training(
     _after_first_step(optimizer, trainable)
     # The meta device has no autocast of its own. What scales fp16 gradients is a few numbers, and is left out.
     half = HALF.get(execution.precision)
-    step = TrainingStep(_Casting(network, Autocast(half, device)) if half else network, optimizer, recipe, Execution())
+    cast = _Casting(network, Autocast(half, device)) if half else network
+    step = TrainingStep(cast, optimizer, recipe, Execution(), spec.num_classes)
 
     def keep(ledger: Ledger, tensor: Tensor) -> Tensor:
         ledger.hold([tensor], "activation")

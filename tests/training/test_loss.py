@@ -1,0 +1,89 @@
+"""What networks return besides a tensor: the logits are found, or the network is refused; none are guessed."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.models.googlenet import GoogLeNetOutputs
+
+from bench.config import Execution
+from bench.training.loss import logits, training_loss
+from bench.training.optimizer import make_optimizer
+from bench.training.recipes import recipe_for
+from bench.training.step import TrainingStep
+
+LOGITS = torch.randn(4, 10, generator=torch.Generator().manual_seed(0))
+FEATURES = torch.ones(4, 64)
+LABELS = torch.tensor([0, 3, 9, 1])
+
+
+@dataclass
+class Output:
+    logits: Tensor | None
+    hidden: Tensor | None = None
+
+
+FOUND: dict[str, Any] = {
+    "a tensor": LOGITS,
+    "a dictionary": {"hidden": FEATURES, "logits": LOGITS},
+    "an object": Output(LOGITS, FEATURES),
+    "a list of one": [LOGITS],
+    "features first": (FEATURES, LOGITS),
+    "logits first": (LOGITS, FEATURES),
+    "nothing beside them": (LOGITS, None),
+    "indices of the same shape": (LOGITS, torch.ones(4, 10, dtype=torch.int64)),
+    "maps beside them": (torch.ones(4, 10, 8, 8), LOGITS),
+}
+
+
+@pytest.mark.parametrize("output", FOUND.values(), ids=FOUND)
+def test_logits_are_found_and_trained_on_alone(output: Any) -> None:
+    assert logits(output, 10) is LOGITS
+    torch.testing.assert_close(training_loss(output, LABELS, 10), F.cross_entropy(LOGITS, LABELS))
+
+
+REFUSED: dict[str, tuple[Any, str]] = {
+    "two that could be": ((LOGITS, LOGITS.clone()), r"float32 \(4, 10\), float32 \(4, 10\)\), several of which"),
+    "none that could be": ([FEATURES, None], r"\(float32 \(4, 64\), NoneType\), none of which can be .* \(B, 10\)"),
+    "feature maps": ([torch.ones(4, 64, 8, 8)], "none of which"),
+    "a map alone": (torch.ones(4, 10, 8, 8), r"returns float32 \(4, 10, 8, 8\); expected logits of shape \(B, 10\)"),
+    "indices alone": (LABELS[:, None], r"returns int64 \(4, 1\)"),
+    "a dictionary without them": ({"features": LOGITS}, "returns dict; expected logits"),
+    "an object without them": (Output(None, LOGITS), "returns Output; expected"),
+    "nothing": (None, "returns NoneType"),
+    "an empty tuple": ((), r"returns \(\), none of which"),
+}
+
+
+@pytest.mark.parametrize(("output", "words"), REFUSED.values(), ids=REFUSED)
+def test_what_is_ambiguous_is_refused(output: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        logits(output, 10)
+    with pytest.raises(ValueError, match=words):
+        training_loss(output, LABELS, 10)
+
+
+def test_features_as_wide_as_the_classes_are_ambiguous() -> None:
+    with pytest.raises(ValueError, match="several of which"):
+        logits((FEATURES, torch.ones(4, 64)), 64)
+
+
+def test_googlenet_names_its_auxiliary_heads() -> None:
+    first, second = torch.randn(4, 10), torch.randn(4, 10)
+    output = GoogLeNetOutputs(LOGITS, second, first)
+    assert logits(output, 10) is LOGITS
+    expected = F.cross_entropy(LOGITS, LABELS) + 0.3 * (
+        F.cross_entropy(first, LABELS) + F.cross_entropy(second, LABELS)
+    )
+    torch.testing.assert_close(training_loss(output, LABELS, 10), expected)
+
+
+def test_a_head_too_narrow_for_the_data_is_said() -> None:
+    network = nn.Linear(3, 10)
+    recipe = recipe_for("own")
+    step = TrainingStep(network, make_optimizer(recipe, network.parameters(), 0.1), recipe, Execution(), 100)
+    with pytest.raises(ValueError, match="the network tells 10 classes apart, its images are of 100"):
+        step(torch.ones(4, 3), torch.tensor([0, 90, 9, 1]))
