@@ -7,6 +7,7 @@ from bench.runner.interrupts import INTERRUPTED
 
 PROG = "python -m bench"
 
-OK, SOME_FAILED, BAD_REQUEST = 0, 1, 2  # exit statuses, besides INTERRUPTED
+# Exit statuses, besides INTERRUPTED. GATE_*: --fail-on found something worse, or with --fail-on-unclear cannot tell.
+OK, SOME_FAILED, BAD_REQUEST, GATE_WORSE, GATE_UNCLEAR = 0, 1, 2, 3, 4
 
-__all__ = ["BAD_REQUEST", "INTERRUPTED", "OK", "PROG", "SOME_FAILED"]
+__all__ = ["BAD_REQUEST", "GATE_UNCLEAR", "GATE_WORSE", "INTERRUPTED", "OK", "PROG", "SOME_FAILED"]

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from bench.cli import INTERRUPTED, OK, SOME_FAILED
+from bench.cli import GATE_UNCLEAR, GATE_WORSE, INTERRUPTED, OK, SOME_FAILED
+from bench.cli.compare import write_markdown
 from bench.cli.parsing import parse, refuse_for_registry
 from bench.config import PRESETS, RequestError
 from bench.regression.verdict import MARGIN, parse_share
@@ -22,8 +23,8 @@ from bench.runner.request import Count, Names, Request, Word
 
 if TYPE_CHECKING:
     from bench.regression.ab.process import WorkerProcess
-    from bench.regression.ab.run import Match, Outcome
-    from bench.regression.ab.sides import Asked
+    from bench.regression.ab.run import Pairing, Result
+    from bench.regression.ab.sides import Asked, Repository
 
 ERROR = 0.01  # the chance that any interval of one `ab` is wrong
 WORKERS = 2  # of each side
@@ -42,7 +43,8 @@ class Ab:
     faster. The verdict is on B: `faster`, `slower` or `same`; `unclear`: the time limit was reached first."""
 
     base: tyro.conf.Positional[Word] = None
-    """A: a network, or a revision (commit, branch, tag; "." is the working tree as it is)."""
+    """A: a network, or a revision (commit, branch, tag; "." is the working tree as it is) of the git repository of the
+    current folder, which may be your own project."""
     new: tyro.conf.Positional[Word] = None
     """B: likewise."""
     a: Flags = ""
@@ -54,7 +56,8 @@ class Ab:
     python_b: Python = None
     """Interpreter of B."""
     models: Names = ()
-    """Names or globs of networks, where A and B are not networks. Default: those of the quick preset."""
+    """Names or globs of networks, where A and B are not networks; of a repository of your own package.module:factory.
+    Default: those of the quick preset."""
     input_size: Word = None
     """What a network from outside the registry takes: 32, or 1x28x28."""
     num_classes: Count = None
@@ -68,11 +71,16 @@ class Ab:
     margin: str = f"{MARGIN:.0%}"
     """Smaller differences count as the same."""
     fail_on: Annotated[str | None, tyro.conf.arg(metavar="PERCENT", help_behavior_hint="")] = None
-    """Exit with status 1 if B is significantly slower than A by more than this, such as 5%."""
+    """Exit with status 3 if B is significantly slower than A by more than this, such as 5%."""
+    fail_on_unclear: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Exit with status 4 if it is not clear whether B is slower by more than --fail-on."""
     time_limit: Annotated[float, tyro.conf.arg(metavar="SECONDS")] = 60.0
-    """Of one comparison, from when both sides are warm; it ends early when the answer is clear."""
+    """Of one comparison, from when both sides are warm; it ends early when the answer is clear, and never before there
+    are as many builds as any verdict needs."""
     seed: Count = None
     """Seed of the order within pairs. Default: a new one each time."""
+    markdown: Annotated[str | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
+    """Write Markdown for a pull request to this file; - prints it instead of the table."""
     json: tyro.conf.FlagCreatePairsOff[bool] = False
     """Print JSON with every pair."""
 
@@ -95,44 +103,70 @@ def run(request: Ab) -> int:
         RequestError: what was typed makes no two sides that can be compared.
     """
     from bench.regression.ab.paired import Rules
-    from bench.regression.ab.run import play
+    from bench.regression.ab.run import run_all
 
     margin = parse_share("--margin", request.margin)
     fail_on = parse_share("--fail-on", request.fail_on) if request.fail_on is not None else None
+    if request.fail_on_unclear and fail_on is None:
+        raise RequestError("--fail-on-unclear: only goes with --fail-on, such as --fail-on 5%")
     if request.time_limit <= 0:
         raise RequestError(f"--time-limit {request.time_limit:g}: must be above zero")
-    matches, are_revisions = _matches(request)
-    rules = Rules(margin, fail_on, request.time_limit, ERROR / len(matches))
+    pairings, revisions_of = _pairings(request)
+    rules = Rules(margin, fail_on, request.time_limit, ERROR / len(pairings))
     seed = request.seed if request.seed is not None else secrets.randbits(32)
-    outcomes: list[Outcome] = []
-    status = OK
-    with _workers(request, are_revisions) as (a, b):
-        _introduce(a[0], b[0])
+    results: list[Result] = []
+    interrupted = False
+    with _workers(request, revisions_of) as (a, b):
+        if revisions_of is not None:
+            _say(f"revisions of {revisions_of.root}")
+        for worker in (a[0], b[0]):
+            _say(f"{worker.side.label}: {', '.join(f'{key} {value}' for key, value in worker.facts.items())}")
         try:
-            for outcome in play(matches, a, b, rules, seed):
-                outcomes.append(outcome)
-                print(_line(outcome), file=sys.stderr)
+            for result in run_all(pairings, a, b, rules, seed, _say):
+                results.append(result)
+                _say(_line(result))
         except KeyboardInterrupt:
-            print(f"interrupted; {len(outcomes)} of {len(matches)} comparisons are done", file=sys.stderr)
-            status = INTERRUPTED
+            _say(f"interrupted; {len(results)} of {len(pairings)} comparisons are done")
+            interrupted = True
+    if request.markdown is not None:
+        labels = f"{a[0].side.label} → {b[0].side.label}"
+        write_markdown(request.markdown, _as_markdown(labels, results, margin))
     if request.json:
         facts = {"a": {"label": a[0].side.label, **a[0].facts}, "b": {"label": b[0].side.label, **b[0].facts}}
         content = {**facts, "margin": margin, "fail_on": fail_on, "error": ERROR, "seed": seed}
-        print(json.dumps({**content, "comparisons": [outcome.as_json() for outcome in outcomes]}, indent=2))
-    elif outcomes:
-        print(_table(outcomes, margin))
-    if status == INTERRUPTED:
-        return status
-    failed = any(outcome.duel is None for outcome in outcomes)
-    regressed = fail_on is not None and any(outcome.slower_than(fail_on) for outcome in outcomes)
-    return SOME_FAILED if failed or regressed else OK
+        print(json.dumps({**content, "comparisons": [result.as_json() for result in results]}, indent=2))
+    elif results and request.markdown != "-":
+        print(_table(results, margin))
+    return INTERRUPTED if interrupted else _status(request, results, fail_on)
 
 
-def _matches(request: Ab) -> tuple[list[Match], bool]:
-    """What is to be compared, and whether A and B are revisions."""
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def _status(request: Ab, results: Sequence[Result], fail_on: float | None) -> int:
+    """What the gate says, which comes before a comparison that failed."""
+    compared = [(result, result.comparison) for result in results if result.comparison is not None]
+    found: dict[bool | None, list[str]] = {True: [], False: [], None: []}
+    for result, comparison in compared:
+        slower = fail_on is not None and comparison.slower_than(fail_on)
+        found[slower].append(f"{result.pairing.label} {result.pairing.a.what}")
+    if found[True]:
+        _say(f"slower by more than {request.fail_on}: {', '.join(found[True])}")
+        return GATE_WORSE
+    if len(compared) < len(results):
+        return SOME_FAILED
+    if found[None]:
+        _say(f"not clear whether slower by more than {request.fail_on}: {', '.join(found[None])}")
+        return GATE_UNCLEAR if request.fail_on_unclear else OK
+    return OK
+
+
+def _pairings(request: Ab) -> tuple[list[Pairing], Repository | None]:
+    """What is to be compared, and of which repository A and B are revisions; None: they are none."""
     from bench.regression.ab.process import Job
-    from bench.regression.ab.run import Match
-    from bench.regression.ab.sides import WORKING_TREE, revision_of
+    from bench.regression.ab.run import Pairing
+    from bench.regression.ab.sides import WORKING_TREE, repository
 
     if (request.base is None) != (request.new is None):
         raise RequestError("name two sides, A and B; or none, with --a and --b or --python-a and --python-b")
@@ -144,23 +178,44 @@ def _matches(request: Ab) -> tuple[list[Match], bool]:
         if request.models:
             raise RequestError("A and B are networks: --models would name others")
         a, b = (network for network in networks if network is not None)
-        return [Match(Job(a, step), Job(b, step)) for step in steps], False
+        return [Pairing(Job(a, step), Job(b, step)) for step in steps], None
+    here = repository() if names else None
     for name, network in zip(names, networks, strict=True):
-        if network is None and name != WORKING_TREE and revision_of(name) is None:
-            raise RequestError(f"{name!r} is neither a network (see `python -m bench list`) nor a revision here")
+        if network is None and name != WORKING_TREE and (here is None or not here.has(name)):
+            why = here.why_not(name) if here else "nor a revision: this is no git repository"
+            raise RequestError(f"{name!r} is neither a network (see `python -m bench list`) {why}")
     if any(networks):
         raise RequestError("A and B must be two networks or two revisions, not one of each")
+    if names and here is None:
+        raise RequestError("this is no git repository: name two networks instead of revisions")
     if not names and not (request.a or request.b or request.python_a or request.python_b):
         raise RequestError("nothing to compare: name two networks or two revisions, or give --a, --b or --python-b")
-    chosen = _selected(request.models or PRESETS["quick"].models, request)
-    return [Match(Job(name, step), Job(name, step)) for name in chosen for step in steps], bool(names)
+    if here is not None and not here.is_suite:
+        chosen = _own(request.models, here)
+    else:
+        chosen = _selected(request.models or PRESETS["quick"].models, request)
+    return [Pairing(Job(name, step), Job(name, step)) for name in chosen for step in steps], here
+
+
+def _own(names: Sequence[str], here: Repository) -> list[str]:
+    """Networks of a user's repository, which only the sides can import: each has its own revision of them.
+
+    Raises:
+        RequestError: there are none, or one is not of that repository.
+    """
+    for name in names or ("",):
+        if name.partition(":")[0] in ("", name, "torchvision", "timm"):
+            given = f"--models {name}" if name else "--models"
+            raise RequestError(f"{given}: name networks of {here.root} as package.module:factory")
+    return list(names)
 
 
 def _network(name: str, request: Ab) -> str | None:
     """The one network that a name means, if it means one."""
     from bench.models import UnknownModel, select
+    from bench.regression.ab.sides import WORKING_TREE
 
-    if name == ".":
+    if name == WORKING_TREE:
         return None
     try:
         found = select([name], _input_size(request), request.num_classes)
@@ -189,21 +244,23 @@ def _input_size(request: Ab) -> tuple[int, int, int] | None:
 
 
 @contextmanager
-def _workers(request: Ab, are_revisions: bool) -> Iterator[tuple[Sequence[WorkerProcess], Sequence[WorkerProcess]]]:
-    from bench.regression.ab.process import crew
+def _workers(
+    request: Ab, revisions_of: Repository | None
+) -> Iterator[tuple[Sequence[WorkerProcess], Sequence[WorkerProcess]]]:
+    from bench.regression.ab.process import workers
     from bench.regression.ab.sides import Asked, sides
 
     asked = (
-        Asked("A", request.base if are_revisions else None, request.python_a, request.a),
-        Asked("B", request.new if are_revisions else None, request.python_b, request.b),
+        Asked("A", request.base if revisions_of else None, request.python_a, request.a),
+        Asked("B", request.new if revisions_of else None, request.python_b, request.b),
     )
     for one in asked:
         _check_flags(one)
     with (
         _terminable(),
-        sides(asked, _common_flags(request), are_revisions) as (side_a, side_b),
-        crew(side_a, WORKERS, ANSWER_LIMIT_S) as a,
-        crew(side_b, WORKERS, ANSWER_LIMIT_S) as b,
+        sides(asked, _common_flags(request), revisions_of) as (side_a, side_b),
+        workers(side_a, WORKERS, ANSWER_LIMIT_S) as a,
+        workers(side_b, WORKERS, ANSWER_LIMIT_S) as b,
     ):
         for worker in (*a, *b):  # all have started by now
             worker.wait_until_ready()
@@ -251,31 +308,37 @@ def _check_flags(asked: Asked) -> None:
             raise RequestError(f"{flag}: --{field.name.replace('_', '-')} changes no step; what does: {known}")
 
 
-def _introduce(a: WorkerProcess, b: WorkerProcess) -> None:
-    """Say what the two sides are, and in what they differ."""
-    for worker in (a, b):
-        print(
-            f"{worker.side.label}: {', '.join(f'{key} {value}' for key, value in worker.facts.items())}",
-            file=sys.stderr,
-        )
-
-
-def _line(outcome: Outcome) -> str:
-    row = outcome.row()
+def _line(result: Result) -> str:
+    row = result.row()
     return f"{row['network']} {row['step']}: {row['verdict']}, " + (
         f"B takes {row['time of B']} ({row['interval']}), {row['builds']} builds, {row['seconds']} s"
-        if outcome.duel
-        else outcome.failure
+        if result.comparison
+        else result.failure
     )
 
 
-def _table(outcomes: Sequence[Outcome], margin: float) -> str:
-    from bench.render.tables.terminal import aligned
+def _rows(results: Sequence[Result]) -> list[dict[str, str]]:
+    rows = [result.row() for result in results]
+    columns = dict.fromkeys(column for row in rows for column in row)
+    return [{column: row.get(column, "") for column in columns} for row in rows]
 
-    rows = [outcome.row() for outcome in outcomes]
-    columns = list(dict.fromkeys(column for row in rows for column in row))
-    legend = (
+
+def _legend(margin: float) -> str:
+    return (
         f"Verdicts are on B. Slower and faster: significantly, by more than {100 * margin:g} %; same: within that; "
         f"unclear: the time limit was reached first. All intervals hold at once with {1 - ERROR:.0%}."
     )
-    return f"{aligned([{column: row.get(column, '') for column in columns} for row in rows])}\n{legend}"
+
+
+def _table(results: Sequence[Result], margin: float) -> str:
+    from bench.render.tables.terminal import aligned
+
+    return f"{aligned(_rows(results))}\n{_legend(margin)}"
+
+
+def _as_markdown(labels: str, results: Sequence[Result], margin: float) -> str:
+    from bench.render.page.markdown import as_grid, escape
+
+    rows = _rows(results)
+    table = as_grid(list(rows[0]), [list(row.values()) for row in rows]) if rows else "nothing was compared"
+    return f"## {escape(labels)}\n\n{table}\n\n{escape(_legend(margin))}"

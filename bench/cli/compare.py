@@ -10,7 +10,7 @@ from typing import Annotated
 
 import tyro
 
-from bench.cli import OK, SOME_FAILED
+from bench.cli import GATE_UNCLEAR, GATE_WORSE, OK
 from bench.config import RequestError
 from bench.records.run_folder import find_run
 from bench.regression.verdict import MARGIN, parse_share
@@ -25,7 +25,9 @@ class Compare:
     new: tyro.conf.Positional[str]
     """The run to compare with it."""
     fail_on: Annotated[str | None, tyro.conf.arg(metavar="PERCENT", help_behavior_hint="")] = None
-    """Exit with status 1 if a metric got significantly worse by more than this, such as 5%, or failed in NEW only."""
+    """Exit with status 3 if a metric got significantly worse by more than this, such as 5%, or failed in NEW only."""
+    fail_on_unclear: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Exit with status 4 if it is not clear whether a metric got worse by more than --fail-on."""
     margin: str = f"{MARGIN:.0%}"
     """Smaller changes of what is timed or trained count as the same. Counts have no margin."""
     all: tyro.conf.FlagCreatePairsOff[bool] = False
@@ -49,12 +51,14 @@ def run(request: Compare) -> int:
 
     margin = parse_share("--margin", request.margin)
     fail_on = parse_share("--fail-on", request.fail_on) if request.fail_on is not None else None
+    if request.fail_on_unclear and fail_on is None:
+        raise RequestError("--fail-on-unclear: only goes with --fail-on, such as --fail-on 5%")
     base, new = (find_run(name, request.results_dir) for name in (request.base, request.new))
     if base.folder.resolve() == new.folder.resolve():
         raise RequestError(f"{request.base} and {request.new} are the same run")
     found = compare(base, new, margin)
     if request.markdown is not None:
-        _write(request.markdown, as_markdown(found, margin, request.all))
+        write_markdown(request.markdown, as_markdown(found, margin, request.all))
     if request.json:
         print(json.dumps(found.as_json(), indent=2))
     elif request.markdown != "-":
@@ -65,10 +69,21 @@ def run(request: Compare) -> int:
     if regressions:
         names = ", ".join(dict.fromkeys(f"{row.model} {row.metric}" for row in regressions))
         print(f"worse by more than {request.fail_on}, or missing from the new run: {names}", file=sys.stderr)
-    return SOME_FAILED if regressions else OK
+        return GATE_WORSE
+    unclear = [change for change in found.changes if change.worse_by_more_than(fail_on) is None]
+    if unclear and request.fail_on_unclear:
+        names = ", ".join(dict.fromkeys(f"{change.model} {change.metric}" for change in unclear))
+        print(f"not clear whether worse by more than {request.fail_on}: {names}", file=sys.stderr)
+        return GATE_UNCLEAR
+    return OK
 
 
-def _write(place: str, text: str) -> None:
+def write_markdown(place: str, text: str) -> None:
+    """Write to a file; "-" prints.
+
+    Raises:
+        RequestError: the file cannot be written.
+    """
     if place == "-":
         print(text)
         return

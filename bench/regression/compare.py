@@ -67,12 +67,12 @@ class Change:
         """nan where base is zero."""
         return self.new / self.base if self.base else math.nan
 
-    def worse_by_more_than(self, share: float) -> bool:
-        """Whether it is worse beyond doubt by more than `share`: 0.05 is 5 % more time, bytes or error."""
-        low, high = self.log_ratio
-        if self.better is None:
+    def worse_by_more_than(self, share: float) -> bool | None:
+        """Whether it is significantly worse by more than `share` (0.05: 5 % more time, bytes, error); None: unclear."""
+        low, high = self.log_ratio if self.better != "higher" else (-self.log_ratio[1], -self.log_ratio[0])
+        if self.better is None or high <= math.log1p(share):
             return False
-        return (low if self.better == "lower" else -high) > math.log1p(share)
+        return True if low > math.log1p(share) else None
 
     def as_json(self) -> dict[str, Any]:
         low, high = self.log_ratio

@@ -52,13 +52,13 @@ def thresholds(margin: float, fail_on: float | None) -> tuple[float, ...]:
 
 
 def parse_share(flag: str, word: str) -> float:
-    """ "5%" or "2.5 %" as 0.05 or 0.025.
+    """ "5%", "5" or "2.5 %" as 0.05, 0.05 or 0.025.
 
     Raises:
-        RequestError: it is no percentage.
+        RequestError: it is no percentage, or a bare number below 1, which may be meant as a share.
     """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?%", word.strip())
-    if match is None:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?(%?)", word.strip())
+    if match is None or (not match[2] and 0 < float(match[1]) < 1):
         raise RequestError(f"{flag} {word!r}: write a percentage such as 5%")
     return float(match[1]) / 100
 
@@ -70,3 +70,13 @@ def percent(log_ratio: float) -> str:
     change = 100 * math.expm1(log_ratio)
     digits = ".1f" if change == 0 or abs(change) >= 0.05 else ".1g"
     return f"{change:+{digits}} %".replace("-", "−")
+
+
+def percent_range(log_ratio: Interval) -> str:
+    """ "−1.2 % to +3.4 %", and in words where an end is not known."""
+    low, high = log_ratio
+    if math.isfinite(low) and math.isfinite(high):
+        return f"{percent(low)} to {percent(high)}"
+    if math.isfinite(low):
+        return f"at least {percent(low)}"
+    return f"at most {percent(high)}" if math.isfinite(high) else "not known yet"

@@ -34,6 +34,14 @@ FAR = 1.345 * 1.4826
 FIRST_DISTANCE, LEAST_DISTANCE = 0.01, 1e-4
 
 
+def least_values(error: float) -> int:
+    """How many values an interval needs before either of its ends can be finite: so many bets won in full."""
+    count = 1
+    while math.log(np.mean((1 + STAKES) ** count)) < math.log(2 / error):
+        count += 1
+    return count
+
+
 class LogRatioInterval:
     """The interval of the centre of log-ratios, narrowed by one after the other."""
 

@@ -30,13 +30,13 @@ def test_the_table_says_first_what_differs_then_what_changed(results: Path, caps
     assert "1 slower" in said
 
 
-@pytest.mark.parametrize(("gate", "status"), [("5%", 1), ("80%", 0)])
+@pytest.mark.parametrize(("gate", "status"), [("5%", 3), ("5", 3), ("80%", 0)])
 def test_the_gate_decides_the_exit_status(
     results: Path, gate: str, status: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["compare", "before", "after", "--results-dir", str(results), "--fail-on", gate]) == status
     err = capsys.readouterr().err
-    assert ("resnet20_cifar train_images_per_s" in err) == (status == 1)
+    assert ("resnet20_cifar train_images_per_s" in err) == (status == 3)
 
 
 def test_a_path_is_as_good_as_a_name(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -65,7 +65,8 @@ def test_markdown_is_a_table(results: Path, capsys: pytest.CaptureFixture[str]) 
     [
         (["before", "never"], "there is no run 'never'"),
         (["before", "before"], "are the same run"),
-        (["before", "after", "--fail-on", "5"], "write a percentage such as 5%"),
+        (["before", "after", "--fail-on", "0.05"], "write a percentage such as 5%"),
+        (["before", "after", "--fail-on-unclear"], "--fail-on-unclear: only goes with --fail-on"),
         (["before", "after", "--markdown", "/nowhere/x.md"], "--markdown: cannot write /nowhere/x.md"),
     ],
 )

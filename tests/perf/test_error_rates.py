@@ -32,8 +32,8 @@ from pytest_benchmark.utils import parse_compare_fail
 
 from bench.cli.ab import ERROR, WORKERS
 from bench.regression.ab.paired import Rules
-from bench.regression.ab.process import Job, WorkerProcess, crew
-from bench.regression.ab.run import Match, play
+from bench.regression.ab.process import Job, WorkerProcess, workers
+from bench.regression.ab.run import Pairing, run_all
 from bench.regression.ab.sides import Side
 from bench.regression.verdict import MARGIN
 from tests.perf.planted import copy_of_this_revision, products_per_step, slower_revision
@@ -91,26 +91,26 @@ def _for_a_second(worker: WorkerProcess) -> Iterator[float]:
 def sit(sitting: Sitting, trees: Mapping[str, Path], todo: Sequence[tuple[str, str]]) -> Iterator[Trial]:
     """Every trial of a sitting that is still to be done."""
     flags = ("--device", "cpu", "--batch-size", str(BATCH_SIZE))
-    base = Side("A", sys.executable, trees["base"], flags)
-    new = Side("B", sys.executable, trees[sitting.kind], flags)
+    base = Side("A", sys.executable, trees["base"], trees["base"], flags)
+    new = Side("B", sys.executable, trees[sitting.kind], trees[sitting.kind], flags)
     rules = Rules(MARGIN, None, TIME_LIMIT_S[sitting.kind], ERROR)
-    with crew(base, WORKERS, 60.0) as a, crew(new, WORKERS, 60.0) as b:
+    with workers(base, WORKERS, 60.0) as a, workers(new, WORKERS, 60.0) as b:
         for worker in (*a, *b):
             worker.wait_until_ready()
         for network, what in todo:
             job = Job(network, what)
             ratio, fails = gate_fails(job, a[0], b[0])
-            (outcome,) = play([Match(job, job)], a, b, rules, random.getrandbits(32))
-            assert outcome.duel is not None, outcome.failure
+            (result,) = run_all([Pairing(job, job)], a, b, rules, random.getrandbits(32))
+            assert result.comparison is not None, result.failure
             yield {
                 "kind": sitting.kind,
                 "number": sitting.number,
                 "network": network,
                 "step": what,
-                "verdict": outcome.verdict,
-                "log_ratio": outcome.duel.centre,
-                "seconds": outcome.duel.seconds,
-                "pairs": len(outcome.duel.pairs),
+                "verdict": result.verdict,
+                "log_ratio": result.comparison.centre,
+                "seconds": result.comparison.seconds,
+                "pairs": len(result.comparison.pairs),
                 "gate_ratio": ratio,
                 "gate_fails": fails,
             }

@@ -3,7 +3,7 @@ import math
 import pytest
 
 from bench.config import RequestError
-from bench.regression.verdict import parse_share, percent, thresholds, verdict, zone
+from bench.regression.verdict import parse_share, percent, percent_range, thresholds, verdict, zone
 
 
 @pytest.mark.parametrize(
@@ -54,8 +54,17 @@ def test_what_decides_an_exit_status_is_a_threshold_too() -> None:
 def test_percentages() -> None:
     assert parse_share("--fail-on", "5%") == 0.05
     assert parse_share("--fail-on", "2.5 %") == 0.025
-    with pytest.raises(RequestError, match=r"--fail-on '5': write a percentage such as 5%"):
-        parse_share("--fail-on", "5")
+    assert parse_share("--fail-on", "5") == 0.05
+    for word in ("0.05", "much", "-5%", "5%%"):  # 0.05 may be meant as 5 %
+        with pytest.raises(RequestError, match=rf"--fail-on '{word}': write a percentage such as 5%"):
+            parse_share("--fail-on", word)
+
+
+def test_an_end_that_is_not_known_is_said_in_words() -> None:
+    assert percent_range((-0.01, 0.02)) == "−1.0 % to +2.0 %"
+    assert percent_range((0.02, float("inf"))) == "at least +2.0 %"
+    assert percent_range((float("-inf"), 0.02)) == "at most +2.0 %"
+    assert percent_range((float("-inf"), float("inf"))) == "not known yet"
 
 
 def test_small_changes_keep_a_digit() -> None:

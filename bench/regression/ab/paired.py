@@ -1,4 +1,4 @@
-"""Two steps in pairs until it is clear which is faster, that neither is, or that time is up."""
+"""Two steps timed in pairs until it is clear which is faster, that neither is, or that time is up."""
 
 from __future__ import annotations
 
@@ -12,39 +12,47 @@ from typing import Protocol
 
 from bench.regression.verdict import Zone, thresholds, zone
 from bench.stats.intervals import Interval
-from bench.stats.sequential import LogRatioInterval
+from bench.stats.sequential import LogRatioInterval, least_values
 
-# Where a build's memory happens to lie, and what else the processor does meanwhile, can make a build a few percent
-# faster or slower for as long as it lives, which pairs of the same two builds cannot tell from a difference of the
-# code. So it is builds that count: both sides build anew all the time, and the pairs of two builds say one thing.
-# As long as building takes is how long a build lives: longer and shorter lives both need more time for an answer.
+# Where a build's memory happens to lie, and what else its processor does, can make a build a few percent faster or
+# slower for as long as it lives, which pairs of the same two builds cannot tell from a difference of the code. So both
+# sides build anew all the time, on a processor drawn at random, and all pairs of two builds count as one value. A build
+# is used for as long as building took: longer and shorter lives both need more time for an answer.
 SHORTEST_BUILD_LIFE_S = 0.2
 LEAST_PAIRS = 5  # of two builds
 
 
-class Contender(Protocol):
+class Step(Protocol):
     """One side's step."""
 
-    def build(self) -> tuple[float, float]:
-        """Make the step anew; the seconds that it took, and those that a step takes."""
+    def build(self, where: float) -> tuple[float, float]:
+        """Make the step anew; returns the seconds that it took, and those that a step takes.
+
+        `where`, from 0 to 1, says which of the processors to use where both sides compute with one thread.
+        """
 
     def seconds_per_image(self, steps: int) -> float:
-        """Of one sample of so many steps."""
+        """Time one sample of so many steps."""
 
 
 @dataclass(frozen=True)
 class Rules:
-    """When a duel ends."""
+    """When a comparison ends."""
 
-    margin: float  # differences below are none: 0.02 means 2 %
+    margin: float  # smaller differences count as none: 0.02 means 2 %
     fail_on: float | None  # whether B is slower by more than this must be settled too
-    time_limit_s: float  # from the end of the first build
+    time_limit_s: float  # from the end of the first build, but never before any verdict is possible
     error: float  # the chance that the interval is ever wrong
 
     def settled(self, log_ratio: Interval) -> bool:
         """Whether every question has its answer: no threshold is left inside the interval."""
         low, high = log_ratio
         return not any(low <= threshold <= high for threshold in thresholds(self.margin, self.fail_on))
+
+    @property
+    def least_builds(self) -> int:
+        """How many builds the shortest comparison with a verdict has."""
+        return least_values(self.error)
 
 
 @dataclass(frozen=True)
@@ -58,7 +66,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Duel:
+class Comparison:
     """How it ended. Logarithms of time B / time A: above zero, B is slower."""
 
     centre: float
@@ -71,50 +79,54 @@ class Duel:
     def builds(self) -> int:
         return self.pairs[-1].build + 1
 
-    def slower_than(self, share: float) -> bool:
-        """Whether B is slower by more than `share` beyond doubt."""
-        return self.interval[0] > math.log1p(share)
+    def slower_than(self, share: float) -> bool | None:
+        """Whether B is slower by more than `share`; None if that is not settled."""
+        low, high = self.interval
+        return True if low > math.log1p(share) else False if high < math.log1p(share) else None
 
 
-def fight(
-    a: Contender,
-    b: Contender,
+def compare_paired(
+    a: Step,
+    b: Step,
     rules: Rules,
-    coin: random.Random,
+    rng: random.Random,
     sample_s: float,
-    before_builds: Callable[[], object],
+    say: Callable[[str], object] = lambda line: None,
     clock: Callable[[], float] = time.perf_counter,
-) -> Duel:
-    """Measure pair after pair, in an order that `coin` decides, build after build, until all is settled or the time is
-    up.
+) -> Comparison:
+    """Measure pair after pair, in random order, build after build, until all is settled or the time is up.
 
     Samples of both sides hold the same number of steps, about as many as fill `sample_s` on the slower side: a sample
-    that is longer only because it holds more steps is interrupted more often.
+    that is longer only because it holds more steps is interrupted more often. `say` is told where the time limit is
+    too short for any verdict; the comparison goes on until one is possible.
     """
     builds = LogRatioInterval(rules.error)
     pairs: list[Pair] = []
     build = steps = 0
-    start = math.inf
+    start, told = math.inf, False
     while True:
-        before_builds()
-        built, step_seconds = zip(a.build(), b.build(), strict=True)
+        where = rng.random()
+        built, step_seconds = zip(a.build(where), b.build(where), strict=True)
         steps = steps or max(1, math.ceil(sample_s / max(step_seconds)))
         start = min(start, clock())
         deadline = start + rules.time_limit_s
         end = clock() + max(SHORTEST_BUILD_LIFE_S, sum(built))
         own: list[Pair] = []
-        while not own or (clock() < deadline and (clock() < end or len(own) < LEAST_PAIRS)):
-            own.append(_pair(a, b, steps, coin, build))
+        while not own or clock() < min(end, deadline) or (len(own) < LEAST_PAIRS and clock() < max(end, deadline)):
+            own.append(_pair(a, b, steps, rng, build))
         builds.add(statistics.median(math.log(pair.b / pair.a) for pair in own))
         pairs += own
         build += 1
-        interval = builds.interval()
-        if clock() >= deadline or rules.settled(interval):
-            return Duel(builds.centre(), interval, tuple(pairs), clock() - start, zone(interval, rules.margin))
+        interval, missing = builds.interval(), rules.least_builds - build
+        if rules.settled(interval) or (clock() >= deadline and missing <= 0):
+            return Comparison(builds.centre(), interval, tuple(pairs), clock() - start, zone(interval, rules.margin))
+        if clock() >= deadline and not told:
+            told = True
+            say(f"{rules.time_limit_s:g} s are over after {build} builds; any verdict needs {missing} more")
 
 
-def _pair(a: Contender, b: Contender, steps: int, coin: random.Random, build: int) -> Pair:
-    if coin.random() < 0.5:
+def _pair(a: Step, b: Step, steps: int, rng: random.Random, build: int) -> Pair:
+    if rng.random() < 0.5:
         seconds_a = a.seconds_per_image(steps)
         return Pair(seconds_a, b.seconds_per_image(steps), True, build)
     seconds_b = b.seconds_per_image(steps)

@@ -43,7 +43,7 @@ class Built:
 
 
 class WorkerProcess:
-    """One side, alive."""
+    """A running worker of one side."""
 
     def __init__(self, side: Side, process: subprocess.Popen[str], log: IO[str], answer_limit_s: float) -> None:
         self.side = side
@@ -53,7 +53,7 @@ class WorkerProcess:
         self.facts: dict[str, Any] = {}  # what a reader must know of this side, once it is ready
 
     def wait_until_ready(self) -> None:
-        """Before the first question.
+        """Wait before the first question.
 
         Raises:
             RequestError: this side cannot serve at all.
@@ -69,16 +69,16 @@ class WorkerProcess:
     def process_id(self) -> int:
         return self._process.pid
 
-    def build(self, job: Job) -> Built:
-        """Make the step anew.
+    def build(self, job: Job, where: float | None = None) -> Built:
+        """Make the step anew, on the processor that `where` means (see `paired.Step`).
 
         Raises:
             Failed: this side cannot.
         """
-        return Built(**self._ask(do="build", network=job.network, what=job.what))
+        return Built(**self._ask(do="build", network=job.network, what=job.what, where=where))
 
     def sample(self, steps: int) -> float:
-        """Seconds of one step of what was built last, as the mean over some.
+        """Seconds of one step of what was built last, as the mean over `steps`.
 
         Raises:
             Failed: the step failed.
@@ -113,28 +113,32 @@ class WorkerProcess:
     def _death(self) -> str:
         code = self._process.wait()
         self._log.seek(0)
-        words = self._log.read().strip().splitlines()
-        last = f"; last words: {words[-1].strip()[:200]}" if words else ""
+        lines = self._log.read().strip().splitlines()
+        last = f"; last output: {lines[-1].strip()[:200]}" if lines else ""
         return f"{self.side.label}: its process ended with status {code}{last}"
 
 
 @contextmanager
 def running(side: Side, answer_limit_s: float) -> Iterator[WorkerProcess]:
-    """The worker of a side, still starting; gone afterwards, however it ends.
+    """Start a worker of a side and end it afterwards in any case; it is not ready yet.
 
     Raises:
         RequestError: there is no such interpreter.
     """
-    environment = {"GOMP_SPINCOUNT": "2000", "KMP_BLOCKTIME": "0", **os.environ}  # whoever waits must sleep, not spin
+    environment = {
+        "GOMP_SPINCOUNT": "2000",
+        "KMP_BLOCKTIME": "0",
+        **os.environ,
+    }  # a waiting worker must sleep, not spin
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
         try:
             process = subprocess.Popen(
-                [side.python, str(_SCRIPT), str(side.tree), *side.flags],
+                [side.python, str(_SCRIPT), str(side.suite), str(side.folder), str(side.tree or ""), *side.flags],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
-                cwd=side.tree,
+                cwd=side.folder,
                 env=environment,
             )
         except OSError as error:
@@ -147,8 +151,8 @@ def running(side: Side, answer_limit_s: float) -> Iterator[WorkerProcess]:
 
 
 @contextmanager
-def crew(side: Side, count: int, answer_limit_s: float) -> Iterator[tuple[WorkerProcess, ...]]:
-    """Several workers of a side, still starting; gone afterwards."""
+def workers(side: Side, count: int, answer_limit_s: float) -> Iterator[tuple[WorkerProcess, ...]]:
+    """Start several workers of a side and end them afterwards; they are not ready yet."""
     with ExitStack() as stack:
         yield tuple(stack.enter_context(running(side, answer_limit_s)) for _ in range(count))
 

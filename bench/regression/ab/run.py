@@ -1,17 +1,17 @@
-"""All duels of one `ab`: every network's steps, one after the other, by workers that live throughout."""
+"""All comparisons of one `ab`: the steps of every network, one after the other, by workers that live throughout."""
 
 from __future__ import annotations
 
+import math
 import random
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.regression.ab.paired import Duel, Rules, fight
+from bench.regression.ab.paired import Comparison, Rules, compare_paired
 from bench.regression.ab.process import Failed, Job, WorkerProcess
-from bench.regression.ab.processors import SameProcessor
-from bench.regression.verdict import Verdict, percent, verdict
+from bench.regression.verdict import Verdict, percent, percent_range, verdict
 
 # A sample holds as many steps as fill this. On a CPU it is best over before the scheduler takes the processor away: on
 # a busy machine, one of 5 ms scatters five times as much as one of 1 ms. A GPU is asked for a queue of steps at once.
@@ -19,8 +19,8 @@ SAMPLE_S = {"cpu": 0.001, "cuda": 0.01}
 
 
 @dataclass(frozen=True)
-class Match:
-    """What is compared in one duel."""
+class Pairing:
+    """The two steps of one comparison."""
 
     a: Job
     b: Job
@@ -31,92 +31,95 @@ class Match:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """A duel with its conditions, or why there was none."""
+class Result:
+    """A comparison with its conditions, or why there is none."""
 
-    match: Match
-    duel: Duel | None = None
-    batch_sizes: tuple[int, int] | None = None
+    pairing: Pairing
+    comparison: Comparison | None = None
+    batch_sizes: tuple[int, ...] = ()
     failure: str = ""
 
     @property
     def verdict(self) -> Verdict | None:
         """Of B against A."""
-        return verdict(self.duel.zone, "lower", "s") if self.duel else None
-
-    def slower_than(self, share: float) -> bool:
-        """Whether B is beyond doubt slower than A by more than `share`, or could not be measured."""
-        return self.duel is None or self.duel.slower_than(share)
+        return verdict(self.comparison.zone, "lower", "s") if self.comparison else None
 
     def row(self) -> dict[str, str]:
         """As a line of the table."""
-        row = {"network": self.match.label, "step": self.match.a.what}
-        if self.duel is None or self.batch_sizes is None:
+        row = {"network": self.pairing.label, "step": self.pairing.a.what}
+        if self.comparison is None:
             return {**row, "verdict": "failed", "time of B": self.failure}
-        low, high = self.duel.interval
         return {
             **row,
             "verdict": str(self.verdict),
-            "time of B": percent(self.duel.centre),
-            "interval": f"{percent(low)} to {percent(high)}",
+            "time of B": percent(self.comparison.centre),
+            "interval": percent_range(self.comparison.interval),
             "A images/s": f"{self._rate('a'):,.0f}",
             "B images/s": f"{self._rate('b'):,.0f}",
             "batch": "/".join(str(size) for size in dict.fromkeys(self.batch_sizes)),
-            "builds": str(self.duel.builds),
-            "pairs": str(len(self.duel.pairs)),
-            "seconds": f"{self.duel.seconds:.0f}",
+            "builds": str(self.comparison.builds),
+            "pairs": str(len(self.comparison.pairs)),
+            "seconds": f"{self.comparison.seconds:.0f}",
         }
 
     def as_json(self) -> dict[str, Any]:
         """Everything, raw pairs included."""
-        facts: dict[str, Any] = {"a": self.match.a.network, "b": self.match.b.network, "step": self.match.a.what}
-        if self.duel is None or self.batch_sizes is None:
+        facts: dict[str, Any] = {"a": self.pairing.a.network, "b": self.pairing.b.network, "step": self.pairing.a.what}
+        if self.comparison is None:
             return {**facts, "verdict": None, "failure": self.failure}
-        low, high = self.duel.interval
+        low, high = (bound if math.isfinite(bound) else None for bound in self.comparison.interval)
         return {
             **facts,
             "verdict": self.verdict,
-            "log_ratio": self.duel.centre,
-            "log_ratio_low": _finite(low),
-            "log_ratio_high": _finite(high),
+            "log_ratio": self.comparison.centre,
+            "log_ratio_low": low,
+            "log_ratio_high": high,
             "a_images_per_s": self._rate("a"),
             "b_images_per_s": self._rate("b"),
             "batch_sizes": list(self.batch_sizes),
-            "seconds": self.duel.seconds,
-            "builds": self.duel.builds,
-            "pairs": [[pair.a, pair.b, pair.a_first, pair.build] for pair in self.duel.pairs],
+            "seconds": self.comparison.seconds,
+            "builds": self.comparison.builds,
+            "pairs": [[pair.a, pair.b, pair.a_first, pair.build] for pair in self.comparison.pairs],
         }
 
     def _rate(self, side: str) -> float:
-        assert self.duel is not None
-        return 1 / statistics.median(getattr(pair, side) for pair in self.duel.pairs)
+        assert self.comparison is not None
+        return 1 / statistics.median(getattr(pair, side) for pair in self.comparison.pairs)
 
 
-class _Crew:
-    """The workers of a side, which take turns from build to build: one side of a duel.
+class _Workers:
+    """The workers of a side, which take turns from build to build: one side's `Step`.
 
     What sets one process apart from another of the same code, such as where its memory lies, would be taken for a
     difference of the sides if each had only one.
     """
 
-    def __init__(self, workers: Sequence[WorkerProcess], job: Job, builds_each: int) -> None:
-        """`builds_each`: after so many builds the next worker takes over."""
+    def __init__(self, workers: Sequence[WorkerProcess], job: Job, builds_each: int, bind: bool) -> None:
+        """Start nothing yet.
+
+        Args:
+            workers: of this side.
+            job: what they build.
+            builds_each: after so many builds the next worker takes over.
+            bind: whether they move to the processor that both sides draw for a build.
+        """
         self._workers = workers
         self._worker = workers[0]
         self._job = job
         self._builds_each = builds_each
+        self._bind = bind
         self._builds = 0
         self.batch_size = 0
 
     def warm_up(self) -> None:
-        """The first build of each worker imports and tunes."""
+        """Build once in each worker, which imports and tunes."""
         for worker in self._workers:
             worker.build(self._job)
 
-    def build(self) -> tuple[float, float]:
+    def build(self, where: float) -> tuple[float, float]:
         self._worker = self._workers[self._builds // self._builds_each % len(self._workers)]
         self._builds += 1
-        built = self._worker.build(self._job)
+        built = self._worker.build(self._job, where if self._bind else None)
         self.batch_size = built.batch_size
         return built.seconds, built.step_seconds
 
@@ -124,26 +127,27 @@ class _Crew:
         return self._worker.sample(steps) / self.batch_size
 
 
-def play(
-    matches: Sequence[Match], a: Sequence[WorkerProcess], b: Sequence[WorkerProcess], rules: Rules, seed: int
-) -> Iterator[Outcome]:
-    """Every match with its outcome; a side that fails spoils its own match only."""
-    coin = random.Random(seed)
-    workers = [*a, *b]
-    processor = SameProcessor([w.process_id for w in workers], [w.facts["threads"] for w in workers], seed)
+def run_all(
+    pairings: Sequence[Pairing],
+    a: Sequence[WorkerProcess],
+    b: Sequence[WorkerProcess],
+    rules: Rules,
+    seed: int,
+    say: Callable[[str], object] = lambda line: None,
+) -> Iterator[Result]:
+    """Yield every pairing with its result; a side that fails spoils its own comparison only."""
+    rng = random.Random(seed)
+    bind = all(worker.facts["threads"] == 1 for worker in (*a, *b))
     sample_s = SAMPLE_S["cpu" if a[0].facts["device"] == "cpu" else "cuda"]
-    for match in matches:
+    for pairing in pairings:
         # Every worker of A meets every worker of B.
-        side_a, side_b = _Crew(a, match.a, 1), _Crew(b, match.b, len(a))
+        side_a, side_b = _Workers(a, pairing.a, 1, bind), _Workers(b, pairing.b, len(a), bind)
+        named = f"{pairing.label} {pairing.a.what}"
         try:
             side_a.warm_up()
             side_b.warm_up()
-            duel = fight(side_a, side_b, rules, coin, sample_s, processor.move)
+            comparison = compare_paired(side_a, side_b, rules, rng, sample_s, lambda line: say(f"{named}: {line}"))  # noqa: B023
         except Failed as failure:
-            yield Outcome(match, failure=str(failure))
+            yield Result(pairing, failure=str(failure))
             continue
-        yield Outcome(match, duel, (side_a.batch_size, side_b.batch_size))
-
-
-def _finite(bound: float) -> float | None:
-    return bound if abs(bound) != float("inf") else None
+        yield Result(pairing, comparison, (side_a.batch_size, side_b.batch_size))

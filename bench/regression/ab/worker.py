@@ -1,11 +1,11 @@
-"""One side of `ab`, run as a script by that side's Python: builds steps of its own revision and times them when asked.
+"""One side of `ab`, run as a script by that side's Python: builds and times steps of its own revision when asked.
 
-    python worker.py TREE FLAG ...
+    python worker.py SUITE FOLDER TREE FLAG ...
 
-One JSON object a line each way. Answers on standard output; whatever else the code prints goes to standard error.
-Between questions the process sleeps. It imports the project from TREE, which may be an older or newer revision than
-this file, so it touches as little of it as can time a step: `bench.regression.ab.revision`, and of revisions that lack
-it, what `_Older` names.
+One JSON object a line each way. Answers go to standard output; whatever else the code prints goes to standard error.
+Between questions the process sleeps. It imports `bench` from SUITE, which may be an older or newer revision than this
+file, so it touches as little of it as can time a step: `bench.regression.ab.revision`, and of revisions that lack it,
+what `_Older` names. Networks `package.module:factory` come from FOLDER; they must lie in TREE, unless that is empty.
 """
 
 from __future__ import annotations
@@ -37,30 +37,35 @@ class Refused(Exception):
 class Side:
     """The project as this side has it, configured by this side's flags."""
 
-    def __init__(self, tree: Path, flags: list[str]) -> None:
-        sys.path[0] = str(tree)  # instead of this file's folder
+    def __init__(self, suite: Path, folder: Path, tree: Path | None, flags: list[str]) -> None:
+        self._tree = tree
+        sys.path[0] = str(suite)  # instead of this file's folder
         # An editable install would fill in from its own checkout whatever this revision lacks.
         sys.meta_path[:] = [finder for finder in sys.meta_path if "classic_bench" not in finder.__module__]
-        said = io.StringIO()
+        complaint = io.StringIO()
         try:
-            with contextlib.redirect_stderr(said):
+            with contextlib.redirect_stderr(complaint):
                 self._revision = _revision(flags)
         except ImportError as error:
             raise Refused(
                 f"it cannot time its own steps ({error}): it lacks a package, or it is older than bench/probes/steps.py"
             ) from error
         except SystemExit:
-            words = [line.strip("│|╭╮╰╯─ \t") for line in said.getvalue().splitlines()]
+            lines = [line.strip("│|╭╮╰╯─ \t") for line in complaint.getvalue().splitlines()]
             raise Refused(
-                f"it does not know these flags: {' '.join(flags)} ({' '.join(filter(None, words))})"
+                f"it does not know these flags: {' '.join(flags)} ({' '.join(filter(None, lines))})"
             ) from None
         strays = [
-            name for name in sys.modules if name.split(".")[0] in self._revision.packages and not _is_from(name, tree)
+            name for name in sys.modules if name.split(".")[0] in self._revision.packages and not _is_from(name, suite)
         ]
         if strays:
-            raise Refused(f"its Python takes {strays[0]} from elsewhere than {tree}: uninstall classic-bench there")
+            raise Refused(f"its Python takes {strays[0]} from elsewhere than {suite}: uninstall classic-bench there")
+        if folder != suite:
+            places = (folder, *((tree, tree / "src") if tree else ()))  # before whatever is installed of that project
+            sys.path[:1] = [str(place) for place in dict.fromkeys(places) if place.is_dir()]
         self._step: Callable[[], object] | None = None
         self._warm: set[tuple[str, str]] = set()  # networks and steps that have been built before
+        self._processors = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 
     def facts(self) -> dict[str, Any]:
         """What a reader must know of this side."""
@@ -74,12 +79,21 @@ class Side:
             "execution": self._revision.execution,
         }
 
-    def build(self, network: str, what: str) -> dict[str, Any]:
-        """A step with fresh weights in fresh memory, run until it is warm; says how long that took."""
+    def build(self, network: str, what: str, where: float | None) -> dict[str, Any]:
+        """Make a step with fresh weights in fresh memory and run it until it is warm; says how long that took.
+
+        `where`, from 0 to 1, is the processor for both sides. Left where it woke up first, a process of one thread
+        beside a busy neighbour would be taken for a slower side.
+        """
         start = time.perf_counter()
         self._step = None
         gc.collect()
+        if where is not None and self._processors:
+            os.sched_setaffinity(0, {self._processors[int(where * len(self._processors))]})
         self._step, batch_size = self._revision.step(network, what)
+        module = network.partition(":")[0]
+        if self._tree and module in sys.modules and not _is_from(module, self._tree):
+            raise Refused(f"its Python takes {module} from {sys.modules[module].__file__}, not from {self._tree}")
         first = (network, what) not in self._warm
         self._warm.add((network, what))
         warm = time.perf_counter()
@@ -89,7 +103,7 @@ class Side:
         return {"batch_size": batch_size, "seconds": time.perf_counter() - start, "step_seconds": step_s}
 
     def sample(self, steps: int) -> dict[str, Any]:
-        """Seconds of one step, as the mean over some."""
+        """Seconds of one step, as the mean over `steps`."""
         self._timed(1)  # what the other side left in the caches is not this side's to pay for
         return {"seconds": self._timed(steps)}
 
@@ -158,7 +172,7 @@ class _Older:
 
 
 def _imported(*names: str) -> Any:
-    """A module of this side's revision, under the first of these names that it has there.
+    """Import a module of this side's revision, under the first of these names that it has there.
 
     Raises:
         ImportError: it has none, or cannot be imported.
@@ -178,13 +192,16 @@ def _is_from(module: str, tree: Path) -> bool:
 
 
 def keep_freed_memory() -> None:
-    """As a run's workers do, in every revision: where the system finds memory for each tensor anew, one process is up
-    to a tenth slower than another of the same code for as long as both live."""
+    """Keep freed memory as a run's workers do, in every revision.
+
+    Where the system maps memory for each tensor anew, one process is up to a tenth slower than another of the same
+    code for as long as both live.
+    """
     file = Path(__file__).resolve().parents[2] / "engines" / "isolation.py"
     runpy.run_path(str(file))["keep_freed_memory"]()
 
 
-def serve(tree: Path, flags: list[str]) -> None:
+def serve(suite: str, folder: str, tree: str, *flags: str) -> None:
     """Answer until standard input ends."""
     keep_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the main process decides
@@ -196,7 +213,7 @@ def serve(tree: Path, flags: list[str]) -> None:
         answers.flush()
 
     try:
-        side = Side(tree, flags)
+        side = Side(Path(suite), Path(folder), Path(tree) if tree else None, list(flags))
     except Exception as error:
         answer({"refused": _one_line(error)})
         return
@@ -221,4 +238,4 @@ def _one_line(error: Exception) -> str:
 
 
 if __name__ == "__main__":
-    serve(Path(sys.argv[1]), sys.argv[2:])
+    serve(*sys.argv[1:])

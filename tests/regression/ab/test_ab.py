@@ -12,9 +12,10 @@ from bench.cli.ab import joined
 from bench.cli.main import main
 from bench.config import RequestError
 from bench.regression.ab.process import Failed, Job, running
-from bench.regression.ab.sides import ROOT, WORKING_TREE, Asked, Side, revision_of, sides
+from bench.regression.ab.sides import SUITE, WORKING_TREE, Asked, Repository, Side, sides
 
-IN_GIT = revision_of("HEAD") is not None
+HERE = Repository(SUITE, "")
+IN_GIT = HERE.has("HEAD")
 
 
 def test_two_sets_of_flags_are_measured_alternately_and_a_broken_network_spoils_only_itself(
@@ -57,22 +58,22 @@ def test_a_tree_that_is_too_old_says_so(tmp_path: Path) -> None:
     for package in ("bench", "models"):
         (tmp_path / package).mkdir()
         (tmp_path / package / "__init__.py").touch()
-    side = Side("A (old)", sys.executable, tmp_path, ())
+    side = Side("A (old)", sys.executable, tmp_path, tmp_path, ())
     with pytest.raises(RequestError, match=r"A \(old\): it cannot time its own steps"), running(side, 60.0) as worker:
         worker.wait_until_ready()
 
 
 def test_an_interpreter_that_does_not_work_says_so() -> None:
-    dead = Side("B", "/bin/false", ROOT, ())
+    dead = Side("B", "/bin/false", SUITE, SUITE, ())
     with pytest.raises(RequestError, match="B: its process ended with status 1"), running(dead, 60.0) as worker:
         worker.wait_until_ready()
-    absent = Side("B", "/nowhere/python", ROOT, ())
+    absent = Side("B", "/nowhere/python", SUITE, SUITE, ())
     with pytest.raises(RequestError, match="B: cannot run /nowhere/python: No such file"), running(absent, 60.0):
         pass
 
 
 def test_a_worker_refuses_flags_answers_questions_sleeps_and_ends() -> None:
-    with running(Side("A", sys.executable, ROOT, ("--device", "cpu")), 60.0) as worker:
+    with running(Side("A", sys.executable, SUITE, SUITE, ("--device", "cpu")), 60.0) as worker:
         worker.wait_until_ready()
         process = worker._process
         assert worker.build(Job("lenet5_mnist", "train")).batch_size >= 1
@@ -98,19 +99,23 @@ def _processor_seconds(pid: int) -> float:
 def test_revisions_are_checked_out_and_gone_afterwards() -> None:
     before = _worktrees()
     asked = (Asked("A", "HEAD", None, ""), Asked("B", WORKING_TREE, None, "--precision bf16"))
-    with sides(asked, ["--device", "cpu"], are_revisions=True) as (a, b):
-        assert (a.tree / "models" / "__init__.py").is_file()
-        assert a.tree != ROOT
+    with sides(asked, ["--device", "cpu"], HERE) as (a, b):
+        assert (a.suite / "models" / "__init__.py").is_file()
+        assert a.suite == a.folder != SUITE
         assert b == Side(
-            "B (working tree, --precision bf16)", sys.executable, ROOT, ("--device", "cpu", "--precision", "bf16")
+            "B (working tree, --precision bf16)",
+            sys.executable,
+            SUITE,
+            SUITE,
+            ("--device", "cpu", "--precision", "bf16"),
         )
         assert len(_worktrees()) == len(before) + 1
-    assert not a.tree.exists()
+    assert not a.suite.exists()
     assert _worktrees() == before
 
 
 def _worktrees() -> list[str]:
-    words = ["git", "-C", str(ROOT), "worktree", "list", "--porcelain"]
+    words = ["git", "-C", str(SUITE), "worktree", "list", "--porcelain"]
     return subprocess.run(words, capture_output=True, text=True, check=True).stdout.split("\n\n")
 
 
@@ -134,9 +139,10 @@ def test_flags_of_a_side_are_tied_to_their_name() -> None:
         (["--b", "--budget 10ep"], "--b: --budget changes no step"),
         (["--b", '--precision "tf32'], "No closing quotation"),
         (["--b", "--compile", "--models", "lenet6"], "no network is named 'lenet6'"),
-        (["lenet5_cifar", "nin_cifar", "--margin", "2"], "--margin '2': write a percentage"),
+        (["lenet5_cifar", "nin_cifar", "--margin", "0.02"], "--margin '0.02': write a percentage"),
         (["lenet5_cifar", "nin_cifar", "--fail-on", "much"], "--fail-on 'much': write a percentage"),
         (["lenet5_cifar", "nin_cifar", "--time-limit", "0"], "--time-limit 0: must be above zero"),
+        (["lenet5_cifar", "nin_cifar", "--fail-on-unclear"], "--fail-on-unclear: only goes with --fail-on"),
     ],
 )
 def test_a_wrong_request_is_said_in_one_line_before_any_work(
@@ -145,7 +151,96 @@ def test_a_wrong_request_is_said_in_one_line_before_any_work(
     def no_work(*_: object, **__: object) -> None:
         raise AssertionError("a worker was started")
 
-    monkeypatch.setattr("bench.regression.ab.process.crew", no_work)
+    monkeypatch.setattr("bench.regression.ab.process.workers", no_work)
     assert main(["ab", *words]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert complaint in line
+
+
+NET = """
+from torch import nn, ones
+
+class Net(nn.Module):
+    def __init__(self, num_classes=10):
+        super().__init__()
+        self.head = nn.Linear(3 * 64, num_classes)
+
+    def forward(self, x):
+        for _ in range({repeats}):
+            ones(64, 64) @ ones(64, 64)
+        return self.head(x.flatten(1))
+"""
+
+
+@pytest.fixture
+def own_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Three revisions of a project that is not the suite: a network, the same again, and one half as fast."""
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@example.org"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    for number, repeats in enumerate((50, 50, 100)):
+        (tmp_path / "mine.py").write_text(NET.format(repeats=repeats))
+        (tmp_path / "models").mkdir(exist_ok=True)  # the suite has one of that name
+        (tmp_path / "models" / "__init__.py").write_text(f"number = {number}\n")
+        subprocess.run([*git, "add", "-A"], check=True)
+        subprocess.run([*git, "commit", "-q", "-m", str(number)], check=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    return tmp_path
+
+
+OWN = ["--models", "mine:Net", "--input-size", "8", "--num-classes", "4", "--what", "inference", "--device", "cpu"]
+
+
+def test_revisions_of_a_repository_of_ones_own_are_compared_and_the_gate_sees_a_planted_slow_down(
+    own_repository: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.cli.ab.WORKERS", 1)
+    gate = ["--fail-on", "5", "--fail-on-unclear", "--markdown", "change.md"]
+    assert main(["ab", "HEAD~1", "HEAD", *OWN, *gate]) == 3
+    printed = capsys.readouterr()
+    assert f"revisions of {own_repository}" in printed.err
+    assert "slower by more than 5: mine:Net inference" in printed.err
+    (line,) = [line for line in Path("change.md").read_text(encoding="utf-8").splitlines() if "mine" in line]
+    assert line.startswith("| mine:Net | inference | slower | +")
+    # The same code again: nothing is found.
+    assert main(["ab", "HEAD~2", "HEAD~1", *OWN, "--fail-on", "50%", "--time-limit", "1"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["HEAD~1", "HEAD"], "--models: name networks of {here} as package.module:factory"),
+        (["HEAD~1", "HEAD", "--models", "lenet5_cifar"], "--models lenet5_cifar: name networks of {here}"),
+        (["HEAD~1", "HEAD", "--models", "timm:x"], "--models timm:x: name networks of {here}"),
+        (
+            ["HEAD~7", "HEAD", "--models", "mine:Net"],
+            "'HEAD~7' is neither a network (see `python -m bench list`) nor a",
+        ),
+    ],
+)
+def test_a_wrong_request_about_a_repository_of_ones_own_is_one_line(
+    own_repository: Path, words: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["ab", *words]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert complaint.format(here=own_repository) in line
+
+
+def test_a_shallow_clone_says_how_to_get_the_revision(
+    own_repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clone = ["git", "clone", "-q", "--depth", "1", f"file://{own_repository}", str(tmp_path / "shallow")]
+    subprocess.run(clone, check=True)
+    monkeypatch.chdir(tmp_path / "shallow")
+    assert main(["ab", "HEAD~1", "HEAD", "--models", "mine:Net"]) == 2
+    assert "it is a shallow clone: `git fetch --unshallow`, or fetch-depth: 0" in capsys.readouterr().err
+
+
+def test_a_network_that_is_installed_from_elsewhere_is_refused(own_repository: Path, tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    side = Side("A", sys.executable, SUITE, own_repository, ("--input-size", "8"), tree)
+    with running(side, 60.0) as worker:
+        worker.wait_until_ready()
+        with pytest.raises(Failed, match=r"A: its Python takes mine from .*mine.py, not from .*tree"):
+            worker.build(Job("mine:Net", "inference"))
