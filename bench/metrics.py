@@ -5,6 +5,14 @@ from typing import Literal
 
 DERIVED = "derived"  # in place of a probe: worked out from other metrics when a report is made
 
+# What a reader must be warned of at a number.
+Flag = Literal[
+    "unsteady",  # timing had not settled
+    "launch_bound",  # the device waits for the host
+    "lower_bound",  # an operator without a formula is not counted
+    "above_peak",  # more than the device can do
+]
+
 LEVELS = (70, 80, 90)  # percent of test accuracy, until which it is measured what training takes
 
 

@@ -44,6 +44,15 @@ def quantity(value: float, unit: str, digits: int = 3) -> str:
     return f"{scaled:,.{decimals}f}{suffix}"
 
 
+def with_unit(value: float, metric: Metric) -> str:
+    """The quantity and what neither its prefix nor the label says of its unit: "5.92 ms", "1.2 GFLOP/s"."""
+    amount, unit = quantity(value, metric.unit), metric.unit
+    if unit == "FLOP/s":
+        return f"{amount}{'' if amount[-1:].isalpha() else ' '}{unit}"
+    word = "" if unit in (*_SUFFIX, "ratio") else _AXIS_UNIT.get(unit, unit)
+    return f"{amount} {word}".rstrip()
+
+
 def measured(value: float, low: float, high: float, unit: str) -> str:
     """`value` ± the larger half of its interval, both rounded to the second digit of that half.
 

@@ -86,7 +86,7 @@ def _vendor_limits(precision: Precision, device: str) -> dict[str, Any]:
 
 def _best(rates: list[_Rate]) -> _Rate:
     """The fastest of those that were steady, or of all where none was."""
-    steady = [rate for rate in rates if not rate.timing.note]
+    steady = [rate for rate in rates if "unsteady" not in rate.timing.flags]
     return max(steady or rates, key=lambda rate: rate.per_second)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from scipy.stats import mannwhitneyu
 
+from bench.metrics import Flag
 from bench.stats.intervals import median_interval
 
 Step = Callable[[], object]
@@ -29,6 +30,10 @@ class Timing:
     seconds: tuple[float, ...]
     steps_per_sample: int
     note: str
+
+    @property
+    def flags(self) -> tuple[Flag, ...]:
+        return ("unsteady",) if self.note else ()
 
 
 def steady_samples(

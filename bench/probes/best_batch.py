@@ -94,4 +94,5 @@ def _best(make: MakeStep, task: Task) -> Reading:
         cuda_graphs=bool(task.config.execution.cuda_graphs),
         device=task.device,
         note=f"tried {tried}{limit}{steadiness}",
+        flags=timing.flags,
     )

@@ -13,7 +13,7 @@ from bench.device import nvml
 from bench.device.energy_counter import Idle, Read, Spent, StandsStill, Window, measure_idle, measure_steps
 from bench.device.execution import arithmetic, synchroniser
 from bench.device.out_of_memory import release_memory, with_batch_that_fits
-from bench.device.timing import steady_samples
+from bench.device.timing import Timing, steady_samples
 from bench.probes.reading import Measurement, Reading, Unsupported
 from bench.probes.steps import MakeStep, check_finite, inference_step, training_step
 
@@ -85,18 +85,18 @@ def _per_image(make: MakeStep, task: Task, read: Read, source: str, idle: Idle) 
     asked = task.batch_size
     device = torch.device(task.device)
 
-    def attempt(batch_size: int) -> tuple[Spent, str]:
+    def attempt(batch_size: int) -> tuple[Spent, Timing]:
         step = make(task, batch_size)
         warm = steady_samples(step, synchroniser(device), task.config.measure_seconds / 2)
         spent = measure_steps(step, synchroniser(device), read, idle.period, WINDOW * task.config.measure_seconds)
         check_finite(step())
-        return spent, warm.note
+        return spent, warm
 
-    (spent, unsteady), used = with_batch_that_fits(attempt, asked)
+    (spent, warm), used = with_batch_that_fits(attempt, asked)
     notes = (
         f"batch {asked} did not fit into memory" if used != asked else "",
         f"{source}; {_quality(spent.window)}",
-        unsteady,
+        warm.note,
     )
     return Reading(
         value=spent.joules_per_step / used,
@@ -105,6 +105,7 @@ def _per_image(make: MakeStep, task: Task, read: Read, source: str, idle: Idle) 
         cuda_graphs=bool(task.config.execution.cuda_graphs),
         device=task.device,
         note="; ".join(note for note in notes if note),
+        flags=warm.flags,
     )
 
 

@@ -39,6 +39,7 @@ def measure(task: Task) -> Measurement:
                 cuda_graphs=bool(task.config.execution.cuda_graphs),
                 device=task.device,
                 note=timing.note,
+                flags=timing.flags,
             )
             for name, share in (("latency_ms", 0.5), ("latency_p95_ms", 0.95), ("latency_p99_ms", 0.99))
         }

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from bench.metrics import Flag
+
 
 class Unsupported(Exception):
     """This measurement does not apply to this network or this device; the message is the reason."""
@@ -29,6 +31,7 @@ class Reading:
     batch_size: int | None = None
     asked_batch_size: int | None = None  # where it had to be made smaller
     predicted: bool = False  # worked out, not measured
+    flags: tuple[Flag, ...] = ()  # what a reader must be warned of; the note says it in words
     cuda_graphs: bool = False  # whether this was measured with them, whatever was asked
     device: str = "meta"
 

@@ -70,14 +70,17 @@ def _readings(kind: str, make: MakeStep, task: Task) -> Mapping[str, Reading | U
         cuda_graphs=bool(task.config.execution.cuda_graphs),
         device=task.device,
         note="; ".join(notes),
+        flags=result.steps.flags,
     )
     if not result.device_seconds:
         busy: Reading | Unsupported = Unsupported("only a GPU works apart from the host, with a clock of its own")
     else:
         ms = tuple(1e3 * seconds for seconds in result.device_seconds)
         share = statistics.median(ms) / (1e3 * statistics.median(result.steps.seconds))
-        note = f"launch-bound: the device works {share:.0%} of the step" if share < 1 / LAUNCH_BOUND else ""
-        busy = replace(rate, value=statistics.median(ms), samples=ms, note=note)
+        busy = replace(rate, value=statistics.median(ms), samples=ms, note="", flags=())
+        if share < 1 / LAUNCH_BOUND:
+            note = f"launch-bound: the device works {share:.0%} of the step"
+            busy = replace(busy, note=note, flags=("launch_bound",))
     return {f"{kind}_images_per_s": rate, f"{kind}_device_ms": busy}
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
-from functools import cache
-from typing import Any, Literal, NamedTuple, get_args, get_type_hints
+from dataclasses import asdict, dataclass, replace
+from typing import Literal, NamedTuple, get_args
+
+import msgspec
 
 from bench.config import Budget, Execution
-from bench.metrics import probe_named
-from bench.records.strict_json import fits, parsed
+from bench.metrics import Flag, probe_named
 
 Status = Literal["ok", "skipped", "failed", "oom", "timeout"]
 RecordKey = tuple[str, str, str, int, int, str | None]  # model, probe, metric, seed, round, budget
@@ -52,6 +52,7 @@ class Record:
     unit: str
     status: Status
     note: str = ""  # the reason where status is not "ok"; else what a reader must know
+    flags: tuple[str, ...] = ()  # what a reader must be warned of: `bench.metrics.Flag`, or a newer version's
     samples: tuple[float, ...] = ()  # raw, in `unit`; statistics are derived when rendering
     trials: int | None = None  # how many yes-or-no trials stand behind a fraction
     seconds: float = 0.0  # wall-clock of the task that produced it
@@ -102,32 +103,25 @@ class Record:
         return self.model, self.probe, self.metric, self.seed, self.round, self.budget
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), allow_nan=False)
+        """One line of records.jsonl; a row without flags has no such field."""
+        row = {key: value for key, value in asdict(self).items() if value or key != "flags"}
+        return json.dumps(row, allow_nan=False)
 
     @staticmethod
-    def from_json(line: str) -> Record:
+    def from_json(line: str | bytes) -> Record:
         """The record that `to_json` wrote; fields that a newer version may have added are ignored.
 
         Raises:
             ValueError: it is no record.
         """
-        raw = parsed(line)
-        if not isinstance(raw, dict):
-            raise ValueError("it is not a JSON object")
-        known = {field.name for field in fields(Record)}
-        values: dict[str, Any] = {key: value for key, value in raw.items() if key in known}
-        if isinstance(values.get("samples"), list):
-            values["samples"] = tuple(values["samples"])
-        hints = _record_types()
-        for key, value in values.items():
-            if not fits(value, hints[key]):
-                raise ValueError(f"{key} cannot be {json.dumps(value)[:60]}")
         try:
-            return Record(**values)
-        except TypeError as error:  # a field without a default is missing
-            raise ValueError(str(error).partition(" ")[2]) from None
+            row = msgspec.json.decode(line, type=Record)
+        except RecursionError:
+            raise ValueError("it is nested too deeply") from None
+        return row if row.flags or row.value is None else replace(row, flags=_flags_in(row.note))
 
 
-@cache
-def _record_types() -> dict[str, Any]:
-    return get_type_hints(Record)
+def _flags_in(note: str) -> tuple[Flag, ...]:
+    """What the note of a measured row warned of before rows had flags."""
+    found: tuple[Flag, ...] = ("unsteady",) if "not steady" in note else ()
+    return (*found, "launch_bound") if note.startswith("launch-bound") else found

@@ -323,7 +323,7 @@ def _read_lines(path: Path) -> Iterator[Record]:
         if not line:
             continue
         try:
-            yield Record.from_json(line.decode())
+            yield Record.from_json(line)
         except ValueError as error:
             if number != torn and not line.endswith(TORN):
                 reason = " ".join(str(error).split())

@@ -20,7 +20,7 @@ from rich.progress import (
 
 from bench.config import Budget, Task
 from bench.metrics import METRICS
-from bench.quantity import quantity
+from bench.quantity import in_sentence, with_unit
 from bench.records.record import Record
 from bench.runner.execute import Outcome
 from bench.runner.plan import first_guess_s
@@ -104,14 +104,10 @@ def _kind(task: Task) -> Kind:
 def _told(records: Sequence[Record]) -> str:
     """The rows of a task in a few words: its scores, and what failed; or else why there are none."""
     parts = [
-        f"{METRICS[record.metric].label.lower()} {_with_unit(record.value, record.unit)}"
+        f"{in_sentence(METRICS[record.metric])} {with_unit(record.value, METRICS[record.metric])}"
         for record in records
         if record.value is not None and METRICS[record.metric].better is not None
     ]
     untold = [record for record in records if record.failed or not parts]
     reasons = dict.fromkeys(f"{record.status}: {record.note}" for record in untold if record.status != "ok")
     return ", ".join([*parts, *reasons])
-
-
-def _with_unit(value: float, unit: str) -> str:
-    return f"{quantity(value, unit)} {unit}" if unit == "images/s" else quantity(value, unit)

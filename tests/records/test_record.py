@@ -19,6 +19,27 @@ def test_a_field_of_a_newer_version_is_ignored() -> None:
     assert Record.from_json(line) == RECORD
 
 
+def test_flags_are_a_list_that_is_absent_where_there_is_none() -> None:
+    flagged = replace(RECORD, flags=("unsteady", "lower_bound"))
+    assert json.loads(flagged.to_json())["flags"] == ["unsteady", "lower_bound"]
+    assert Record.from_json(flagged.to_json()) == flagged
+    assert "flags" not in json.loads(RECORD.to_json())
+
+
+@pytest.mark.parametrize(
+    ("note", "flags"),
+    [
+        ("not steady: steps got 9% slower while they were sampled", ("unsteady",)),
+        ("tried 8: 90/s; not steady: step times still moved by over 5% when sampling began", ("unsteady",)),
+        ("launch-bound: the device works 34% of the step", ("launch_bound",)),
+        ("batch 64 did not fit into memory", ()),
+    ],
+)
+def test_a_row_from_before_there_were_flags_has_what_its_note_says(note: str, flags: tuple[str, ...]) -> None:
+    assert Record.from_json(replace(RECORD, note=note).to_json()).flags == flags
+    assert Record.from_json(replace(RECORD, note=note, value=None, status="failed").to_json()).flags == ()
+
+
 def test_a_record_has_a_value_exactly_when_it_is_ok() -> None:
     with pytest.raises(ValueError, match="status failed"):
         replace(RECORD, status="failed")

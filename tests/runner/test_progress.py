@@ -65,6 +65,16 @@ def test_plain_lines_say_what_was_done_and_what_is_left(clock: Clock) -> None:
     assert lines[3].endswith("done")
 
 
+def test_every_number_of_a_line_has_its_unit(clock: Clock) -> None:
+    out = io.StringIO()
+    latency = replace(OK, metric="latency_ms", probe="latency", unit="ms", value=5.92)
+    rate = replace(OK, metric="train_images_per_s", probe="throughput", unit="images/s", value=812.4)
+    macs = replace(OK, metric="macs", probe="macs", value=41e6)
+    with Display(TASKS, Console(file=out, force_terminal=False, width=200)) as display:
+        follow(display, TASKS[0], clock, 2.0, latency, rate, macs)
+    assert "latency 5.92 ms, training throughput 812 images/s, MACs 41.0 M (2.0 s)" in out.getvalue()
+
+
 def test_a_terminal_gets_one_live_line_and_every_failure(clock: Clock) -> None:
     out = io.StringIO()
     with Display(TASKS, Console(file=out, force_terminal=True, width=120)) as display:

@@ -146,8 +146,10 @@ def _set_accuracy_axis(axes: Axes, group: AccuracyGroup) -> None:
 def _mark_targets(axes: Axes, results: Results, group: AccuracyGroup, across: Currency) -> list[str]:
     """A ring where a network reached an accuracy that is timed; a sentence for each such accuracy names the first."""
     sentences = []
-    for metric in (metric for metric in METRICS.values() if metric.name.startswith(f"{across}_to_")):
-        percent = int(metric.name.removeprefix(f"{across}_to_"))
+    for metric in METRICS.values():
+        currency, percent = metric.milestone or ("", 0)
+        if currency != across:
+            continue
         cells = {model.name: results.cell(model, metric.name) for model in group.models}
         reached = {name: cell.value for name, cell in cells.items() if cell.measured}
         if not reached:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bench.render.claims.claim import Claim, Part, unknown
-from bench.render.claims.setting import LECTURE, Setting, amount, coefficient_of_variation, percent, short
+from bench.render.claims.setting import LECTURE, VGGS, Setting, amount, coefficient_of_variation, percent, short
 from bench.render.findings.efficiency import pareto_front, work_and_time
 from bench.stats.intervals import rank_correlation
 
@@ -132,7 +132,7 @@ def _large_batches_help_fully_connected(at: Setting) -> list[Part]:
         for name in at.having(LECTURE, "inference_images_per_s", "latency_ms")
         if (at.cell(name, "inference_images_per_s").batch_size or 0) >= 16
     ]
-    vggs = [name for name in names if name.startswith("vgg")]
+    vggs = at.among(names, VGGS)
     if at.name("alexnet") not in names or not vggs or len(names) < 4:
         return [unknown("gain", "throughput at a batch of 16 or more and latency of AlexNet, VGG and two others")]
     gain = {name: at.value(name, "inference_images_per_s") * at.value(name, "latency_ms") / 1e3 for name in names}
@@ -149,7 +149,7 @@ def _large_batches_help_fully_connected(at: Setting) -> list[Part]:
 
 def _order_of_time(at: Setting) -> list[Part]:
     names = _at_common_batch(at, at.having(LECTURE, "inference_images_per_s"))
-    vggs = [name for name in names if name.startswith("vgg")]
+    vggs = at.among(names, VGGS)
     if at.name("alexnet") not in names or not vggs or len(names) < 4:
         return [unknown("order", f"{_TIME} of AlexNet, VGG and two other networks of the chart")]
     ms = {name: at.ms_per_image(name) for name in names}
@@ -172,7 +172,7 @@ def _accuracy_falls_with_throughput(at: Setting) -> list[Part]:
 
 def _vgg_is_dominated(at: Setting) -> list[Part]:
     names = at.all_having("top1", "macs", "params")
-    vggs = [name for name in names if name.startswith("vgg")]
+    vggs = at.among(names, VGGS)
     if not vggs or len(names) == len(vggs):
         return [unknown("VGG", "accuracy, MACs and parameters of VGG and others")]
     parts = []

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from bench.render.claims.claim import Claim, Part, unknown
-from bench.render.claims.setting import LECTURE, RESNETS, Setting, percent, short
+from bench.render.claims.setting import LECTURE, RESNETS, VGGS, Setting, percent, short
 from bench.render.findings.ranking import difference
 
 _SLIDES = "CS231n, lecture 9"
@@ -21,17 +21,17 @@ def _vgg_is_heaviest(at: Setting) -> list[Part]:
     parts = []
     for metric, what in words.items():
         ranked = _ranked(at, LECTURE, metric)
-        if len({_family(name) for name in ranked}) < 3:
+        if len({_family(at, name) for name in ranked}) < 3:
             parts.append(unknown(what, f"{what} of VGG and two other families of the chart"))
             continue
         first = ranked[0]
-        other = next((name for name in ranked if _family(name) != "vgg"), first)
-        shown = f"{at.said(first, metric)}" if _family(first) != "vgg" else f"{at.said(first, metric)}, then "
-        if _family(first) == "vgg":
+        other = next((name for name in ranked if _family(at, name) != "vgg"), first)
+        shown = f"{at.said(first, metric)}" if _family(at, first) != "vgg" else f"{at.said(first, metric)}, then "
+        if _family(at, first) == "vgg":
             shown += at.said(other, metric)
         else:
-            shown += f", {at.said(next((n for n in ranked if _family(n) == 'vgg'), first), metric)}"
-        parts.append(Part(what, _family(first) == "vgg", f"most {what}: {shown}"))
+            shown += f", {at.said(next((n for n in ranked if _family(at, n) == 'vgg'), first), metric)}"
+        parts.append(Part(what, _family(at, first) == "vgg", f"most {what}: {shown}"))
     return parts
 
 
@@ -95,17 +95,17 @@ def _saved_remark(at: Setting) -> str:
 
 def _resnet_is_moderate_and_best(at: Setting) -> list[Part]:
     ranked = _ranked(at, LECTURE, "top1")
-    if not ranked or not at.having(RESNETS, "top1") or len({_family(name) for name in ranked}) < 3:
+    if not ranked or not at.having(RESNETS, "top1") or len({_family(at, name) for name in ranked}) < 3:
         return [unknown("accuracy", "accuracies of ResNet and two other families of the chart")]
-    other = next(name for name in ranked if _family(name) != "resnet")
-    resnet = next(name for name in ranked if _family(name) == "resnet")
+    other = next(name for name in ranked if _family(at, name) != "resnet")
+    resnet = next(name for name in ranked if _family(at, name) == "resnet")
     shown = f"highest accuracy, {at.accuracy_source}: {at.said(resnet, 'top1')}, {at.said(other, 'top1')}"
-    parts = [Part("accuracy", _family(ranked[0]) == "resnet", shown)]
+    parts = [Part("accuracy", _family(at, ranked[0]) == "resnet", shown)]
     rate = {
         name: 1e8 * at.value(name, "top1") / at.value(name, "params") for name in at.having(LECTURE, "top1", "params")
     }
-    vggs = [rate[name] for name in rate if _family(name) == "vgg"]
-    resnets = {name: rate[name] for name in rate if _family(name) == "resnet"}
+    vggs = [rate[name] for name in rate if _family(at, name) == "vgg"]
+    resnets = {name: rate[name] for name in rate if _family(at, name) == "resnet"}
     googlenet = rate.get(at.name("googlenet"))
     if not vggs or not resnets or googlenet is None:
         return [*parts, unknown("moderate efficiency", "accuracy per parameter of VGG, GoogLeNet and ResNet")]
@@ -284,8 +284,8 @@ def _ranked(at: Setting, networks: Sequence[str], metric: str) -> list[str]:
     return sorted(at.having(networks, metric), key=lambda name: -at.value(name, metric))
 
 
-def _family(name: str) -> str:
-    return "vgg" if name.startswith("vgg") else "resnet" if name.startswith("resnet") else name.removesuffix("_cifar")
+def _family(at: Setting, name: str) -> str:
+    return "vgg" if at.among([name], VGGS) else "resnet" if at.among([name], RESNETS) else name
 
 
 def _with(names: Sequence[str], name: str) -> list[str]:

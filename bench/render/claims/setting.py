@@ -90,6 +90,11 @@ class Setting:
     def all_having(self, *metrics: str) -> list[str]:
         return self.having((model.name for model in self.models), *metrics)
 
+    def among(self, names: Iterable[str], networks: Sequence[str]) -> list[str]:
+        """Those of some names here that stand for one of some networks, such as VGGS."""
+        standing = {self.name(network) for network in networks}
+        return [name for name in names if name in standing]
+
     def said(self, network: str, metric: str) -> str:
         """ "vgg16 138 M"."""
         return f"{self.name(network)} {amount(self.value(network, metric), metric)}"

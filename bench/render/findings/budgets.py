@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from bench.config import Budget, BudgetKind
 from bench.quantity import measured
 from bench.render.results.header import Model
 from bench.render.results.table import Cell, Results
 
-_EQUAL = {"ep": "equal epochs", "kimg": "equal images", "s": "equal seconds", "pflop": "equal FLOPs"}
+_EQUAL: dict[BudgetKind, str] = {
+    "ep": "equal epochs",
+    "kimg": "equal images",
+    "s": "equal seconds",
+    "pflop": "equal FLOPs",
+}
 
 
 @dataclass(frozen=True)
@@ -56,10 +61,9 @@ class BudgetTable:
     @property
     def headings(self) -> tuple[str, ...]:
         """ "10ep (equal epochs)"."""
-        kinds = [re.sub(r"[\d.]+", "", budget) for budget in self.budgets]
+        kinds = [Budget.kind_of(budget) for budget in self.budgets]
         return tuple(
-            f"{budget} ({_EQUAL[kind]})" if kind in _EQUAL else budget
-            for budget, kind in zip(self.budgets, kinds, strict=True)
+            f"{budget} ({_EQUAL[kind]})" if kind else budget for budget, kind in zip(self.budgets, kinds, strict=True)
         )
 
 

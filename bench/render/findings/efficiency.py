@@ -34,10 +34,14 @@ def pareto_front(
 def accuracy_front(results: Results, models: Sequence[Model], cost: Metric) -> list[int]:
     """Indices of the networks on the front of accuracy against a metric, by rising cost.
 
-    A network that is no better than chance is on no front, however cheap it is. All models must have both
-    values.
+    A network that is no better than chance, or whose cost is a lower bound or not reliable, is on no front, however
+    cheap it is. All models must have both values.
     """
-    telling = [index for index, model in enumerate(models) if not results.at_chance(model)]
+    telling = [
+        index
+        for index, model in enumerate(models)
+        if not results.at_chance(model) and results.cell(model, cost.name).competes
+    ]
     front = pareto_front(
         [results.cell(models[index], cost.name).value for index in telling],
         [results.cell(models[index], "top1").value for index in telling],

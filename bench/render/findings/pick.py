@@ -10,7 +10,7 @@ from typing import Literal
 
 from bench.config import RequestError
 from bench.metrics import METRICS, Metric
-from bench.quantity import quantity
+from bench.quantity import quantity, with_unit
 from bench.render.results.header import Model
 from bench.render.results.table import Cell, Results
 
@@ -28,7 +28,7 @@ class Limit:
 
     def __str__(self) -> str:
         sign = "≤" if self.kind == "max" else "≥"
-        return f"{self.metric.label.lower()} {sign} {_with_unit(self.bound, self.metric)}"
+        return f"{self.metric.label.lower()} {sign} {with_unit(self.bound, self.metric)}"
 
     def met_by(self, cell: Cell) -> bool:
         """Whether the value keeps the limit."""
@@ -164,8 +164,3 @@ def _what_is_missing(results: Results, limits: Sequence[Limit], track: str | Non
 
 def _at(cell: Cell, value: float) -> Cell:
     return Cell(value, value, value, cell.status, cell.records)
-
-
-def _with_unit(value: float, metric: Metric) -> str:
-    text = quantity(value, metric.unit)
-    return f"{text} {metric.unit}" if metric.unit in ("ms", "images/s", "W") else text

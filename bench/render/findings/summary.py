@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench.metrics import METRICS
-from bench.quantity import listing, measured, quantity
+from bench.quantity import listing, measured, quantity, with_unit
 from bench.render.findings.efficiency import accuracy_front, work_and_time
 from bench.render.results.header import Model
 from bench.render.results.table import AccuracyGroup, Results
@@ -108,13 +108,12 @@ def _cost_findings(results: Results) -> list[str]:
         ("macs", "the fewest MACs"),
         ("inference_images_per_s", "the highest inference throughput"),
     ):
-        cells = {model.name: results.cell(model, name).value for model in models if results.cell(model, name).measured}
+        cells = {model.name: results.cell(model, name).value for model in models if results.cell(model, name).competes}
         if len(cells) < 2:
             continue
         best = min(cells.values()) if METRICS[name].better == "lower" else max(cells.values())
         first = [model for model, value in cells.items() if value == best]
-        unit = METRICS[name].unit
-        amount = quantity(best, unit) + (f" {unit}" if unit == "images/s" else "")
+        amount = with_unit(best, METRICS[name])
         verb = "has" if len(first) == 1 else "have"
         sentences.append(f"{listing(first)} {verb} {words} of {len(cells)} {models[0].track} networks: {amount}.")
     return sentences

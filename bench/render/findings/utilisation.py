@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.quantity import quantity
+from bench.render.results.derived import Peak, peak_of
 from bench.render.results.header import Model
 from bench.render.results.table import Results
 from bench.render.tables.marks import launch_bound
@@ -51,16 +51,17 @@ def lowest_use(results: Results, models: Sequence[Model]) -> list[str]:
     known = [model for model in models if results.cell(model, "mfu").measured]
     if len(known) < 2 * _NAMED:
         return []
-    known.sort(key=lambda model: results.cell(model, "mfu").value)
-    return [_sentence(results, model) for model in known[:_NAMED]]
+    reliable = [model for model in known if results.cell(model, "mfu").competes]
+    reliable.sort(key=lambda model: results.cell(model, "mfu").value)
+    return [_sentence(results, model) for model in reliable[:_NAMED]]
 
 
 def _sentence(results: Results, model: Model) -> str:
     cell = results.cell(model, "mfu")
-    # "share of the vendor's dense bf16 peak of 989 TFLOP/s", without the source and without other remarks
-    stated = re.split(r" \(|;", cell.records[-1].note)[0]
-    peak = stated.removeprefix("share of ") if stated.startswith("share of ") else "the peak"
-    share = f"{quantity(cell.value, 'fraction', digits=2)} of {peak}"
+    row = cell.records[-1]
+    peaks = [peak_of(limits, row.precision) for limits in results.header.limits if limits.device == row.device]
+    name = next((peak.name for peak in peaks if isinstance(peak, Peak)), "the peak")
+    share = f"{quantity(cell.value, 'fraction', digits=2)} of {name}"
     reasons = [
         reason for reason in (_launches(results, model), _memory(results, model), _batch(results, model)) if reason
     ]

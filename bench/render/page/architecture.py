@@ -20,7 +20,7 @@ from bench.render.results.curves import Curve, own_currency
 from bench.render.results.header import Model
 from bench.render.results.layer_costs import COLUMNS, Layers
 from bench.render.results.table import AccuracyGroup, Results
-from bench.render.tables.marks import SMALLER_BATCH, Mark
+from bench.render.tables.marks import Mark
 from bench.render.tables.text import Column, Table, TextCell, TrackTables
 from bench.structure.description import Structure
 
@@ -169,7 +169,7 @@ def _ranks(table: Table) -> Ranks:
 
 
 def _competing(cell: TextCell) -> float | None:
-    return None if SMALLER_BATCH in cell.marks else cell.order
+    return cell.order if cell.competes else None
 
 
 def _standings(

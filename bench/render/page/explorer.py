@@ -232,6 +232,7 @@ def _network(results: Results, model: Model, metrics: Sequence[Metric], dataset:
         "dataset": dataset,
         "own": model.own,
         "atChance": results.at_chance(model),
+        "unranked": [m.name for m in metrics if (c := results.cell(model, m.name)).measured and not c.competes],
         "cells": {metric.name: cell for metric in metrics if (cell := _cell(results, model, metric)) is not None},
     }
 

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 import pandas as pd
 
-from bench.config import Budget, RequestError
+from bench.config import Budget
 
 Currency = Literal["images", "seconds", "flops"]
 _CURRENCIES: dict[str, Currency] = {"ep": "images", "kimg": "images", "s": "seconds", "pflop": "flops"}
@@ -62,10 +62,7 @@ def read_curves(folder: Path) -> tuple[list[Curve], list[str]]:
 
 def own_currency(budget: str) -> Currency:
     """What a budget is counted in: against it, all curves end at the same place. Images where it is no budget."""
-    try:
-        return _CURRENCIES[Budget.parse(budget).kind]
-    except RequestError:
-        return "images"
+    return _CURRENCIES[Budget.kind_of(budget) or "kimg"]
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from bench.config import Budget
 from bench.metrics import DERIVED, METRICS
 from bench.quantity import quantity
 from bench.records.record import Record
@@ -14,9 +15,12 @@ TRAINING_PASSES = 3  # a backward pass computes two products for each of the for
 
 
 @dataclass(frozen=True)
-class _Peak:
+class Peak:
+    """What a device can do at most in one precision."""
+
     flops_per_s: float
-    words: str  # whose figure it is
+    name: str  # "the vendor's dense bf16 peak of 989 TFLOP/s"
+    source: str  # in brackets; empty where it was measured in this run
     measured: bool
 
 
@@ -27,7 +31,7 @@ def derived_records(records: Sequence[Record], limits: Iterable[Limits]) -> list
     the throughput's, scaled. A device without any peak gives skipped rows with the reason; a run that was made before
     limits were measured gives none.
     """
-    flops = {r.model: r.value for r in records if r.metric == "flops" and r.value is not None}
+    flops = {r.model: r for r in records if r.metric == "flops" and r.value is not None}
     by_device = {limit.device: limit for limit in limits}
     derived: list[Record] = []
     for row in records:
@@ -35,37 +39,57 @@ def derived_records(records: Sequence[Record], limits: Iterable[Limits]) -> list
             continue
         work, known = flops[row.model], by_device.get(row.device)
         if row.metric == "inference_images_per_s":
-            derived.append(_scaled(row, "achieved_flops_per_s", work, row.note))
-            derived += _share_of_peak(row, "inference_mfu", work, known)
+            derived.append(_scaled(row, "achieved_flops_per_s", work, 1.0, row.note))
+            derived += _share_of_peak(row, "inference_mfu", work, 1, known)
         elif row.metric == "train_images_per_s":
-            derived += _share_of_peak(row, "mfu", TRAINING_PASSES * work, known)
+            derived += _share_of_peak(row, "mfu", work, TRAINING_PASSES, known)
     return derived
 
 
-def _share_of_peak(row: Record, metric: str, flops: float, limits: Limits | None) -> Iterator[Record]:
+def with_lower_bounds(records: Sequence[Record]) -> list[Record]:
+    """The rows, with the flag of a count that is a lower bound wherever a number rests on it.
+
+    That is operations spent in training, operations for each byte, and everything trained under a budget of operations.
+    """
+    bounded = {row.model for row in records if row.metric in ("macs", "flops") and "lower_bound" in row.flags}
+    return [
+        _flagged(row, "lower_bound")
+        if row.model in bounded and (row.unit in ("FLOPs", "FLOP/byte") or Budget.kind_of(row.budget) == "pflop")
+        else row
+        for row in records
+    ]
+
+
+def _flagged(row: Record, *flags: str) -> Record:
+    return replace(row, flags=tuple(dict.fromkeys((*row.flags, *flags)))) if row.value is not None else row
+
+
+def _share_of_peak(row: Record, metric: str, work: Record, passes: int, limits: Limits | None) -> Iterator[Record]:
     if limits is None:
         return
-    peak = _peak(limits, row.precision)
+    peak = peak_of(limits, row.precision)
     if isinstance(peak, str):
-        yield replace(_scaled(row, metric, 0.0, peak), value=None, samples=(), status="skipped")
+        yield replace(_scaled(row, metric, work, 0.0, peak), value=None, samples=(), status="skipped", flags=())
         return
-    share = _scaled(row, metric, flops / peak.flops_per_s, peak.words)
+    share = _scaled(row, metric, work, passes / peak.flops_per_s, "")
     above = share.value is not None and share.value > 1
-    reason = "above the peak: the machine was busier while that was measured" if above and peak.measured else ""
-    yield replace(share, note="; ".join(note for note in (peak.words, row.note, reason) if note))
+    reason = "above the peak, which was measured while the machine was busier" if peak.measured else "above the peak"
+    notes = (f"share of {peak.name}{peak.source}", row.note, f"{reason}: not reliable" if above else "")
+    share = replace(share, note="; ".join(note for note in notes if note))
+    yield _flagged(share, "above_peak") if above else share
 
 
-def _peak(limits: Limits, precision: str) -> _Peak | str:
+def peak_of(limits: Limits, precision: str) -> Peak | str:
     """The vendor's figure where it is known, else the one measured; or why there is neither."""
     if limits.precision != precision:
         return f"the peak of {limits.device} was measured in {limits.precision}, and this in {precision}"
     if limits.vendor_flops_per_s is not None:
-        words = f"share of the vendor's dense {precision} peak of {_rate(limits.vendor_flops_per_s)}"
-        return _Peak(limits.vendor_flops_per_s, f"{words} ({limits.vendor_source})", measured=False)
+        name = f"the vendor's dense {precision} peak of {_rate(limits.vendor_flops_per_s)}"
+        return Peak(limits.vendor_flops_per_s, name, f" ({limits.vendor_source})", measured=False)
     if limits.peak_flops_per_s is not None:
         peak = _rate(limits.peak_flops_per_s)
-        words = f"share of {peak}, the fastest {precision} matrix product or convolution measured here"
-        return _Peak(limits.peak_flops_per_s, words, measured=True)
+        name = f"{peak}, the fastest {precision} matrix product or convolution measured here"
+        return Peak(limits.peak_flops_per_s, name, "", measured=True)
     return f"no peak of {limits.device} is known: {limits.reason or 'it was not measured'}"
 
 
@@ -73,9 +97,12 @@ def _rate(flops_per_s: float) -> str:
     return f"{quantity(flops_per_s, 'FLOP/s', 4)}FLOP/s"
 
 
-def _scaled(row: Record, metric: str, factor: float, note: str) -> Record:
+def _scaled(row: Record, metric: str, work: Record, factor: float, note: str) -> Record:
+    """The row times the operations of an image and a factor, flagged as both are."""
     assert row.value is not None
-    return replace(
+    assert work.value is not None
+    factor *= work.value
+    scaled = replace(
         row,
         probe=DERIVED,
         metric=metric,
@@ -85,3 +112,4 @@ def _scaled(row: Record, metric: str, factor: float, note: str) -> Record:
         note=note,
         seconds=0.0,
     )
+    return _flagged(scaled, *work.flags)

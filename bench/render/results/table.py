@@ -16,7 +16,7 @@ import pandas as pd
 from bench.metrics import METRICS, Metric, probe_named
 from bench.records.record import Record
 from bench.records.run_folder import Run
-from bench.render.results.derived import derived_records
+from bench.render.results.derived import derived_records, with_lower_bounds
 from bench.render.results.header import Header, Model, read_header, unlisted
 from bench.stats.intervals import Interval, mean_interval, median_interval, rounds_interval, wilson_interval
 
@@ -48,6 +48,16 @@ class Cell:
     def predicted(self) -> bool:
         """Whether the value was worked out and not measured."""
         return self.measured and any(row.predicted for row in self.records)
+
+    @property
+    def flags(self) -> frozenset[str]:
+        """What a reader must be warned of in any of its seeds and rounds."""
+        return frozenset(flag for row in self.records for flag in row.flags) if self.measured else frozenset()
+
+    @property
+    def competes(self) -> bool:
+        """Whether the value may be called best, ranked or put on a front with others."""
+        return self.measured and self.asked_batch_size is None and not self.flags & {"lower_bound", "above_peak"}
 
     @property
     def batch_size(self) -> int | None:
@@ -166,6 +176,7 @@ def read_results(run: Run) -> Results:
     known = {model.name for model in header.models}
     others = dict.fromkeys(record.model for record in measured if record.model not in known)
     models, measured = kept_apart([*header.models, *map(unlisted, others)], measured)
+    measured = with_lower_bounds(measured)
     records = (*measured, *derived_records(measured, header.limits))
     return Results(
         header=header,
@@ -298,8 +309,8 @@ def kept_apart(models: Sequence[Model], records: Sequence[Record]) -> tuple[list
     for model in models:
         own = [record for record in records if record.model == model.name]
         rows = list(zip(own, _conditions_apart(own), strict=True))
-        conditions = list(dict.fromkeys(frozenset(under.items()) for _, under in rows)) or [frozenset()]
-        for each in (dict(known) for known in conditions if not any(known < other for other in conditions)):
+        known = list(dict.fromkeys(tuple(under.items()) for _, under in rows)) or [()]
+        for each in (dict(some) for some in known if not any(set(some) < set(other) for other in known)):
             name = " ".join([model.name, *_words_of(each)])
             apart[0].append(replace(model, name=name, kept_as=model.name) if each else model)
             for row, under in rows:

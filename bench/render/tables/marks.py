@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bench.metrics import METRICS
 from bench.render.results.header import Model
-from bench.render.results.table import Cell, Results
+from bench.render.results.table import Results
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,9 @@ SMALLER_BATCH = Mark(
 LAUNCH_BOUND = Mark("¶", "launch-bound: the device waits for the host, so this is the speed of both together")
 PREDICTED = Mark("≈", "predicted, not measured")
 INCOMPLETE = Mark("!", "a seed or round failed and is missing here")
-MARKS = (CHANCE, UNSTEADY, SMALLER_BATCH, LAUNCH_BOUND, PREDICTED, INCOMPLETE)
+LOWER_BOUND = Mark("≥", "a lower bound, or based on one: the network has an operator that cannot be counted")
+ABOVE_PEAK = Mark("?", "more than the device can do: not reliable")
+MARKS = (CHANCE, UNSTEADY, SMALLER_BATCH, LAUNCH_BOUND, PREDICTED, LOWER_BOUND, ABOVE_PEAK, INCOMPLETE)
 
 
 def marks_of(results: Results, model: Model, metric: str) -> tuple[Mark, ...]:
@@ -32,24 +35,18 @@ def marks_of(results: Results, model: Model, metric: str) -> tuple[Mark, ...]:
         return ()
     found = (
         (CHANCE, metric == "top1" and results.at_chance(model)),
-        (UNSTEADY, not_steady(cell)),
+        (UNSTEADY, "unsteady" in cell.flags),
         (SMALLER_BATCH, cell.asked_batch_size is not None),
         (LAUNCH_BOUND, launch_bound(results, model, metric)),
         (PREDICTED, cell.predicted),
+        (LOWER_BOUND, "lower_bound" in cell.flags),
+        (ABOVE_PEAK, "above_peak" in cell.flags),
         (INCOMPLETE, bool(cell.lost)),
     )
     return tuple(mark for mark, holds in found if holds)
 
 
-def not_steady(cell: Cell) -> bool:
-    """Whether a timing says so in its note, in any of its rounds."""
-    return cell.measured and any("not steady" in row.note for row in cell.records)
-
-
 def launch_bound(results: Results, model: Model, metric: str) -> bool:
     """Whether the device's own time of the same step is far below that of the whole step."""
-    kind, _, what = metric.partition("_")
-    if what not in ("images_per_s", "device_ms"):
-        return False
-    device_time = results.cell(model, f"{kind}_device_ms")
-    return device_time.measured and any(row.note.startswith("launch-bound") for row in device_time.records)
+    known = METRICS.get(metric)
+    return known is not None and "launch_bound" in results.cell(model, known.device_time).flags

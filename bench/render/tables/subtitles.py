@@ -54,7 +54,7 @@ def step_conditions(results: Results, models: Sequence[Model], metric: Metric, u
 def label_of(results: Results, models: Sequence[Model], metric: Metric) -> str:
     """The label of a metric, which says so where all of its numbers are predicted: "Peak memory, predicted"."""
     cells = [cell for model in models if (cell := results.cell(model, metric.name)).measured]
-    said = metric.label.lower().startswith("predicted")
+    said = bool(metric.predicts)
     return (
         f"{metric.label}, predicted" if cells and not said and all(cell.predicted for cell in cells) else metric.label
     )

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from bench.config import Budget
 from bench.metrics import DERIVED, Metric, probe_named
 from bench.quantity import measured
 from bench.render.results.header import Model
 from bench.render.results.table import NOT_RUN, Cell, Results
-from bench.render.tables.marks import CHANCE, MARKS, PREDICTED, SMALLER_BATCH, Mark, marks_of
+from bench.render.tables.marks import CHANCE, MARKS, PREDICTED, Mark, marks_of
 from bench.render.tables.subtitles import (
     accuracy_conditions,
     label_of,
@@ -39,6 +39,7 @@ class TextCell:
     interval: tuple[float, float] | None = None
     best: bool = False
     marks: tuple[Mark, ...] = ()
+    competes: bool = False  # whether it may be called best or ranked
     aside: str = ""  # what belongs to this number alone, in smaller print: its batch size
     status: str = "ok"
     hint: str = ""  # the exact number and its notes, or the reason why there is none
@@ -110,8 +111,8 @@ def _tried(results: Results, models: Sequence[Model], metric: Metric) -> bool:
     """Whether a table has something to say of it: a number or a failure, and not the budget or a peak once more."""
     if metric.name == "train_seconds" and all(_is_time_budget(results, model) for model in models):
         return False
-    if metric.name.startswith("predicted_"):
-        peaks = [results.cell(model, metric.name.replace("predicted_", "peak_")) for model in models]
+    if metric.predicts:
+        peaks = [results.cell(model, metric.predicts) for model in models]
         if all(peak.predicted for peak in peaks if peak.measured):
             return False
     return any(results.cell(model, metric.name).status not in (NOT_RUN, "skipped") for model in models)
@@ -119,7 +120,7 @@ def _tried(results: Results, models: Sequence[Model], metric: Metric) -> bool:
 
 def _is_time_budget(results: Results, model: Model) -> bool:
     rows = results.cell(model, "train_seconds").records
-    return all(re.fullmatch(r"[\d.]+s", row.budget or "") for row in rows)
+    return all(Budget.kind_of(row.budget) == "s" for row in rows)
 
 
 def _table(results: Results, title: str, models: Sequence[Model], metrics: Sequence[Metric], usual: str) -> Table:
@@ -140,12 +141,11 @@ def _cells(results: Results, models: Sequence[Model], metric: Metric) -> list[Te
     texts = [_cell(results, model, metric) for model in models]
     if all(PREDICTED in text.marks for text in texts if text.order is not None):  # then the heading says so
         texts = [replace(text, marks=tuple(mark for mark in text.marks if mark != PREDICTED)) for text in texts]
-    # A number at another batch size does not compete.
-    values = [text.order for text in texts if text.order is not None and SMALLER_BATCH not in text.marks]
+    values = [text.order for text in texts if text.order is not None and text.competes]
     if metric.better is None or len({text.text for text in texts if text.order is not None}) < 2:
         return texts  # nothing that a reader could tell apart
     best = (min if metric.better == "lower" else max)(values, default=math.nan)
-    return [replace(text, best=text.order == best and SMALLER_BATCH not in text.marks) for text in texts]
+    return [replace(text, best=text.competes and text.order == best) for text in texts]
 
 
 def _cell(results: Results, model: Model, metric: Metric) -> TextCell:
@@ -159,6 +159,7 @@ def _cell(results: Results, model: Model, metric: Metric) -> TextCell:
         order=cell.value,
         interval=(cell.low, cell.high) if cell.has_interval else None,
         marks=marks_of(results, model, metric.name),
+        competes=cell.competes,
         aside=_own_batch(cell, metric),
         status=cell.status,
         hint="; ".join((f"{cell.value:.10g} {metric.unit}", *notes)),

@@ -9,6 +9,9 @@ import pytest
 
 from bench.metrics import METRICS
 from bench.records.record import Record
+from bench.render.charts.frame import comparable
+from bench.render.findings.efficiency import accuracy_front
+from bench.render.findings.utilisation import lowest_use
 from bench.render.results.table import read_results
 from bench.render.tables.marks import LAUNCH_BOUND, SMALLER_BATCH
 from bench.render.tables.terminal import summary
@@ -146,3 +149,30 @@ def test_a_metric_of_a_newer_version_is_shown_if_it_failed(build: RunBuilder) ->
     row = Record("a_cifar", "sound", "loudness", None, "dB", "failed", note="too quiet")
     (track,) = track_tables(read_results(build([A], [*training("a_cifar", 0.5), row])))
     assert "loudness" not in {column.heading for column in track.overview.columns}  # nobody knows if it is a score
+
+
+def test_what_may_be_wrong_is_never_best_nor_ranked_nor_on_a_front(build: RunBuilder) -> None:
+    limits = {"cpu": {"precision": "fp32", "peak_flops_per_s": 1e12}}
+    names = [f"{name}_cifar" for name in "abcdef"]  # not all of the first is counted, the last seems to use 108 %
+    rows = []
+    for place, name in enumerate(names, 1):
+        flags = ("lower_bound",) if name == "a_cifar" else ()
+        rows += [ok(name, metric, 1e9 * place, flags=flags) for metric in ("macs", "flops")]
+        rows += [ok(name, "train_images_per_s", 10.0 * place, batch_size=8, device="cpu"), *training(name, 0.5)]
+    results = read_results(build([listed(name, name, 2015, "cifar") for name in names], rows, limits=limits))
+    (track,) = track_tables(results)
+    best = {
+        column.name: [row.model.name for row in track.overview.rows if row.cells[place].best]
+        for place, column in enumerate(track.overview.columns)
+    }
+    assert best["macs"] == ["b_cifar"]
+    assert best["mfu"] == ["e_cifar"]
+    assert cell(track.overview, "f_cifar", "Utilisation in training").symbols == "?"
+    (front,) = accuracy_front(results, results.models, METRICS["macs"])
+    assert results.models[front].name == "b_cifar"
+    named = [sentence.split()[0] for sentence in lowest_use(results, results.models)]
+    assert named == ["b_cifar", "c_cifar", "d_cifar"]
+    drawn, words = comparable(results, results.models, "mfu")
+    assert [model.name for model in drawn] == names[:-1]
+    assert "more than the device can do and so not reliable: f_cifar" in words
+    assert "Lower bounds, as an operator cannot be counted: a_cifar" in words

@@ -95,7 +95,8 @@
       const sign = (axis) => (axis.better === "lower" ? 1 : -1);
       const usesAccuracy = [x.name, y.name].includes("top1");
       const costs = points
-        .filter((point) => !(usesAccuracy && point.network.atChance))
+        .filter(({ network }) => !(usesAccuracy && network.atChance))
+        .filter(({ network }) => ![x.name, y.name].some((name) => network.unranked.includes(name)))
         .map((point) => ({ point, a: sign(x) * point.x, b: sign(y) * point.y }));
       return costs
         .filter((one) => !costs.some((o) => o.a <= one.a && o.b <= one.b && (o.a < one.a || o.b < one.b)))
