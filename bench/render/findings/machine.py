@@ -30,6 +30,19 @@ def execution_line(header: Header) -> str:
     return ", ".join(word for word in words if word)
 
 
+_OF_NVIDIA_ALONE = ("cudnn", "tf32", "nvidia")
+
+
+def environment_facts(header: Header) -> dict[str, str]:
+    """The environment as recorded, without what says nothing on a CPU."""
+    on_cpu = header.environment.get("device_kind") == "cpu"
+    return {
+        name: text
+        for name, text in header.environment.items()
+        if text and not (on_cpu and name.startswith(_OF_NVIDIA_ALONE))
+    }
+
+
 def conditions_grid(header: Header) -> Grid | None:
     """The state of the machine, a column before and after each part of the run; None where none was recorded."""
     sessions = [session for session in header.sessions if session.before or session.after]
