@@ -51,7 +51,7 @@ def test_quantity(value: float, unit: str, text: str) -> None:
     ],
 )
 def test_a_quantity_is_never_without_its_unit(metric: str, value: float, text: str) -> None:
-    assert with_unit(value, METRICS[metric]) == text
+    assert with_unit(value, METRICS[metric].unit) == text
 
 
 @pytest.mark.parametrize(

@@ -20,12 +20,15 @@ from rich.progress import (
 
 from bench.config import Budget, Task
 from bench.metrics import METRICS
-from bench.quantity import in_sentence, with_unit
+from bench.quantity import in_sentence, listing, with_unit
 from bench.records.record import Record
 from bench.runner.execute import Outcome
 from bench.runner.plan import first_guess_s
 
 Kind = tuple[tuple[str, ...], Budget]  # tasks that take about as long: the same probes under the same budget
+
+
+_SHOWN = 4  # scores of a task, of which some have twenty
 
 
 class Display:
@@ -104,10 +107,10 @@ def _kind(task: Task) -> Kind:
 def _told(records: Sequence[Record]) -> str:
     """The rows of a task in a few words: its scores, and what failed; or else why there are none."""
     parts = [
-        f"{in_sentence(METRICS[record.metric])} {with_unit(record.value, METRICS[record.metric])}"
+        f"{in_sentence(METRICS[record.metric])} {with_unit(record.value, record.unit)}"
         for record in records
         if record.value is not None and METRICS[record.metric].better is not None
     ]
     untold = [record for record in records if record.failed or not parts]
     reasons = dict.fromkeys(f"{record.status}: {record.note}" for record in untold if record.status != "ok")
-    return ", ".join([*parts, *reasons])
+    return ", ".join([*([listing(parts, _SHOWN)] if parts else []), *reasons])

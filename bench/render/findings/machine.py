@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bench.quantity import quantity
+from bench.quantity import with_unit
 from bench.render.results.header import Header, Limits, Session
 
 
@@ -71,10 +71,10 @@ def _limits_row(limits: Limits) -> tuple[str, ...]:
     return (
         limits.device,
         limits.precision,
-        f"{quantity(flops, 'FLOP/s')}FLOP/s" if flops else not_measured,
-        f"{quantity(traffic, 'bytes/s')}B/s" if traffic else not_measured,
+        with_unit(flops, "FLOP/s") if flops else not_measured,
+        with_unit(traffic, "bytes/s") if traffic else not_measured,
         f"{flops / traffic:.3g} FLOP/byte" if flops and traffic else "–",
-        f"{quantity(peak, 'FLOP/s')}FLOP/s ({limits.vendor_source})" if peak else "not known",
+        f"{with_unit(peak, 'FLOP/s')} ({limits.vendor_source})" if peak else "not known",
     )
 
 
