@@ -42,7 +42,7 @@
     ready = true;
     await draw();
     holder.on("plotly_relayout", (change) => {
-      if (Object.keys(change).some((key) => /axis\.(auto)?range/.test(key))) placeNames();
+      if (Object.keys(change).some((key) => /axis\.(auto)?range/.test(key))) fitTexts();
     });
     holder.on("plotly_click", (event) => {
       controls.highlight.value = `network ${data.networks.indexOf(event.points[0].customdata)}`;
@@ -169,7 +169,7 @@
       modeBarButtons: [["zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]], // none that leaves the page
       showTips: false,
     });
-    await placeNames();
+    await fitTexts();
   }
 
   function trace(points, facts) {
@@ -235,8 +235,8 @@
       type: it.log ? "log" : "linear",
       range: rangeOf(it, side),
       tickformat: it.ticks,
-      nticks: Math.round((side === "x" ? holder.clientWidth : holder.clientHeight) / (it.log ? 60 : 100)),
-      minorloglabels: "none",
+      nticks: holder.clientWidth < 600 ? 6 : 10, // of a linear axis
+      minorloglabels: "complete",
       automargin: true,
       gridcolor: colours.line,
       linecolor: colours.muted,
@@ -283,11 +283,30 @@
     return Object.fromEntries(names.map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
   }
 
-  // --- names beside the points: as many as have room ------------------------------------------------------------------
+  // --- ticks, and names beside the points: as many as have room -------------------------------------------------------
 
-  async function placeNames() {
+  async function fitTexts() {
     const { xaxis, yaxis } = holder.layout;
-    const { x: left, y: top, width, height } = holder.querySelector(".nsewdrag").getBBox();
+    const area = holder.querySelector(".nsewdrag").getBBox();
+    await Plotly.relayout(holder, {
+      annotations: namesWithin(area, xaxis, yaxis),
+      "xaxis.dtick": xaxis.type === "log" ? logStep(xaxis.range, area.width, 64) : null,
+      "yaxis.dtick": yaxis.type === "log" ? logStep(yaxis.range, area.height, 28) : null,
+    });
+  }
+
+  // The smallest step of a logarithmic axis, in Plotly's words, whose ticks are at least `gap` pixels apart.
+  function logStep([low, high], length, gap) {
+    const decade = length / (high - low);
+    if (high - low < 1.2) {
+      const step = 10 ** high * (1 - 10 ** (-gap / decade)); // equal steps crowd at the upper end
+      const power = 10 ** Math.floor(Math.log10(step));
+      return `L${power * [1, 2, 5, 10].find((digit) => digit * power >= step)}`;
+    }
+    return Math.log10(2) * decade >= gap ? "D2" : Math.ceil(gap / decade);
+  }
+
+  function namesWithin({ x: left, y: top, width, height }, xaxis, yaxis) {
     const area = boxOf(left, top, left + width, top + height);
     const share = (value, axis) => (scaled(value, axis) - axis.range[0]) / (axis.range[1] - axis.range[0]);
     const spots = drawn.points.map((point) => ({
@@ -322,7 +341,7 @@
         borderpad: 0,
       });
     }
-    await Plotly.relayout(holder, { annotations });
+    return annotations;
   }
 
   function scaled(value, axis) {
