@@ -79,6 +79,12 @@ def listing(words: Sequence[str], most: int | None = None) -> str:
     return " and ".join(part for part in (", ".join(words[:-1]), *words[-1:]) if part)
 
 
+def ordinal(number: int) -> str:
+    """ "1st", "2nd", "3rd", "11th"."""
+    ending = {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th") if number % 100 not in (11, 12, 13) else "th"
+    return f"{number}{ending}"
+
+
 def tick(value: float, unit: str) -> str:
     """`value` on an axis: its prefix, and no digit that says nothing ("10 M", "0.5 %")."""
     scale, suffix = _scale(value, unit, 4)
