@@ -20,7 +20,7 @@ from rich.progress import (
 
 from bench.config import Budget, Task
 from bench.metrics import METRICS
-from bench.quantity import in_sentence, listing, with_unit
+from bench.quantity import in_sentence, with_unit
 from bench.records.record import Record
 from bench.runner.execute import Outcome
 from bench.runner.plan import first_guess_s
@@ -113,4 +113,5 @@ def _told(records: Sequence[Record]) -> str:
     ]
     untold = [record for record in records if record.failed or not parts]
     reasons = dict.fromkeys(f"{record.status}: {record.note}" for record in untold if record.status != "ok")
-    return ", ".join([*([listing(parts, _SHOWN)] if parts else []), *reasons])
+    shown = [*parts[:_SHOWN], f"{len(parts) - _SHOWN} more"] if len(parts) > _SHOWN + 1 else parts
+    return ", ".join([*shown, *reasons])
