@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import fcntl
+import mmap
 import multiprocessing
 import os
-import resource
 import signal
 import sys
 from pathlib import Path
 
-_PAGE = os.sysconf("SC_PAGE_SIZE")
+try:
+    import fcntl
+    import resource
+except ImportError:  # Windows: a worker ends when its pipe does, and has no memory limit of its own
+    fcntl = resource = None  # type: ignore[assignment]
 
 # Parameters of mallopt(3).
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
@@ -30,9 +33,10 @@ def die_with_main_process() -> None:
     group. No code of the group has to run for that, so a loop that never returns to the interpreter ends too, and so
     do processes that a network has started.
     """
-    os.setsid()
+    if hasattr(os, "setsid"):
+        os.setsid()
     main = multiprocessing.parent_process()
-    if main is None or sys.platform != "linux":
+    if main is None or sys.platform != "linux" or fcntl is None:
         return
     pipe = main.sentinel
     fcntl.fcntl(pipe, fcntl.F_SETOWN, -os.getpgrp())
@@ -44,8 +48,9 @@ def die_with_main_process() -> None:
 
 def kill_process_group(leader: int) -> None:
     """Kill a worker and whatever is left of its process group."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(leader, signal.SIGKILL)
+    if hasattr(os, "killpg"):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(leader, signal.SIGKILL)
 
 
 def limit_memory(limit_bytes: int) -> None:
@@ -54,9 +59,9 @@ def limit_memory(limit_bytes: int) -> None:
     The limit counts private writable memory (RLIMIT_DATA), not reserved address space: CUDA reserves more than any
     machine has.
     """
-    if sys.platform != "linux":
+    if sys.platform != "linux" or resource is None:
         return
-    held = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[5]) * _PAGE
+    held = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[5]) * mmap.PAGESIZE
     _, most = resource.getrlimit(resource.RLIMIT_DATA)
     wanted = held + limit_bytes
     resource.setrlimit(resource.RLIMIT_DATA, (wanted if most == resource.RLIM_INFINITY else min(wanted, most), most))

@@ -1,8 +1,10 @@
-"""Pages that the system clears for tensors that come and go: counted by the system itself, in a fresh process."""
+"""What a worker does to itself, on systems that can and on one that cannot; page faults are counted by the system."""
 
+import os
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -34,3 +36,31 @@ def test_memory_is_cleared_once_and_not_for_every_tensor() -> None:
     kept, usual = faults("kept"), faults("usual")
     assert kept < 100
     assert usual > 100 * max(kept, 1)
+
+
+WITHOUT = """
+import sys
+from pathlib import Path
+sys.modules["fcntl"] = sys.modules["resource"] = None
+from bench.engines.local import LocalEngine
+from tests.engines.test_local import Job, execute
+engine = LocalEngine(("cpu",), execute, Path(sys.argv[1]), memory_limit=1 << 30)
+if __name__ == "__main__":
+    for job, outcome in engine.run([Job("1"), Job("exit"), Job("2")], None, lambda job, device: None):
+        print(job.name, getattr(outcome, "reason", "ok"))
+"""
+
+
+def test_workers_run_on_a_system_without_fcntl_and_resource(tmp_path: Path) -> None:
+    (tmp_path / "main.py").write_text(WITHOUT)
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "main.py"), str(tmp_path / "workers.log")],
+        env={**os.environ, "PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    said = "1 ok\nexit its process ended with exit status 3; last output: disk on fire\n2 ok\n"
+    assert (done.stdout, done.returncode) == (said, 0), done.stderr
