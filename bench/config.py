@@ -65,6 +65,21 @@ class Budget:
         return f"{self.amount:g}{self.kind}"
 
 
+_SECONDS = {"s": 1, "min": 60, "h": 3600}
+
+
+def parse_duration(flag: str, word: str) -> float:
+    """ "90s", "15min" or "2h" in seconds.
+
+    Raises:
+        RequestError: the word is none of these, or not above zero.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|min|h)", word)
+    if match is None or float(match[1]) <= 0:
+        raise RequestError(f"{flag} {word}: write a number above zero and a unit, such as 90s, 15min or 2h")
+    return float(match[1]) * _SECONDS[match[2]]
+
+
 _MEMORY_UNITS = {"MB": 10**6, "GB": 10**9, "TB": 10**12, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 
 
@@ -142,6 +157,9 @@ class Config:
     checkpoint_every_s: float = 30.0  # at least so far apart
     tensorboard: bool = False  # write training curves as TensorBoard events too
     fit: MemorySize | None = None  # what the largest batch is to fit into
+    max_train_time_s: float | None = None  # a training that is predicted to take longer is not begun
+    time_limit_s: float | None = None  # of the whole run
+    inference_only: bool = False  # training steps are not timed
 
 
 @dataclass(frozen=True)
@@ -218,10 +236,13 @@ class Preset:
     rounds: int  # over all networks, each in another order
     measure_seconds: float  # of sampling, per round and step
     counted: tuple[str, ...] = ()  # more networks, of which only what needs no device is measured
+    max_train_time_s: float | None = None
+    inference_only: bool = False
 
 
 PRESETS: dict[str, Preset] = {
-    # One network per family, the lightest that is still itself, on two CPU cores in about ten minutes.
+    # One network per family, the lightest that is still itself, on two CPU cores in about ten minutes. An epoch means
+    # the same on every machine; where it takes too long, the shipped reference has its accuracy.
     "quick": Preset(
         models=(
             "lenet5_cifar",
@@ -246,9 +267,9 @@ PRESETS: dict[str, Preset] = {
             "lenet5_mnist",
         ),
         probes=tuple(probe for probe in PROBES if probe != "best_batch"),  # minutes of sweeping on a CPU
-        budget="12s",
+        budget="1ep",
         seeds=1,
-        test_images=1000,
+        test_images=None,
         train_batch_size=32,
         batch_size={"cifar": 16, "mnist": 16, "imagenet": 2},
         rounds=5,
@@ -277,6 +298,33 @@ PRESETS: dict[str, Preset] = {
             "squeezenet1_1",
             "vit_b_16",
         ),
+        max_train_time_s=60.0,
+    ),
+    # What people choose among: published networks at 224x224, as fast as they are here. Nothing is trained.
+    "backbones": Preset(
+        models=(
+            *("alexnet", "vgg16", "googlenet", "squeezenet1_0", "squeezenet1_1", "vit_b_16"),
+            *("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "wide_resnet50_2", "resnext50_32x4d"),
+            *("densenet121", "densenet161"),
+            *(
+                f"torchvision:{name}"
+                for name in (
+                    *("mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large", "efficientnet_b0"),
+                    *("shufflenet_v2_x0_5", "shufflenet_v2_x1_0", "mnasnet0_5", "mnasnet1_0"),
+                    *("regnet_y_400mf", "regnet_y_800mf", "regnet_y_1_6gf", "regnet_y_3_2gf", "regnet_x_400mf"),
+                    *("convnext_tiny", "convnext_small", "swin_t", "swin_s", "vit_b_32"),
+                )
+            ),
+        ),
+        probes=("params", "macs", "activations", "saved_activation_bytes", "throughput", "latency", "memory"),
+        budget="1ep",
+        seeds=1,
+        test_images=None,
+        train_batch_size=None,
+        batch_size={"cifar": 8, "mnist": 8, "imagenet": 8},
+        rounds=3,
+        measure_seconds=0.25,
+        inference_only=True,
     ),
     # Everything that trains, on one GPU, with the usual short budget.
     "standard": Preset(
@@ -289,6 +337,7 @@ PRESETS: dict[str, Preset] = {
         batch_size={"cifar": 512, "mnist": 512, "imagenet": 64},
         rounds=3,
         measure_seconds=0.4,
+        max_train_time_s=60.0,
     ),
     # The same with enough epochs and seeds to rank neighbours.
     "full": Preset(

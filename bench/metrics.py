@@ -11,6 +11,7 @@ Flag = Literal[
     "launch_bound",  # the device waits for the host
     "lower_bound",  # an operator without a formula is not counted
     "above_peak",  # more than the device can do
+    "left_out",  # it would have taken longer than the run was given
 ]
 
 LEVELS = (70, 80, 90)  # percent of test accuracy, until which it is measured what training takes
@@ -21,11 +22,11 @@ class Probe:
     """What kind of measurement a file of bench/probes is: everything that a plan, a table or a comparison asks of it.
 
     `when` is "static" (needs no device, and finds the same number everywhere), "once", in "rounds" over all networks,
-    or once for each of the "seeds".
+    once for each of the "seeds", or as a "forecast" on which the plan of the rest depends.
     """
 
     name: str
-    when: Literal["static", "once", "rounds", "seeds"] = "once"
+    when: Literal["static", "forecast", "once", "rounds", "seeds"] = "once"
     precision: Literal["run", "fp32"] = "run"  # fp32: whatever the precision of the run
     repeatable: bool = False  # measured, and found the same again: what differs is no scatter
     trains: bool = False  # its rows belong to a data set and a budget
@@ -49,6 +50,7 @@ PROBES: dict[str, Probe] = {
         Probe("activations", "static", "fp32", code="counts.activations"),
         Probe("saved_activation_bytes", "static", "fp32", code="saved_activations.measure"),
         Probe("traffic", "static"),
+        Probe("train_time", "forecast"),
         Probe("throughput", "rounds"),
         Probe("latency", "rounds"),
         Probe("best_batch", own_batch=True),
@@ -423,6 +425,15 @@ _ROWS = (
         "Training time",
         "lower",
         "Wall-clock of the training itself, without evaluation.",
+    ),
+    Metric(
+        "predicted_train_seconds",
+        "train_time",
+        "s",
+        "Training time, predicted",
+        None,
+        "What training under the budget would take on this machine: a few timed steps times their number.",
+        predicts="train_seconds",
     ),
     Metric(
         "train_images",

@@ -43,6 +43,9 @@ def run(request: Request, probes: tuple[str, ...], arguments: Sequence[str], rep
             prepared = prepare.prepare(request, probes, lambda line: print(line, file=sys.stderr))
     except UnknownModel as error:
         raise RequestError(str(error)) from None
+    if request.dry_run:
+        prepare.preview(prepared, [PROG, *arguments])
+        return OK
     with prepare.open_run(prepared, [PROG, *arguments]) as run:
         flags = arguments if request.run else [*arguments, "--run", run.name]
         again = f"{PROG} {shlex.join(flags)}"
@@ -57,6 +60,8 @@ def run(request: Request, probes: tuple[str, ...], arguments: Sequence[str], rep
         except OSError as error:
             reason = f"cannot write to {run.folder}: {error.strerror or error}"
             raise RunError(f"{reason}; everything measured so far is kept. To resume: {again}") from error
+    if run.restored:
+        print(f"{run.folder} was removed meanwhile: made again with every row, without earlier curves", file=sys.stderr)
     from bench.render.results.published import beside_published
     from bench.render.tables.terminal import summary
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 import itertools
 import statistics
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -103,8 +103,7 @@ def twin_of(spec: ModelSpec) -> ModelSpec | None:
         return None
     other = {"plain": "resnet", "resnet": "plain"}
     kind = "plain" if spec.family == "Plain" else "resnet"
-    twin = REGISTRY.get(spec.name.replace(kind, other[kind], 1))
-    return twin and replace(twin, num_classes=spec.num_classes)
+    return REGISTRY.get(spec.name.replace(kind, other[kind], 1))
 
 
 def gradient_norms(network: nn.Module, images: Tensor, labels: Tensor, num_classes: int) -> Norms:

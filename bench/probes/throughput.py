@@ -38,6 +38,8 @@ def measure(task: Task) -> Measurement:
     with arithmetic(task.config.execution.precision):
         for kind, make in (("inference", inference_step), ("train", training_step)):
             try:
+                if kind == "train" and task.config.inference_only:
+                    raise Unsupported(f"--preset {task.config.preset} times inference alone")
                 readings |= _readings(kind, make, task)
             except Unsupported as reason:
                 readings |= dict.fromkeys((f"{kind}_images_per_s", f"{kind}_device_ms"), reason)

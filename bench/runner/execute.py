@@ -149,6 +149,15 @@ def relocated(task: Any, image_sets: Mapping[str, ImageSet]) -> Any:
     return replace(task, inputs=replace(inputs, image_sets=here, checkpoints=inputs.checkpoints if shared else None))
 
 
+def left_out(task: Task, reason: str) -> list[Record]:
+    """The rows of a task that the run did not take on."""
+    return [
+        replace(row, flags=("left_out",))
+        for probe in task.probes
+        for row in _without_value(task, probe, "skipped", reason, 0.0)
+    ]
+
+
 def crashed(task: Task, crash: Crash) -> Outcome:
     """The rows of a task that brought its process down or took too long."""
     rows = [

@@ -12,23 +12,25 @@ from bench.config import Config, Inputs, Task
 from bench.metrics import PROBES, metrics_of
 from bench.models import ModelSpec
 from bench.records.record import Record, RecordKey
+from bench.runner.estimate import Pace
 
 
-def plan(specs: Sequence[ModelSpec], config: Config, inputs: Inputs = Inputs()) -> list[Task]:
-    """Every task of a run, in its order.
+def plan(specs: Sequence[ModelSpec], config: Config, inputs: Inputs = Inputs(), pace: Pace | None = None) -> list[Task]:
+    """Every task of a run, in its order; `pace` tells how long each may take, as far as that is known.
 
-    First the static probes of all networks. Then what is measured once, and training last, one seed of all networks
-    after the other, under one budget after the other: an interrupted run has something of everything. Timings come in
-    rounds over all networks, each in another order, so that a machine that grows hot or busy is unfair to none. The
-    rounds are spread over all of the rest: a shared machine is slower for a minute at a time, and rounds within that
-    minute would agree with each other and be wrong.
+    First the static probes of all networks, and the forecasts. Then what is measured once, and training last, one seed
+    of all networks after the other, under one budget after the other: an interrupted run has something of everything.
+    Timings come in rounds over all networks, each in another order, so that a machine that grows hot or busy is unfair
+    to none. The rounds are spread over all of the rest: a shared machine is slower for a minute at a time, and rounds
+    within that minute would agree with each other and be wrong.
     """
-    static, rounded, once, seeded = (
+    static, forecasts, rounded, once, seeded = (
         tuple(probe for probe in config.probes if PROBES[probe].when == when)
-        for when in ("static", "rounds", "once", "seeds")
+        for when in ("static", "forecast", "rounds", "once", "seeds")
     )
     tasks = [Task(spec, config, static, inputs) for spec in specs if static]
     specs = [spec for spec in specs if spec.name not in config.counted]
+    tasks += [Task(spec, config, (probe,), inputs) for spec in specs for probe in forecasts]
     rounds = [
         [Task(spec, config, rounded, inputs, round=number) for spec in random.Random(number).sample(specs, len(specs))]
         for number in range(config.rounds if rounded else 0)
@@ -41,26 +43,16 @@ def plan(specs: Sequence[ModelSpec], config: Config, inputs: Inputs = Inputs()) 
         for spec in specs
         for probe in seeded
     ]
-    return tasks + _spread(rounds, others)
+    return tasks + _spread(rounds, others, pace or Pace(config))
 
 
-def _spread(rounds: Sequence[Sequence[Task]], others: Sequence[Task]) -> list[Task]:
+def _spread(rounds: Sequence[Sequence[Task]], others: Sequence[Task], pace: Pace) -> list[Task]:
     """The first round before everything else, the last one after it, those between about equally far apart in time."""
-    starts = list(accumulate(map(first_guess_s, others), initial=0.0))
+    starts = list(accumulate(map(pace.task_s, others), initial=0.0))
     distance = starts[-1] / max(len(rounds) - 1, 1)
     timed = [(number * distance, tasks) for number, tasks in enumerate(rounds)]
     timed += [(start, [task]) for start, task in zip(starts, others, strict=False)]  # the last one is the end
     return [task for _, tasks in sorted(timed, key=itemgetter(0)) for task in tasks]
-
-
-def first_guess_s(task: Task) -> float:
-    """Seconds that a task may take, as long as none of its kind has been seen to end."""
-    if task.static:
-        return 0.0
-    budget = task.budget
-    if PROBES[task.probes[0]].trains:
-        return 1.3 * (budget.amount if budget.kind == "s" else 60.0)
-    return 4 * task.config.measure_seconds
 
 
 def keys(task: Task, probe: str) -> Iterator[RecordKey]:
@@ -71,7 +63,7 @@ def keys(task: Task, probe: str) -> Iterator[RecordKey]:
 
 def remaining(tasks: Sequence[Task], records: Sequence[Record], retry_failed: bool) -> list[Task]:
     """The tasks that have no complete outcome yet, without the probes that have."""
-    done = {r.key for r in records if not (retry_failed and r.failed)}
+    done = {r.key for r in records if not (retry_failed and r.failed) and "left_out" not in r.flags}
     left = []
     for task in tasks:
         missing = tuple(probe for probe in task.probes if not done.issuperset(keys(task, probe)))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
@@ -14,7 +17,7 @@ from typing import Any
 import torch
 
 from bench import data, models
-from bench.config import Config, Inputs, RequestError, Track
+from bench.config import Config, Inputs, RequestError, Task, Track
 from bench.data import ImageSet
 from bench.data.cache import cache_dir_of
 from bench.data.preview import sample_sheet
@@ -26,6 +29,7 @@ from bench.models import ModelSpec
 from bench.records.files import write_atomically
 from bench.records.run_folder import Run, RunError, checked_name, run_names, unused_name
 from bench.runner import cluster, execute, machine_state, progress, resume, structures
+from bench.runner.estimate import Estimate, Pace, estimate
 from bench.runner.interrupts import Interrupts
 from bench.runner.plan import plan, remaining
 from bench.runner.request import Request, parse_input_size, resolve
@@ -64,7 +68,8 @@ def prepare(request: Request, probes: tuple[str, ...], say: Callable[[str], None
     else:
         specs = tuple(models.select(patterns, parse_input_size(request.input_size), request.num_classes))
     data.check_name(config.dataset)
-    _require_writable(request.results_dir)
+    if not request.dry_run:
+        _require_writable(request.results_dir)
     if request.tensorboard:
         require_tensorboard()
     inputs = Inputs(recipes=recipe_file.read(request.recipes) if request.recipes else {})
@@ -74,8 +79,6 @@ def prepare(request: Request, probes: tuple[str, ...], say: Callable[[str], None
     tracks = {spec.track for spec in specs} & set(data.tracks_of(config.dataset))
     if any(PROBES[probe].trains for probe in config.probes):
         inputs = replace(inputs, image_sets=_image_sets(request, config.dataset, sorted(tracks), say))
-    classes = resume.classes(request) | {track: len(images.classes) for track, images in inputs.image_sets.items()}
-    specs = tuple(_with_classes_of_images(spec, classes.get(spec.track), request) for spec in specs)
     return Prepared(request, config, inputs, specs, devices)
 
 
@@ -104,29 +107,79 @@ def open_run(prepared: Prepared, command: Sequence[str]) -> Iterator[Run]:
         yield run
 
 
-def work(prepared: Prepared, run: Run) -> int:
-    """Measure what the run lacks; returns how many of its rows are failed, out of memory or timed out."""
-    config = prepared.config
+def preview(prepared: Prepared, command: Sequence[str]) -> None:
+    """Say what a run would do and about how long it takes, from a few timed steps; nothing is kept."""
+    request = prepared.request
+    with tempfile.TemporaryDirectory() as folder:
+        if request.run is not None and request.run in run_names(request.results_dir):
+            copy = Path(folder, request.run)
+            copy.mkdir()
+            for name in ("run.json", "records.jsonl"):
+                shutil.copy(request.results_dir / request.run / name, copy)
+        elsewhere = replace(prepared, request=replace(request, results_dir=Path(folder)))
+        with open_run(elsewhere, command) as run:
+            work(elsewhere, run, dry=True)
+
+
+def work(prepared: Prepared, run: Run, *, dry: bool = False) -> int:
+    """Measure what the run lacks; returns how many of its rows are failed, out of memory or timed out.
+
+    First come the counts and a few timed steps of each training. With them the run says what it will do and how long
+    that takes, and leaves out what takes too long; `dry` stops there.
+    """
+    start = time.monotonic()
+    config, again = prepared.config, prepared.request.retry_failed
     inputs = replace(prepared.inputs, checkpoints=run.folder.absolute() / "checkpoints")
-    todo = remaining(plan(prepared.specs, config, inputs), run.records(), prepared.request.retry_failed)
+    counts = {track: image_set.train_count for track, image_set in inputs.image_sets.items()}
+    todo = remaining(plan(prepared.specs, config, inputs), run.records(), again)
+    first = [task for task in todo if PROBES[task.probes[0]].when in ("static", "forecast")]
     executor = _executor(prepared, run)
     here = prepared.request.engine == "local"  # the state of this machine says nothing about a cluster's
     with (
         Interrupts() as interrupts,
-        progress.Display(todo) as display,
-        machine_state.conditions_kept(run, prepared.devices) if todo and here else nullcontext(),
+        progress.Display(todo, Pace(config)) as display,
+        machine_state.conditions_kept(run, prepared.devices) if todo and here and not dry else nullcontext(),
     ):
+
+        def measure(tasks: Sequence[Task]) -> None:
+            execute.run_tasks(run, tasks, executor, config.task_timeout_s, display.started, display.ended, interrupts)
+
         try:
-            _keep_samples(run, inputs.image_sets)
-            suite = [spec for spec in prepared.specs if spec.name in models.REGISTRY]
-            structures.keep_descriptions(run, executor, suite, interrupts)
+            measure(first)
+            if not dry:
+                _keep_samples(run, inputs.image_sets)
+                suite = [spec for spec in prepared.specs if spec.name in models.REGISTRY]
+                structures.keep_descriptions(run, executor, suite, interrupts)
             if any("throughput" in task.probes for task in todo):  # what is compared with the limits
                 machine_state.keep_limits(run, executor, prepared.devices, config.execution.precision, interrupts)
-            execute.run_tasks(run, todo, executor, config.task_timeout_s, display.started, display.ended, interrupts)
+            pace = Pace(config, counts, run.records(), _plain_rate(run))
+            todo = remaining(plan(prepared.specs, config, inputs, pace), run.records(), again)
+            reckoned = estimate(todo, pace, config, time.monotonic() - start)
+            display.expect(reckoned.tasks, pace)
+            if todo:
+                display.say(str(reckoned))
+            if dry:
+                return 0
+            _keep_left_out(run, reckoned)
+            measure(reckoned.tasks)
             structures.keep_descriptions(run, executor, _harmless(prepared.specs, run), interrupts)
         except EngineLost as reason:
             raise RunError(f"{reason}; what was measured is kept, and --run {run.name} goes on") from reason
     return sum(record.failed for record in run.records())
+
+
+def _plain_rate(run: Run) -> float:
+    """FLOP/s that a network may reach on the slowest of the run's devices: a fifth of its measured peak."""
+    peaks = [limits.get("peak_flops_per_s") for limits in run.header.get("limits", {}).values()]
+    return min((peak / 5 for peak in peaks if peak), default=math.inf)
+
+
+def _keep_left_out(run: Run, reckoned: Estimate) -> None:
+    """Write the rows of what is not done, unless they are there with the same words."""
+    known = {(record.key, record.note) for record in run.records()}
+    rows = [row for task, reason in reckoned.left_out for row in execute.left_out(task, reason)]
+    with run.writer() as writer:
+        writer.append([row for row in rows if (row.key, row.note) not in known])
 
 
 def _keep_samples(run: Run, image_sets: Mapping[str, ImageSet]) -> None:
@@ -211,22 +264,6 @@ def _check_channels(inputs: Inputs, specs: Sequence[ModelSpec]) -> None:
             raise RequestError(
                 f"the recipe of {spec.family} has {len(recipe.mean)} means for the {channels} channels of {spec.name}"
             )
-
-
-def _with_classes_of_images(spec: ModelSpec, classes: int | None, request: Request) -> ModelSpec:
-    """A network as every probe of the run builds it: with as many classes as the images that its track is trained on.
-
-    Raises:
-        RequestError: --num-classes asks for another number.
-    """
-    if classes in (None, spec.num_classes):
-        return spec
-    if request.num_classes and ":" in spec.name:
-        raise RequestError(
-            f"--num-classes {request.num_classes}: {spec.name} is trained on images of {classes} classes; leave it out"
-        )
-    assert classes is not None
-    return replace(spec, num_classes=classes, params=None, params_source="")
 
 
 def _image_sets(

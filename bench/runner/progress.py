@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import statistics
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from types import TracebackType
 
@@ -22,27 +21,34 @@ from bench.config import Budget, Task
 from bench.metrics import METRICS
 from bench.quantity import in_sentence, with_unit
 from bench.records.record import Record
+from bench.runner.estimate import Pace, minutes
 from bench.runner.execute import Outcome
-from bench.runner.plan import first_guess_s
 
 Kind = tuple[tuple[str, ...], Budget]  # tasks that take about as long: the same probes under the same budget
-
-
-_SHOWN = 4  # scores of a task, of which some have twenty
 
 
 class Display:
     """Follows a run task by task and says what is under way, how much is done and how long the rest may take."""
 
-    def __init__(self, tasks: Sequence[Task], console: Console | None = None) -> None:
+    def __init__(self, tasks: Sequence[Task], pace: Pace, console: Console | None = None) -> None:
         self._console = console or Console(stderr=True, highlight=False)
-        self._left = Counter(map(_kind, tasks))
-        self._first_guess = {_kind(task): first_guess_s(task) for task in tasks}
-        self._total = len(tasks)
         self._done = 0
-        self._seconds: defaultdict[Kind, list[float]] = defaultdict(list)
+        self._taken: defaultdict[Kind, list[tuple[float, float]]] = defaultdict(list)  # seconds reckoned, and taken
         self._started: dict[str, float] = {}  # by label: what is under way
         self._bar: Progress | None = None
+        self.expect(tasks, pace)
+
+    def expect(self, tasks: Sequence[Task], pace: Pace) -> None:
+        """From now on these are what is left to do."""
+        self._left = {task.label: (_kind(task), pace.task_s(task)) for task in tasks}
+        self._total = self._done + len(tasks)
+        if self._bar is not None:
+            self._bar.update(self._row, total=self._total)
+
+    def say(self, text: str) -> None:
+        """Print lines between those of the tasks."""
+        console = self._console if self._bar is None else self._bar.console
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def __enter__(self) -> Display:
         if self._console.is_terminal and self._total:
@@ -71,17 +77,16 @@ class Display:
 
     def ended(self, task: Task, outcome: Outcome) -> None:
         self._done += 1
-        self._left[_kind(task)] -= 1
+        kind, reckoned = self._left.pop(task.label)
         elapsed = time.monotonic() - self._started.pop(task.label)
-        self._seconds[_kind(task)].append(elapsed)
+        self._taken[kind].append((reckoned, elapsed))
         line = f"{task.label}: {_told(outcome.records)} ({elapsed:.1f} s)"
         if self._bar is None:
-            line = f"[{self._done}/{self._total}] {line}, {self.time_left()}"
-            self._console.print(line, markup=False, soft_wrap=True)
+            self.say(f"[{self._done}/{self._total}] {line}, {self.time_left()}")
             return
         self._show()
         if any(record.failed for record in outcome.records):
-            self._bar.console.print(line, markup=False, highlight=False)
+            self.say(line)
 
     def _show(self) -> None:
         if self._bar is not None:
@@ -89,15 +94,15 @@ class Display:
             self._bar.update(self._row, completed=self._done, description=doing, left=self.time_left(), refresh=True)
 
     def time_left(self) -> str:
-        """From the mean time of each probe so far, or a first guess where a probe has not run yet."""
-        seconds = 0.0
-        for kind, count in self._left.items():
-            seen = self._seconds.get(kind)
-            if count:
-                seconds += count * (statistics.fmean(seen) if seen else self._first_guess[kind])
-        if not any(self._left.values()):
+        """What is reckoned for the rest, corrected by how long tasks of its kind have taken so far."""
+        if not self._left:
             return "done"
-        return f"about {seconds / 60:.0f} min left" if seconds >= 90 else f"about {seconds:.0f} s left"
+        seconds = 0.0
+        for kind, reckoned in self._left.values():
+            seen = self._taken.get(kind)
+            off = sum(taken for _, taken in seen) / sum(before for before, _ in seen) if seen else 1.0
+            seconds += reckoned * off
+        return f"about {minutes(seconds)} left"
 
 
 def _kind(task: Task) -> Kind:
@@ -107,11 +112,10 @@ def _kind(task: Task) -> Kind:
 def _told(records: Sequence[Record]) -> str:
     """The rows of a task in a few words: its scores, and what failed; or else why there are none."""
     parts = [
-        f"{in_sentence(METRICS[record.metric])} {with_unit(record.value, record.unit)}"
+        f"{in_sentence(METRICS[record.metric])} {with_unit(record.value, METRICS[record.metric])}"
         for record in records
         if record.value is not None and METRICS[record.metric].better is not None
     ]
     untold = [record for record in records if record.failed or not parts]
     reasons = dict.fromkeys(f"{record.status}: {record.note}" for record in untold if record.status != "ok")
-    shown = [*parts[:_SHOWN], f"{len(parts) - _SHOWN} more"] if len(parts) > _SHOWN + 1 else parts
-    return ", ".join([*shown, *reasons])
+    return ", ".join([*parts, *reasons])

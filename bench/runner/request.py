@@ -9,7 +9,17 @@ from typing import Annotated, Literal
 
 import tyro
 
-from bench.config import PRESETS, Budget, Config, Execution, MemoryFormat, MemorySize, Precision, RequestError
+from bench.config import (
+    PRESETS,
+    Budget,
+    Config,
+    Execution,
+    MemoryFormat,
+    MemorySize,
+    Precision,
+    RequestError,
+    parse_duration,
+)
 from bench.metrics import PROBES
 from bench.training.experiments import EXPERIMENTS, Experiment, experiment_named
 
@@ -36,8 +46,9 @@ class Setup:
     """How many classes such a network tells apart."""
     device: str = "auto"
     """auto, cpu, cuda (every GPU) or cuda:N."""
-    preset: Literal["auto", "quick", "standard", "full"] = "auto"
-    """How much to do: quick on a CPU, standard on a GPU, full for a ranking with several seeds."""
+    preset: Literal["auto", "quick", "standard", "full", "backbones"] = "auto"
+    """How much to do: quick on a CPU, standard on a GPU, full for a ranking with several seeds; backbones for the speed
+    of published networks at 224x224."""
     dataset: str = "auto"
     """auto, cifar10, mnist, synthetic, or a folder with train/<class>/ and test/<class>/ images."""
     data_dir: Folder = None
@@ -47,7 +58,7 @@ class Setup:
     train_batch_size: Count = None
     """Batch size of training; the peak rate is scaled with it. Default: the recipe's (quick: 32)."""
     test_images: Count = None
-    """How many test images to use, the same number of every class. Default: all (quick: 1000)."""
+    """How many test images to use, the same number of every class. Default: all."""
     precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = "auto"
     """Arithmetic of measuring and training. auto: bf16 on a GPU that has it, else fp32. bf16 and fp16 mean weights of
     that type for inference, and autocast over fp32 weights for training."""
@@ -99,6 +110,13 @@ class Request(Setup):
     published ones, from --data-dir or downloaded to it."""
     recipes: File = None
     """Train as this recipes.json says, which `tune` has written; families that it lacks have their default."""
+    max_train_time: Word = None
+    """Do not begin a training that is predicted to take longer here, such as 90s, 15min or 2h; its row says so, and the
+    report shows the shipped reference. Default: 60s with the budget of quick or standard, no limit with a --budget."""
+    time_limit: Word = None
+    """Leave out what does not fit into this time, such as 15min: the longest trainings first."""
+    dry_run: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Say what would be done and about how long it takes, from a few timed steps; nothing is kept."""
     tensorboard: tyro.conf.FlagCreatePairsOff[bool] = False
     """Also write training curves as TensorBoard events, to tensorboard/ in the folder of the run."""
     checkpoint_every_s: Annotated[float, tyro.conf.arg(metavar="SECONDS")] = 30.0
@@ -139,11 +157,15 @@ def resolve(request: Request, probes: tuple[str, ...], device_kind: str) -> tupl
     batch_size = preset.batch_size
     if request.batch_size is not None:
         batch_size = dict.fromkeys(preset.batch_size, request.batch_size)
+    longest = None if experiment or request.budget else preset.max_train_time_s
+    if request.max_train_time:
+        longest = parse_duration("--max-train-time", request.max_train_time)
     words = request.budget or (experiment.budget if experiment else preset.budget,)
     budget, *other_budgets = dict.fromkeys(map(Budget.parse, words))
+    limit = parse_duration("--time-limit", request.time_limit) if request.time_limit else None
     config = Config(
         preset=name,
-        probes=probes or preset.probes,
+        probes=_with_forecasts(probes or preset.probes, needed=longest is not None or limit is not None),
         budget=budget,
         other_budgets=tuple(other_budgets),
         seeds=request.seeds or preset.seeds,
@@ -156,11 +178,23 @@ def resolve(request: Request, probes: tuple[str, ...], device_kind: str) -> tupl
         rounds=request.rounds or preset.rounds,
         counted=() if request.models or experiment else preset.counted,
         fit=MemorySize.parse(request.fit) if request.fit is not None else None,
+        max_train_time_s=longest,
+        time_limit_s=limit,
+        inference_only=preset.inference_only,
         execution=_execution(request, device_kind),
         tensorboard=request.tensorboard,
         checkpoint_every_s=request.checkpoint_every_s,
     )
     return config, request.models or (*preset.models, *preset.counted)
+
+
+def _with_forecasts(probes: tuple[str, ...], needed: bool) -> tuple[str, ...]:
+    """The probes with the predictions of trainings, where something follows from them."""
+    trained = any(PROBES[probe].trains for probe in probes)
+    forecasts = [name for name, probe in PROBES.items() if probe.when == "forecast" and trained and needed]
+    return tuple(
+        dict.fromkeys((*forecasts, *(probe for probe in probes if PROBES[probe].when != "forecast" or needed)))
+    )
 
 
 def _refuse_conflicts(request: Request, experiment: Experiment | None) -> None:

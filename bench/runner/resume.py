@@ -14,7 +14,7 @@ from bench.records.strict_json import fits
 from bench.runner.request import Request
 
 # The flags that a resumed run does not take from its first command: they find it, or are meant for this time only.
-_NOT_REMEMBERED = {"run", "results_dir", "retry_failed", "force", "engine", "ray_address"}
+_NOT_REMEMBERED = {"run", "results_dir", "retry_failed", "force", "engine", "ray_address", "dry_run", "time_limit"}
 _FOLDERS = {"reports_dir", "data_dir", "cache_dir", "recipes"}
 _SEVERAL = {"models", "budget"}
 
@@ -44,19 +44,6 @@ def continued(request: Request) -> Request:
         if getattr(request, field.name) == getattr(untouched, field.name):
             kept[field.name] = value
     return replace(request, **kept)
-
-
-def classes(request: Request) -> dict[str, int]:
-    """How many classes the images of each track have in the run that the request resumes; empty for a new one."""
-    if request.run not in run_names(request.results_dir):
-        return {}
-    image_sets = Run.open(request.results_dir, request.run).header.get("image_sets")
-    found = image_sets if isinstance(image_sets, dict) else {}
-    return {
-        track: len(image_set["classes"])
-        for track, image_set in found.items()
-        if isinstance(image_set, dict) and isinstance(image_set.get("classes"), list)
-    }
 
 
 def merged(before: Mapping[str, Any], now: Mapping[str, Any], force: bool) -> dict[str, Any]:
@@ -89,11 +76,6 @@ def _continuation(before: Mapping[str, Any], now: Mapping[str, Any], force: bool
         was = before["image_sets"].get(track)
         if was is not None and was["sha256"] != image_set["sha256"]:
             differences.append(f"{track} images {was['name']} (now {image_set['name']})")
-    classes_before = {spec["name"]: spec.get("num_classes") for spec in before["models"]}
-    for spec in now["models"]:
-        was, is_now = classes_before.get(spec["name"]), spec["num_classes"]
-        if was not in (None, is_now):
-            differences.append(f"{was} classes of {spec['name']} (now {is_now})")
     if (before.get("recipes") or {}) != now["recipes"]:
         differences.append("other recipes")
     if differences and not force:

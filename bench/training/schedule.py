@@ -27,6 +27,23 @@ def learning_rate_factor(fraction: float, warmup: float, schedule: Schedule = "c
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (fraction - warmup) / (1 - warmup))))
 
 
+def budget_images(budget: Budget, images_per_epoch: int, forward_flops: float) -> float:
+    """How many training images a budget buys; `forward_flops` are those of one image.
+
+    Raises:
+        ValueError: it is a budget of seconds, which buy as many as the machine manages.
+    """
+    match budget.kind:
+        case "ep":
+            return budget.amount * images_per_epoch
+        case "kimg":
+            return budget.amount * 1e3
+        case "pflop":
+            return budget.amount * 1e15 / (TRAINING_PER_FORWARD * forward_flops)
+        case "s":
+            raise ValueError(f"{budget} buys no fixed number of images")
+
+
 @dataclass
 class Meter:
     """What a training run has spent, in all four currencies of a budget.
@@ -73,14 +90,7 @@ class Meter:
 
         In seconds, the next batch is expected to take as long as the mean of those before it.
         """
-        images = self.images + batch_size
-        match self.budget.kind:
-            case "ep":
-                return images / (self.budget.amount * self.images_per_epoch)
-            case "kimg":
-                return images / (self.budget.amount * 1e3)
-            case "pflop":
-                return TRAINING_PER_FORWARD * self.forward_flops * images / (self.budget.amount * 1e15)
-            case "s":
-                per_image = self.seconds / self.images if self.images else 0.0
-                return (self.seconds + per_image * batch_size) / self.budget.amount
+        if self.budget.kind == "s":
+            per_image = self.seconds / self.images if self.images else 0.0
+            return (self.seconds + per_image * batch_size) / self.budget.amount
+        return (self.images + batch_size) / budget_images(self.budget, self.images_per_epoch, self.forward_flops)

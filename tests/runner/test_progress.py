@@ -10,6 +10,7 @@ from bench.config import Budget, Config, Task
 from bench.models import REGISTRY
 from bench.records.record import Record
 from bench.runner import progress
+from bench.runner.estimate import Pace
 from bench.runner.execute import Outcome
 from bench.runner.plan import plan
 from bench.runner.progress import Display
@@ -52,15 +53,15 @@ def follow(display: Display, task: Task, clock: Clock, seconds: float, *records:
 
 def test_plain_lines_say_what_was_done_and_what_is_left(clock: Clock) -> None:
     out = io.StringIO()
-    with Display(TASKS, Console(file=out, force_terminal=False, width=200)) as display:
+    with Display(TASKS, Pace(CONFIG), Console(file=out, force_terminal=False, width=200)) as display:
         follow(display, TASKS[0], clock, 2.0, OK)
         follow(display, TASKS[1], clock, 2.0, replace(OK, value=None, status="failed", note="RuntimeError: no"))
         follow(display, TASKS[2], clock, 50.0)
         follow(display, TASKS[3], clock, 50.0)
     lines = out.getvalue().splitlines()
-    # Training is first guessed at 1.3 times its budget: 39 s each. Then the mean of what it took is used.
-    assert lines[0] == "[1/4] lenet5_cifar params: parameters 62.0 k (2.0 s), about 80 s left"
-    assert lines[1] == "[2/4] resnet20_cifar params: failed: RuntimeError: no (2.0 s), about 78 s left"
+    # A training is reckoned at 1.1 times its budget and a second: 34 s each. Then by what the first of them took.
+    assert lines[0] == "[1/4] lenet5_cifar params: parameters 62.0 k (2.0 s), about 70 s left"
+    assert lines[1] == "[2/4] resnet20_cifar params: failed: RuntimeError: no (2.0 s), about 68 s left"
     assert lines[2].endswith("(50.0 s), about 50 s left")
     assert lines[3].endswith("done")
 
@@ -70,16 +71,16 @@ def test_every_number_of_a_line_has_its_unit(clock: Clock) -> None:
     latency = replace(OK, metric="latency_ms", probe="latency", unit="ms", value=5.92)
     rate = replace(OK, metric="train_images_per_s", probe="throughput", unit="images/s", value=812.4)
     macs = replace(OK, metric="macs", probe="macs", value=41e6)
-    with Display(TASKS, Console(file=out, force_terminal=False, width=200)) as display:
+    with Display(TASKS, Pace(CONFIG), Console(file=out, force_terminal=False, width=200)) as display:
         follow(display, TASKS[0], clock, 2.0, latency, rate, macs)
     assert "latency 5.92 ms, training throughput 812 images/s, MACs 41.0 M (2.0 s)" in out.getvalue()
 
 
 def test_a_terminal_gets_one_live_line_and_every_failure(clock: Clock) -> None:
     out = io.StringIO()
-    with Display(TASKS, Console(file=out, force_terminal=True, width=120)) as display:
+    with Display(TASKS, Pace(CONFIG), Console(file=out, force_terminal=True, width=120)) as display:
         display.started(TASKS[0], "cpu")
-        assert display.time_left() == "about 78 s left"
+        assert display.time_left() == "about 69 s left"
         clock.now += 1
         display.ended(TASKS[0], Outcome((OK,)))
         follow(display, TASKS[1], clock, 1.0, replace(OK, value=None, status="oom", note="too big [red]"))
@@ -91,6 +92,6 @@ def test_a_terminal_gets_one_live_line_and_every_failure(clock: Clock) -> None:
 
 def test_nothing_to_do_shows_nothing() -> None:
     out = io.StringIO()
-    with Display([], Console(file=out, force_terminal=True)):
+    with Display([], Pace(CONFIG), Console(file=out, force_terminal=True)):
         pass
     assert out.getvalue() == ""

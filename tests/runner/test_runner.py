@@ -153,7 +153,7 @@ def test_networks_that_are_only_counted_need_no_device() -> None:
 def test_every_probe_is_planned_as_one_kind_and_has_its_code_and_its_metrics(probe: str) -> None:
     config = replace(CONFIG, probes=(probe,), rounds=5, other_budgets=(Budget(60, "s"),), seeds=3)
     tasks = plan(SPECS[:1], config)
-    times = {"static": 1, "once": 1, "rounds": 5, "seeds": 3 * 2}
+    times = {"static": 1, "forecast": 1, "once": 1, "rounds": 5, "seeds": 3 * 2}
     assert len(tasks) == times[PROBES[probe].when]
     assert {task.static for task in tasks} == {PROBES[probe].when == "static"}
     assert callable(MEASURE[probe])

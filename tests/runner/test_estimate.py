@@ -1,0 +1,152 @@
+"""What a run says it will do: reckoned by hand from timed steps of two networks."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench.cli.main import main
+from bench.config import Budget, Config, RequestError, Task, parse_duration
+from bench.metrics import PROBES
+from bench.models import REGISTRY
+from bench.records.record import Record
+from bench.records.run_folder import Run
+from bench.runner.estimate import AROUND_TRAINING, COUNT_S, PROCESS_S, Estimate, Pace, estimate
+from bench.runner.plan import plan, remaining
+from tests.data.fakes import encoded, random_images
+
+IMAGES = 50_000
+CONFIG = Config(
+    preset="quick",
+    probes=("macs", "train_time", "throughput", "memory", "accuracy"),
+    budget=Budget(1, "ep"),
+    seeds=1,
+    dataset="auto",
+    batch_size={"cifar": 16, "mnist": 16, "imagenet": 1},
+    train_batch_size=32,
+    test_images=None,
+    measure_seconds=0.25,
+    task_timeout_s=None,
+    rounds=3,
+    max_train_time_s=60.0,
+)
+SPECS = [REGISTRY["lenet5_cifar"], REGISTRY["googlenet_cifar"]]
+RECORDS = [  # a light network that trains an epoch in 5 s, and one that needs 500
+    Record("lenet5_cifar", "train_time", "predicted_train_seconds", 5.0, "s", "ok", predicted=True),
+    Record("googlenet_cifar", "train_time", "predicted_train_seconds", 500.0, "s", "ok", predicted=True),
+]
+
+
+def reckoned(config: Config, records: Sequence[Record] = RECORDS, spent_s: float = 0.0) -> Estimate:
+    pace = Pace(config, {"cifar": IMAGES}, records)
+    return estimate(plan(SPECS, config, pace=pace), pace, config, spent_s)
+
+
+def names(tasks: Sequence[Task], probe: str) -> list[str]:
+    return [task.spec.name for task in tasks if probe in task.probes]
+
+
+def test_a_training_that_takes_too_long_is_left_out_with_its_time() -> None:
+    found = reckoned(CONFIG)
+    assert names(found.tasks, "accuracy") == ["lenet5_cifar"]
+    ((task, reason),) = found.left_out
+    assert task.spec.name == "googlenet_cifar"
+    assert reason == "it would take about 8 min here, above --max-train-time 60 s"
+    assert "left out by --max-train-time 60 s: googlenet_cifar accuracy (8 min)" in str(found)
+
+
+def test_phases_add_up_to_what_each_task_is_reckoned_at() -> None:
+    phases = reckoned(CONFIG).phases
+    heavy = 10 * 16 * 500 / IMAGES  # ten steps of sixteen images, longer than four times the time of measuring
+    assert phases["counts"] == pytest.approx(2 * COUNT_S)
+    assert phases["timings"] == pytest.approx(3 * (PROCESS_S + 1.0 + PROCESS_S + heavy))
+    assert phases["trainings"] == pytest.approx(PROCESS_S + AROUND_TRAINING * 5.0)
+
+
+@pytest.mark.parametrize(("budget", "trained"), [("2ep", 10.0), ("100kimg", 10.0), ("3s", 3.0)])
+def test_other_budgets_follow_from_the_same_steps(budget: str, trained: float) -> None:
+    config = replace(CONFIG, other_budgets=(Budget.parse(budget),))
+    pace = Pace(config, {"cifar": IMAGES}, RECORDS)
+    (task,) = [t for t in plan(SPECS[:1], config) if t.other_budget]
+    assert pace.training_s(task) == pytest.approx(trained)
+
+
+def test_what_was_not_timed_is_never_left_out_for_its_length() -> None:
+    assert names(reckoned(CONFIG, records=()).tasks, "accuracy") == ["lenet5_cifar", "googlenet_cifar"]
+
+
+def test_a_time_limit_gives_up_the_longest_training_first_then_later_rounds() -> None:
+    whole = reckoned(replace(CONFIG, max_train_time_s=None))
+    no_long_training = replace(CONFIG, max_train_time_s=None, time_limit_s=whole.seconds - 1)
+    assert [t.label for t, _ in reckoned(no_long_training).left_out] == ["googlenet_cifar accuracy"]
+    short = reckoned(replace(CONFIG, max_train_time_s=None, time_limit_s=10.0))
+    assert names(short.tasks, "accuracy") == []
+    assert {task.round for task in short.tasks} == {0}
+    assert names(short.tasks, "macs") == ["lenet5_cifar", "googlenet_cifar"]  # counts always stay
+    assert short.seconds <= 10.0
+
+
+def test_time_that_is_gone_counts_against_the_limit() -> None:
+    config = replace(CONFIG, time_limit_s=reckoned(CONFIG).seconds + 1)
+    assert len(reckoned(config).left_out) == 1
+    assert len(reckoned(config, spent_s=5.0).left_out) == 2
+
+
+def test_a_later_start_decides_anew_on_what_was_left_out() -> None:
+    found = reckoned(CONFIG)
+    (task, reason), *_ = found.left_out
+    from bench.runner.execute import left_out
+
+    rows = left_out(task, reason)
+    assert {row.status for row in rows} == {"skipped"}
+    assert remaining([task], rows, retry_failed=False) == [task]
+
+
+@pytest.mark.parametrize(("word", "seconds"), [("90s", 90), ("15min", 900), ("1.5h", 5400)])
+def test_durations(word: str, seconds: float) -> None:
+    assert parse_duration("--time-limit", word) == seconds
+
+
+@pytest.mark.parametrize("word", ["15", "0s", "-3min", "1d", "min"])
+def test_what_is_no_duration_is_refused(word: str) -> None:
+    with pytest.raises(RequestError, match="such as 90s, 15min or 2h"):
+        parse_duration("--time-limit", word)
+
+
+@pytest.fixture
+def arguments(tmp_path: Path) -> list[str]:
+    """Two networks on forty random images, in folders of this test."""
+    for split, count in (("train", 40), ("test", 20)):
+        for number, image in enumerate(random_images(count, (3, 32, 32))):
+            path = tmp_path / "images" / split / f"class{number % 10}" / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(encoded(image))
+    folders = {f"--{name}-dir": str(tmp_path / name) for name in ("results", "reports", "cache")}
+    words = ["run", "--models", "lenet5_cifar", "resnet20_cifar", "--probes", "macs", "accuracy", "--budget", "1ep"]
+    return [*words, "--dataset", str(tmp_path / "images"), *(word for pair in folders.items() for word in pair)]
+
+
+def test_a_dry_run_says_what_would_be_done_and_keeps_nothing(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*arguments, "--dry-run", "--max-train-time", "1h"]) == 0
+    said = capsys.readouterr().err
+    assert "for 2 tasks: trainings" in said
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_run_writes_down_what_it_left_out_and_does_it_when_it_may(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*arguments, "--run", "a", "--max-train-time", "0.001s"]) == 0
+    rows = {row.model: row for row in Run.open(tmp_path / "results", "a").records() if row.metric == "top1"}
+    assert {row.status for row in rows.values()} == {"skipped"}
+    assert {row.flags for row in rows.values()} == {("left_out",)}
+    assert "above --max-train-time 0 s" in rows["lenet5_cifar"].note
+    capsys.readouterr()
+    assert main([*arguments, "--run", "a", "--max-train-time", "1h"]) == 0
+    rows = {row.model: row for row in Run.open(tmp_path / "results", "a").records() if row.metric == "top1"}
+    assert {row.status for row in rows.values()} == {"ok"}
+    predicted = [row for row in Run.open(tmp_path / "results", "a").records() if PROBES[row.probe].when == "forecast"]
+    assert {row.predicted for row in predicted} == {True}
