@@ -26,7 +26,7 @@ MEMORY_PARTS = {
     "activation_bytes": "saved activations",
     "workspace_bytes": "workspace",
 }
-_MEMORY_COLOURS = (COLOURS[4], COLOURS[2], COLOURS[6], COLOURS[0], MUTED)
+_MEMORY_COLOURS = (COLOURS[4], COLOURS[2], COLOURS[0], COLOURS[6], MUTED)
 _SHADES = ("#0f4c75", "#2ca1e9", "#b5def7")  # of one hue: from dark to light on a grey print too
 _DEPTH_COLUMNS = {"params": "Parameters", "macs": "MACs", "saved_activation_bytes": "Saved activations"}
 _DENSITY = Metric("density", DERIVED, "percentage points per million parameters", "", "higher", "")

@@ -27,7 +27,7 @@ from bench.render.results.table import Results
 
 _FONT = "DejaVu Sans"  # comes with matplotlib, so that a figure looks the same everywhere
 # Of the same widths first: where there is neither, narrower letters still keep their place.
-_FONTS = f"'{_FONT}', Verdana, 'Bitstream Vera Sans', sans-serif"
+FONTS = f"'{_FONT}', Verdana, 'Bitstream Vera Sans', sans-serif"
 _PNG_DPI = 144
 MOST_NAMED = 8  # longer lists end with a count
 SMALL = 8.5  # points; 11 on a slide, which a figure of 720 points fills
@@ -114,7 +114,7 @@ def save_svg(figure: Figure) -> str:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     svg = re.sub(r"""<g id=(["'])network:(.*?)\1>""", r"<g><title>\2</title>", buffer.getvalue().decode())
-    return re.sub(rf"""(style="[^"]*)'{_FONT}'""", rf"\1{_FONTS}", svg)
+    return re.sub(rf"""(style="[^"]*)'{_FONT}'""", rf"\1{FONTS}", svg)
 
 
 def save_png(figure: Figure) -> bytes:

@@ -1,8 +1,9 @@
-"""family -> colour and marker, one pair per family in every figure of a report.
+"""A colour and a marker for each family, the same in every figure of a report.
 
-The seven colours are at least 22 apart (CIE76) for normal, protan, deutan and tritan vision as simulated by
-Machado et al. 2009, and all have a contrast of 2.8 or more on the light and on the dark page. The markers
-alone tell the first 18 families apart, on a grey print too.
+There are as many colours as families in the registry, so that colour alone tells them apart (17 in CIE76 or more); the
+markers do so without colour. The first seven colours are for parts and verdicts too: they are 22 apart for normal,
+protan, deutan and tritan vision as simulated by Machado et al. 2009. All have a contrast of 2.8 or more on the light
+and on the dark page.
 """
 
 from __future__ import annotations
@@ -18,11 +19,29 @@ MUTED = "#59636e"
 GRID = "#dfe3e8"
 PAPER = "#fefefe"
 
-COLOURS = ("#2ca1e9", "#b90d67", "#8f9e15", "#a743a5", "#316f25", "#dc7671", "#c186b1")
+COLOURS = (
+    "#c186b1",
+    "#b90d67",
+    "#8f9e15",
+    "#a743a5",
+    "#316f25",
+    "#dc7671",
+    "#2ca1e9",
+    "#c81e00",
+    "#645a82",
+    "#46a08c",
+    "#f01e64",
+    "#8c6efa",
+    "#966e5a",
+    "#f00ac8",
+    "#1e46fa",
+    "#960adc",
+    "#1e78c8",
+)
 
 Marker = str | tuple[int, int, int]  # matplotlib's: a letter, or (corners, 0 polygon | 1 star, angle)
 
-# A prime to the number of colours, so that no pair returns before 126 families.
+# One more than colours, so that no pair returns before 306 families.
 MARKERS: tuple[Marker, ...] = (
     "o",
     "s",

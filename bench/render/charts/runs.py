@@ -49,7 +49,7 @@ def pair_chart(
     base, new = (printable(name, 36) for name in names)
     legend = [
         Line2D([], [], linestyle="", marker="o", markerfacecolor=PAPER, markeredgecolor=INK, label=base),
-        Line2D([], [], linestyle="", marker="o", color=COLOURS[0], label=new),
+        Line2D([], [], linestyle="", marker="o", color=COLOURS[6], label=new),
     ]
     rows = [models[change.model] for change in drawn]
     figure, (values, ratios) = row_figure(rows, ("Both", "New / base"), legend)
@@ -80,7 +80,7 @@ def _draw_values(axes: Axes, metric: Metric, drawn: Sequence[Change]) -> None:
     for row, change in enumerate(drawn):
         axes.plot([change.base, change.new], [row, row], color=MUTED, linewidth=0.9, zorder=2)
         axes.plot(change.base, row, "o", markersize=5, markerfacecolor=PAPER, markeredgecolor=INK, zorder=3)
-        axes.plot(change.new, row, "o", markersize=5, color=COLOURS[0], zorder=4)
+        axes.plot(change.new, row, "o", markersize=5, color=COLOURS[6], zorder=4)
     axes.set_xlabel(axis_label(metric), loc="left")
 
 

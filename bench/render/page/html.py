@@ -6,7 +6,7 @@ import base64
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from markupsafe import Markup, escape
 
 from bench.metrics import Metric
 from bench.render.charts import Chart
+from bench.render.charts.frame import FONTS
 from bench.render.charts.images import KINDS as IMAGE_KINDS
 from bench.render.charts.palette import GRID, INK, MUTED, PAPER
 from bench.render.claims import Ruling, summary, worth_showing
@@ -35,8 +36,6 @@ from bench.render.tables.text import track_tables
 _PARTS = Path(__file__).parent / "parts"  # templates, styles and scripts
 _STYLES = ("style.css", "architecture.css")
 _ELSEWHERE = ("gradient_flow", "budgets", *IMAGE_KINDS)  # kinds of charts that are not among the figures
-# A letter as matplotlib defines it: in units of a 64th of the font's size.
-_LETTER = re.compile(r'<path id="([^"]*)"( d="[^"]*" transform="scale\(0\.015625\)")/>\n?')
 _SCRIPTS = ("table.js", "explorer.js")
 # What figures are drawn in -> the page's variables, so that figures follow light and dark.
 _THEMED = {INK: "var(--ink)", MUTED: "var(--muted)", GRID: "var(--line)", PAPER: "var(--paper)"}
@@ -61,7 +60,6 @@ def write_html(
     scripts = [read_part(name) for name in _SCRIPTS]
     interactive = explorer(results)
     drawings = {chart.name: inline_svg(chart, f"f{number}-") for number, chart in enumerate(charts)}
-    drawings, letters = with_shared_letters(drawings)
     hero = next((chart for kind in ("ball", "textbook") for chart in charts if chart.kind == kind), None)
     return (
         page_environment()
@@ -80,7 +78,6 @@ def write_html(
             depth_charts=[chart for chart in charts if chart.kind == "gradient_flow"],
             missing=missing_charts(results, charts),
             drawings=drawings,
-            letters=letters,
             tables=track_tables(results),
             methods=[Method(metric, _conditions(results, metric)) for metric in results.metrics()],
             sources={name: text for name, text in results.header.sources.items() if text},
@@ -140,30 +137,15 @@ def inline_svg(chart: Chart, prefix: str) -> Markup:
     ids = {target: f"{prefix}{number}" for number, target in enumerate(targets)}
     svg = re.sub(r' id="([^"]*)"', lambda found: f' id="{ids[found[1]]}"' if found[1] in ids else "", svg)
     svg = re.sub(r'(href="|url\()#([^")]+)', lambda found: f"{found[1]}#{ids[found[2]]}", svg)
+    svg = svg.replace(f"font-family: {FONTS}; ", "")  # of the whole figure
     svg = re.sub(r' (?:d|x|y)="[^"]*|translate\([^)]*', lambda found: _rounded(found[0]), svg)
     for colour, variable in _THEMED.items():
         svg = svg.replace(colour, variable)
     view = re.search(r'viewBox="[^"]*"', svg)
-    opening = f'<svg {view[0] if view else ""} role="img" aria-label="{escape(chart.alt)}">'
+    font = f'style="font-family: {FONTS}"'
+    opening = f'<svg {view[0] if view else ""} {font} role="img" aria-label="{escape(chart.alt)}">'
     svg = re.sub(r"<svg[^>]*>", lambda _: opening, svg, count=1)
     return Markup(re.sub(r"\n\s*", "\n", svg))
-
-
-def with_shared_letters(drawings: Mapping[str, Markup]) -> tuple[dict[str, Markup], Markup]:
-    """The same drawings without the outlines of their letters, and one definition of each letter for the page.
-
-    Matplotlib gives every figure its own alphabet, which is a quarter of its size.
-    """
-    letters: dict[str, str] = {}  # outline -> id
-    shared = {}
-    for name, svg in drawings.items():
-        less = re.sub(r"<defs>\s*</defs>\n?", "", _LETTER.sub("", svg))
-        for own, outline in _LETTER.findall(svg):
-            letter = letters.setdefault(outline, f"letter{len(letters)}")
-            less = less.replace(f'href="#{own}"', f'href="#{letter}"')
-        shared[name] = Markup(less)
-    paths = "\n".join(f'<path id="{place}"{outline}/>' for outline, place in letters.items())
-    return shared, Markup(f'<svg class="unseen" aria-hidden="true"><defs>\n{paths}\n</defs></svg>' if paths else "")
 
 
 def _rounded(coordinates: str) -> str:
