@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
 
 Kind = Literal[
     "input",
@@ -20,7 +21,6 @@ Kind = Literal[
     "block",  # drawn in a panel of its own
     "other",
 ]
-KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Structure:
 
     def to_json(self) -> dict[str, Any]:
         """Plain lists, dicts, strings and numbers."""
-        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
         return plain
 
     @classmethod
@@ -85,16 +85,9 @@ class Structure:
             ValueError: `data` is not such a description.
         """
         try:
-            structure = cls(
-                **{
-                    **data,
-                    "input_size": tuple(data["input_size"]),
-                    "panels": tuple(_panel(panel) for panel in data["panels"]),
-                    "unused": tuple((str(module), int(params)) for module, params in data["unused"]),
-                }
-            )
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"not a network's structure: {error!r}") from error
+            structure = msgspec.convert(data, cls)
+        except msgspec.ValidationError as error:
+            raise ValueError(f"not a network's structure: {error}") from error
         structure._check()
         return structure
 
@@ -103,24 +96,7 @@ class Structure:
             raise ValueError("not a network's structure: no panels")
         for panel in self.panels:
             for node in panel.nodes:
-                if node.kind not in KINDS:
-                    raise ValueError(f"not a network's structure: box of kind {node.kind!r}")
                 if node.panel is not None and not 0 < node.panel < len(self.panels):
                     raise ValueError(f"not a network's structure: no panel {node.panel!r}")
             if any(not 0 <= edge.source < edge.target < len(panel.nodes) for edge in panel.edges):
                 raise ValueError("not a network's structure: an arrow against the order of the boxes")
-
-
-def _panel(data: Mapping[str, Any]) -> Panel:
-    nodes = tuple(
-        Node(**{**node, "label": tuple(node["label"]), "output_shape": tuple(node["output_shape"])})
-        for node in data["nodes"]
-    )
-    return Panel(
-        **{
-            **data,
-            "title": tuple(data["title"]),
-            "nodes": nodes,
-            "edges": tuple(Edge(**edge) for edge in data["edges"]),
-        }
-    )

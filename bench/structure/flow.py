@@ -38,7 +38,7 @@ class Scope:
     path: str  # "stages.0.1"; "" is the network itself
     title: str  # the module's class
     parent: Scope | None
-    occurrence: int  # the how-manieth call of this module, from 0
+    occurrence: int  # which call of this module, from 0
     entered: tuple[int, ...] = ()  # operations whose results are its arguments
 
     @property

@@ -45,61 +45,18 @@ _LIGHT = {
     "rms_norm": "RMS norm",
     "local_response_norm": "LRN",
 }
-_JOINS = {
-    "add": "+",
-    "radd": "+",
-    "iadd": "+",
-    "sub": "−",
-    "isub": "−",
-    "rsub": "−",
-    "mul": "×",
-    "rmul": "×",
-    "imul": "×",
-    "div": "÷",
-    "truediv": "÷",
-    "rtruediv": "÷",
-    "itruediv": "÷",
-    "cat": "concat",
-    "concat": "concat",
-    "concatenate": "concat",
+_SYMBOLS = {"add": "+", "sub": "−", "mul": "×", "div": "÷", "truediv": "÷"}
+_JOINS = {f"{manner}{verb}": symbol for verb, symbol in _SYMBOLS.items() for manner in ("", "r", "i")} | {
+    **dict.fromkeys(("cat", "concat", "concatenate", "hstack", "vstack", "dstack"), "concat"),
     "stack": "stack",
-    "hstack": "concat",
-    "vstack": "concat",
-    "dstack": "concat",
 }
 _PRODUCTS = ("matmul", "rmatmul", "bmm", "baddbmm", "einsum", "tensordot")
 _RESHAPES = (
-    "flatten",
-    "unflatten",
-    "view",
-    "view_as",
-    "reshape",
-    "reshape_as",
-    "transpose",
-    "permute",
-    "movedim",
-    "swapaxes",
-    "t",
-    "T",
-    "mT",
-    "unbind",
-    "chunk",
-    "split",
-    "split_with_sizes",
-    "tensor_split",
-    "getitem",
-    "select",
-    "narrow",
-    "roll",
-    "squeeze",
-    "unsqueeze",
-    "expand",
-    "expand_as",
-    "pixel_shuffle",
-    "pixel_unshuffle",
-    "unfold",
+    "flatten", "unflatten", "view", "view_as", "reshape", "reshape_as", "transpose", "permute", "movedim",
+    "swapaxes", "t", "T", "mT", "unbind", "chunk", "split", "split_with_sizes", "tensor_split", "getitem", "select",
+    "narrow", "roll", "squeeze", "unsqueeze", "expand", "expand_as", "pixel_shuffle", "pixel_unshuffle", "unfold",
     "channel_shuffle",
-)
+)  # fmt: skip
 # These read a tensor's shape and type, not its values.
 SHAPE_ONLY = frozenset(
     f"{verb}_like" for verb in ("zeros", "ones", "empty", "full", "rand", "randn", "randint")
@@ -109,7 +66,7 @@ _PLUMBING = ("contiguous", "to", "float", "half", "bfloat16", "type", "type_as",
 
 
 def function_name(function: Any) -> str:
-    """ "conv2d", "add" for `x + y` and `x += y`, "T" for the property."""
+    """A function's name: "conv2d", "add" for `x + y` and `x += y`, "T" for the property."""
     name = getattr(function, "__name__", type(function).__name__)
     if name == "__get__":
         name = getattr(function.__self__, "__name__", name)
@@ -117,7 +74,7 @@ def function_name(function: Any) -> str:
 
 
 def is_plumbing(name: str) -> bool:
-    """A change of place or type, which may be none."""
+    """Whether it changes place or type, or nothing."""
     return name in _PLUMBING
 
 
@@ -168,7 +125,7 @@ def describe(
 
 
 def changes_nothing(name: str, args: Sequence[Any]) -> bool:
-    """`x[:]`, `x[:, ::1]`: another tensor with the same values."""
+    """Whether an index such as `x[:]` or `x[:, ::1]` gives another tensor with the same values."""
     if name != "getitem":
         return False
     parts = args[1] if isinstance(args[1], tuple) else (args[1],)
@@ -176,7 +133,7 @@ def changes_nothing(name: str, args: Sequence[Any]) -> bool:
 
 
 def drops_nothing(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
-    """A dropout layer of probability zero."""
+    """Whether it is a dropout layer of probability zero."""
     return "dropout" in name and _argument(args, kwargs, 1, "p", 0.5) == 0
 
 
@@ -235,7 +192,7 @@ def _join(symbol: str, args: Sequence[Any], operands: Sequence[str], joins: bool
 
 
 def _index(index: Any) -> str:
-    """ "[:, ::2]" as Python writes it."""
+    """An index as Python writes it, such as "[:, ::2]"."""
     parts = index if isinstance(index, tuple) else (index,)
     return "[" + ", ".join(_one_index(part) for part in parts) + "]"
 
@@ -254,7 +211,7 @@ def _one_index(part: Any) -> str:
 
 
 def _pads_channels(pad: Sequence[int]) -> bool:
-    """Of (B, C, H, W), where the last dimension comes first and nothing but C grows."""
+    """Whether nothing but C of (B, C, H, W) grows; the last dimension comes first."""
     return len(pad) == 6 and not any(pad[:4])
 
 
@@ -264,11 +221,11 @@ def _dims(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[int, ...]:
 
 
 def _window(size: int | Sequence[int]) -> str:
-    """ "3×3", also of one number that serves both sides."""
+    """Height and width, "3×3", also of one number that serves both."""
     return f"{size}×{size}" if isinstance(size, int) else "×".join(map(str, size))
 
 
 def _step(size: int | Sequence[int]) -> str:
-    """ "2", also where both sides have it."""
+    """One number where both sides have the same, "2"; else both."""
     sides = [size] if isinstance(size, int) else list(dict.fromkeys(size))
     return "×".join(map(str, sides if len(sides) == 1 or isinstance(size, int) else size))

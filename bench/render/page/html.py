@@ -19,7 +19,7 @@ from bench.render.charts.frame import FONTS
 from bench.render.charts.images import KINDS as IMAGE_KINDS
 from bench.render.charts.palette import GRID, INK, MUTED, PAPER
 from bench.render.claims import Ruling, summary, worth_showing
-from bench.render.diagram.style import style_sheet
+from bench.render.diagram import style_sheet
 from bench.render.findings.budgets import budget_tables
 from bench.render.findings.machine import conditions_grid, execution_line, limits_grid
 from bench.render.findings.problems import Remark, remarks

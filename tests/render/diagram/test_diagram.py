@@ -8,10 +8,9 @@ import pytest
 
 from bench.models import REGISTRY
 from bench.render.diagram import draw
-from bench.render.diagram.box import letter
+from bench.render.diagram.box import clipped, letter, text_width, wrapped
 from bench.render.diagram.layout import Layout, PlacedBox, Point, layout_of
 from bench.render.diagram.picture import described
-from bench.render.diagram.text import clipped, text_width, wrapped
 from bench.structure.description import Edge, Node, Panel, Structure
 from bench.structure.panels import structure
 
