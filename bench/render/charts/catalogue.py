@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 from bench.metrics import METRICS
 from bench.render.charts.accuracy import own_accuracy, scatter_chart, textbook_charts, year_chart
@@ -44,51 +43,38 @@ class ReportData:
     layers: Mapping[str, Layers] = field(default_factory=dict)
 
 
-# Draws a figure, or some that belong together; None in place of one that has nothing to show.
-ChartJob = Callable[[], Chart | Sequence[Chart | None] | None]
-
-
 @style()
 def draw_charts(data: ReportData) -> list[Chart]:
     """All figures of a report, in reading order; those that have nothing to show are left out."""
-    charts: list[Chart] = []
-    for job in chart_jobs(data):
-        drawn = job()
-        found = [drawn] if drawn is None or isinstance(drawn, Chart) else drawn
-        charts += [chart for chart in found if chart is not None]
     order = list(data.results.tracks())
+    charts = [chart for chart in _charts(data) if chart is not None]
     return sorted(charts, key=lambda chart: order.index(chart.track))
 
 
-def chart_jobs(data: ReportData) -> list[ChartJob]:
-    """What there may be to draw; nothing is drawn yet."""
+def _charts(data: ReportData) -> Iterator[Chart | None]:
+    """Each figure that there may be; None in place of one that has nothing to show."""
     results = data.results
     styles = family_styles(model.family for model in results.models)
     groups = results.accuracy_groups()
-    found: list[ChartJob] = []
     for group, stem in zip(groups, _stems(groups), strict=True):
         several = len(group.models) >= _FEW
         accuracy = own_accuracy(results, group)
-        found += [
-            partial(scatter_chart, results, group, METRICS[cost], styles, stem, accuracy) for cost in _costs(group)
-        ]
-        found += [partial(training_curves, results, group, data.curves, styles, stem, everything=several)]
-        found += [partial(_accuracy_bars, results, group, styles, stem)]
+        for cost in _costs(group):
+            yield scatter_chart(results, group, METRICS[cost], styles, stem, accuracy)
+        yield from training_curves(results, group, data.curves, styles, stem, everything=several)
+        yield _accuracy_bars(results, group, styles, stem)
         if several:
-            found += [
-                partial(density_chart, results, group, styles, stem, accuracy.metric, accuracy.conditions),
-            ]
-            found += [partial(year_chart, results, group, styles, stem, accuracy)]
-    found += [partial(textbook_charts, results, styles)]
+            yield density_chart(results, group, styles, stem, accuracy.metric, accuracy.conditions)
+            yield year_chart(results, group, styles, stem, accuracy)
+    yield from textbook_charts(results, styles)
     for track, models in results.tracks().items():
         if len(models) >= _FEW:
             trained = any(group.track == track for group in groups)
-            found += _track_jobs(results, models, styles, slug(track), trained=trained)
-            found += [partial(early_late_chart, models, data.layers, slug(track))]
+            yield from _cost_charts(results, models, styles, slug(track), trained=trained)
+            yield early_late_chart(models, data.layers, slug(track))
     for table in budget_tables(results):
-        found += [partial(budget_chart, results, table, styles, slug(f"{table.track}-{table.dataset}"))]
-    found += [partial(gradient_flow_charts, results, data.flows, styles)]
-    return found
+        yield budget_chart(results, table, styles, slug(f"{table.track}-{table.dataset}"))
+    yield from gradient_flow_charts(results, data.flows, styles)
 
 
 def _costs(group: AccuracyGroup) -> tuple[str, ...]:
@@ -101,33 +87,24 @@ def _costs(group: AccuracyGroup) -> tuple[str, ...]:
     return tuple(cost for cost in _COSTS if cost != "train_seconds" or own_currency(group.budget) != "seconds")
 
 
-def _track_jobs(
+def _cost_charts(
     results: Results, models: Sequence[Model], styles: dict[str, FamilyStyle], stem: str, *, trained: bool
-) -> list[ChartJob]:
+) -> Iterator[Chart | None]:
     """What the networks of a track cost; where accuracies do not show it already, size and energy too."""
 
     def bars(metric: str) -> Chart | None:
         return bar_chart(results, models, METRICS[metric], styles, stem)
 
-    def work() -> Chart | None:
-        return work_chart(results, models, styles, stem) or (None if trained else bars("macs"))
-
-    def memory() -> Chart | None:
-        return memory_chart(results, models, stem) or bars("saved_activation_bytes")  # the next best thing
-
-    found: list[ChartJob] = [
-        work,
-        partial(throughput_chart, results, models, styles, stem),
-        partial(latency_chart, results, models, styles, stem),
-        partial(roofline_chart, results, models, styles, stem),
-        memory,
-        partial(prediction_chart, results, models, styles, stem),
-    ]
+    yield work_chart(results, models, styles, stem) or (None if trained else bars("macs"))
+    yield throughput_chart(results, models, styles, stem)
+    yield latency_chart(results, models, styles, stem)
+    yield roofline_chart(results, models, styles, stem)
+    yield memory_chart(results, models, stem) or bars("saved_activation_bytes")  # the next best thing
+    yield prediction_chart(results, models, styles, stem)
     if not trained:
         if as_published(results)[1] is None:  # whose figures show it
-            found.append(partial(bars, "params"))
-        found.append(partial(bars, "energy_joules_per_image"))
-    return found
+            yield bars("params")
+        yield bars("energy_joules_per_image")
 
 
 def _accuracy_bars(results: Results, group: AccuracyGroup, styles: dict[str, FamilyStyle], stem: str) -> Chart | None:

@@ -12,10 +12,9 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from bench.metrics import METRICS
 from bench.quantity import axis_label, quantity, tick
-from bench.render.charts.frame import Chart, add_axes, chart_name, finished, identify, new_figure, without_room
-from bench.render.charts.labels import spread
+from bench.render.charts.frame import Chart, add_axes, chart_name, finished, new_figure, without_room
 from bench.render.charts.palette import INK, MUTED, FamilyStyle
-from bench.render.charts.points import Point, exact, name_points, set_log_axis
+from bench.render.charts.points import LineEnd, Point, exact, name_ends, name_points, set_log_axis
 from bench.render.findings.budgets import BudgetTable
 from bench.render.results.curves import Currency, Curve, own_currency
 from bench.render.results.header import Model
@@ -26,7 +25,6 @@ _AXES = (58.0, 46.0, 490.0, 366.0)  # leaves room for names at the right
 _WIDE_AXES = (58.0, 46.0, 645.0, 366.0)
 _MARKED = 40  # curves; the points of more would only fill the page
 _POINTS = 80  # a curve is averaged into this many bins: what the eye can tell apart at this width
-_NAME_GAP = 11.5  # between names at the right, in points
 
 Column = Literal["train_loss", "test_top1"]
 
@@ -88,13 +86,12 @@ def curve_chart(
     (_set_loss_axis if loss else _set_accuracy_axis)(axes, group)
     axes.set_xlabel(axis, loc="left")
     ends = {model: (float(points[across].iloc[-1]), float(points[column].iloc[-1])) for model, points in drawn}
-    unnamed: list[str] = []
     if own:
         axes.margins(x=0)
         axes.set_xlim(left=0)
         axes.xaxis.set_major_locator(MaxNLocator(7))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value, unit)))
-        _name_at_the_right(axes, ends, styles)
+        unnamed = name_ends(axes, [_end(model, at, styles) for model, at in ends.items()])
     else:
         set_log_axis(axes, "x", np.concatenate([points[across] for _, points in drawn]), unit)
         unnamed = name_points(axes, [Point(model, exact(x), exact(y)) for model, (x, y) in ends.items()])
@@ -168,23 +165,8 @@ def _mark_targets(axes: Axes, results: Results, group: AccuracyGroup, across: Cu
     return sentences
 
 
-def _name_at_the_right(
-    axes: Axes, ends: Mapping[Model, tuple[float, float]], styles: Mapping[str, FamilyStyle]
-) -> None:
-    """Names right of the axes, in the order in which the lines end, joined to them by leader lines."""
-    bottom, height = axes.bbox.y0, axes.bbox.height
-    wanted = np.array([axes.transData.transform(end)[1] for end in ends.values()])
-    heights = spread(wanted, _NAME_GAP, bottom, bottom + height)
-    for (model, end), at in zip(ends.items(), heights, strict=True):
-        fraction = (at - bottom) / height
-        line = {"arrowstyle": "-", "color": styles[model.family].colour, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 0}
-        axes.annotate(
-            "", end, xytext=(1.025, fraction), textcoords="axes fraction", annotation_clip=False, arrowprops=line
-        )
-        name = axes.annotate(
-            chart_name(model), (1.03, fraction), xycoords="axes fraction", annotation_clip=False, va="center"
-        )
-        identify(name, model)
+def _end(model: Model, at: tuple[float, float], styles: Mapping[str, FamilyStyle]) -> LineEnd:
+    return LineEnd(model.name, chart_name(model), at, styles[model.family].colour)
 
 
 def budget_chart(results: Results, table: BudgetTable, styles: Mapping[str, FamilyStyle], stem: str) -> Chart | None:
@@ -207,7 +189,7 @@ def budget_chart(results: Results, table: BudgetTable, styles: Mapping[str, Fami
     axes.grid(visible=False, axis="y")
     axes.set_ylabel(axis_label(METRICS["top1"]), loc="top")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value, "fraction")))
-    _name_at_the_right(axes, {row.model: (places[-1], row.cells[-1].cell.value) for row in rows}, styles)
+    unnamed = name_ends(axes, [_end(row.model, (places[-1], row.cells[-1].cell.value), styles) for row in rows])
     moved = [row.model.name for row in rows if any(cell.gained for cell in row.cells)]
     title = "Test accuracy under each budget"
     return finished(
@@ -218,4 +200,5 @@ def budget_chart(results: Results, table: BudgetTable, styles: Mapping[str, Fami
         title=title,
         conditions=f"{table.track} track · {table.dataset} · {results.header.device} · {results.header.date}",
         alt=f"{title} ({', '.join(table.headings)}) for {len(rows)} networks; {len(moved)} change their place.",
+        caption=without_room(unnamed),
     )

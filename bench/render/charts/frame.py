@@ -13,11 +13,11 @@ from typing import Any
 
 import matplotlib.style
 from matplotlib import font_manager
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ft2font import FT2Font
-from matplotlib.text import Text
 
 from bench.metrics import METRICS
 from bench.quantity import in_sentence, listing
@@ -124,9 +124,9 @@ def save_png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def identify(drawn: Text | Any, model: Model) -> None:
-    """Mark a text or marker as that of a network."""
-    drawn.set_gid(f"network:{printable(model.name, 100)}")
+def identify(drawn: Artist, name: str) -> None:
+    """Mark a text or marker as that of the network with this identifier."""
+    drawn.set_gid(f"network:{printable(name, 100)}")
 
 
 def printable(text: str, longest: int = 40) -> str:

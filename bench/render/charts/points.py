@@ -27,7 +27,7 @@ from bench.render.charts.frame import (
     printable,
     without_room,
 )
-from bench.render.charts.labels import place_labels
+from bench.render.charts.labels import place_labels, spread
 from bench.render.charts.palette import MUTED, PAPER, FamilyStyle, marker_size
 from bench.render.results.header import Model
 from bench.render.results.table import Cell
@@ -38,6 +38,7 @@ _LEGEND = 578.0  # from the left
 _PANEL_TITLE = 22.0
 _MARKER_AREA = 36.0  # square points
 _LARGEST_BALL = 44.0  # diameter in points
+_NAME_GAP = 11.5  # between names right of the axes, in points
 _DECADE = 150.0  # points that a decade must have for ticks between its ends
 
 Span = tuple[float, float, float]  # lower limit, value, upper limit
@@ -180,7 +181,7 @@ def _draw_points(axes: Axes, points: Sequence[Point], styles: Mapping[str, Famil
         if point.hollow:
             fill = {"facecolors": PAPER, "edgecolors": style.colour, "linewidths": 1.4}
         size = marker_size(style.marker, _MARKER_AREA)
-        identify(axes.scatter([x], [y], s=size, marker=MarkerStyle(style.marker), zorder=3, **fill), point.model)
+        identify(axes.scatter([x], [y], s=size, marker=MarkerStyle(style.marker), zorder=3, **fill), point.model.name)
 
 
 def name_points(axes: Axes, points: Sequence[Point], reserved: Sequence[Box] = ()) -> list[str]:
@@ -221,13 +222,41 @@ def name_points(axes: Axes, points: Sequence[Point], reserved: Sequence[Box] = (
             unnamed.append(point.model.name)
             continue
         text.set_position(tuple(corner))
-        identify(text, point.model)
+        identify(text, point.model.name)
         if np.linalg.norm(end) > 11:
             axes.annotate(
                 "", text.xy, xytext=tuple(end), textcoords="offset points", zorder=2.7,
                 arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 4},
             )  # fmt: skip
     return unnamed
+
+
+@dataclass(frozen=True)
+class LineEnd:
+    """Where a line ends that is named at the right."""
+
+    name: str  # the network's identifier
+    words: str
+    at: tuple[float, float]
+    colour: str
+
+
+def name_ends(axes: Axes, ends: Sequence[LineEnd]) -> list[str]:
+    """Write the names of lines right of the axes, as high as they end, joined to them; returns those without room."""
+    bottom, height = axes.bbox.y0, axes.bbox.height
+    room = int(height / _NAME_GAP) + 1
+    wanted = np.array([axes.transData.transform(end.at)[1] for end in ends[:room]])
+    for end, up in zip(ends, spread(wanted, _NAME_GAP, bottom, bottom + height), strict=False):
+        place = (up - bottom) / height
+        axes.annotate(
+            "", end.at, xytext=(1.025, place), textcoords="axes fraction", annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": end.colour, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 0},
+        )  # fmt: skip
+        text = axes.annotate(
+            end.words, (1.03, place), xycoords="axes fraction", annotation_clip=False, va="center", size=SMALL
+        )
+        identify(text, end.name)
+    return list(dict.fromkeys(end.name for end in ends[room:]))
 
 
 def _draw_legend(

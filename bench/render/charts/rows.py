@@ -49,7 +49,7 @@ def row_figure(
         axes.set_title(words, loc="left", size=SMALL, weight="bold", pad=4)
         axes.set_yticks(range(len(models)), names if number == 0 else [""] * len(names))
         for label, model in zip(axes.get_yticklabels(), models, strict=True):
-            identify(label, model)
+            identify(label, model.name)
         axes.set_ylim(len(models) - 0.4, -0.6)
         axes.tick_params(axis="y", length=0)
         axes.grid(visible=False, axis="y")

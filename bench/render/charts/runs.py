@@ -17,9 +17,8 @@ from bench.regression.compare import Change
 from bench.regression.history import Point, Series, default_metrics, device_of, history, runs_in
 from bench.regression.verdict import MARGIN, Verdict, percent
 from bench.render.charts.frame import Chart, add_axes, finished, new_figure, printable, style, without_room
-from bench.render.charts.labels import spread
 from bench.render.charts.palette import COLOURS, INK, MUTED, PAPER
-from bench.render.charts.points import set_log_axis
+from bench.render.charts.points import LineEnd, name_ends, set_log_axis
 from bench.render.charts.rows import row_figure, scale_from_zero
 from bench.render.results.header import Model
 
@@ -31,7 +30,6 @@ _WIDE, _MIDDLE = 4.0, 1.6  # ranges of ratios, from which on ticks are 1, 2, 5, 
 _MIDDLE_TICKS = (0.25, 0.33, 0.5, 0.67, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0)
 
 _AXES = (62.0, 78.0, 470.0, 334.0)  # leaves room for names at the right and commits below
-_GAP = 11.5  # between names, in points
 _MOST_RUNS_NAMED = 12
 LEAST_RUNS = 4  # fewer are no history
 
@@ -148,10 +146,11 @@ def history_chart(series: Sequence[Series], device: str) -> Chart:
     title = f"{metric.label} over {len(runs)} runs"
     figure = new_figure()
     axes = add_axes(figure, *_AXES)
-    for one in [*(s for s in series if not s.changes), *changed]:
+    steady = [one for one in series if not one.changes]
+    for one in (*steady, *changed):
         _draw(axes, one, place, _colour(one, changed))
     _set_axes(axes, runs)
-    unnamed = _name_at_the_right(axes, [*changed, *(s for s in series if not s.changes)], changed)
+    unnamed = name_ends(axes, [_end(one, place, _colour(one, changed)) for one in (*changed, *steady)])
     names = ", ".join(dict.fromkeys(one.model for one in changed)) or "none"
     return finished(
         figure,
@@ -177,6 +176,10 @@ def _colour(one: Series, changed: Sequence[Series]) -> str:
 
 def _relative(one: Series) -> list[float]:
     return [point.value / one.points[0].value for point in one.points]
+
+
+def _end(one: Series, place: dict[str, int], colour: str) -> LineEnd:
+    return LineEnd(one.model, printable(one.model, 30), (place[one.points[-1].run], _relative(one)[-1]), colour)
 
 
 def _draw(axes: Axes, one: Series, place: dict[str, int], colour: str) -> None:
@@ -208,17 +211,3 @@ def _set_axes(axes: Axes, runs: Sequence[Point]) -> None:
     words = [f"{runs[n].created[:10]}\n{printable(runs[n].commit or runs[n].run, 12)}" for n in shown]
     axes.set_xticklabels(words, rotation=30, ha="right")
     axes.axhline(1.0, color=INK, linewidth=0.7)
-
-
-def _name_at_the_right(axes: Axes, series: Sequence[Series], changed: Sequence[Series]) -> list[str]:
-    """Names beside the ends of lines, the changed ones first; returns those for which there is no room."""
-    height = _AXES[3]
-    named = list(series)[: int(height / _GAP)]
-    low, high = axes.get_ylim()
-    ends = np.array([math.log(_relative(one)[-1] / low) / math.log(high / low) * height for one in named])
-    for one, at in zip(named, spread(ends, _GAP, 0.0, height), strict=True):
-        axes.annotate(
-            printable(one.model, 30), (1.0, float(at) / height), xycoords="axes fraction", xytext=(8, 0),
-            textcoords="offset points", va="center", color=_colour(one, changed), annotation_clip=False,
-        )  # fmt: skip
-    return list(dict.fromkeys(one.model for one in list(series)[len(named) :]))
