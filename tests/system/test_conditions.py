@@ -11,6 +11,7 @@ from bench.records.record import Conditions, Record
 from bench.records.run_folder import Run
 from bench.regression.compare import compare
 from bench.regression.history import history
+from bench.render.charts.frame import chart_name
 from bench.render.page.explorer import explorer
 from bench.render.results.table import cells_of, read_results, to_table
 
@@ -129,6 +130,7 @@ def test_rounds_that_were_forced_into_one_run_have_rows_of_their_own(tmp_path: P
         "resnet20_cifar (bf16, compiled)": 900.0,
     }
     assert {results.cell(model, "params").value for model in results.models} == {269_722}
+    assert chart_name(results.models[1]) == "ResNet-20 (bf16, not compiled)"
     trained = [model.name for model in results.models if results.cell(model, "top1").measured]
     assert trained == ["resnet20_cifar (fp32, not compiled)"]
     assert results.cell("resnet20_cifar (fp16, not compiled)", "latency_ms").status == "oom"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -69,7 +70,8 @@ def curve_chart(
     Linear and named at the right against the currency of the budget; logarithmic against the others, in which the
     networks differ by orders of magnitude.
     """
-    models = {model.name: model for model in group.models}
+    files = Counter(model.file_name for model in group.models)  # a network under two conditions has one curve
+    models = {model.file_name: model for model in group.models if files[model.file_name] == 1}
     found = [(curve, _points(curve, across, column)) for curve in curves if curve.model in models]
     drawn = [(models[curve.model], points) for curve, points in found if len(points) > 1]
     if not drawn:

@@ -168,12 +168,16 @@ _WRITTEN: dict[str, str | Callable[[re.Match[str]], str]] = {
 
 
 def chart_name(model: Model) -> str:
-    """A network's name as its papers write it, "ResNet-18" or "WRN-28-10"; else its identifier without the track."""
-    name = model.name.removesuffix(f"_{model.track}")
+    """A network's name as its papers write it, "ResNet-18" or "WRN-28-10"; else its identifier without the track.
+
+    What tells it from itself under other conditions follows: "ResNet-18 (bf16, compiled)".
+    """
+    name, conditions = model.file_name.removesuffix(f"_{model.track}"), model.name.removeprefix(model.file_name)
     for pattern, written in _WRITTEN.items():
         if match := re.fullmatch(pattern, name):
-            return written(match) if callable(written) else match.expand(written)
-    return printable(name)
+            name = written(match) if callable(written) else match.expand(written)
+            return f"{name} {printable(conditions)}".rstrip()
+    return printable(name + conditions)
 
 
 def comparable(results: Results, models: Sequence[Model], metric: str) -> tuple[list[Model], str]:

@@ -63,7 +63,7 @@ def accuracy_note(results: Results) -> str:
 
 
 def _published_name(model: Model) -> str:
-    return model.name.removeprefix("torchvision:")
+    return model.file_name.removeprefix("torchvision:")
 
 
 def _cell(model: Model) -> Cell:
