@@ -1,45 +1,62 @@
 """Networks that are not in the registry: torchvision's, timm's, and your own, as a spec like any other.
 
-`torchvision:NAME`, `timm:NAME` or `package.module:factory`. The factory is a class or function that returns a network
-of fresh weights, with the number of classes as `num_classes` if it can be chosen; or it is a `ModelSpec` itself.
+`torchvision:NAME`, `timm:NAME` or `timm:NAME.TAG`, `package.module:factory` or `./file.py:factory`. The factory is a
+class or function that returns a network of fresh weights, with the number of classes as `num_classes` if it can be
+chosen; or it is a `ModelSpec` itself. `NAME(key=value,...)` passes the factory arguments: another network than without.
 """
 
 from __future__ import annotations
 
+import ast
 import difflib
 import importlib
+import importlib.util
 import inspect
-from collections.abc import Callable, Iterable
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
-from .spec import InputSize, ModelSpec, Track, UnknownModel
+from .spec import Build, InputSize, ModelSpec, Track, UnknownModel
+
+_SUITE = Path(__file__).resolve().parents[1]  # in a clone, the folder that is on the module path
 
 
 def from_elsewhere(word: str, input_size: InputSize | None = None, num_classes: int | None = None) -> ModelSpec:
     """The spec of a network named `source:name`; what is not given comes from the source where it says.
 
     Raises:
-        UnknownModel: there is no such network, or the source does not say what images it takes.
+        UnknownModel: there is no such network, it takes no such arguments, or its source does not say what images it
+            takes.
     """
-    source, _, name = word.partition(":")
+    bare, arguments = _parted(word)
+    source, _, name = bare.partition(":")
     if source == "torchvision":
-        build, own_size, own_classes = _torchvision(name)
-    elif source == "timm":
-        build, own_size, own_classes = _timm(name)
+        build, own_size, own_classes = _torchvision(name, input_size, arguments)
+    elif source in ("timm", "hf-hub"):
+        build, own_size, own_classes = _timm(bare.removeprefix("timm:"), input_size, arguments)
     else:
-        factory = _attribute(word, source, name)
+        build = _Own(os.getcwd(), *bare.rpartition(":")[::2], arguments)
+        factory = build.checked(word)
         if isinstance(factory, ModelSpec):
-            return factory
-        build, own_size, own_classes = partial(_build_own, source, name), None, _default_classes(factory)
+            return replace(factory, build=build)
+        source, own_size = build.file.stem if build.file else source, None
+        own_classes = _parameters(factory).get("num_classes", None)
     size = input_size or own_size
     if size is None:
         raise UnknownModel(f"{word} does not say what images it takes: add --input-size, such as 32 or 3x96x96")
     track = _track(size)
+    written = ",".join(f"{key}={arguments[key]!r}" for key in sorted(arguments))
     return ModelSpec(
-        name=word,
+        name=f"{bare}({written})" if arguments else bare,
         family=source.partition(".")[0],
         year=None,
         paper="",
@@ -50,6 +67,24 @@ def from_elsewhere(word: str, input_size: InputSize | None = None, num_classes: 
     )
 
 
+def _parted(word: str) -> tuple[str, dict[str, Any]]:
+    """ "timm:resnet18(drop_path_rate=0.1)" as the name and its arguments."""
+    match = re.fullmatch(r"(.*:[^()]*)\((.*)\)", word)
+    if match is None:
+        return word, {}
+    try:
+        call: Any = ast.parse(f"dict({match[2]})", mode="eval").body
+        given = [(keyword.arg or "", keyword.value) for keyword in call.keywords]
+        arguments = {key: value.id if isinstance(value, ast.Name) else ast.literal_eval(value) for key, value in given}
+        if call.args or "" in arguments:
+            raise ValueError
+    except (AttributeError, SyntaxError, ValueError):
+        raise UnknownModel(f"{word}: write arguments as key=value; values are numbers, or texts in quotes") from None
+    for name in {"num_classes", "pretrained", "weights"} & arguments.keys():
+        raise UnknownModel(f"{word}: {name} is settled: weights are fresh, and --num-classes says how many classes")
+    return match[1], arguments
+
+
 def _track(size: InputSize) -> Track:
     """Which networks it is compared with: those that take images of its size."""
     if size == (3, 32, 32):
@@ -57,72 +92,184 @@ def _track(size: InputSize) -> Track:
     return "mnist" if size in ((1, 28, 28), (1, 32, 32)) else "imagenet"
 
 
-Source = tuple[Callable[..., nn.Module], InputSize | None, int | None]
+Source = tuple[Any, InputSize | None, int | None]  # builder, size of its images, number of classes
 
 
-def _torchvision(name: str) -> Source:
+def _torchvision(name: str, size: InputSize | None, arguments: Mapping[str, Any]) -> Source:
     from torchvision import models
 
     known = models.list_models(module=models)
     if name not in known:
         raise UnknownModel(f"torchvision has no classification network {name!r}{_nearest(name, known)}")
     weights: Any = models.get_model_weights(name)
-    size = next(iter(weights)).transforms().crop_size[0] if len(weights) else 224
-    return partial(_build_torchvision, name), (3, size, size), 1000
+    side = next(iter(weights)).transforms().crop_size[0] if len(weights) else 224
+    if size and size[1:] != (side, side) and name.startswith(("vit_", "maxvit_")):  # these are told their size
+        if size[1] != size[2]:
+            raise UnknownModel(f"torchvision:{name} takes square images: write --input-size {size[1]}")
+        told = {"image_size": size[1]} if name.startswith("vit_") else {"input_size": size[1:]}
+        arguments = {**told, **arguments}
+    build = partial(_build_torchvision, name, arguments)
+    return _tried(f"torchvision:{name}", build, arguments), (3, side, side), 1000
 
 
-def _timm(name: str) -> Source:
+def _timm(name: str, size: InputSize | None, arguments: Mapping[str, Any]) -> Source:
     try:
         timm = importlib.import_module("timm")
     except ImportError:
         raise UnknownModel(f"timm:{name} needs timm, which is not installed: pip install timm") from None
-    known = timm.list_models()
-    if name not in known:
-        raise UnknownModel(f"timm has no network {name!r}{_nearest(name, known)}")
-    facts = timm.get_pretrained_cfg(name)
-    return partial(_build_timm, name), tuple(facts.input_size) if facts else (3, 224, 224), 1000
+    if name.startswith("hf-hub:"):
+        try:
+            facts, name, own = importlib.import_module("timm.models").load_model_config_from_hf(name[7:])
+        except Exception as error:  # no network, no such repository, a package that is missing
+            raise UnknownModel(
+                f"{name}: the hub cannot be asked what network this is ({type(error).__name__}); without it, name its "
+                "architecture: timm:NAME"
+            ) from None
+        arguments = {**(own or {}), **arguments}
+    else:
+        architecture, _, tag = name.partition(".")
+        known = timm.list_models()
+        if architecture not in known:
+            raise UnknownModel(f"timm has no network {architecture!r}{_nearest(architecture, known)}")
+        tagged = timm.list_models(f"{architecture}.*", pretrained=True)
+        if tag and name not in tagged:
+            raise UnknownModel(f"timm has no {name!r}; with a tag it has {', '.join(tagged) or 'none'}")
+        cfg = timm.get_pretrained_cfg(name)
+        facts = vars(cfg) if cfg else {}
+    own_size = tuple(facts.get("input_size") or (3, 224, 224))
+    if size and size[0] != own_size[0]:
+        arguments = {"in_chans": size[0], **arguments}
+    told = size and facts.get("fixed_input_size") and size[1:] != own_size[1:] and "img_size" not in arguments
+    build = partial(_build_timm, name, arguments, size[1:] if size and told else None)
+    return _tried(f"timm:{name}", build, arguments), own_size, facts.get("num_classes") or 1000
 
 
-def _attribute(word: str, module: str, name: str) -> Any:
+def _tried(word: str, build: Build, arguments: Mapping[str, Any]) -> Build:
+    """The builder, once it has taken its arguments, if there are any.
+
+    Raises:
+        UnknownModel: it does not know one of them.
+    """
     try:
-        return getattr(importlib.import_module(module), name)
-    except Exception as error:  # whatever a user's module does while it is imported
-        reason = (str(error).splitlines() or [""])[0]
-        raise UnknownModel(
-            f"{word}: {type(error).__name__}: {reason}; write package.module:factory, importable from here"
-        ) from error
+        with torch.device("meta"), suppress(NotImplementedError, RuntimeError, ValueError):
+            if arguments:
+                build(num_classes=10)
+    except TypeError as error:
+        raise UnknownModel(f"{word}: {error}") from None
+    return build
 
 
-def _default_classes(factory: Callable[..., Any]) -> int | None:
-    """The default of the factory's own `num_classes`, if it has one."""
-    try:
-        parameter = inspect.signature(factory).parameters.get("num_classes")
-    except (TypeError, ValueError):
-        return None
-    return parameter.default if parameter is not None and isinstance(parameter.default, int) else None
+# Builders are functions of this module and plain data, so that a spec can be sent to a worker process.
 
 
-# Builders are functions of this module and plain strings, so that a spec can be sent to a worker process.
-
-
-def _build_torchvision(name: str, num_classes: int) -> nn.Module:
+def _build_torchvision(name: str, arguments: Mapping[str, Any], num_classes: int) -> nn.Module:
     from torchvision import models
 
-    return models.get_model(name, weights=None, num_classes=num_classes)
+    return models.get_model(name, weights=None, num_classes=num_classes, **arguments)
 
 
-def _build_timm(name: str, num_classes: int) -> nn.Module:
-    return importlib.import_module("timm").create_model(name, pretrained=False, num_classes=num_classes)
-
-
-def _build_own(module: str, name: str, num_classes: int) -> nn.Module:
-    """Raises TypeError if the factory returns something other than a network."""
-    factory = getattr(importlib.import_module(module), name)
-    choosable = "num_classes" in inspect.signature(factory).parameters
-    network = factory(num_classes=num_classes) if choosable else factory()
-    if not isinstance(network, nn.Module):
-        raise TypeError(f"{module}:{name} returned {type(network).__name__}, not a torch.nn.Module")
+def _build_timm(name: str, arguments: Mapping[str, Any], size: tuple[int, int] | None, num_classes: int) -> nn.Module:
+    """`size` is that of the images, for a network that must be told; some that must be have another way."""
+    build = partial(importlib.import_module("timm").create_model, name, num_classes=num_classes, **arguments)
+    try:
+        network: nn.Module = build(img_size=size) if size else build()
+    except TypeError as error:
+        if size is None or "img_size" not in str(error):
+            raise
+        network = build()
     return network
+
+
+@dataclass(frozen=True, eq=False)  # hashed as an object: an argument may be a list
+class _Own:
+    """A factory of a user's own project, found again by every process that builds the network."""
+
+    folder: str  # that the user was in
+    source: str  # a module, or a file
+    name: str
+    arguments: Mapping[str, Any]
+
+    def __call__(self, num_classes: int) -> nn.Module:
+        """Raises TypeError if the factory returns something other than a network."""
+        with _importable_from(self.folder):
+            factory = self.described
+            if isinstance(factory, ModelSpec):
+                return factory.build(num_classes=num_classes)
+            chosen = {"num_classes": num_classes} if "num_classes" in _parameters(factory) else {}
+            network = factory(**chosen, **self.arguments)
+        if not isinstance(network, nn.Module):
+            raise TypeError(f"{self.source}:{self.name} returned {type(network).__name__}, not a torch.nn.Module")
+        return network
+
+    @property
+    def file(self) -> Path | None:
+        is_file = self.source.endswith(".py") or "/" in self.source or os.sep in self.source
+        return Path(self.folder, self.source).resolve() if is_file else None
+
+    @property
+    def described(self) -> Any:
+        """The factory itself."""
+        if self.file is None:
+            with _importable_from(self.folder):
+                return getattr(importlib.import_module(self.source), self.name)
+        alias = re.sub(r"\W", "_", str(self.file))  # the name of the file may be that of another module
+        if alias not in sys.modules:
+            spec: Any = importlib.util.spec_from_file_location(alias, self.file)
+            module = importlib.util.module_from_spec(spec)
+            sys.modules[alias] = module
+            try:
+                with _importable_from(str(self.file.parent)):
+                    spec.loader.exec_module(module)
+            except BaseException:
+                del sys.modules[alias]
+                raise
+        return getattr(sys.modules[alias], self.name)
+
+    def checked(self, word: str) -> Any:
+        """The factory, if it is one.
+
+        Raises:
+            UnknownModel: it cannot be found, or is something else.
+        """
+        try:
+            factory = self.described
+        except Exception as error:  # whatever a user's module does while it is imported
+            reason = (str(error).splitlines() or [""])[0]
+            raise UnknownModel(
+                f"{word}: {type(error).__name__}: {reason}; write package.module:factory, importable from here, or "
+                "./file.py:factory"
+            ) from error
+        if isinstance(factory, nn.Module) or not (callable(factory) or isinstance(factory, ModelSpec)):
+            kind = "a network that is built already" if isinstance(factory, nn.Module) else type(factory).__name__
+            raise UnknownModel(
+                f"{word} is {kind}: name a class, or a function that builds the network, so that every measurement "
+                "begins with fresh weights"
+            )
+        if not isinstance(factory, ModelSpec):
+            try:
+                chosen = {"num_classes": 10} if "num_classes" in _parameters(factory) else {}
+                inspect.signature(factory).bind(**chosen, **self.arguments)
+            except (TypeError, ValueError) as error:
+                raise UnknownModel(f"{word}: {error}; --model-kwargs key=value gives arguments") from None
+        return factory
+
+
+def _parameters(factory: Any) -> dict[str, int | None]:
+    """The names of a factory's parameters, with their defaults where these are whole numbers."""
+    parameters = inspect.signature(factory).parameters
+    return {name: p.default if isinstance(p.default, int) else None for name, p in parameters.items()}
+
+
+@contextmanager
+def _importable_from(folder: str) -> Iterator[None]:
+    """A user's folder first on the module path, and without this clone: its `models` is not theirs."""
+    before = list(sys.path)
+    others = [entry for entry in before if Path(entry).resolve() != _SUITE or Path(folder).resolve() == _SUITE]
+    sys.path[:] = [folder, *others]
+    try:
+        yield
+    finally:
+        sys.path[:] = [*before, *(entry for entry in sys.path if entry not in before and entry != folder)]
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

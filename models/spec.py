@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from torch import nn
 
-    Build = Callable[..., nn.Module]
+Build = Callable[..., "nn.Module"]
 
 Track = Literal["imagenet", "cifar", "mnist"]
 InputSize = tuple[int, int, int]  # (channels, height, width)
@@ -50,7 +50,9 @@ class ModelSpec:
 
         Parts are the blocks, stems and so on that the row passes to the class.
         """
-        target, parts = self.build, []
+        target, parts = getattr(self.build, "described", self.build), []
+        if isinstance(target, ModelSpec):  # a user's own
+            return target.differences
         if isinstance(self.build, partial):
             target = self.build.func
             parts = [part for part in self.build.keywords.values() if callable(part)]

@@ -14,7 +14,7 @@ import tyro
 from bench.cli import OK
 from bench.cli.parsing import refuse_for_registry, with_suffix
 from bench.config import RequestError
-from bench.runner.request import Count, Word, parse_input_size
+from bench.runner.request import Count, Word, Words, parse_input_size, with_model_kwargs
 
 if TYPE_CHECKING:
     from bench.models import ModelSpec
@@ -25,11 +25,13 @@ class Show:
     """Show one network layer by layer: output shape, parameters, MACs, saved bytes."""
 
     model: tyro.conf.Positional[str]
-    """Name of the network; also torchvision:NAME, timm:NAME or package.module:factory."""
+    """Name of the network; also torchvision:NAME, timm:NAME, package.module:factory or ./file.py:factory."""
     input_size: Word = None
     """What a network from outside the registry takes: 32, or 1x28x28."""
     num_classes: Count = None
     """How many classes such a network has."""
+    model_kwargs: Words = ()
+    """Arguments of such a network's factory: drop_path_rate=0.1 depth=2."""
     diagram: Path | None = None
     """Also draw its blocks, branches and skips into this file, NAME.svg."""
     json: tyro.conf.FlagCreatePairsOff[bool] = False
@@ -50,9 +52,12 @@ def run(request: Show) -> int:
 
     diagram_file = request.diagram and with_suffix("--diagram", request.diagram, ".svg")
     refuse_for_registry([request.model], request.input_size, request.num_classes)
+    if request.num_classes is not None and request.num_classes <= 0:
+        raise RequestError(f"--num-classes {request.num_classes}: must be above zero")
     try:
         with contextlib.redirect_stdout(sys.stderr):  # of a module of the user's own, which may print
-            (spec,) = select([request.model], parse_input_size(request.input_size), request.num_classes)
+            names = with_model_kwargs([request.model], request.model_kwargs)
+            (spec,) = select(names, parse_input_size(request.input_size), request.num_classes)
     except UnknownModel as error:
         raise RequestError(str(error)) from None
     except ValueError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -38,12 +39,14 @@ class Setup:
     preset."""
 
     models: Names = ()
-    """Names or globs (resnet18_cifar 'resnet*'), torchvision:NAME, timm:NAME or package.module:factory.
-    Default: those of the preset."""
+    """Names or globs (resnet18_cifar 'resnet*'), torchvision:NAME, timm:NAME, package.module:factory or
+    ./file.py:factory. Default: those of the preset."""
     input_size: Word = None
     """What a network that is not of the registry takes: 32, or 1x28x28."""
     num_classes: Count = None
     """How many classes such a network tells apart."""
+    model_kwargs: Words = ()
+    """Arguments of such a network's factory: drop_path_rate=0.1 depth=2. They become a part of its name."""
     device: str = "auto"
     """auto, cpu, cuda (every GPU) or cuda:N."""
     preset: Literal["auto", "quick", "standard", "full", "backbones"] = "auto"
@@ -185,7 +188,23 @@ def resolve(request: Request, probes: tuple[str, ...], device_kind: str) -> tupl
         tensorboard=request.tensorboard,
         checkpoint_every_s=request.checkpoint_every_s,
     )
-    return config, request.models or (*preset.models, *preset.counted)
+    return config, with_model_kwargs(request.models, request.model_kwargs) or (*preset.models, *preset.counted)
+
+
+def with_model_kwargs(names: Sequence[str], words: Sequence[str]) -> tuple[str, ...]:
+    """The names of networks, with `(key=value,...)` behind those that are not of the registry.
+
+    Raises:
+        RequestError: a word is no `key=value`, or no network takes any.
+    """
+    for word in words:
+        if not re.fullmatch(r"[^\W\d]\w*=.+", word):
+            raise RequestError(f"--model-kwargs {word}: write key=value, such as drop_path_rate=0.1")
+    if words and not any(":" in name for name in names):
+        raise RequestError(
+            "--model-kwargs is for networks such as timm:NAME or mine:tiny, not for those of the registry"
+        )
+    return tuple(f"{name}({','.join(words)})" if words and ":" in name else name for name in names)
 
 
 def _with_forecasts(probes: tuple[str, ...], needed: bool) -> tuple[str, ...]:
@@ -207,6 +226,7 @@ def _refuse_conflicts(request: Request, experiment: Experiment | None) -> None:
             ("--models", request.models),
             ("--input-size", request.input_size),
             ("--num-classes", request.num_classes),
+            ("--model-kwargs", request.model_kwargs),
             ("--train-batch-size", request.train_batch_size),
             ("--recipes", request.recipes),
         ):

@@ -16,7 +16,7 @@ from bench.runner.request import Request
 # The flags that a resumed run does not take from its first command: they find it, or are meant for this time only.
 _NOT_REMEMBERED = {"run", "results_dir", "retry_failed", "force", "engine", "ray_address", "dry_run", "time_limit"}
 _FOLDERS = {"reports_dir", "data_dir", "cache_dir", "recipes"}
-_SEVERAL = {"models", "budget"}
+_SEVERAL = {"models", "model_kwargs", "budget"}
 
 
 def continued(request: Request) -> Request:

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from models import REGISTRY, UnknownModel, select
+from bench.models import REGISTRY, ModelSpec, UnknownModel, select
 
 OWN = """
 from torch import nn
-from models import ModelSpec
+from bench.models import ModelSpec
 
 class Tiny(nn.Module):
     def __init__(self, num_classes=7):
@@ -27,6 +27,11 @@ def fixed():
 def not_a_network(num_classes):
     return 5
 
+def scaled(width, num_classes=7):
+    return Tiny(width * num_classes)
+
+INSTANCE = Tiny()
+NUMBER = 5
 SPEC = ModelSpec("tiny_cifar", "Tiny", 2026, "own", "cifar", (3, 32, 32), 10, Tiny, params=40)
 """
 
@@ -78,12 +83,65 @@ def test_the_track_is_that_of_the_images(own: str, size: tuple[int, int, int], t
         ("{own}:nothing", "has no attribute 'nothing'"),
         ("no_such_module:x", "No module named 'no_such_module'"),
         (":x", "write package.module:factory"),
+        ("{own}:INSTANCE", "is a network that is built already: name a class, or a function that builds the network"),
+        ("{own}:NUMBER", "is int: name a class, or a function"),
+        ("{own}:scaled", "missing a required argument: 'width'; --model-kwargs key=value gives arguments"),
+        ("{own}:Tiny(depth=3)", "unexpected keyword argument 'depth'"),
+        ("{own}:Tiny(3)", "write arguments as key=value"),
+        ("{own}:Tiny(**x)", "write arguments as key=value"),
+        ("{own}:Tiny(num_classes=3)", "--num-classes says how many classes"),
+        ("./nothing.py:Tiny", "FileNotFoundError.*; write package.module:factory, .* or ./file.py:factory"),
+        ("torchvision:resnet18(depth=3)", "unexpected keyword argument 'depth'"),
+        ("torchvision:vit_b_16", "square images"),
         ("torchvision:resnet19", "nearest: resnet18"),
     ],
 )
 def test_what_cannot_be_found_is_said(own: str, word: str, words: str) -> None:
     with pytest.raises(UnknownModel, match=words):
-        select([word.format(own=own)])
+        select([word.format(own=own)], input_size=(3, 32, 48) if "vit" in word else None)
+
+
+def params(spec: ModelSpec) -> int:
+    return sum(parameter.numel() for parameter in spec.build(num_classes=spec.num_classes).parameters())
+
+
+def test_arguments_of_a_factory_make_another_network(own: str) -> None:
+    wide, wider = select([f"{own}:scaled(width=2)", f"{own}:scaled( width = 3 )"], input_size=(3, 32, 32))
+    assert [spec.name for spec in (wide, wider)] == [f"{own}:scaled(width=2)", f"{own}:scaled(width=3)"]
+    assert [params(pickle.loads(pickle.dumps(spec))) for spec in (wide, wider)] == [4 * 14, 4 * 21]
+
+
+@pytest.mark.parametrize("form", ["./{name}.py:Tiny", "{name}.py:Tiny", "{folder}/{name}.py:Tiny"])
+def test_a_path_works_as_well_as_a_module(own: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    word = form.format(name=own, folder=tmp_path)
+    (spec,) = select([word], input_size=(3, 32, 32))
+    assert (spec.name, spec.family, params(spec)) == (word, own, 28)
+    monkeypatch.chdir("/")
+    assert params(pickle.loads(pickle.dumps(spec))) == 28  # wherever the process is that builds it
+
+
+def test_a_file_may_have_the_name_of_another_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("json", "models", "bench", "torch"):
+        Path(f"{name}.py").write_text(OWN)
+        (spec,) = select([f"./{name}.py:SPEC"])
+        assert (spec.name, params(spec)) == ("tiny_cifar", 40)
+
+
+def test_a_module_that_fails_once_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("late.py").write_text("import no_such_module")
+    with pytest.raises(UnknownModel, match=r"\./late\.py:Tiny: ModuleNotFoundError"):
+        select(["./late.py:Tiny"])
+    Path("late.py").write_text(OWN)
+    assert params(select(["./late.py:Tiny"], input_size=(3, 32, 32))[0]) == 28
+
+
+def test_differences_of_an_own_spec_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text('"""Mine.\n\nDiffers from the paper: it is tiny.\n"""\n' + OWN)
+    assert select(["mine.py:SPEC"])[0].differences == ("Differs from the paper: it is tiny.",)
 
 
 def test_what_is_no_network_is_said(own: str) -> None:
@@ -114,3 +172,37 @@ def test_timm_by_name() -> None:
     assert spec.input_size == (3, 224, 224)
     with pytest.raises(UnknownModel, match="nearest: resnet"):
         select(["timm:resnet19x"])
+    with pytest.raises(UnknownModel, match=r"no 'resnet18\.nothing'; with a tag it has .*resnet18\.a1_in1k"):
+        select(["timm:resnet18.nothing"])
+
+
+@pytest.mark.parametrize(
+    ("word", "size", "classes", "count"),
+    [
+        ("timm:vit_tiny_patch16_224", (3, 224, 224), 1000, 5_717_416),
+        ("timm:vit_tiny_patch16_224", (3, 32, 32), 10, 5_526_346 - 192 * (197 - 5)),  # a position for each patch
+        ("timm:vit_base_patch16_224.augreg_in21k", None, None, 102_595_923),
+        ("timm:resnet18(drop_path_rate=0.1)", (3, 32, 32), 10, 11_181_642),
+        ("timm:resnet18", (1, 28, 28), 10, 11_181_642 - 2 * 64 * 49),  # told its channels
+        ("torchvision:vit_b_16", (3, 32, 32), 10, 85_806_346 - 768 * (197 - 5)),
+        ("torchvision:vit_b_16", (3, 224, 224), 1000, 86_567_656),
+    ],
+)
+def test_networks_are_told_size_and_classes(
+    word: str, size: tuple[int, int, int] | None, classes: int | None, count: int
+) -> None:
+    if word.startswith("timm:"):
+        pytest.importorskip("timm")
+    (spec,) = select([word], input_size=size, num_classes=classes)
+    with torch.device("meta"):
+        network = pickle.loads(pickle.dumps(spec)).build(num_classes=spec.num_classes)
+        assert network(torch.zeros(2, *spec.input_size)).shape == (2, spec.num_classes)
+    assert sum(parameter.numel() for parameter in network.parameters()) == count
+
+
+def test_the_hub_without_a_network_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("timm")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    for word in ("hf-hub:someone/some_network", "timm:hf-hub:someone/some_network"):
+        with pytest.raises(UnknownModel, match="the hub cannot be asked what network this is"):
+            select([word])

@@ -1,11 +1,17 @@
 """A user's own project may have a package called `models`: the suite works inside it and takes the user's module."""
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from bench.cli.parsing import parse
+from bench.cli.show import Show, run
+from bench.config import RequestError
+from bench.runner.request import Request, resolve
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = """
@@ -27,14 +33,14 @@ def bench(folder: Path, *words: str) -> str:
     return done.stdout
 
 
-@pytest.fixture(params=["a package"])
+@pytest.fixture(params=["a package", "a folder without __init__.py"])
 def project(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     package = tmp_path / "models"
     package.mkdir()
     (package / "small.py").write_text(SMALL)
     (package / "blocks.py").write_text("width = 4\n")
     if request.param == "a package":
-        (package / "__init__.py").write_text("")
+        (package / "__init__.py").touch()
     return tmp_path
 
 
@@ -55,3 +61,34 @@ def test_a_run_measures_it_in_worker_processes(project: Path) -> None:
 def test_an_empty_folder_called_models_changes_nothing(tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
     assert "resnet18_cifar" in bench(tmp_path, "list")
+
+
+def test_two_runs_with_other_arguments_are_two_networks(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from torch import nn\n"
+        "def tiny(width=4, num_classes=10):\n"
+        "    return nn.Sequential(nn.Conv2d(3, width, 32), nn.Flatten(), nn.Linear(width, num_classes))\n"
+    )
+    words = ["run", "--models", "./mine.py:tiny", "--input-size", "32", "--probes", "params", "--device", "cpu"]
+    bench(tmp_path, *words, "--run", "a")
+    bench(tmp_path, *words, "--run", "a", "--model-kwargs", "width=8")
+    rows = [json.loads(line) for line in (tmp_path / "results" / "a" / "records.jsonl").read_text().splitlines()]
+    counts = {row["model"]: row["value"] for row in rows if row["metric"] == "params"}
+    assert counts == {"./mine.py:tiny": 4 * 3073 + 50, "./mine.py:tiny(width=8)": 8 * 3073 + 90}
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["--models", "lenet5_cifar", "--model-kwargs", "width=8"], "--model-kwargs is for networks such as timm:NAME"),
+        (["--models", "timm:resnet18", "--model-kwargs", "width"], "--model-kwargs width: write key=value"),
+    ],
+)
+def test_arguments_that_reach_no_factory_are_refused(words: list[str], complaint: str) -> None:
+    with pytest.raises(RequestError, match=complaint):
+        resolve(parse(Request, words, "bench run"), (), "cpu")
+
+
+def test_show_refuses_no_classes() -> None:
+    with pytest.raises(RequestError, match="--num-classes 0: must be above zero"):
+        run(Show("timm:resnet18", num_classes=0))
