@@ -57,7 +57,7 @@ def load_split(
 def first_of_each_class(split: Split, limit: int) -> Split:
     """The first images of each class in the split, as many of each, `limit` of them at most; all if there are no more.
 
-    A class of which there are fewer than that gives all it has.
+    A class that has fewer gives all of them.
     """
     if len(split.labels) <= limit:
         return split
@@ -282,7 +282,7 @@ def _check(images: NDArray[np.uint8], labels: NDArray[np.int64], image_set: Imag
         )
     missing = set(range(len(image_set.classes))) - set(labels.tolist())
     if missing:
-        raise ValueError(f"{what}: there is none of class {image_set.classes[min(missing)]!r}")
+        raise ValueError(f"{what}: no image of class {image_set.classes[min(missing)]!r}")
 
 
 def _balanced(labels: NDArray[np.int64], classes: int, limit: int) -> NDArray[np.int64]:

@@ -69,7 +69,7 @@ def load_or_decode(source: Source, cache_dir: Path, say: Callable[[str], None]) 
     return replace(_written(entry, decode), source=source.description)
 
 
-def place(image_set: ImageSet, fetch: Callable[[str], NDArray[np.generic]], cache_dir: Path) -> ImageSet:
+def install(image_set: ImageSet, fetch: Callable[[str], NDArray[np.generic]], cache_dir: Path) -> ImageSet:
     """A data set that another machine has decoded, on this one: `fetch` gives its arrays, but only if it is not here.
 
     Raises:
@@ -122,8 +122,7 @@ def array_sha256(array: NDArray[np.generic]) -> str:
 def sha256_of(arrays: Arrays) -> str:
     """Over names, types, shapes and contents, in the order of `ARRAYS`."""
     digest = hashlib.sha256()
-    for name in ARRAYS:
-        array = arrays[name]
+    for name, array in arrays.items():
         digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
         digest.update(np.ascontiguousarray(array).view(np.uint8).data)
     return digest.hexdigest()
@@ -161,22 +160,22 @@ def _written(entry: Path, make: Callable[[], tuple[ImageSet, Arrays]]) -> ImageS
 
 
 def _described(decoded: Decoded) -> tuple[ImageSet, Arrays]:
-    arrays: Arrays = {name: getattr(decoded, name) for name in ARRAYS}
-    mean, std = _statistics(decoded.train_images)
-    channels, height, width = decoded.train_images.shape[1:]
+    arrays: Arrays = dict(zip(ARRAYS, (*decoded.train, *decoded.test), strict=True))
+    mean, std = _statistics(decoded.train.images)
+    channels, height, width = decoded.train.images.shape[1:]
     image_set = ImageSet(
         name=decoded.name,
         folder="",
         source="",
         classes=decoded.classes,
         shape=(channels, height, width),
-        train_count=len(decoded.train_labels),
-        test_count=len(decoded.test_labels),
+        train_count=len(decoded.train.labels),
+        test_count=len(decoded.test.labels),
         mean=mean,
         std=std,
         sha256=sha256_of(arrays),
         mirror_ok=decoded.mirror_ok,
-        array_sha256=tuple(array_sha256(arrays[name]) for name in ARRAYS),
+        array_sha256=tuple(map(array_sha256, arrays.values())),
     )
     return image_set, arrays
 

@@ -8,14 +8,13 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bench.config import RequestError, Track
 from bench.data.decode import decode_images
-from bench.data.image_set import Decoded, Source, file_identity
+from bench.data.image_set import Decoded, Labelled, Source, file_identity
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
-_LEFTOVERS = {"thumbs.db", "desktop.ini", "__macosx"}  # of file managers, beside all that is hidden
+_LEFTOVERS = {"thumbs.db", "desktop.ini", "__macosx"}  # of file managers, besides all that is hidden
 _NAMED = 3  # of the files that are skipped
 
 Classes = dict[str, list[Path]]
@@ -99,22 +98,16 @@ def _told(folder: Path, skipped: list[Path]) -> str:
 
 
 def _decode(folder: Path, train: Classes, test: Classes, shape: tuple[int, int, int]) -> Decoded:
-    train_images, train_labels = _decode_split(folder, train, shape)
-    test_images, test_labels = _decode_split(folder, test, shape)
     return Decoded(
-        name=f"folder-{folder.resolve().name}",
-        classes=tuple(train),
+        f"folder-{folder.resolve().name}",
+        tuple(train),
         mirror_ok=shape[0] == 3,  # grey images are mostly characters
-        train_images=train_images,
-        train_labels=train_labels,
-        test_images=test_images,
-        test_labels=test_labels,
+        train=_decode_split(folder, train, shape),
+        test=_decode_split(folder, test, shape),
     )
 
 
-def _decode_split(
-    folder: Path, by_class: Classes, shape: tuple[int, int, int]
-) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def _decode_split(folder: Path, by_class: Classes, shape: tuple[int, int, int]) -> Labelled:
     paths = [path for of_class in by_class.values() for path in of_class]
     labels = np.repeat(np.arange(len(by_class), dtype=np.int64), [len(paths) for paths in by_class.values()])
-    return decode_images(paths, shape, folder, resize=True), labels
+    return Labelled(decode_images(paths, shape, folder, resize=True), labels)

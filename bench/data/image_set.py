@@ -1,15 +1,22 @@
-"""A data set before and after decoding: where it lies and how to read it, then its identity and arrays. No torch."""
+"""A data set before and after decoding: where it lies and how to read it, then its identity. Imports no torch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+
+class Labelled(NamedTuple):
+    """One split in memory."""
+
+    images: NDArray[np.uint8]  # (N, channels, height, width)
+    labels: NDArray[np.int64]  # (N,)
 
 
 @dataclass(frozen=True)
@@ -24,18 +31,21 @@ class Published:
     mirror_ok: bool
     config: str  # its folder in a repository of the Hugging Face hub
 
+    def name_of(self, train: Labelled, test: Labelled, *, jpeg: bool = False) -> str:
+        """The name of a copy: "-jpeg" is added for lossy images, "-subset" where not all are there."""
+        whole = (len(train.labels), len(test.labels)) == self.counts
+        return f"{self.name}{'-jpeg' if jpeg else ''}{'' if whole else '-subset'}"
+
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """A data set in memory: images uint8 (N, channels, height, width), labels int64 (N,)."""
+    """A data set in memory."""
 
     name: str
     classes: tuple[str, ...]
     mirror_ok: bool
-    train_images: NDArray[np.uint8]
-    train_labels: NDArray[np.int64]
-    test_images: NDArray[np.uint8]
-    test_labels: NDArray[np.int64]
+    train: Labelled
+    test: Labelled
 
 
 @dataclass(frozen=True)
@@ -76,8 +86,3 @@ class ImageSet:
 def file_identity(paths: Iterable[Path]) -> tuple[str, ...]:
     """Path, size and time of change of each file: cheap, and different after any ordinary change."""
     return tuple(f"{path.resolve()} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in paths)
-
-
-def exact_name(name: str, counts: tuple[int, int], official: tuple[int, int]) -> str:
-    """`name`, or `<name>-subset` where the numbers of training and test images are not the official ones."""
-    return name if counts == official else f"{name}-subset"

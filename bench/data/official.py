@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from bench.config import RequestError
 from bench.data.download import download
-from bench.data.image_set import Decoded, Published, Source, exact_name, file_identity
+from bench.data.image_set import Decoded, Labelled, Published, Source, file_identity
 
 CIFAR10 = Published(
     name="cifar10",
@@ -104,15 +104,8 @@ def _read_cifar10(root: Path) -> Decoded:
         for name, md5 in (*official.train_list, *official.test_list, (official.meta["filename"], official.meta["md5"])):
             _require_md5(root / FOLDER / name, md5)
         raise
-    return Decoded(
-        name=CIFAR10.name,
-        classes=tuple(train.classes),
-        mirror_ok=CIFAR10.mirror_ok,
-        train_images=train.data.transpose(0, 3, 1, 2),
-        train_labels=np.asarray(train.targets, np.int64),
-        test_images=test.data.transpose(0, 3, 1, 2),
-        test_labels=np.asarray(test.targets, np.int64),
-    )
+    splits = (Labelled(part.data.transpose(0, 3, 1, 2), np.asarray(part.targets, np.int64)) for part in (train, test))
+    return Decoded(CIFAR10.name, CIFAR10.classes, CIFAR10.mirror_ok, *splits)
 
 
 def find_mnist(data_dir: Path) -> Source | None:
@@ -150,19 +143,13 @@ def _plain_or_compressed(folder: Path, name: str) -> Path:
 
 
 def _read_mnist(paths: list[Path]) -> Decoded:
-    train_images, train_labels, test_images, test_labels = map(_read_idx, paths)
-    for images, labels, path in ((train_images, train_labels, paths[1]), (test_images, test_labels, paths[3])):
-        if images.shape[1:] != (28, 28) or labels.shape != images.shape[:1] or labels.max(initial=0) > 9:
-            raise RequestError(f"{path} does not fit its images, 28x28 with one label of 0 to 9 each: remove it")
-    return Decoded(
-        name=exact_name(MNIST.name, (len(train_images), len(test_images)), MNIST.counts),
-        classes=MNIST.classes,
-        mirror_ok=MNIST.mirror_ok,
-        train_images=train_images[:, None],
-        train_labels=train_labels.astype(np.int64),
-        test_images=test_images[:, None],
-        test_labels=test_labels.astype(np.int64),
-    )
+    splits = []
+    for images_path, labels_path in (paths[:2], paths[2:]):
+        images, labels = _read_idx(images_path), _read_idx(labels_path)
+        if images.shape[1:] != MNIST.shape[1:] or labels.shape != images.shape[:1] or labels.max(initial=0) > 9:
+            raise RequestError(f"{labels_path} does not fit its images, 28x28 with one label of 0 to 9 each: remove it")
+        splits.append(Labelled(images[:, None], labels.astype(np.int64)))
+    return Decoded(MNIST.name_of(*splits), MNIST.classes, MNIST.mirror_ok, *splits)
 
 
 def _read_idx(path: Path) -> NDArray[np.uint8]:

@@ -20,7 +20,7 @@ from PIL import Image
 
 from bench.config import RequestError
 from bench.data.decode import decode_images
-from bench.data.image_set import Decoded, Published, Source, exact_name, file_identity
+from bench.data.image_set import Decoded, Labelled, Published, Source, file_identity
 
 _JPEG = b"\xff\xd8"
 
@@ -58,7 +58,7 @@ def _files(folder: Path, split: str) -> list[Path]:
 
 def _require_all_parts(folder: Path, split: str, paths: list[Path]) -> None:
     if not paths:
-        raise RequestError(f"{folder} has no {split}-*.parquet beside the other split: add it")
+        raise RequestError(f"{folder} has no {split}-*.parquet though the other split is there: add it")
     for number, path in enumerate(paths):
         of = re.fullmatch(rf"{split}-\d+-of-(\d+)\.parquet", path.name)
         if of and int(of[1]) != len(paths):
@@ -86,23 +86,12 @@ def _first_image_size(path: Path) -> tuple[int, int] | None:
 
 def _decode(train: list[Path], test: list[Path], published: Published) -> Decoded:
     encodings: set[str] = set()
-    splits = [_decode_split(paths, published, encodings) for paths in (train, test)]
-    (train_images, train_labels), (test_images, test_labels) = splits
-    name = f"{published.name}-jpeg" if "jpeg" in encodings else published.name
-    return Decoded(
-        name=exact_name(name, (len(train_labels), len(test_labels)), published.counts),
-        classes=published.classes,
-        mirror_ok=published.mirror_ok,
-        train_images=train_images,
-        train_labels=train_labels,
-        test_images=test_images,
-        test_labels=test_labels,
-    )
+    training, testing = (_decode_split(paths, published, encodings) for paths in (train, test))
+    name = published.name_of(training, testing, jpeg="jpeg" in encodings)
+    return Decoded(name, published.classes, published.mirror_ok, training, testing)
 
 
-def _decode_split(
-    paths: list[Path], published: Published, encodings: set[str]
-) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def _decode_split(paths: list[Path], published: Published, encodings: set[str]) -> Labelled:
     images, labels = [], []
     for path in paths:
         encoded, label = _read(path)
@@ -115,7 +104,7 @@ def _decode_split(
         labels.append(label)
     if not sum(map(len, labels)):
         raise RequestError(f"{paths[0]} holds no images")
-    return np.concatenate(images), np.concatenate(labels)
+    return Labelled(np.concatenate(images), np.concatenate(labels))
 
 
 def _read(path: Path, batches: int | None = None) -> tuple[list[bytes], NDArray[np.int64]]:

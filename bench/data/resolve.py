@@ -1,4 +1,4 @@
-"""A data set's name -> the best place that its images can come from, and why not a better one.
+"""A data set's name -> the best source of its images that there is, and why there is no better one.
 
 cifar10 and mnist: official files, else Parquet, else download. auto: those of the track, else synthetic.
 What is there but damaged is an error, never a reason to look further.

@@ -23,7 +23,7 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from bench.data.cache import ARRAYS, cache_dir_of, place, read_array
+from bench.data.cache import ARRAYS, cache_dir_of, install, read_array
 from bench.data.image_set import ImageSet
 from bench.engines.engine import Crash, EngineLost, Execute, Result, Stop, Task
 from bench.engines.local import LocalEngine
@@ -227,7 +227,7 @@ def _run(
     for images, arrays in stored:
         if images.sha256 not in _image_sets:
             fetch = lambda name, arrays=arrays: ray.get(arrays[name])  # noqa: E731
-            _image_sets[images.sha256] = place(images, fetch, cache_dir_of(cache_dir))
+            _image_sets[images.sha256] = install(images, fetch, cache_dir_of(cache_dir))
     visible = {name: value for name, value in os.environ.items() if name.endswith("_VISIBLE_DEVICES")}
     task = PickledTask(contents, _image_sets, visible)
     engine: LocalEngine[PickledTask, bytes] = LocalEngine(

@@ -103,7 +103,7 @@ def test_a_limit_below_one_image_per_class_is_an_error(colour: ImageSet) -> None
     [
         ([0, 1, 2, 1], 2, "test, train images: label 2 is out of range: there are 2 classes, from 0"),
         ([0, 1, -1, 1], 2, "test, train images: label -1 is out of range: there are 2 classes, from 0"),
-        ([0, 2, 2, 0], 3, "test, train images: there is none of class 'b'"),
+        ([0, 2, 2, 0], 3, "test, train images: no image of class 'b'"),
     ],
 )
 def test_labels_that_cannot_be_are_named(tmp_path: Path, labels: list[int], classes: int, complaint: str) -> None:

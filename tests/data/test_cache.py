@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bench.config import RequestError
 from bench.data import ImageSet, cache
-from bench.data.image_set import Decoded, Source, file_identity
+from bench.data.image_set import Decoded, Labelled, Source, file_identity
 from tests.data import fakes
 
 
@@ -30,7 +30,7 @@ class Counted:
     def decode(self) -> Decoded:
         self.decoded += 1
         labels = fakes.interleaved(20)
-        return Decoded("test", ("a", "b"), False, self.images, labels, self.images[:4], labels[:4])
+        return Decoded("test", ("a", "b"), False, Labelled(self.images, labels), Labelled(self.images[:4], labels[:4]))
 
     def load(self) -> ImageSet:
         return cache.load_or_decode(self.source, self.folder, self.said.append)
@@ -156,17 +156,17 @@ def test_a_data_set_of_another_machine_is_fetched_once(counted: Counted, tmp_pat
         fetched.append(name)
         return cache.read_array(there, name)
 
-    assert cache.place(there, fetch, tmp_path / "unused") == there  # a disk that both see
+    assert cache.install(there, fetch, tmp_path / "unused") == there  # a disk that both see
     assert not fetched
     elsewhere = replace(there, folder="/nowhere")
-    here = cache.place(elsewhere, fetch, tmp_path / "node")
+    here = cache.install(elsewhere, fetch, tmp_path / "node")
     assert fetched == list(cache.ARRAYS)
     assert replace(here, folder=there.folder) == there
     np.testing.assert_array_equal(cache.read_array(here, "train_images"), counted.images)
-    assert cache.place(elsewhere, fetch, tmp_path / "node") == here
+    assert cache.install(elsewhere, fetch, tmp_path / "node") == here
     assert fetched == list(cache.ARRAYS)
     with pytest.raises(cache.DamagedImages, match="did not arrive"):
-        cache.place(elsewhere, lambda name: fetch(name)[::-1], tmp_path / "third")
+        cache.install(elsewhere, lambda name: fetch(name)[::-1], tmp_path / "third")
 
 
 def test_an_interrupted_decoding_leaves_nothing(counted: Counted) -> None:

@@ -19,7 +19,7 @@ from torchvision import datasets
 
 from bench.config import RequestError
 from bench.data import check_name, found, official, parquet, tracks_of
-from bench.data.image_set import exact_name
+from bench.data.image_set import Labelled
 from tests.data import fakes
 
 # --- official CIFAR-10 -------------------------------------------------------------------------------------
@@ -103,7 +103,8 @@ def test_the_name_tells_jpeg_and_a_subset(disk: fakes.Disk) -> None:
     source = parquet.find(disk.data, replace(official.CIFAR10, counts=(20, 10)))
     assert source is not None
     assert source.decode().name == "cifar10-jpeg"
-    assert exact_name("cifar10", (50_000, 10_000), official.CIFAR10.counts) == "cifar10"
+    whole = (Labelled(np.empty(0, np.uint8), np.empty(count, np.int64)) for count in (50_000, 10_000))
+    assert official.CIFAR10.name_of(*whole) == "cifar10"
 
 
 def test_parts_are_joined_in_order(disk: fakes.Disk) -> None:
@@ -385,7 +386,7 @@ def test_found_lists_kind_and_path(disk: fakes.Disk, monkeypatch: pytest.MonkeyP
     assert found(disk.data) == [
         f"cifar10: the official folder {disk.data / official.FOLDER}",
         f"cifar10: the Parquet files in {disk.data / 'cifar10'}",
-        f"mnist: damaged: {disk.data / 'mnist'} has no test-*.parquet beside the other split: add it",
+        f"mnist: damaged: {disk.data / 'mnist'} has no test-*.parquet though the other split is there: add it",
     ]
     (disk.data / "cifar10" / "train-00000-of-00001.parquet").unlink()
     assert [line.split("/")[0] for line in found(disk.data)] == [

@@ -55,11 +55,11 @@ def test_splits_are_balanced_interleaved_and_disjoint(monkeypatch: pytest.Monkey
     for track, shape, name in (("cifar", COLOUR, "synthetic"), ("mnist", GREY, "synthetic-mnist")):
         decoded = synthetic.source(track).decode()  # type: ignore[arg-type]
         assert decoded.name == name
-        assert decoded.train_images.shape == (40, *shape)
-        assert decoded.test_images.shape == (20, *shape)
-        assert decoded.train_labels.tolist() == [*range(10)] * 4
-        assert decoded.test_labels.tolist() == [*range(10)] * 2
-        every = np.concatenate((decoded.train_images, decoded.test_images)).reshape(60, -1)
+        assert decoded.train.images.shape == (40, *shape)
+        assert decoded.test.images.shape == (20, *shape)
+        assert decoded.train.labels.tolist() == [*range(10)] * 4
+        assert decoded.test.labels.tolist() == [*range(10)] * 2
+        every = np.concatenate((decoded.train.images, decoded.test.images)).reshape(60, -1)
         assert len(np.unique(every, axis=0)) == 60
     assert synthetic.TRAIN_COUNT % 10 == synthetic.TEST_COUNT % 10 == 0
 

@@ -26,7 +26,7 @@ import torch
 
 from bench.cli.main import main
 from bench.data.cache import load_or_decode
-from bench.data.image_set import Decoded, ImageSet, Source
+from bench.data.image_set import Decoded, ImageSet, Labelled, Source
 from bench.engines.engine import Crash, EngineLost
 from bench.records.record import Record
 from bench.records.run_folder import Run
@@ -57,7 +57,8 @@ def two_nodes(gpus: int = 0) -> Iterator[tuple[str, IO[str]]]:
 
 def tiny_images(cache: Path) -> ImageSet:
     pixels, labels = np.zeros((2, 1, 4, 4), np.uint8), np.zeros(2, np.int64)
-    source = Source("a test", ("tiny",), lambda: Decoded("tiny", ("0",), True, pixels, labels, pixels, labels))
+    split = Labelled(pixels, labels)
+    source = Source("a test", ("tiny",), lambda: Decoded("tiny", ("0",), True, split, split))
     return load_or_decode(source, cache, lambda line: None)
 
 

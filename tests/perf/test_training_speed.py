@@ -74,7 +74,7 @@ class Pictures(Dataset[tuple[Tensor, int]]):
 
 def synthetic_split() -> Split:
     decoded = synthetic.source("cifar").decode()
-    return Split(torch.from_numpy(decoded.train_images), torch.from_numpy(decoded.train_labels))
+    return Split(torch.from_numpy(decoded.train.images), torch.from_numpy(decoded.train.labels))
 
 
 @pytest.fixture(scope="module")

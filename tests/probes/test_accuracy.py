@@ -102,7 +102,7 @@ def test_a_rate_at_which_training_diverges_is_said(tmp_path: Path) -> None:
     ("shape", "labels", "note"),
     [
         ((3, 32, 32), (0, 1, 2, 4), "label 4 is out of range: there are 4 classes, from 0"),
-        ((3, 32, 32), (0, 1, 3), "there is none of class 'c'"),
+        ((3, 32, 32), (0, 1, 3), "no image of class 'c'"),
         ((3, 40, 40), (0, 1, 2, 3), "the network takes 3x32x32, noise is 3x40x40: channels must agree"),
     ],
     ids=["label out of range", "class missing", "image too large"],

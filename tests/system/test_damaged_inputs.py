@@ -158,8 +158,8 @@ def test_a_damaged_parquet_file_is_read_right_or_refused(data: bytes) -> None:
         except RequestError as error:
             is_clear(error, "train-00000-of-00001.parquet")
             return
-        np.testing.assert_array_equal(decoded.train_images, IMAGES)
-        np.testing.assert_array_equal(decoded.train_labels, fakes.interleaved(10))
+        np.testing.assert_array_equal(decoded.train.images, IMAGES)
+        np.testing.assert_array_equal(decoded.train.labels, fakes.interleaved(10))
 
 
 @pytest.mark.parametrize("nesting", [10, 100_000])
