@@ -13,6 +13,11 @@ _PREFIXED = {
     "count": _SI, "images": _SI, "FLOPs": _SI, "FLOP/s": _SI, "bytes/s": _SI, "bytes": _BINARY, "bytes/image": _BINARY,
 }  # fmt: skip
 _SUFFIX = {"fraction": " %", "s": " s"}
+_AFTER = {
+    **dict.fromkeys(("count", "images", "fraction", "bytes", "s", "J", "ratio"), ""),
+    "bytes/s": "B/s",
+    "bytes/image": "per image",
+}  # what follows a quantity
 _SMALL = {"J": ((1.0, " J"), (1e-3, " mJ"), (1e-6, " µJ"))}  # what one image costs is far below the unit
 _AXIS_UNIT = {
     "fraction": "%",
@@ -44,13 +49,11 @@ def quantity(value: float, unit: str, digits: int = 3) -> str:
     return f"{scaled:,.{decimals}f}{suffix}"
 
 
-def with_unit(value: float, metric: Metric) -> str:
-    """The quantity and what neither its prefix nor the label says of its unit: "5.92 ms", "1.2 GFLOP/s"."""
-    amount, unit = quantity(value, metric.unit), metric.unit
-    if unit == "FLOP/s":
-        return f"{amount}{'' if amount[-1:].isalpha() else ' '}{unit}"
-    word = "" if unit in (*_SUFFIX, "ratio") else _AXIS_UNIT.get(unit, unit)
-    return f"{amount} {word}".rstrip()
+def with_unit(value: float, unit: str, digits: int = 3) -> str:
+    """As `quantity`, with the unit where its prefix or sign does not say it: "5.92 ms", "71.4 GFLOP/s", "62.0 k"."""
+    amount, after = quantity(value, unit, digits), _AFTER.get(unit, unit)
+    prefixed = unit in ("FLOPs", "FLOP/s", "bytes/s") and amount[-1].isalpha()
+    return f"{amount}{'' if prefixed else ' '}{after}".rstrip()
 
 
 def measured(value: float, low: float, high: float, unit: str) -> str:
@@ -74,6 +77,12 @@ def listing(words: Sequence[str], most: int | None = None) -> str:
     if most is not None and len(words) > most + 1:
         words = [*words[:most], f"{len(words) - most} more"]
     return " and ".join(part for part in (", ".join(words[:-1]), *words[-1:]) if part)
+
+
+def ordinal(number: int) -> str:
+    """ "1st", "2nd", "3rd", "11th"."""
+    ending = {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th") if number % 100 not in (11, 12, 13) else "th"
+    return f"{number}{ending}"
 
 
 def tick(value: float, unit: str) -> str:

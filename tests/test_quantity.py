@@ -5,7 +5,7 @@ import math
 import pytest
 
 from bench.metrics import METRICS
-from bench.quantity import axis_label, in_sentence, listing, measured, quantity, tick, with_unit
+from bench.quantity import axis_label, in_sentence, listing, measured, ordinal, quantity, tick
 
 
 @pytest.mark.parametrize(
@@ -31,27 +31,6 @@ from bench.quantity import axis_label, in_sentence, listing, measured, quantity,
 )
 def test_quantity(value: float, unit: str, text: str) -> None:
     assert quantity(value, unit) == text
-
-
-@pytest.mark.parametrize(
-    ("metric", "value", "text"),
-    [
-        ("latency_ms", 5.92, "5.92 ms"),
-        ("inference_images_per_s", 45_123.4, "45,123 images/s"),
-        ("saved_activation_bytes", 57_232, "55.9 KiB per image"),
-        ("peak_training_bytes", 512, "512 B"),
-        ("achieved_flops_per_s", 1.2e12, "1.20 TFLOP/s"),
-        ("achieved_flops_per_s", 12, "12 FLOP/s"),
-        ("energy_joules_per_image", 0.0031, "3.10 mJ"),
-        ("top1", 0.7123, "71.2 %"),
-        ("train_seconds", 20.05, "20.1 s"),
-        ("params", 269_722, "270 k"),
-        ("train_loss", 0.5, "0.500 nats"),
-        ("gradient_norm_ratio", 0.5, "0.500"),
-    ],
-)
-def test_a_quantity_is_never_without_its_unit(metric: str, value: float, text: str) -> None:
-    assert with_unit(value, METRICS[metric]) == text
 
 
 @pytest.mark.parametrize(
@@ -93,3 +72,11 @@ def test_words_are_listed_as_in_a_sentence() -> None:
     assert [listing(words) for words in ([], ["a"], ["a", "b"], ["a", "b", "c"])] == ["", "a", "a and b", "a, b and c"]
     assert listing(["a", "b", "c"], 2) == "a, b and c"
     assert listing(["a", "b", "c", "d"], 2) == "a, b and 2 more"
+
+
+@pytest.mark.parametrize(
+    ("number", "word"),
+    [(1, "1st"), (2, "2nd"), (3, "3rd"), (4, "4th"), (11, "11th"), (12, "12th"), (21, "21st"), (112, "112th")],
+)
+def test_ordinals(number: int, word: str) -> None:
+    assert ordinal(number) == word

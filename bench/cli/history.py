@@ -51,7 +51,7 @@ def run(request: History) -> int:
         RequestError: there are no such runs or metrics.
     """
     from bench.metrics import METRICS
-    from bench.regression.history import default_metrics, device_of, history, runs_in
+    from bench.regression.history import DEFAULT_METRICS, device_of, history, runs_in
 
     margin = parse_share("--margin", request.margin)
     for name in request.metric:
@@ -64,7 +64,7 @@ def run(request: History) -> int:
         print(f"run {name} cannot be read and is left out", file=sys.stderr)
     device = _device(request, runs)
     runs = [one for one in runs if device_of(one) == device]
-    found = history(runs, request.metric or default_metrics(), margin)
+    found = history(runs, request.metric or DEFAULT_METRICS, margin)
     found = [s for s in found if not request.models or any(fnmatchcase(s.model, p) for p in request.models)]
     if not found:
         raise RequestError(f"no two runs on {device} have such a metric of such a network under the same conditions")

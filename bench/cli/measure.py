@@ -60,8 +60,6 @@ def run(request: Request, probes: tuple[str, ...], arguments: Sequence[str], rep
         except OSError as error:
             reason = f"cannot write to {run.folder}: {error.strerror or error}"
             raise RunError(f"{reason}; everything measured so far is kept. To resume: {again}") from error
-    if run.restored:
-        print(f"{run.folder} was removed meanwhile: made again with every row, without earlier curves", file=sys.stderr)
     from bench.render.results.published import beside_published
     from bench.render.tables.terminal import summary
 

@@ -55,6 +55,7 @@ class LocalMachine(Generic[Task, Result]):
         return LocalEngine(slots[:tasks], execute, self.log, self.preload, self.memory_limit)
 
 
+@dataclass
 class LocalEngine(Generic[Task, Result]):
     """Runs tasks in worker processes, one per device.
 
@@ -63,34 +64,25 @@ class LocalEngine(Generic[Task, Result]):
     autotuning caches, and whatever it breaks, is gone before the next one starts.
     """
 
-    def __init__(
-        self,
-        devices: Sequence[str],
-        execute: Execute[Task, Result],
-        log: Path,
-        preload: Sequence[str] = (),
-        memory_limit: int | None = None,
-    ) -> None:
-        """Start nothing yet.
+    devices: Sequence[str]
+    execute: Execute[Task, Result]
+    log: Path  # collects the end of what each task prints
+    preload: Sequence[str] = ()  # modules that the fork server imports
+    memory_limit: int | None = None  # bytes for each worker; None: what is free, and no limit on a GPU
 
-        Args:
-            devices: one worker at a time for each.
-            log: collects the end of what each task prints.
-            preload: names of modules that the fork server imports.
-            memory_limit: bytes for each worker; None: what is free when it starts, or no limit for a GPU's, where the
-                driver reserves more than it uses.
-        """
-        self._slots: list[_Slot[Task]] = [_Slot(device) for device in devices]
-        self._execute = execute
-        self._log = log
-        self._memory_limit = memory_limit
+    def __post_init__(self) -> None:
+        self._slots: list[_Slot[Task]] = [_Slot(device) for device in self.devices]
         self._context: ForkServerContext = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["bench.engines.reaper", *preload])
+        self._context.set_forkserver_preload(["bench.engines.reaper", *self.preload])
         # How long an idle OpenMP thread spins before it sleeps. With libgomp's default (300,000 rounds, milliseconds)
         # two threads are twenty times slower as soon as anything else runs; this is as fast on an idle machine, and
         # sleeping sooner costs small networks a sixth of their speed.
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-        _silence_resource_tracker()
+        # Python's resource tracker cleans up after workers that were killed, such as locks of torch.compile, and would
+        # end a good run with a warning.
+        quiet, wanted = "ignore:resource_tracker:UserWarning", os.environ.get("PYTHONWARNINGS", "")
+        if quiet not in wanted:
+            os.environ["PYTHONWARNINGS"] = f"{wanted},{quiet}" if wanted else quiet
 
     def run(
         self,
@@ -137,11 +129,11 @@ class LocalEngine(Generic[Task, Result]):
     def _fork(self, device: str, group: str) -> _Worker:
         ours, theirs = self._context.Pipe()
         captured, output = self._context.Pipe(duplex=False)
-        limit = self._memory_limit
+        limit = self.memory_limit
         if limit is None and not device.startswith("cuda"):
             limit = isolation.available_memory()
         process = self._context.Process(
-            target=_serve, args=(theirs, output, self._execute, limit), name=f"bench-{group}", daemon=True
+            target=_serve, args=(theirs, output, self.execute, limit), name=f"bench-{group}", daemon=True
         )
         process.start()
         theirs.close()
@@ -164,7 +156,8 @@ class LocalEngine(Generic[Task, Result]):
             worker.output.read()
             outcome: Result | Crash | None = None
             if worker.connection in ready or worker.process.sentinel in ready:
-                outcome = _received(worker) or self._crash(slot, worker)
+                received = _received(worker)
+                outcome = received[0] if received else self._crash(slot, worker)
             elif timeout_s is not None and time.monotonic() - slot.started >= timeout_s:
                 outcome = Crash("timeout", f"stopped after {timeout_s:g} s (--task-timeout-s)", timeout_s)
             if outcome is not None:
@@ -194,7 +187,7 @@ class LocalEngine(Generic[Task, Result]):
         text = worker.output.text()
         worker.output.clear()
         if text:
-            with contextlib.suppress(OSError), self._log.open("a", encoding="utf-8") as file:
+            with contextlib.suppress(OSError), self.log.open("a", encoding="utf-8") as file:
                 file.write(f"--- {worker.group}\n{text.rstrip()}\n")
 
     def _end(self, slot: _Slot[Task]) -> None:
@@ -211,21 +204,11 @@ class LocalEngine(Generic[Task, Result]):
         worker.output.close()
 
 
-def _silence_resource_tracker() -> None:
-    """Let Python's resource tracker clean up without a warning after workers that were killed.
-
-    They leave behind locks of torch.compile, for one, which is no reason to warn at the end of a good run.
-    """
-    quiet, wanted = "ignore:resource_tracker:UserWarning", os.environ.get("PYTHONWARNINGS", "")
-    if quiet not in wanted:
-        os.environ["PYTHONWARNINGS"] = f"{wanted},{quiet}" if wanted else quiet
-
-
-def _received(worker: _Worker) -> Any:
-    """The result that a worker has sent; None if it died before. Processes it started may still hold its end open."""
+def _received(worker: _Worker) -> list[Any]:
+    """The one result that a worker has sent; none if it died before, though others may still hold its end open."""
     with contextlib.suppress(EOFError, OSError):
-        return worker.connection.recv() if worker.connection.poll() else None
-    return None
+        return [worker.connection.recv()] if worker.connection.poll() else []
+    return []
 
 
 def _serve(connection: Connection, output: Connection, execute: Execute[Task, Result], limit: int | None) -> None:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import itertools
 import statistics
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -103,7 +103,8 @@ def twin_of(spec: ModelSpec) -> ModelSpec | None:
         return None
     other = {"plain": "resnet", "resnet": "plain"}
     kind = "plain" if spec.family == "Plain" else "resnet"
-    return REGISTRY.get(spec.name.replace(kind, other[kind], 1))
+    twin = REGISTRY.get(spec.name.replace(kind, other[kind], 1))
+    return twin and replace(twin, num_classes=spec.num_classes)
 
 
 def gradient_norms(network: nn.Module, images: Tensor, labels: Tensor, num_classes: int) -> Norms:

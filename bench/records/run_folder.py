@@ -59,7 +59,6 @@ class Run:
     def __init__(self, folder: Path, header: dict[str, Any]) -> None:
         self.folder = folder
         self.header = header
-        self.restored = False  # whether the folder was removed while it was written to, and made again
         self._claim: io.FileIO | None = None
 
     @property
@@ -209,7 +208,7 @@ class Run:
                 raise RunError(f"cannot write {self.folder}: {error.strerror}") from error
             writer = RecordWriter(self, file)
             yield writer
-            writer.restore_if_removed()
+            writer.require_place()
 
 
 class RecordWriter:
@@ -224,33 +223,22 @@ class RecordWriter:
 
         Raises:
             OSError: they cannot be written; none of them is then in the file.
+            RunError: as `require_place`.
         """
-        self.restore_if_removed()
+        self.require_place()
         append_whole(self._file, "".join(record.to_json() + "\n" for record in records).encode())
 
-    def restore_if_removed(self) -> None:
-        """Make a folder that was removed anew, with every row: the open file still holds them all.
+    def require_place(self) -> None:
+        """Check that what is written ends up where it is looked for.
 
         Raises:
-            OSError: that is not possible.
-            RunError: another run has taken the place.
+            RunError: somebody has removed or replaced the file meanwhile.
         """
         path = self._run.folder / "records.jsonl"
-        try:
+        with suppress(FileNotFoundError):
             if os.path.samestat(path.stat(), os.fstat(self._file.fileno())):
                 return
-            raise RunError(f"{path} was replaced while the run was writing to it; nothing is added to it any more")
-        except FileNotFoundError:
-            pass
-        self._file.seek(0)
-        rows = self._file.readall()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("x+b", buffering=0) as anew:
-            fcntl.flock(anew, fcntl.LOCK_EX)
-            append_whole(anew, rows)
-            os.dup2(anew.fileno(), self._file.fileno(), inheritable=False)  # the claim goes on with it
-        write_atomically(path.with_name("run.json"), _header_text(self._run.header))
-        self._run.restored = True
+        raise RunError(f"{path} was removed or replaced while the run was writing to it; start the run again")
 
 
 def find_run(name: str, results: Path) -> Run:

@@ -1,7 +1,7 @@
-"""Two stored runs: what changed beyond doubt, what cannot be compared, and why.
+"""Two stored runs: what changed significantly, what cannot be compared, and why.
 
 Every row of a run is one unit: a round of a timing, a seed of a training. Samples within a round share the state of
-the machine and count as one. Intervals of a metric share what all networks say of its noise, and hold all at once.
+the machine and count as one. Intervals of a metric pool its scatter over all networks, and hold all at once.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ import math
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from operator import attrgetter
 from typing import Any, Literal
 
 from scipy import stats
 
-from bench.metrics import METRICS, probe_named
+from bench.metrics import METRICS, Probe, probe_named
 from bench.records.record import Record
 from bench.records.run_folder import SETTINGS, Run
 from bench.regression.verdict import Verdict, verdict, zone
@@ -24,7 +25,7 @@ from bench.stats.intervals import Interval, shared_variances
 
 ERROR = 0.05  # the chance that any interval of a comparison is wrong
 
-# Of `Record.conditions`, what makes measured rows incomparable, and how it is called. Images are asked about apart.
+# What each of `Record.conditions` is called; the images are compared by their content.
 _CONDITIONS = {
     "hardware": "measured on another device",
     "batch_size": "batch size",
@@ -42,7 +43,8 @@ _CONDITIONS = {
 _FLEETING = ("load_average_1min",)
 
 Key = tuple[str, str, str | None]  # model, metric, budget
-Side = Literal["base", "new"]
+Rows = Mapping[Key, Sequence[Record]]
+_SIDES = ("base", "new")
 
 
 @dataclass(frozen=True)
@@ -76,30 +78,23 @@ class Change:
 
     def as_json(self) -> dict[str, Any]:
         low, high = self.log_ratio
+        stated = ("model", "metric", "unit", "budget", "base", "new", "verdict", "units", "note")
         return {
-            "model": self.model,
-            "metric": self.metric,
-            "unit": self.unit,
-            "budget": self.budget,
-            "base": self.base,
-            "new": self.new,
+            **{name: getattr(self, name) for name in stated},
             "ratio": None if math.isnan(self.ratio) else self.ratio,
             "ratio_low": math.exp(low) if math.isfinite(low) else None,
             "ratio_high": math.exp(high) if math.isfinite(high) else None,
-            "verdict": self.verdict,
-            "units": list(self.units),
-            "note": self.note,
         }
 
 
 @dataclass(frozen=True)
 class Incomparable:
-    """A metric of a network that both runs should have, and why there is no verdict."""
+    """A metric of a network without a verdict, and why."""
 
     model: str
     metric: str
     reason: str
-    lost: bool = False  # base has it, and in new it failed
+    lost: bool = False  # measured in base, failed in new
 
 
 @dataclass(frozen=True)
@@ -113,7 +108,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Shift:
-    """By how much a metric of all networks moved together: the machine more likely than the code."""
+    """A metric that changed in the same direction for all networks: the machine is a likelier cause than the code."""
 
     metric: str
     log_ratio: float
@@ -135,18 +130,14 @@ class Comparison:
     changes: tuple[Change, ...]
 
     def regressions(self, share: float) -> list[Change | Incomparable]:
-        """What got worse by more than `share` beyond doubt, and what base could measure and new could not."""
+        """What is significantly worse by more than `share`, and what was measured in base and failed in new."""
         worse: list[Change | Incomparable] = [c for c in self.changes if c.worse_by_more_than(share)]
         return worse + [row for row in self.incomparable if row.lost]
 
     def as_json(self) -> dict[str, Any]:
         return {
-            "base": self.base,
-            "new": self.new,
+            **vars(self),
             "differences": [vars(difference) for difference in self.differences],
-            "only_in_base": list(self.only_in_base),
-            "only_in_new": list(self.only_in_new),
-            "unfinished": list(self.unfinished),
             "incomparable": [vars(row) for row in self.incomparable],
             "shifts": [{"metric": s.metric, "ratio": math.exp(s.log_ratio), "models": s.models} for s in self.shifts],
             "error": ERROR,
@@ -156,168 +147,157 @@ class Comparison:
 
 @dataclass(frozen=True)
 class _Pair:
-    """The rows of one metric and network in both runs, found comparable."""
+    """The rows of one metric and network in base and in new."""
 
     key: Key
-    base: Sequence[Record]
-    new: Sequence[Record]
-    note: str
+    rows: tuple[Sequence[Record], Sequence[Record]]
+    note: str = ""
+
+    @cached_property
+    def measured(self) -> tuple[list[Record], list[Record]]:
+        base, new = ([row for row in rows if row.status == "ok"] for rows in self.rows)
+        return base, new
+
+    @cached_property
+    def values(self) -> tuple[list[float], list[float]]:
+        base, new = ([row.value for row in rows if row.value is not None] for rows in self.measured)
+        return base, new
+
+    @property
+    def logs(self) -> list[list[float]]:
+        return [[math.log(value) for value in side] for side in self.values]
+
+    @property
+    def probe(self) -> Probe:
+        return probe_named(self.rows[0][0].probe)
 
     @property
     def exact(self) -> bool:
-        return probe_named(self.base[0].probe).exact or all(row.predicted for row in (*self.base, *self.new))
+        return self.probe.exact or all(row.predicted for rows in self.measured for row in rows)
 
     @property
     def repeatable(self) -> bool:
-        return self.exact or probe_named(self.base[0].probe).repeatable
+        return self.exact or self.probe.repeatable
 
-    def values(self) -> tuple[list[float], list[float]]:
-        return [r.value for r in self.base if r.value is not None], [r.value for r in self.new if r.value is not None]
+    @property
+    def lost(self) -> bool:
+        """Whether base was measured, and new failed altogether."""
+        base, new = self.measured
+        return bool(base) and not new and any(row.failed for row in self.rows[1])
 
-    def logs(self) -> tuple[list[float], list[float]]:
-        base, new = self.values()
-        return [math.log(value) for value in base], [math.log(value) for value in new]
+    def obstacle(self) -> str:
+        """Say which side was not measured, and why; empty if both were."""
+        for side, rows, measured in zip(_SIDES, self.rows, self.measured, strict=True):
+            if not measured:
+                worst = next((row for row in rows if row.failed), rows[0])
+                return f"{worst.status} in {side}: {worst.note}"
+        return ""
+
+    def conditions_apart(self) -> list[str]:
+        """Say in what the rows differ that their values may depend on."""
+        found = []
+        for field, name in _CONDITIONS.items():
+            base, new = (dict.fromkeys(attrgetter(field)(row.conditions) for row in rows) for rows in self.measured)
+            anywhere = field == "hardware" and not (all(base) and all(new))
+            if set(base) != set(new) and not anywhere:
+                found.append(f"{name}: {_words(base)} in base, {_words(new)} in new")
+        return found
+
+    def other_images(self, runs: tuple[Run, Run]) -> str:
+        """Say how the data sets differ, as two of one name may hold other images; empty if they do not."""
+        base, new = (dict.fromkeys(row.dataset for row in rows) for rows in self.measured)
+        if set(base) != set(new):
+            return f"data set: {_words(base)} in base, {_words(new)} in new"
+        hashes = [
+            {entry.get("sha256") for entry in run.header.get("image_sets", {}).values() if entry.get("name") in base}
+            for run in runs
+        ]
+        return "" if hashes[0] == hashes[1] else f"{_words(base)} holds other images in base than in new"
+
+    def no_ratio(self) -> str:
+        """Say why measured values have none; empty if they have."""
+        zero = not self.exact and min(min(side) for side in self.values) <= 0
+        return "a value of zero has no ratio" if zero else ""
+
+    def remarks(self) -> list[str]:
+        """What a reader must know of either side: rounds or seeds that failed, operators that were not counted."""
+        found = []
+        for side, rows in zip(_SIDES, self.rows, strict=True):
+            failed = sum(row.failed for row in rows)
+            found += [f"{failed} of {len(rows)} failed in {side}"] if failed else []
+            found += [f"a lower bound in {side}"] if any("lower_bound" in row.flags for row in rows) else []
+        return found
 
 
 def compare(base: Run, new: Run, margin: float, *, under_any_conditions: bool = False) -> Comparison:
-    """Every metric of every network of two runs; changes of timings below `margin` (0.02: 2 %) count as none.
+    """Compare every metric of every network of two runs; changes of timings below `margin` (0.02: 2 %) count as none.
 
-    What was measured on another device, under the other run's first budget or under other conditions cannot be
-    compared; or, with `under_any_conditions`, it is, and the note of the change says what differs.
+    What was measured on another device, under another first budget or under other conditions is not compared; or, with
+    `under_any_conditions`, it is, and the note of the change says what differs.
 
     Raises:
         RunError: the records of a run are damaged.
     """
-    rows: dict[Side, dict[Key, list[Record]]] = {
-        "base": _by_key(base, under_any_conditions),
-        "new": _by_key(new, under_any_conditions),
-    }
+    rows = _by_key(base, under_any_conditions), _by_key(new, under_any_conditions)
     pairs: list[_Pair] = []
     incomparable: list[Incomparable] = []
-    for key in dict.fromkeys([*rows["base"], *rows["new"]]):
-        ours, theirs = rows["base"].get(key, []), rows["new"].get(key, [])
-        if not ours or not theirs:
+    for key in dict.fromkeys([*rows[0], *rows[1]]):
+        pair = _Pair(key, (rows[0].get(key, []), rows[1].get(key, [])))
+        if not all(pair.rows):
             incomparable += _missing(key, rows)
             continue
-        if {row.status for row in (*ours, *theirs)} == {"skipped"}:
+        if {row.status for side in pair.rows for row in side} == {"skipped"}:
             continue
-        reason = _obstacle(ours, theirs)
-        apart = [] if reason else _conditions_apart(ours, theirs)
+        reason = pair.obstacle()
+        apart = [] if reason else pair.conditions_apart()
         if apart and not under_any_conditions:
             reason = apart[0]
-        reason = reason or _other_images(ours, theirs, base, new) or _no_ratio(ours, theirs)
+        reason = reason or pair.other_images((base, new)) or pair.no_ratio()
         if reason:
-            lost = any(row.status == "ok" for row in ours) and any(row.failed for row in theirs)
-            incomparable.append(Incomparable(key[0], key[1], reason, lost and not _measured(theirs)))
+            incomparable.append(Incomparable(key[0], key[1], reason, pair.lost))
         else:
-            note = "; ".join(filter(None, (*apart, _lost(ours, theirs))))
-            pairs.append(_Pair(key, _measured(ours), _measured(theirs), note))
+            pairs.append(replace(pair, note="; ".join((*apart, *pair.remarks()))))
     changes = _changes(pairs, margin)
     return Comparison(
         base=base.name,
         new=new.name,
         differences=tuple(_differences(base, new)),
-        only_in_base=tuple(_only(rows["base"], rows["new"])),
-        only_in_new=tuple(_only(rows["new"], rows["base"])),
-        unfinished=tuple(_unfinished(base, rows["base"]) + _unfinished(new, rows["new"])),
+        only_in_base=tuple(_only(*rows)),
+        only_in_new=tuple(_only(*reversed(rows))),
+        unfinished=tuple(_unfinished(base, rows[0]) + _unfinished(new, rows[1])),
         incomparable=tuple(incomparable),
         shifts=tuple(_shifts(changes)),
         changes=tuple(changes),
     )
 
 
-def _by_key(run: Run, under_any_budget: bool) -> dict[Key, list[Record]]:
+def _by_key(run: Run, under_any_budget: bool) -> Rows:
     """The rows; with `under_any_budget` those of the run's first budget have the same key in every run."""
     first = run.header.get("budget") if under_any_budget else None
     found: dict[Key, list[Record]] = defaultdict(list)
     for record in run.records():
-        budget = None if record.budget == first else record.budget
-        found[record.model, record.metric, budget].append(record)
+        found[record.model, record.metric, None if record.budget == first else record.budget].append(record)
     return dict(found)
 
 
-def _measured(rows: Sequence[Record]) -> list[Record]:
-    return [row for row in rows if row.status == "ok"]
-
-
-def _obstacle(base: Sequence[Record], new: Sequence[Record]) -> str:
-    """Which side was not measured, and why; empty if both were."""
-    for side, rows in (("base", base), ("new", new)):
-        if not _measured(rows):
-            worst = next((row for row in rows if row.failed), rows[0])
-            return f"{worst.status} in {side}: {worst.note}"
-    return ""
-
-
-def _conditions_apart(base: Sequence[Record], new: Sequence[Record]) -> list[str]:
-    """In what measured rows of one metric and network differ that their values may depend on."""
-    found = []
-    for field, name in _CONDITIONS.items():
-        ours, theirs = (
-            dict.fromkeys(attrgetter(field)(row.conditions) for row in _measured(rows)) for rows in (base, new)
-        )
-        anywhere = field == "hardware" and not (all(ours) and all(theirs))
-        if set(ours) != set(theirs) and not anywhere:
-            found.append(f"{name}: {_words(ours)} in base, {_words(theirs)} in new")
-    return found
-
-
-def _no_ratio(base: Sequence[Record], new: Sequence[Record]) -> str:
-    """Why measured values have none; empty if they have."""
-    if not _is_exact(_measured(base)[0]) and any(row.value is not None and row.value <= 0 for row in (*base, *new)):
-        return "a value of zero has no ratio"
-    return ""
-
-
-def _is_exact(row: Record) -> bool:
-    return probe_named(row.probe).exact or row.predicted
-
-
 def _words(values: Iterable[object]) -> str:
-    said = {True: "yes", False: "no", None: "none"}
-    return " and ".join(said[v] if isinstance(v, bool) or v is None else str(v) for v in values)
+    words = {True: "yes", False: "no", None: "none"}
+    return " and ".join(words[v] if isinstance(v, bool) or v is None else str(v) for v in values)
 
 
-def _other_images(ours: Sequence[Record], theirs: Sequence[Record], base: Run, new: Run) -> str:
-    """How the data sets differ; two of one name may hold other images. Empty if they do not."""
-    names = [dict.fromkeys(row.dataset for row in _measured(rows)) for rows in (ours, theirs)]
-    if set(names[0]) != set(names[1]):
-        return f"data set: {_words(names[0])} in base, {_words(names[1])} in new"
-    name = ours[0].dataset
-    if name is None:
-        return ""
-    hashes = []
-    for run in (base, new):
-        sets = run.header.get("image_sets", {}).values()
-        hashes.append({entry.get("sha256") for entry in sets if entry.get("name") == name})
-    return "" if hashes[0] == hashes[1] else f"{name} holds other images in base than in new"
-
-
-def _lost(base: Sequence[Record], new: Sequence[Record]) -> str:
-    """Rounds or seeds that failed beside others that did not."""
-    return "; ".join(
-        f"{sum(row.failed for row in rows)} of {len(rows)} failed in {side}"
-        for side, rows in (("base", base), ("new", new))
-        if any(row.failed for row in rows)
-    )
-
-
-def _missing(key: Key, rows: Mapping[Side, Mapping[Key, list[Record]]]) -> list[Incomparable]:
+def _missing(key: Key, rows: tuple[Rows, Rows]) -> list[Incomparable]:
     """A row for what only one run has of a network and a metric that both have."""
     model, metric, budget = key
-    lacking: Side = "new" if key in rows["base"] else "base"
-    other = rows[lacking]
-    if not any(model == known for known, _, _ in other):
-        return []  # said once for the whole network
-    if not any(metric == known for _, known, _ in other):
-        return []  # said once for the whole metric
+    lacking, other = ("new", rows[1]) if key in rows[0] else ("base", rows[0])
+    if model not in {known for known, _, _ in other} or metric not in {known for _, known, _ in other}:
+        return []  # said once for the whole network or metric
     budgets = dict.fromkeys(b for m, name, b in other if (m, name) == (model, metric) and b)
     if budgets:
         return [Incomparable(model, metric, f"budget {budget}: {lacking} was trained under {_words(budgets)}")]
     return [Incomparable(model, metric, f"{lacking} has no such row: it is unfinished, or was asked for less")]
 
 
-def _only(these: Mapping[Key, object], those: Mapping[Key, object]) -> list[str]:
+def _only(these: Rows, those: Rows) -> list[str]:
     """Networks and metrics of one run that the other lacks altogether."""
     found = []
     for place, what in ((0, "network"), (1, "metric")):
@@ -326,19 +306,18 @@ def _only(these: Mapping[Key, object], those: Mapping[Key, object]) -> list[str]
     return found
 
 
-def _listed(run: Run) -> list[str]:
-    return [str(entry.get("name")) for entry in run.header.get("models", []) if isinstance(entry, dict)]
-
-
-def _unfinished(run: Run, rows: Mapping[Key, Sequence[Record]]) -> list[str]:
+def _unfinished(run: Run, rows: Rows) -> list[str]:
     """What a run set out to measure and has not."""
     found = []
-    absent = [name for name in _listed(run) if not any(name == model for model, _, _ in rows)]
+    listed = [str(entry.get("name")) for entry in run.header.get("models", []) if isinstance(entry, dict)]
+    absent = [name for name in listed if name not in {model for model, _, _ in rows}]
     if absent:
         found.append(f"{run.name} has nothing of {', '.join(absent)}")
     asked = run.header.get("rounds")
     rounds = {
-        key[0]: len({row.round for row in these}) for key, these in rows.items() if these[0].probe == "throughput"
+        model: len({row.round for row in these})
+        for (model, _, _), these in rows.items()
+        if probe_named(these[0].probe).when == "rounds"
     }
     short = [name for name, count in rounds.items() if isinstance(asked, int) and count < asked]
     if short:
@@ -347,7 +326,7 @@ def _unfinished(run: Run, rows: Mapping[Key, Sequence[Record]]) -> list[str]:
 
 
 def _differences(base: Run, new: Run) -> list[Difference]:
-    """Of environments first, then of what was asked."""
+    """Differences of environments first, then of what was asked."""
     found = []
     ours, theirs = base.header.get("environment", {}), new.header.get("environment", {})
     facts = [(name, ours.get(name), theirs.get(name)) for name in dict.fromkeys([*ours, *theirs])]
@@ -360,42 +339,36 @@ def _differences(base: Run, new: Run) -> list[Difference]:
 
 def _changes(pairs: Sequence[_Pair], margin: float) -> list[Change]:
     """Verdicts of all pairs, corrected for their number."""
-    noisy = [pair for pair in pairs if not pair.repeatable and pair.values()[0] != pair.values()[1]]
-    scatter = _scatter(noisy)
-    tests = len(scatter)
+    scatter = _scatter([pair for pair in pairs if not pair.repeatable and pair.values[0] != pair.values[1]])
     changes = []
     for pair in pairs:
-        base, new = pair.values()
-        row = pair.base[0]
+        base, new = pair.values
+        row = pair.measured[0][0]
         known = METRICS.get(row.metric)
         better = known.better if known else None
         note = pair.note
-        if pair.exact:
+        if pair.key in scatter:
+            log_ratio = _interval(pair, *scatter[pair.key], ERROR / len(scatter))
+        elif pair.repeatable or base == new:
             log_ratio = _point(base[0], new[0])
-            said = verdict(zone(log_ratio, 0.0), better, row.unit)
         else:
-            log_ratio = _point(base[0], new[0]) if pair.repeatable or base == new else (-math.inf, math.inf)
-            if pair.key in scatter:
-                log_ratio = _interval(pair, *scatter[pair.key], ERROR / tests)
-            elif not math.isfinite(log_ratio[0]):
-                note = "; ".join(filter(None, (note, "measured once: how much it scatters is not known")))
-            said = verdict(zone(log_ratio, margin), better, row.unit)
-        changes.append(
-            Change(
-                model=row.model,
-                metric=row.metric,
-                unit=row.unit,
-                better=better,
-                budget=row.budget,
-                base=base[0] if pair.repeatable else statistics.geometric_mean(base),
-                new=new[0] if pair.repeatable else statistics.geometric_mean(new),
-                log_ratio=log_ratio,
-                verdict=said,
-                units=(len(base), len(new)),
-                exact=pair.exact,
-                note=note,
-            )
+            log_ratio = -math.inf, math.inf
+            note = "; ".join(filter(None, (note, "measured once: how much it scatters is not known")))
+        change = Change(
+            model=row.model,
+            metric=row.metric,
+            unit=row.unit,
+            better=better,
+            budget=row.budget,
+            base=base[0] if pair.repeatable else statistics.geometric_mean(base),
+            new=new[0] if pair.repeatable else statistics.geometric_mean(new),
+            log_ratio=log_ratio,
+            verdict=verdict(zone(log_ratio, 0.0 if pair.exact else margin), better, row.unit),
+            units=(len(base), len(new)),
+            exact=pair.exact,
+            note=note,
         )
+        changes.append(change)
     return changes
 
 
@@ -411,9 +384,9 @@ def _scatter(pairs: Sequence[_Pair]) -> dict[Key, tuple[float, float]]:
     """Variance of the logarithms between units and its degrees of freedom, for every pair where it can be known."""
     found: dict[Key, tuple[float, float]] = {}
     for metric in dict.fromkeys(pair.key[1] for pair in pairs):
-        group = [pair for pair in pairs if pair.key[1] == metric and max(map(len, pair.values())) > 1]
-        squares = [sum((x - statistics.fmean(side)) ** 2 for side in pair.logs() for x in side) for pair in group]
-        degrees = [sum(len(side) - 1 for side in pair.logs()) for pair in group]
+        group = [pair for pair in pairs if pair.key[1] == metric and max(map(len, pair.values)) > 1]
+        squares = [sum((x - statistics.fmean(side)) ** 2 for side in pair.logs for x in side) for pair in group]
+        degrees = [sum(len(side) - 1 for side in pair.logs) for pair in group]
         variances = [square / degree for square, degree in zip(squares, degrees, strict=True)]
         found |= {pair.key: known for pair, known in zip(group, shared_variances(variances, degrees), strict=True)}
     return {key: (variance, degree) for key, (variance, degree) in found.items() if variance > 0}
@@ -421,7 +394,7 @@ def _scatter(pairs: Sequence[_Pair]) -> dict[Key, tuple[float, float]]:
 
 def _interval(pair: _Pair, variance: float, degrees: float, error: float) -> Interval:
     """Student's t interval of the logarithm of the ratio of geometric means."""
-    base, new = pair.logs()
+    base, new = pair.logs
     middle = statistics.fmean(new) - statistics.fmean(base)
     quantile = stats.t.ppf(1 - error / 2, degrees) if math.isfinite(degrees) else stats.norm.ppf(1 - error / 2)
     half = float(quantile) * math.sqrt(variance * (1 / len(base) + 1 / len(new)))
@@ -429,7 +402,7 @@ def _interval(pair: _Pair, variance: float, degrees: float, error: float) -> Int
 
 
 def _shifts(changes: Sequence[Change]) -> list[Shift]:
-    """Of timings that at least three networks have, where all of them lean the same way."""
+    """Find timings of at least three networks that all changed in the same direction."""
     found = []
     for metric in dict.fromkeys(change.metric for change in changes if not change.exact and change.better):
         moves = [math.log(c.ratio) for c in changes if c.metric == metric and c.ratio > 0]

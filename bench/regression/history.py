@@ -1,4 +1,4 @@
-"""The stored runs of one device as series: each metric of each network over time, with the places where it changed."""
+"""The stored runs of one device as series: each metric of each network over time, and where it changed."""
 
 from __future__ import annotations
 
@@ -10,11 +10,17 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
-from bench.metrics import METRICS, probe_named
+from bench.metrics import METRICS, PROBES
 from bench.records.record import Conditions, Record
 from bench.records.run_folder import Run, RunError, run_names
 from bench.stats.change_points import ChangePoint, change_points
 from bench.stats.intervals import Interval, rounds_interval
+
+# What a reader asks for first: speed, accuracy and size.
+DEFAULT_METRICS = (
+    *("inference_images_per_s", "train_images_per_s", "latency_ms"),
+    *("top1", "peak_training_bytes", "params", "macs"),
+)
 
 
 @dataclass(frozen=True)
@@ -34,14 +40,21 @@ class Series:
 
     model: str
     metric: str
-    unit: str
     conditions: str  # "batch 16, fp32"
     points: tuple[Point, ...]
     changes: tuple[ChangePoint, ...] = ()
 
+    @property
+    def unit(self) -> str:
+        return METRICS[self.metric].unit
+
+    @property
+    def exact(self) -> bool:
+        return PROBES[METRICS[self.metric].probe].exact
+
 
 def runs_in(results: Path) -> tuple[list[Run], list[str]]:
-    """The runs of a folder from the oldest to the newest, and the names of those that cannot be read."""
+    """The runs of a folder, oldest first, and the names of those that cannot be read."""
     runs, unreadable = [], []
     for name in run_names(results):
         try:
@@ -57,15 +70,13 @@ def device_of(run: Run) -> str:
 
 
 def history(runs: Sequence[Run], metrics: Iterable[str], margin: float) -> list[Series]:
-    """Series of some metrics over runs of one device, given in the order of time; those of a single run are left out.
+    """Series of some of METRICS over runs of one device, given in the order of time; a series needs two runs.
 
     Raises:
         RunError: the records of a run are damaged.
     """
     wanted = list(metrics)
     found: dict[tuple[str, str, Conditions], list[Point]] = defaultdict(list)
-    units: dict[str, str] = {}
-    exact: set[str] = set()
     for run in runs:
         cells: dict[tuple[str, str, Conditions], list[Record]] = defaultdict(list)
         for record in run.records():
@@ -75,38 +86,20 @@ def history(runs: Sequence[Run], metrics: Iterable[str], margin: float) -> list[
             point = _point(run, rows)
             if point:
                 found[key].append(point)
-                units[key[1]] = rows[0].unit
-                exact |= {key[1]} if probe_named(rows[0].probe).exact else set()
     several = len({conditions.hardware for _, _, conditions in found} - {""}) > 1
     series = [
-        Series(model, metric, units[metric], f"{under.hardware}, {under}" if several else str(under), tuple(points))
+        Series(model, metric, f"{under.hardware}, {under}" if several else str(under), tuple(points))
         for (model, metric, under), points in found.items()
         if len(points) > 1
     ]
     series.sort(key=lambda one: wanted.index(one.metric))
-    noisy = [one for one in series if one.metric not in exact]
+    noisy = [one for one in series if not one.exact]
     changes = iter(change_points([[point.value for point in one.points] for one in noisy], margin))
-    return [
-        replace(one, changes=tuple(_exact_changes(one) if one.metric in exact else next(changes))) for one in series
-    ]
-
-
-def default_metrics() -> tuple[str, ...]:
-    """What a reader asks first: speed, accuracy and size."""
-    names = (
-        "inference_images_per_s",
-        "train_images_per_s",
-        "latency_ms",
-        "top1",
-        "peak_training_bytes",
-        "params",
-        "macs",
-    )
-    return tuple(name for name in names if name in METRICS)
+    return [replace(one, changes=tuple(_exact_changes(one) if one.exact else next(changes))) for one in series]
 
 
 def _point(run: Run, rows: Sequence[Record]) -> Point | None:
-    """None for values of zero, which have no level to be compared with."""
+    """The mean over rounds or seeds; None for values of zero, which have no geometric mean."""
     values = [row.value for row in rows if row.value is not None and row.value > 0]
     if not values:
         return None

@@ -1,4 +1,4 @@
-"""What an interval of a change says: one rule for stored runs, for measuring side by side and for exit statuses."""
+"""What an interval of a change means: one rule for stored runs, paired comparisons and exit statuses."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Literal
 from bench.config import RequestError
 from bench.stats.intervals import Interval
 
-MARGIN = 0.02  # changes below this are nobody's regression: another build of the same code can differ by half of it
+MARGIN = 0.02  # smaller changes are no regression: two builds of the same code can differ by half as much
 
 Zone = Literal["below", "within", "above", "unclear"]
 Verdict = Literal["faster", "slower", "better", "worse", "higher", "lower", "same", "unclear"]
 
-_TIMES = ("ms", "s", "images/s")  # units of which people say faster and slower
+_TIMES = ("ms", "s", "images/s")  # units that get faster or slower
 
 
 def zone(log_ratio: Interval, margin: float) -> Zone:
-    """Where a ratio lies beyond doubt: off 1 by more than `margin` (0.02: 2 %), or within it; else "unclear".
+    """Say where a ratio lies significantly: off 1 by more than `margin` (0.02: 2 %), or within it; else "unclear".
 
-    With a margin of zero only an interval that is the point 1 is "within".
+    With a margin of zero, only the point 1 itself is "within".
     """
     low, high = log_ratio
     reach = math.log1p(margin)
@@ -32,7 +32,7 @@ def zone(log_ratio: Interval, margin: float) -> Zone:
 
 
 def verdict(where: Zone, better: Literal["lower", "higher"] | None, unit: str) -> Verdict:
-    """The zone of new / base in words, for a metric of which `better` says which direction is good."""
+    """The zone of new / base as a verdict on a metric of which `better` is the good direction."""
     if where == "unclear":
         return "unclear"
     if where == "within":
@@ -46,7 +46,7 @@ def verdict(where: Zone, better: Literal["lower", "higher"] | None, unit: str) -
 
 
 def thresholds(margin: float, fail_on: float | None) -> tuple[float, ...]:
-    """Log-ratios that matter: an interval of times that holds none of them is settled."""
+    """Log-ratios that matter: an interval of times that contains none of them is settled."""
     slower = [] if fail_on is None else [math.log1p(fail_on)]
     return (-math.log1p(margin), math.log1p(margin), *slower)
 

@@ -17,11 +17,11 @@ from bench.runner.request import Request
 if TYPE_CHECKING:
     from bench.engines.ray import RayCluster
 
-_SAME = ("torch", "python")  # on every node, or numbers of one run would be of two kinds
+_SAME = ("torch", "python")  # on every node, or one run would mix numbers of two kinds
 
 
 def join(request: Request) -> tuple[str, ...]:
-    """Become part of the cluster; the kind of its devices: "cuda:0" as every task sees its own GPU, or "cpu".
+    """Join the cluster; returns the kind of its devices: "cuda:0", as every task sees its own GPU, or "cpu".
 
     Raises:
         RequestError: Ray is missing, there is no such cluster, or it has no such devices.
@@ -51,7 +51,7 @@ def facts(devices: tuple[str, ...]) -> environment.Facts:
     """What `environment.describe` says on a node; `device` names the hardware of all.
 
     Raises:
-        RequestError: the nodes have other versions than one another.
+        RequestError: the nodes differ in their versions.
     """
     from bench.engines import ray
 
@@ -68,6 +68,7 @@ def facts(devices: tuple[str, ...]) -> environment.Facts:
 def executor(
     devices: tuple[str, ...], inputs: Inputs, memory_limit: int | None, cache_dir: Path | None
 ) -> RayCluster[Any, Any]:
+    """The cluster as an executor, which brings the images to its nodes."""
     from bench.engines import ray
 
     image_sets: Mapping[str, Any] = {image_set.sha256: image_set for image_set in inputs.image_sets.values()}

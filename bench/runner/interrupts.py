@@ -1,4 +1,4 @@
-"""Ctrl-C, and SIGTERM, which clusters and containers send: once is a wish, twice is an order."""
+"""Ctrl-C and SIGTERM, which clusters and containers send: the first asks a run to stop, the second ends it at once."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _SHOW_CURSOR = b"\x1b[?25h"  # a live display hides it
 
 
 class Interrupts:
-    """While this is entered, the first signal only sets `requested`, so that no write is cut in the middle.
+    """A context in which the first signal only sets `requested`, so that no write is cut off in the middle.
 
-    The second ends the process at once; its workers end with it.
+    The second signal ends the process at once, and its workers with it.
     """
 
     def __init__(self) -> None:

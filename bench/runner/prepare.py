@@ -79,6 +79,8 @@ def prepare(request: Request, probes: tuple[str, ...], say: Callable[[str], None
     tracks = {spec.track for spec in specs} & set(data.tracks_of(config.dataset))
     if any(PROBES[probe].trains for probe in config.probes):
         inputs = replace(inputs, image_sets=_image_sets(request, config.dataset, sorted(tracks), say))
+    classes = resume.classes(request) | {track: len(images.classes) for track, images in inputs.image_sets.items()}
+    specs = tuple(_with_classes_of_images(spec, classes.get(spec.track), request) for spec in specs)
     return Prepared(request, config, inputs, specs, devices)
 
 
@@ -264,6 +266,22 @@ def _check_channels(inputs: Inputs, specs: Sequence[ModelSpec]) -> None:
             raise RequestError(
                 f"the recipe of {spec.family} has {len(recipe.mean)} means for the {channels} channels of {spec.name}"
             )
+
+
+def _with_classes_of_images(spec: ModelSpec, classes: int | None, request: Request) -> ModelSpec:
+    """A network as every probe of the run builds it: with as many classes as the images that its track is trained on.
+
+    Raises:
+        RequestError: --num-classes asks for another number.
+    """
+    if classes in (None, spec.num_classes):
+        return spec
+    if request.num_classes and ":" in spec.name:
+        raise RequestError(
+            f"--num-classes {request.num_classes}: {spec.name} is trained on images of {classes} classes; leave it out"
+        )
+    assert classes is not None
+    return replace(spec, num_classes=classes, params=None, params_source="")
 
 
 def _image_sets(

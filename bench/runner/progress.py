@@ -27,6 +27,9 @@ from bench.runner.execute import Outcome
 Kind = tuple[tuple[str, ...], Budget]  # tasks that take about as long: the same probes under the same budget
 
 
+_SHOWN = 4  # scores of a task, of which some have twenty
+
+
 class Display:
     """Follows a run task by task and says what is under way, how much is done and how long the rest may take."""
 
@@ -112,10 +115,11 @@ def _kind(task: Task) -> Kind:
 def _told(records: Sequence[Record]) -> str:
     """The rows of a task in a few words: its scores, and what failed; or else why there are none."""
     parts = [
-        f"{in_sentence(METRICS[record.metric])} {with_unit(record.value, METRICS[record.metric])}"
+        f"{in_sentence(METRICS[record.metric])} {with_unit(record.value, record.unit)}"
         for record in records
         if record.value is not None and METRICS[record.metric].better is not None
     ]
     untold = [record for record in records if record.failed or not parts]
     reasons = dict.fromkeys(f"{record.status}: {record.note}" for record in untold if record.status != "ok")
-    return ", ".join([*parts, *reasons])
+    shown = [*parts[:_SHOWN], f"{len(parts) - _SHOWN} more"] if len(parts) > _SHOWN + 1 else parts
+    return ", ".join([*shown, *reasons])

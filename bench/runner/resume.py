@@ -46,6 +46,19 @@ def continued(request: Request) -> Request:
     return replace(request, **kept)
 
 
+def classes(request: Request) -> dict[str, int]:
+    """How many classes the images of each track have in the run that the request resumes; empty for a new one."""
+    if request.run not in run_names(request.results_dir):
+        return {}
+    image_sets = Run.open(request.results_dir, request.run).header.get("image_sets")
+    found = image_sets if isinstance(image_sets, dict) else {}
+    return {
+        track: len(image_set["classes"])
+        for track, image_set in found.items()
+        if isinstance(image_set, dict) and isinstance(image_set.get("classes"), list)
+    }
+
+
 def merged(before: Mapping[str, Any], now: Mapping[str, Any], force: bool) -> dict[str, Any]:
     """The header of a resumed run: as it was, with the networks and images that are new, and what --force let pass.
 
@@ -76,6 +89,11 @@ def _continuation(before: Mapping[str, Any], now: Mapping[str, Any], force: bool
         was = before["image_sets"].get(track)
         if was is not None and was["sha256"] != image_set["sha256"]:
             differences.append(f"{track} images {was['name']} (now {image_set['name']})")
+    classes_before = {spec["name"]: spec.get("num_classes") for spec in before["models"]}
+    for spec in now["models"]:
+        was, is_now = classes_before.get(spec["name"]), spec["num_classes"]
+        if was not in (None, is_now):
+            differences.append(f"{was} classes of {spec['name']} (now {is_now})")
     if (before.get("recipes") or {}) != now["recipes"]:
         differences.append("other recipes")
     if differences and not force:

@@ -61,6 +61,11 @@ def run(
     return {job.name: outcome for job, outcome in engine.run(jobs, timeout_s, lambda job, device: None)}
 
 
+def nothing(job: Job, device: str) -> dict[str, str]:
+    """What a worker returns that has found nothing."""
+    return {}
+
+
 def pid(outcome: tuple[str, str, int] | Crash) -> int:
     assert not isinstance(outcome, Crash)
     return outcome[2]
@@ -85,6 +90,11 @@ def test_a_group_shares_a_process_and_another_gets_its_own(tmp_path: Path) -> No
     done = run([Job("1"), Job("2"), Job("3", group="b")], tmp_path)
     assert pid(done["1"]) == pid(done["2"]) != pid(done["3"])
     assert os.getpid() not in {pid(outcome) for outcome in done.values()}
+
+
+def test_an_empty_result_is_a_result(tmp_path: Path) -> None:
+    engine: LocalEngine[Job, dict[str, str]] = LocalEngine(("cpu",), nothing, tmp_path / "workers.log")
+    assert [outcome for _, outcome in engine.run([Job("1"), Job("2")], None, lambda job, device: None)] == [{}, {}]
 
 
 @pytest.mark.parametrize(
@@ -157,8 +167,8 @@ def test_a_task_that_takes_memory_without_end_fails_alone(tmp_path: Path) -> Non
 
 
 @dataclass
-class Wish:
-    """A wish to end, of which the test decides when it comes."""
+class Request:
+    """A request to stop, made when the test says so."""
 
     requested: bool = False
 
@@ -168,18 +178,18 @@ class Wish:
     def fileno(self) -> int:
         return self.wake
 
-    def come(self) -> None:
+    def make(self) -> None:
         self.requested = True
         os.write(self.ring, b"!")
 
 
-def test_a_wish_to_end_gives_up_what_is_under_way(tmp_path: Path) -> None:
+def test_a_request_to_stop_abandons_what_is_under_way(tmp_path: Path) -> None:
     engine: LocalEngine[Job, tuple[str, str, int]] = LocalEngine(("cpu",), execute, tmp_path / "workers.log")
-    wish = Wish()
+    request = Request()
     start = time.monotonic()
     jobs = [Job("1"), Job("2", seconds=60), Job("3")]
     done = []
-    for job, _ in engine.run(jobs, None, lambda job, device: wish.come() if job.name == "2" else None, wish):
+    for job, _ in engine.run(jobs, None, lambda job, device: request.make() if job.name == "2" else None, request):
         done.append(job.name)
     assert done == ["1"]
     assert time.monotonic() - start < 30

@@ -203,6 +203,11 @@ def test_a_failed_row_is_no_number_and_counts_as_lost(tmp_path: Path) -> None:
     assert [r.model for r in found.regressions(0.05)] == ["lenet5_cifar"]
 
 
+def test_a_count_that_is_a_lower_bound_is_said(tmp_path: Path) -> None:
+    base, new = row("lenet5_cifar", "macs", 100), row("lenet5_cifar", "macs", 90, flags=("lower_bound",))
+    assert change_of(compared(tmp_path, [base], [new]), "lenet5_cifar", "macs").note == "a lower bound in new"
+
+
 def test_a_failed_round_among_good_ones_is_said(tmp_path: Path) -> None:
     new = whole_run(2)
     bad = next(n for n, r in enumerate(new) if r.metric == "train_images_per_s" and r.round == 1)

@@ -391,13 +391,13 @@ def test_a_crash_leaves_the_old_report(build: RunBuilder, tmp_path: Path, monkey
 
 
 def test_claims_are_judged_where_the_run_has_numbers_for_them(full: Path, page: Page, build: RunBuilder) -> None:
-    assert "VGG is beaten: another network is more accurate" in page.text
+    assert "VGG is dominated: another network is more accurate" in page.text
     assert {"#claims"} <= {link["href"] for link in page.of("a") if "href" in link}
     verdicts = {line.partition(",")[0] for line in (full / "claims.csv").read_text().splitlines()}
     assert {"id", "S1", "S1@32", "C10", "C10@32"} <= verdicts
     markdown = (full / "report.md").read_text()
     assert "[claims.csv](claims.csv)" in markdown
-    assert "| C10 | VGG is beaten" in markdown
+    assert "| C10 | VGG is dominated" in markdown
 
 
 def test_a_run_in_which_everything_failed_judges_no_claim(build: RunBuilder, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""One signal is a wish that can be waited for, a second ends the process."""
+"""The first signal is a request to stop that can be waited for; the second ends the process."""
 
 import os
 import select

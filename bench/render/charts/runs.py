@@ -14,7 +14,7 @@ from bench.metrics import METRICS, Metric
 from bench.quantity import axis_label, in_sentence
 from bench.records.run_folder import Run
 from bench.regression.compare import Change
-from bench.regression.history import Point, Series, default_metrics, device_of, history, runs_in
+from bench.regression.history import DEFAULT_METRICS, Point, Series, device_of, history, runs_in
 from bench.regression.verdict import MARGIN, Verdict, percent
 from bench.render.charts.frame import Chart, add_axes, finished, new_figure, printable, style, without_room
 from bench.render.charts.palette import COLOURS, INK, MUTED, PAPER
@@ -125,7 +125,7 @@ def history_charts(run: Run) -> list[Chart]:
     if len(earlier) < LEAST_RUNS:
         return []
     own = {(record.model, record.metric) for record in run.records()}
-    series = [one for one in history(earlier, default_metrics(), MARGIN) if (one.model, one.metric) in own]
+    series = [one for one in history(earlier, DEFAULT_METRICS, MARGIN) if (one.model, one.metric) in own]
     # What never changes needs no chart.
     drawn = [one for one in series if len(one.points) >= LEAST_RUNS and len({p.value for p in one.points}) > 1]
     metrics = dict.fromkeys(one.metric for one in drawn)

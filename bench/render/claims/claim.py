@@ -9,7 +9,8 @@ from typing import Literal
 from bench.render.claims.setting import Setting
 
 NOT_MEASURED = "not measured"
-HOLDS, FAILS, EXCEPT = "holds", "does not hold", "holds except"
+HOLDS, FAILS = "holds", "does not hold"
+PARTLY, EXCEPT = "holds as far as measured", "holds except"  # followed by what is not
 
 
 @dataclass(frozen=True)
@@ -23,13 +24,16 @@ class Part:
 
 @dataclass(frozen=True)
 class Finding:
-    verdict: str  # "holds", "does not hold", "holds except for ...", "not measured"
+    verdict: str  # "holds", "does not hold", "holds except for ...", "holds as far as measured ...", "not measured"
     evidence: str
 
     @property
     def kind(self) -> str:
         """The verdict without its exceptions."""
-        return EXCEPT if self.verdict.startswith(EXCEPT) else self.verdict
+        return next((kind for kind in (PARTLY, EXCEPT) if self.verdict.startswith(kind)), self.verdict)
+
+
+Test = Callable[[Setting], Sequence[Part]]
 
 
 @dataclass(frozen=True)
@@ -40,9 +44,9 @@ class Claim:
     words: str
     source: str
     home: Literal["imagenet", "cifar"]  # the setting that the claim is about
-    test: Callable[[Setting], Sequence[Part]]
-    elsewhere: bool = True  # whether the same can be asked at the other input size
-    arithmetic: bool = False  # whether it can be judged without any measurement
+    test: Test
+    elsewhere: bool  # whether the same can be asked at the other input size
+    arithmetic: bool  # whether it can be judged without any measurement
 
 
 def finding(parts: Sequence[Part]) -> Finding:
@@ -51,11 +55,12 @@ def finding(parts: Sequence[Part]) -> Finding:
     evidence = "; ".join(dict.fromkeys(part.evidence for part in parts if part.evidence))
     if not known:
         return Finding(NOT_MEASURED, evidence)
-    exceptions = [part.words for part in known if not part.holds]
-    if len(exceptions) == len(known):
+    failed = ", ".join(part.words for part in known if not part.holds)
+    if not any(part.holds for part in known):
         return Finding(FAILS, evidence)
-    exceptions += [f"{part.words} (not measured)" for part in parts if part.holds is None]
-    return Finding(f"{EXCEPT} for {', '.join(exceptions)}" if exceptions else HOLDS, evidence)
+    missing = ", ".join(part.words for part in parts if part.holds is None)
+    verdict = f"{EXCEPT} for {failed}" if failed else PARTLY if missing else HOLDS
+    return Finding(f"{verdict} (not measured: {missing})" if missing else verdict, evidence)
 
 
 def unknown(words: str, missing: str) -> Part:

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from bench.render.claims.claim import Claim, Part, unknown
+from bench.quantity import ordinal
+from bench.render.claims.claim import Part, Test, unknown
 from bench.render.claims.setting import LECTURE, RESNETS, VGGS, Setting, percent, short
 from bench.render.findings.ranking import difference
 
-_SLIDES = "CS231n, lecture 9"
-_CHART = f"{_SLIDES}, after the chart of Canziani et al. 2016 (arXiv:1605.07678)"
 _NEAR_BEST = 0.85  # of the best accuracy: who is further off buys efficiency with accuracy
 _POINT = 0.01  # accuracies that are closer than a percentage point pass for equal where nothing tells their noise
 
 
 def _vgg_is_heaviest(at: Setting) -> list[Part]:
     """Parameters, operations and what training keeps are ranked apart: only the first two are memory of weights."""
-    words = {"params": "parameters", "macs": "operations", "saved_activation_bytes": "memory of activations"}
+    words = {"params": "parameters", "macs": "operations", "saved_activation_bytes": "activation memory"}
     parts = []
     for metric, what in words.items():
         ranked = _ranked(at, LECTURE, metric)
@@ -39,7 +38,7 @@ def _googlenet_is_most_efficient(at: Setting) -> list[Part]:
     """Among networks near the best accuracy: the cheapest network is always efficient for what little it can do."""
     parts = []
     for metric, what, scale, unit in (
-        ("params", "accuracy per parameter", 1e6, "M parameters"),
+        ("params", "accuracy per parameter", 1e6, "million parameters"),
         ("macs", "accuracy per operation", 1e9, "GMAC"),
     ):
         names = at.having(LECTURE, "top1", metric)
@@ -53,7 +52,7 @@ def _googlenet_is_most_efficient(at: Setting) -> list[Part]:
         shown = ", ".join(f"{name} {short(rate[name])}" for name in _with(order[:2], at.name("googlenet")))
         top = max(names, key=lambda name: rate[name])
         apart = f" (of all, {top} {short(rate[top])})" if top not in near else ""
-        evidence = f"percent ({at.accuracy_source}) per {unit}: {shown}{apart}"
+        evidence = f"accuracy points per {unit} ({at.accuracy_source}): {shown}{apart}"
         parts.append(Part(what, order[0] == at.name("googlenet"), evidence))
     return parts
 
@@ -89,8 +88,9 @@ def _saved_remark(at: Setting) -> str:
     if at.name("alexnet") not in least:
         return ""
     place = least.index(at.name("alexnet")) + 1
+    lowest = "the lowest" if place == 1 else f"{ordinal(place)} lowest"
     saved = at.said("alexnet", "saved_activation_bytes")
-    return f" (saved activations: {saved} per image, number {place} of {len(least)} from below)"
+    return f" (saved activations: {saved} per image, {lowest} of {len(least)})"
 
 
 def _resnet_is_moderate_and_best(at: Setting) -> list[Part]:
@@ -99,7 +99,8 @@ def _resnet_is_moderate_and_best(at: Setting) -> list[Part]:
         return [unknown("accuracy", "accuracies of ResNet and two other families of the chart")]
     other = next(name for name in ranked if _family(at, name) != "resnet")
     resnet = next(name for name in ranked if _family(at, name) == "resnet")
-    shown = f"highest accuracy, {at.accuracy_source}: {at.said(resnet, 'top1')}, {at.said(other, 'top1')}"
+    best = sorted((resnet, other), key=ranked.index)
+    shown = f"highest accuracy, {at.accuracy_source}: {', '.join(at.said(name, 'top1') for name in best)}"
     parts = [Part("accuracy", _family(at, ranked[0]) == "resnet", shown)]
     rate = {
         name: 1e8 * at.value(name, "top1") / at.value(name, "params") for name in at.having(LECTURE, "top1", "params")
@@ -111,7 +112,8 @@ def _resnet_is_moderate_and_best(at: Setting) -> list[Part]:
         return [*parts, unknown("moderate efficiency", "accuracy per parameter of VGG, GoogLeNet and ResNet")]
     outside = [name for name, each in resnets.items() if not max(vggs) < each < googlenet]
     shown = (
-        f"percent per M parameters: {short(min(resnets.values()))} to {short(max(resnets.values()))}, between VGG's "
+        f"accuracy points per million parameters: {short(min(resnets.values()))} to {short(max(resnets.values()))}, "
+        "between VGG's "
         f"{short(max(vggs))} and GoogLeNet's {short(googlenet)}"
     )
     if outside:
@@ -128,7 +130,8 @@ def _inception_v4_is_best(at: Setting) -> list[Part]:
     return [Part("accuracy", holds, f"{at.said(names[0], 'top1')}, {at.said(resnets[0], 'top1')}")]
 
 
-# The slide's list, which is the network's: the input and five poolings beside what convolutions and products give out.
+# The slide's list, which is the network's: besides the outputs of convolutions and fully connected layers, the input
+# and five poolings.
 _VGG_POOLS = ((64, 112), (128, 56), (256, 28), (512, 14), (512, 7))
 _VGG_BESIDE = 3 * 224**2 + sum(channels * size**2 for channels, size in _VGG_POOLS)
 
@@ -141,13 +144,13 @@ def _vgg16_totals(at: Setting) -> list[Part]:
         else unknown("138 M parameters", "parameters of VGG-16")
     ]
     if not outputs > 0:
-        return [*parts, unknown("24 M values", "activations of VGG-16")]
+        return [*parts, unknown("24 M activations", "activations of VGG-16")]
     total = outputs + _VGG_BESIDE
     shown = (
-        f"{outputs:,.0f} outputs of convolutions and products, {total:,.0f} values with input and poolings, that is "
-        f"{total * 4 / 2**20:.1f} MiB"
+        f"{outputs:,.0f} outputs of convolutions and fully connected layers, {total:,.0f} with input and poolings, "
+        f"or {total * 4 / 2**20:.1f} MiB"
     )
-    return [*parts, Part("24 M values, 96 MB", abs(total / 24e6 - 1) < 0.05, shown)]
+    return [*parts, Part("24 M activations, 96 MB", abs(total / 24e6 - 1) < 0.05, shown)]
 
 
 def _googlenet_has_few_parameters(at: Setting) -> list[Part]:
@@ -199,7 +202,7 @@ def _bottlenecks_save_operations(_: Setting) -> list[Part]:
     twice = narrow + three
     evidence = f"by arithmetic on the example's layers: {naive / 1e6:.0f} M and {narrow / 1e6:.0f} M multiply-adds"
     if abs(twice / 358e6 - 1) < 0.01 and abs(narrow / 358e6 - 1) >= 0.01:
-        evidence += f"; with its 3x3 branch counted twice it were {twice / 1e6:.0f} M"
+        evidence += f"; with its 3x3 branch counted twice it would be {twice / 1e6:.0f} M"
     return [
         Part("the 854 M", abs(naive / 854e6 - 1) < 0.01, evidence),
         Part("the saving", narrow < naive, f"{naive / narrow:.2g} times fewer"),
@@ -309,7 +312,7 @@ def _more_accurate(at: Setting, network: str, other: str) -> Part:
 
 def _both(at: Setting, network: str, other: str) -> str:
     low, high = _gap(at, network, other)
-    unsure = ", not distinguishable" if low < 0 < high else ""
+    unsure = ", not significantly different" if low < 0 < high else ""
     return f"accuracy, {at.accuracy_source}: {at.said(network, 'top1')}, {at.said(other, 'top1')}{unsure}"
 
 
@@ -319,114 +322,21 @@ def _gap(at: Setting, network: str, other: str) -> tuple[float, float]:
     return found.interval if found else (math.nan, math.nan)
 
 
-CLAIMS = (
-    Claim("S1", "VGG needs the most memory and the most operations.", _CHART, "imagenet", _vgg_is_heaviest),
-    Claim("S2", "GoogLeNet is the most efficient.", _CHART, "imagenet", _googlenet_is_most_efficient),
-    Claim(
-        "S3",
-        "AlexNet computes little, is still heavy in memory, and is not accurate.",
-        _CHART,
-        "imagenet",
-        _alexnet_is_small_and_heavy,
-    ),
-    Claim(
-        "S4",
-        "ResNet is moderately efficient, depending on its depth, and the most accurate.",
-        _CHART,
-        "imagenet",
-        _resnet_is_moderate_and_best,
-    ),
-    Claim(
-        "S5",
-        "Inception-v4, which joins Inception and residual connections, is more accurate than any ResNet.",
-        _CHART,
-        "imagenet",
-        _inception_v4_is_best,
-        elsewhere=False,
-    ),
-    Claim(
-        "S6",
-        "VGG-16 has 138 M parameters and gives out 24 M values, 96 MB, for one image.",
-        f"{_SLIDES}, slide on VGG's memory",
-        "imagenet",
-        _vgg16_totals,
-        elsewhere=False,
-    ),
-    Claim(
-        "S7",
-        "GoogLeNet, without large fully connected layers, has only 5 million parameters, 12 times fewer than AlexNet.",
-        _SLIDES,
-        "imagenet",
-        _googlenet_has_few_parameters,
-    ),
-    Claim(
-        "S8",
-        "In VGG-16 most memory is in the early convolutions and most parameters are in the late fully connected "
-        "layers.",
-        f"{_SLIDES}, slide on VGG's memory",
-        "imagenet",
-        _memory_early_parameters_late,
-    ),
-    Claim(
-        "S9",
-        "Three 3x3 convolutions in a row see as far as one of 7x7, with fewer weights.",
-        _SLIDES,
-        "imagenet",
-        _three_small_for_one_large,
-        elsewhere=False,
-        arithmetic=True,
-    ),
-    Claim(
-        "S10",
-        "1x1 bottlenecks bring an Inception module from 854 M operations to 358 M.",
-        _SLIDES,
-        "imagenet",
-        _bottlenecks_save_operations,
-        elsewhere=False,
-        arithmetic=True,
-    ),
-    Claim(
-        "S11",
-        "Network in Network, with global average pooling in place of fully connected layers, needs a fraction of the "
-        "parameters (here: a fifth at most).",
-        f"{_SLIDES}; Lin et al. 2013, arXiv:1312.4400",
-        "imagenet",
-        _nin_needs_few_parameters,
-    ),
-    Claim(
-        "S12",
-        "SqueezeNet reaches AlexNet's accuracy with 50 times fewer parameters, under 0.5 MB once compressed.",
-        f"{_SLIDES}; Iandola et al. 2016, arXiv:1602.07360",
-        "imagenet",
-        _squeezenet_matches_alexnet,
-    ),
-    Claim(
-        "S13",
-        "A wide residual network beats one that is several times as deep (50 against 152 layers), and is faster.",
-        f"{_SLIDES}; Zagoruyko & Komodakis 2016, arXiv:1605.07146",
-        "imagenet",
-        _wide_beats_deep,
-    ),
-    Claim(
-        "S14",
-        "DenseNet, which reuses features, matches far larger residual networks with a fraction of their parameters.",
-        f"{_SLIDES}; Huang et al. 2016, arXiv:1608.06993",
-        "cifar",
-        _densenet_reuses_features,
-    ),
-    Claim(
-        "S14b",
-        "Residual connections are not essential: FractalNet does as well without.",
-        f"{_SLIDES}; Larsson et al. 2016, arXiv:1605.07648",
-        "cifar",
-        _residuals_are_not_essential,
-    ),
-    Claim(
-        "S15",
-        "Stochastic depth shortens training and uses the whole network at inference.",
-        f"{_SLIDES}; Huang et al. 2016, arXiv:1603.09382",
-        "cifar",
-        _stochastic_depth_trains_faster,
-        elsewhere=False,
-    ),
-)
+TESTS: Mapping[str, Test] = {
+    "S1": _vgg_is_heaviest,
+    "S2": _googlenet_is_most_efficient,
+    "S3": _alexnet_is_small_and_heavy,
+    "S4": _resnet_is_moderate_and_best,
+    "S5": _inception_v4_is_best,
+    "S6": _vgg16_totals,
+    "S7": _googlenet_has_few_parameters,
+    "S8": _memory_early_parameters_late,
+    "S9": _three_small_for_one_large,
+    "S10": _bottlenecks_save_operations,
+    "S11": _nin_needs_few_parameters,
+    "S12": _squeezenet_matches_alexnet,
+    "S13": _wide_beats_deep,
+    "S14": _densenet_reuses_features,
+    "S14b": _residuals_are_not_essential,
+    "S15": _stochastic_depth_trains_faster,
+}

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from bench.metrics import METRICS
-from bench.quantity import quantity
+from bench.quantity import quantity, with_unit
 from bench.render.results.header import Model
 from bench.render.results.layer_costs import Layers
 from bench.render.results.published import TRACK, as_published
@@ -108,9 +108,7 @@ class Setting:
 
 def amount(value: float, metric: str) -> str:
     """A number of a metric as people read it."""
-    unit = METRICS[metric].unit
-    bare = {"count": "", "fraction": "", "bytes": "", "bytes/image": "", "J": "", "ratio": ""}
-    return f"{quantity(value, unit)} {bare.get(unit, unit)}".strip()
+    return with_unit(value, METRICS[metric].unit).removesuffix(" per image")
 
 
 def settings(results: Results, layers: Mapping[str, Layers]) -> dict[str, Setting]:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Mapping
 
-from bench.render.claims.claim import Claim, Part, unknown
+from bench.render.claims.claim import Part, Test, unknown
 from bench.render.claims.setting import Setting, amount
 from bench.render.findings.ranking import difference
 
-_RESNET = 'Tutorial "ResNet explained"'
-_FIRST = 'Tutorial "Introduction to CNNs"'
-_NOTES = "CS231n, notes 4"
 _KEPT = 0.1  # a gradient that reaches the first layer with this share of the last layer's has not vanished
 
 
@@ -20,7 +18,7 @@ def _saturation_makes_gradients_vanish(at: Setting) -> list[Part]:
     parts = []
     for words, name, ratio in (("20 layers", "plain20_cifar", shallow), ("56 layers", "plain56_cifar", deep)):
         if ratio >= 0:
-            parts.append(Part(words, ratio < _KEPT, f"{name}: first over last {_ratio(ratio)}"))
+            parts.append(Part(words, ratio < _KEPT, f"{name}: first-to-last gradient ratio {_ratio(ratio)}"))
         else:
             parts.append(unknown(words, f"gradients of {name}"))
     if shallow >= 0 and deep >= 0:
@@ -33,7 +31,7 @@ def _relu_and_he_keep_gradients(at: Setting) -> list[Part]:
     for name in ("plain20_cifar", "plain56_cifar"):
         ratio = at.value(name, "gradient_norm_ratio")
         if ratio >= 0:
-            parts.append(Part(name, ratio >= _KEPT, f"{name}: first over last {_ratio(ratio)}"))
+            parts.append(Part(name, ratio >= _KEPT, f"{name}: first-to-last gradient ratio {_ratio(ratio)}"))
         else:
             parts.append(unknown(name, f"gradients of {name}"))
     return parts
@@ -47,7 +45,10 @@ def _shortcuts_keep_gradients(at: Setting) -> list[Part]:
         if not (plain >= 0 and residual >= 0):
             parts.append(unknown(f"{depth} layers", f"gradients with sigmoid of plain{depth} and ResNet-{depth}"))
             continue
-        shown = f"{depth} layers with sigmoid, first over last: {_ratio(residual)}, without shortcuts {_ratio(plain)}"
+        shown = (
+            f"{depth} layers with sigmoid, first-to-last gradient ratio: {_ratio(residual)}, without "
+            f"shortcuts {_ratio(plain)}"
+        )
         parts.append(Part(f"{depth} layers", residual > plain, shown))
     return parts
 
@@ -86,7 +87,7 @@ def _bottlenecks_buy_depth(at: Setting) -> list[Part]:
 
 
 def _pooling_replaces_fully_connected(at: Setting) -> list[Part]:
-    """What has one product after its last convolution, against what has three wide ones."""
+    """Networks with one fully connected layer after the last convolution, against those with three wide ones."""
     pooled = at.having(("nin", "googlenet", "resnet18", "resnet50", "squeezenet1_0"), "params")
     connected = at.having(("alexnet", "vgg16"), "params")
     if not pooled or not connected:
@@ -126,67 +127,13 @@ def _ratio(value: float) -> str:
     return f"{value:.2g}"
 
 
-CLAIMS = (
-    Claim(
-        "R1",
-        "With saturating activations the gradient vanishes towards the input, the more the deeper the network.",
-        _RESNET,
-        "cifar",
-        _saturation_makes_gradients_vanish,
-        elsewhere=False,
-    ),
-    Claim(
-        "R2",
-        "ReLU with He's initial weights keeps the gradient.",
-        f"{_RESNET}; He et al. 2015, arXiv:1502.01852",
-        "cifar",
-        _relu_and_he_keep_gradients,
-        elsewhere=False,
-    ),
-    Claim(
-        "R3",
-        "Shortcuts let the gradient through where a saturating activation would not.",
-        _RESNET,
-        "cifar",
-        _shortcuts_keep_gradients,
-        elsewhere=False,
-    ),
-    Claim(
-        "R4",
-        "More layers make a plain network less accurate, and a residual one not.",
-        f"{_RESNET}; He et al. 2015, arXiv:1512.03385",
-        "cifar",
-        _depth_harms_plain_networks_alone,
-        elsewhere=False,
-    ),
-    Claim(
-        "R5",
-        "Bottleneck blocks make a ResNet deeper for little more: 50 layers cost about what 34 do.",
-        f"{_RESNET}; He et al. 2015, arXiv:1512.03385",
-        "imagenet",
-        _bottlenecks_buy_depth,
-    ),
-    Claim(
-        "R6",
-        "Global average pooling in place of large fully connected layers saves parameters.",
-        _RESNET,
-        "imagenet",
-        _pooling_replaces_fully_connected,
-    ),
-    Claim(
-        "L1",
-        "LeNet-5 has convolutions of 6 and 16 channels with 5x5 kernels and products of 120, 84 and 10.",
-        _NOTES,
-        "cifar",
-        _lenet_sizes,
-        elsewhere=False,
-    ),
-    Claim(
-        "L2",
-        "A digit network of convolutions of 16, 32, 32 and 64 channels ends in a product of 64 · 7 · 7 inputs.",
-        _FIRST,
-        "cifar",
-        _mnist_cnn_sizes,
-        elsewhere=False,
-    ),
-)
+TESTS: Mapping[str, Test] = {
+    "R1": _saturation_makes_gradients_vanish,
+    "R2": _relu_and_he_keep_gradients,
+    "R3": _shortcuts_keep_gradients,
+    "R4": _depth_harms_plain_networks_alone,
+    "R5": _bottlenecks_buy_depth,
+    "R6": _pooling_replaces_fully_connected,
+    "L1": _lenet_sizes,
+    "L2": _mnist_cnn_sizes,
+}

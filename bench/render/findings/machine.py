@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bench.quantity import quantity
+from bench.quantity import with_unit
 from bench.render.results.header import Header, Limits, Session
 
 
@@ -28,6 +28,19 @@ def execution_line(header: Header) -> str:
         else graphs[header.cuda_graphs],
     )
     return ", ".join(word for word in words if word)
+
+
+_OF_NVIDIA_ALONE = ("cudnn", "tf32", "nvidia")
+
+
+def environment_facts(header: Header) -> dict[str, str]:
+    """The environment as recorded, without what says nothing on a CPU."""
+    on_cpu = header.environment.get("device_kind") == "cpu"
+    return {
+        name: text
+        for name, text in header.environment.items()
+        if text and not (on_cpu and name.startswith(_OF_NVIDIA_ALONE))
+    }
 
 
 def conditions_grid(header: Header) -> Grid | None:
@@ -58,10 +71,10 @@ def _limits_row(limits: Limits) -> tuple[str, ...]:
     return (
         limits.device,
         limits.precision,
-        f"{quantity(flops, 'FLOP/s')}FLOP/s" if flops else not_measured,
-        f"{quantity(traffic, 'bytes/s')}B/s" if traffic else not_measured,
+        with_unit(flops, "FLOP/s") if flops else not_measured,
+        with_unit(traffic, "bytes/s") if traffic else not_measured,
         f"{flops / traffic:.3g} FLOP/byte" if flops and traffic else "–",
-        f"{quantity(peak, 'FLOP/s')}FLOP/s ({limits.vendor_source})" if peak else "not known",
+        f"{with_unit(peak, 'FLOP/s')} ({limits.vendor_source})" if peak else "not known",
     )
 
 

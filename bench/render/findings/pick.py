@@ -28,7 +28,7 @@ class Limit:
 
     def __str__(self) -> str:
         sign = "≤" if self.kind == "max" else "≥"
-        return f"{self.metric.label.lower()} {sign} {with_unit(self.bound, self.metric)}"
+        return f"{self.metric.label.lower()} {sign} {with_unit(self.bound, self.metric.unit)}"
 
     def met_by(self, cell: Cell) -> bool:
         """Whether the value keeps the limit."""

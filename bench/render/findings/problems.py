@@ -54,6 +54,12 @@ def remarks(results: Results) -> dict[str, list[Remark]]:
     }
 
 
+def named(results: Results, models: Sequence[str]) -> str:
+    """The networks of a remark, or "all 20" where they are those of the whole run."""
+    whole = len(models) > 2 and set(models) >= {model.name for model in results.models}
+    return f"all {len(models)}" if whole else ", ".join(models)
+
+
 _NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
 
 

@@ -113,7 +113,7 @@ def _cost_findings(results: Results) -> list[str]:
             continue
         best = min(cells.values()) if METRICS[name].better == "lower" else max(cells.values())
         first = [model for model, value in cells.items() if value == best]
-        amount = with_unit(best, METRICS[name])
+        amount = with_unit(best, METRICS[name].unit)
         verb = "has" if len(first) == 1 else "have"
         sentences.append(f"{listing(first)} {verb} {words} of {len(cells)} {models[0].track} networks: {amount}.")
     return sentences

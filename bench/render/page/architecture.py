@@ -10,7 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from bench.metrics import METRICS
-from bench.quantity import in_sentence, listing, quantity
+from bench.quantity import in_sentence, listing, ordinal, quantity
 from bench.records.run_folder import Run, RunError
 from bench.render.charts.frame import chart_name
 from bench.render.charts.palette import FamilyStyle, family_styles
@@ -208,12 +208,6 @@ def _standings(
 
 def _rank_words(rank: tuple[int, int] | None) -> str:
     return f"{ordinal(rank[0])} of {rank[1]}" if rank and rank[1] > 1 else ""
-
-
-def ordinal(number: int) -> str:
-    """ "1st", "2nd", "3rd", "11th"."""
-    ending = {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th") if number % 100 not in (11, 12, 13) else "th"
-    return f"{number}{ending}"
 
 
 def _judgement(

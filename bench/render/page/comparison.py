@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from bench.quantity import listing, quantity
 from bench.regression.compare import ERROR, Change, Comparison
 from bench.regression.verdict import Verdict, percent
-from bench.render.page.markdown import escape
+from bench.render.page.markdown import as_grid, escape
 from bench.render.tables.terminal import aligned
 
 WORST_FIRST: tuple[Verdict, ...] = ("worse", "slower", "higher", "lower", "better", "faster", "unclear", "same")
@@ -35,9 +35,7 @@ def as_markdown(found: Comparison, margin: float, show_same: bool) -> str:
     ]
     rows = rows_of(found, show_same)
     if rows:
-        lines = [f"| {' | '.join(COLUMNS)} |", "|" + "---|" * len(COLUMNS)]
-        lines += [f"| {' | '.join(escape(row[column]) for column in COLUMNS)} |" for row in rows]
-        parts.append("\n".join(lines))
+        parts.append(as_grid(COLUMNS, [[row[column] for column in COLUMNS] for row in rows]))
     for heading, lines in preface_of(found):
         listed = "\n".join(f"- {escape(line)}" for line in lines)
         parts.append(f"<details><summary>{escape(heading)} ({len(lines)})</summary>\n\n{listed}\n\n</details>")

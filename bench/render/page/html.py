@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import jinja2
@@ -21,8 +22,8 @@ from bench.render.charts.palette import GRID, INK, MUTED, PAPER
 from bench.render.claims import Ruling, summary, worth_showing
 from bench.render.diagram import style_sheet
 from bench.render.findings.budgets import budget_tables
-from bench.render.findings.machine import conditions_grid, execution_line, limits_grid
-from bench.render.findings.problems import Remark, remarks
+from bench.render.findings.machine import conditions_grid, environment_facts, execution_line, limits_grid
+from bench.render.findings.problems import Remark, named, remarks
 from bench.render.findings.ranking import degradation, rankings
 from bench.render.findings.summary import findings
 from bench.render.findings.utilisation import lowest_use
@@ -66,6 +67,9 @@ def write_html(
         .get_template("page.html.j2")
         .render(
             title=TITLE,
+            textbook=next((chart for chart in charts if chart.kind == "textbook"), None),
+            named=partial(named, results),
+            environment=environment_facts(results.header),
             header=results.header,
             conditions=conditions_line(results),
             warning=warning(results),
@@ -112,6 +116,7 @@ def page_environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters["paper_link"] = paper_link
+    environment.filters["breakable"] = breakable
     return environment
 
 
@@ -160,6 +165,11 @@ def paper_link(paper: str) -> Markup:
         str(escape(paper)),
     )
     return Markup(linked)
+
+
+def breakable(name: str) -> Markup:
+    """A name that may be broken behind its underscores."""
+    return Markup(str(escape(name)).replace("_", "_<wbr>"))
 
 
 def _incomplete(found: Sequence[Remark]) -> list[str]:

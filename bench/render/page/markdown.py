@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from bench.render.charts import Chart
 from bench.render.claims import NOT_MEASURED, Ruling, summary, worth_showing
 from bench.render.findings.budgets import BudgetTable, budget_tables
-from bench.render.findings.problems import Remark, remarks
+from bench.render.findings.problems import Remark, named, remarks
 from bench.render.findings.ranking import Ranking, degradation, rankings
 from bench.render.findings.summary import findings
 from bench.render.findings.utilisation import lowest_use
@@ -51,9 +51,10 @@ def write_markdown(
             parts += [heading, "\n".join(f"- {escape(sentence)}" for sentence in sentences)]
     parts += [_architectures(sections)] if sections else []
     if found:
-        rows = [(r.status, r.reason, ", ".join(r.models), ", ".join(r.probes) or "–") for r in found]
+        rows = [(r.status, r.reason, named(results, r.models), ", ".join(r.probes) or "–") for r in found]
         parts += ["## Not measured", as_grid(("Status", "Reason", "Networks", "Probes"), rows)]
-    noted = [(probe, r.reason, ", ".join(r.models)) for probe, said in remarks(results).items() for r in said]
+        parts += [] if any(r.status != "skipped" for r in found) else ["Nothing failed."]
+    noted = [(probe, r.reason, named(results, r.models)) for probe, said in remarks(results).items() for r in said]
     if noted:
         grid = as_grid(("Probe", "Remark", "Networks"), noted)
         parts.append(f"<details><summary>Remarks on measured numbers</summary>\n\n{grid}\n\n</details>")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from bench.config import Budget
 from bench.metrics import DERIVED, METRICS
-from bench.quantity import quantity
+from bench.quantity import with_unit
 from bench.records.record import Record
 from bench.render.results.header import Limits
 
@@ -84,17 +84,13 @@ def peak_of(limits: Limits, precision: str) -> Peak | str:
     if limits.precision != precision:
         return f"the peak of {limits.device} was measured in {limits.precision}, and this in {precision}"
     if limits.vendor_flops_per_s is not None:
-        name = f"the vendor's dense {precision} peak of {_rate(limits.vendor_flops_per_s)}"
+        name = f"the vendor's dense {precision} peak of {with_unit(limits.vendor_flops_per_s, 'FLOP/s', 4)}"
         return Peak(limits.vendor_flops_per_s, name, f" ({limits.vendor_source})", measured=False)
     if limits.peak_flops_per_s is not None:
-        peak = _rate(limits.peak_flops_per_s)
+        peak = with_unit(limits.peak_flops_per_s, "FLOP/s", 4)
         name = f"{peak}, the fastest {precision} matrix product or convolution measured here"
         return Peak(limits.peak_flops_per_s, name, "", measured=True)
     return f"no peak of {limits.device} is known: {limits.reason or 'it was not measured'}"
-
-
-def _rate(flops_per_s: float) -> str:
-    return f"{quantity(flops_per_s, 'FLOP/s', 4)}FLOP/s"
 
 
 def _scaled(row: Record, metric: str, work: Record, factor: float, note: str) -> Record:

@@ -12,7 +12,7 @@ import pytest
 
 from bench.records.record import Record
 from bench.records.run_folder import Run
-from bench.render.page.architecture import Architecture, architectures, ordinal, read_networks
+from bench.render.page.architecture import Architecture, architectures, read_networks
 from bench.render.page.html import write_html
 from bench.render.page.markdown import write_markdown
 from bench.render.results.curves import Curve
@@ -128,14 +128,6 @@ def test_a_failure_stands_in_the_table(build: RunBuilder) -> None:
     ]
     (standing,) = sections(build(networks({"A": ["n0", "n1"]}), rows))["A"].standings
     assert "oom" in [cell.text for cell in standing.rows[1][1]]
-
-
-@pytest.mark.parametrize(
-    ("number", "word"),
-    [(1, "1st"), (2, "2nd"), (3, "3rd"), (4, "4th"), (11, "11th"), (12, "12th"), (21, "21st"), (112, "112th")],
-)
-def test_ordinals(number: int, word: str) -> None:
-    assert ordinal(number) == word
 
 
 def test_a_users_own_networks_have_a_section_each(build: RunBuilder) -> None:

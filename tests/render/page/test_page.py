@@ -1,0 +1,90 @@
+"""What a reader finds on the page without looking for it: sections, files of figures, what failed."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from bench.records.record import Record
+from bench.render.findings.problems import named
+from bench.render.report import write_report
+from bench.render.results.table import read_results
+from tests.render.conftest import RunBuilder, bad, listed, ok
+
+A, B, C = (listed(f"{name}_cifar", "A", 2015, "cifar") for name in "abc")
+
+
+def page_of(build: RunBuilder, tmp_path: Path, models: list[Any], rows: list[Record], **header: object) -> str:
+    return (write_report(build(models, rows, **header), tmp_path / "reports") / "index.html").read_text()
+
+
+def test_every_entry_of_the_navigation_leads_somewhere_in_the_order_of_the_page(
+    build: RunBuilder, tmp_path: Path
+) -> None:
+    page = page_of(build, tmp_path, [A, B], [ok(name, "params", 10.0) for name in ("a_cifar", "b_cifar")])
+    nav = re.search(r'<nav aria-label="Sections">.*?</nav>', page, re.DOTALL)
+    assert nav is not None
+    places = [page.index(f' id="{name}"') for name in re.findall(r'href="#([^"]+)"', nav[0])]
+    assert places == sorted(places)
+    assert len(places) >= 5
+
+
+def test_the_textbook_chart_has_an_entry_of_its_own(build: RunBuilder, tmp_path: Path) -> None:
+    models = [listed(name, name, 2015, "imagenet") for name in ("alexnet", "resnet50", "vgg16")]
+    sizes = {"alexnet": (61e6, 7e8), "resnet50": (25e6, 4e9), "vgg16": (138e6, 15e9)}
+    rows = [
+        ok(name, metric, value)
+        for name, pair in sizes.items()
+        for metric, value in zip(("params", "macs"), pair, strict=True)
+    ]
+    page = page_of(build, tmp_path, models, rows)
+    (place,) = re.findall(r'<a href="#([^"]+)">Textbook chart</a>', page)
+    assert f'<figure id="{place}">' in page
+
+
+def test_every_figure_links_to_its_files(build: RunBuilder, tmp_path: Path) -> None:
+    rows = [
+        ok(name, metric, 10.0 + place)
+        for place, name in enumerate(("a_cifar", "b_cifar", "c_cifar"))
+        for metric in ("params", "macs", "inference_images_per_s")
+    ]
+    page = page_of(build, tmp_path, [A, B, C], rows)
+    figures = re.findall(r'<figure id="([^"]+)">', page)
+    assert figures
+    for name in figures:
+        for suffix in ("png", "svg"):
+            assert f'href="figures/{name}.{suffix}" download' in page
+            assert (tmp_path / "reports" / "fixture" / "figures" / f"{name}.{suffix}").exists()
+
+
+def test_nothing_failed_is_said_and_skipped_rows_are_folded(build: RunBuilder, tmp_path: Path) -> None:
+    rows = [ok("a_cifar", "params", 10.0), bad("a_cifar", "energy_joules_per_image", "skipped", "needs NVML")]
+    page = page_of(build, tmp_path, [A], rows)
+    section = page[page.index('id="problems"') : page.index('id="networks"')]
+    assert "<p>Nothing failed.</p>" in section
+    assert section.index("<details>") < section.index("needs NVML")
+    page = page_of(build, tmp_path, [A], [*rows, bad("a_cifar", "macs", "failed", "broken")])
+    section = page[page.index('id="problems"') : page.index('id="networks"')]
+    assert "Nothing failed." not in section
+    assert section.index("broken") < section.index("<details>")
+
+
+def test_a_remark_on_every_network_says_all(build: RunBuilder) -> None:
+    results = read_results(build([A, B, C], [ok("a_cifar", "params", 10.0)]))
+    assert named(results, ["a_cifar", "b_cifar", "c_cifar"]) == "all 3"
+    assert named(results, ["a_cifar", "c_cifar"]) == "a_cifar, c_cifar"
+
+
+def test_a_cpus_environment_has_nothing_of_nvidia(build: RunBuilder, tmp_path: Path) -> None:
+    facts = {"cpu": "Fixture", "cudnn_benchmark": True, "tf32_matmul": False, "nvidia-ml-py": "13"}
+    for kind, shown in (("cpu", False), ("cuda", True)):
+        page = page_of(build, tmp_path, [A], [], environment={"device": "Fixture", "device_kind": kind, **facts})
+        environment = page[page.index('id="environment"') :]
+        assert ("cudnn_benchmark" in environment) is shown
+        assert ("nvidia-ml-py" in environment) is shown
+
+
+def test_what_is_printed_has_no_controls_and_no_closed_folds(build: RunBuilder, tmp_path: Path) -> None:
+    page = page_of(build, tmp_path, [A], [ok("a_cifar", "params", 10.0)])
+    printed = page[page.index("@media print") :]
+    for rule in ("@page { size: landscape", "details:not([open])", ".scroll, .drawing { overflow: visible"):
+        assert rule in printed
