@@ -19,6 +19,7 @@ from bench.cli import (
     measure,
     networks,
     pick,
+    reference,
     report,
     show,
     tune,
@@ -38,6 +39,7 @@ VERBS: Mapping[str, tuple[type, Callable[[Any, Sequence[str]], int]]] = {
     "compare": (compare.Compare, lambda request, _: compare.run(request)),
     "history": (history.History, lambda request, _: history.run(request)),
     "ab": (ab.Ab, lambda request, _: ab.run(request)),
+    "reference": (reference.Reference, lambda request, _: reference.run(request)),
     "tune": (tune.Tune, tune.run),
     "doctor": (doctor.Doctor, lambda request, _: doctor.run(request)),
 }

@@ -1,4 +1,4 @@
-"""Accuracies that others published: of ImageNet's weights, and of documented experiments."""
+"""Accuracies that are not of the run itself: published ones, and this suite's own reference."""
 
 from __future__ import annotations
 
@@ -46,6 +46,49 @@ def as_published(results: Results) -> tuple[Results, AccuracyGroup | None]:
         return results, None
     cells = {(model.name, "top1"): _cell(model) for model in known}
     return replace(results, cells={**results.cells, **cells}), AccuracyGroup(TRACK, DATASET, "", known)
+
+
+def with_references(results: Results) -> tuple[Results, AccuracyGroup, frozenset[str]] | None:
+    """The networks of the table on one axis: the accuracy that the run measured where it is of the reference's kind,
+    else the reference. Also their group, and the names of those that were measured elsewhere.
+
+    None where the run has none of these networks.
+    """
+    kept: dict[tuple[str, str], Cell] = {}
+    elsewhere: set[str] = set()
+    of_kind = None
+    for model in results.models:
+        own, shipped = results.cell(model, "top1"), results.cell(model, "reference_top1")
+        if shipped.measured:
+            of_kind = of_kind or _kind(shipped)
+            same = own.measured and _training(own) == _training(shipped)
+            kept[model.name, "top1"] = own if same else shipped
+            elsewhere |= set() if same else {model.name}
+    if of_kind is None:
+        return None
+    for model in results.models:  # a network of the user's own, trained and tested alike
+        own = results.cell(model, "top1")
+        if (model.name, "top1") not in kept and own.measured and _kind(own) == of_kind:
+            kept[model.name, "top1"] = own
+    models = tuple(model for model in results.models if (model.name, "top1") in kept)
+    dataset, budget, _ = of_kind
+    return (
+        results.replacing_accuracies(kept),
+        AccuracyGroup(models[0].track, dataset, budget, models),
+        frozenset(elsewhere),
+    )
+
+
+def _kind(cell: Cell) -> tuple[str, str, int | None]:
+    """What two accuracies on one axis must have in common."""
+    row = cell.records[-1]
+    return row.dataset or "", row.budget or "", row.trials
+
+
+def _training(cell: Cell) -> tuple[object, ...]:
+    """What makes two trainings of one network the same, but for the machine."""
+    row = cell.records[-1]
+    return (*_kind(cell), row.recipe, row.batch_size)
 
 
 def sources(models: Sequence[Model]) -> str:

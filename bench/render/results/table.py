@@ -18,6 +18,7 @@ from bench.records.record import Record
 from bench.records.run_folder import Run
 from bench.render.results.derived import derived_records, with_lower_bounds
 from bench.render.results.header import Header, Model, read_header, unlisted
+from bench.render.results.reference import reference_records
 from bench.stats.intervals import Interval, mean_interval, median_interval, rounds_interval, wilson_interval
 
 NO_INTERVAL: Interval = (math.nan, math.nan)
@@ -115,6 +116,10 @@ class Results:
             cells=cells_of(records),
         )
 
+    def replacing_accuracies(self, cells: Mapping[tuple[str, str], Cell]) -> Results:
+        """The same run as if these had been its only accuracies: cells by network and "top1"."""
+        return replace(self, cells={**{pair: cell for pair, cell in self.cells.items() if pair[1] != "top1"}, **cells})
+
     def cell(self, model: Model | str, metric: str) -> Cell:
         """The cell of a model and metric; an unmeasured one where there are no records."""
         name = model if isinstance(model, str) else model.name
@@ -177,7 +182,8 @@ def read_results(run: Run) -> Results:
     others = dict.fromkeys(record.model for record in measured if record.model not in known)
     models, measured = kept_apart([*header.models, *map(unlisted, others)], measured)
     measured = with_lower_bounds(measured)
-    records = (*measured, *derived_records(measured, header.limits))
+    references = reference_records(models, header.budget)
+    records = (*measured, *derived_records(measured, header.limits), *references)
     return Results(
         header=header,
         models=tuple(models),
@@ -223,7 +229,8 @@ def _value_and_interval(rows: Sequence[Record]) -> tuple[float, Interval]:
         rounds = [row.samples or (value,) for row, value in zip(rows, values, strict=True)]
         positive = min(map(min, rounds)) > 0
         return statistics.median(values), rounds_interval(rounds) if positive else NO_INTERVAL
-    if probe_named(rows[-1].probe).when != "seeds":  # a count repeated under several seeds has no spread to speak of
+    # A count repeated under several seeds has no spread to speak of.
+    if probe_named(rows[-1].probe).when != "seeds" and not rows[-1].trials:
         return statistics.fmean(values), NO_INTERVAL
     low, high = mean_interval(values)
     return statistics.fmean(values), (max(low, 0.0), min(high, 1.0) if fraction else high)

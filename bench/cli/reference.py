@@ -1,0 +1,46 @@
+"""`reference`: the accuracies of a run as the table that is shipped with the package."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from bench.cli import OK
+from bench.config import RequestError
+from bench.runner.request import Word
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Write the accuracies of a run as the reference table that is shipped with the package."""
+
+    run: tyro.conf.Positional[str]
+    """Name of a run, or a path to its folder: every network of quick, all images, one budget."""
+    budget: Word = None
+    """Which budget of a run that has several."""
+    out: Path | None = None
+    """Where the table goes. Default: the package's own file."""
+    results_dir: Path = Path("results")
+    """Where runs are."""
+
+
+def run(request: Reference) -> int:
+    """Do it; returns the exit status.
+
+    Raises:
+        RequestError, RunError: there is no such run, or it cannot be a reference.
+    """
+    from bench.records.files import write_atomically
+    from bench.records.run_folder import find_run
+    from bench.render.results.reference import FILE, reference_table
+
+    out = request.out or FILE
+    table = reference_table(find_run(request.run, request.results_dir), request.budget)
+    try:
+        write_atomically(out, table)
+    except OSError as error:
+        raise RequestError(f"cannot write {out}: {error.strerror}; choose another --out") from None
+    print(f"{table.count(chr(10)) - 1} rows: {out}")
+    return OK
