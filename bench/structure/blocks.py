@@ -1,6 +1,6 @@
 """Which modules are blocks, what is inside each, and which of them have the same picture.
 
-A module is a block where one of its own operations reads several results (`+`, concat) that parted within it. All
+A module is a block where one of its own operations reads several results (`+`, concat) that branched within it. All
 other modules are taken apart into their operations.
 """
 
@@ -36,22 +36,22 @@ class Blocks:
         scopes = {self.network} | {scope for operation in flow.operations for scope in self._parts_in(operation)}
         self.inside: dict[Scope, Inside] = {scope: Inside(scope) for scope in scopes}
         self._homes: dict[Scope, Scope] = {}
-        self._sorts: dict[Hashable, int] = {}
+        self._signatures: dict[Hashable, int] = {}
         for operation in flow.operations[1:]:
             self._place(operation)
         for index in sorted(flow.outputs):
             for home, item in self._places(flow.operations[index]):
                 self.inside[home].outputs.add(item)
-        # Inner blocks come first: the sort of a block is made of theirs.
+        # Inner blocks come first: the signature of a block is made of theirs.
         deepest_first = sorted(self.inside, key=lambda scope: -sum(1 for _ in scope.ancestors))
-        self.sort_of: dict[Scope, int] = {}
-        self.size_of: dict[Scope, Hashable] = {}
+        self.signature_of: dict[Scope, int] = {}
+        self.exact_signature_of: dict[Scope, Hashable] = {}
         for scope in deepest_first:
-            self.sort_of[scope] = self._sort(self.inside[scope])
-            self.size_of[scope] = self._size(self.inside[scope])
+            self.signature_of[scope] = self._signature(self.inside[scope])
+            self.exact_signature_of[scope] = self._exact_signature(self.inside[scope])
 
     def operations_in(self, scope: Scope) -> Iterator[Operation]:
-        """Those of the block and of the blocks within it, in order."""
+        """The operations of a block and of the blocks within it, in order."""
         for item in self.inside[scope].items:
             if isinstance(item, Operation):
                 yield item
@@ -59,7 +59,7 @@ class Blocks:
                 yield from self.operations_in(item)
 
     def _parts_in(self, operation: Operation) -> Iterator[Scope]:
-        """The innermost module in which what the operation reads has parted before; none for most operations."""
+        """The innermost module in which what the operation reads has branched; none for most operations."""
         if len(operation.sources) < 2:
             return
         for scope in operation.scope.ancestors:
@@ -102,28 +102,28 @@ class Blocks:
                     break
                 self.inside[home].outputs.add(item)
 
-    def _sort(self, inside: Inside) -> int:
-        """Equal for blocks of one class that do the same operations in the same order, at any width.
+    def _signature(self, inside: Inside) -> int:
+        """A number that is equal for blocks of one class with the same operations in the same order, at any width.
 
-        Dropout is left out: networks set it block by block, and many to zero.
+        Dropout does not count: networks set it block by block, and many to zero.
         """
         position: dict[Item | None, int] = {None: 0}
         rows: list[Hashable] = [inside.scope.title]
         for item, sources in inside.items.items():
             read = tuple(dict.fromkeys(position[source] for source in sources))
-            if isinstance(item, Operation) and item.phrase.sort == "dropout":
+            if isinstance(item, Operation) and item.phrase.signature == "dropout":
                 position[item] = read[0]
                 continue
             position[item] = len(rows)
-            rows.append((item.phrase.sort if isinstance(item, Operation) else self.sort_of[item], read))
-        return self._sorts.setdefault(tuple(rows), len(self._sorts))
+            rows.append((item.phrase.signature if isinstance(item, Operation) else self.signature_of[item], read))
+        return self._signatures.setdefault(tuple(rows), len(self._signatures))
 
-    def _size(self, inside: Inside) -> Hashable:
-        """Equal for blocks of one sort that agree in every width and count too."""
-        rows: list[Hashable] = [self.sort_of[inside.scope]]
+    def _exact_signature(self, inside: Inside) -> Hashable:
+        """A key that is equal for blocks of one signature that agree in every width and count too."""
+        rows: list[Hashable] = [self.signature_of[inside.scope]]
         for item in inside.items:
             if isinstance(item, Operation):
-                rows.append((item.phrase.sort, item.output_shape, item.params, item.macs, item.shared))
+                rows.append((item.phrase.signature, item.output_shape, item.params, item.macs, item.shared))
             else:
-                rows.append(self.size_of[item])
+                rows.append(self.exact_signature_of[item])
         return tuple(rows)

@@ -14,11 +14,11 @@ from bench.structure.description import Kind
 
 @dataclass(frozen=True)
 class Phrase:
-    """`sort` is the text without widths: two blocks whose operations agree in it have the same picture."""
+    """What an operation is called; `signature` is the text without widths, equal in blocks that look the same."""
 
     kind: Kind
     text: str
-    sort: str
+    signature: str
 
 
 _LIGHT = {

@@ -48,10 +48,10 @@ def _panels(blocks: Blocks) -> tuple[Panel, ...]:
     for operation in blocks.flow.operations:
         for scope in operation.scope.ancestors:
             if scope in blocks.inside:
-                found = calls.setdefault(blocks.sort_of[scope], [])
+                found = calls.setdefault(blocks.signature_of[scope], [])
                 if scope not in found:
                     found.append(scope)
-    place = {blocks.sort_of[blocks.network]: 0}
+    place = {blocks.signature_of[blocks.network]: 0}
     waiting = [blocks.network]
     panels = []
     for scope in waiting:
@@ -59,13 +59,13 @@ def _panels(blocks: Blocks) -> tuple[Panel, ...]:
         for n, block in enumerate(inner):
             if block is None:
                 continue
-            sort = blocks.sort_of[block]
-            if sort not in place:
-                place[sort] = len(waiting)
+            signature = blocks.signature_of[block]
+            if signature not in place:
+                place[signature] = len(waiting)
                 # Dropout may be missing in some: the fullest of a kind is drawn.
-                waiting.append(max(calls[sort], key=lambda call: sum(1 for _ in blocks.operations_in(call))))
-            nodes[n] = replace(nodes[n], panel=place[sort])
-        count = len(calls[blocks.sort_of[scope]])
+                waiting.append(max(calls[signature], key=lambda call: sum(1 for _ in blocks.operations_in(call))))
+            nodes[n] = replace(nodes[n], panel=place[signature])
+        count = len(calls[blocks.signature_of[scope]])
         title = _block_label(scope.title, nodes[0].output_shape, nodes[-1].output_shape)
         panels.append(Panel(title, scope.path, count, tuple(nodes), tuple(edges)))
     return tuple(panels)
@@ -169,7 +169,7 @@ def _kind(item: Item) -> Kind:
 
 
 def _is_dropout(item: Item) -> bool:
-    return isinstance(item, Operation) and item.phrase.sort == "dropout"
+    return isinstance(item, Operation) and item.phrase.signature == "dropout"
 
 
 def _groups(inside: Inside) -> dict[Item, str]:
@@ -215,13 +215,13 @@ def _box(items: list[Item], group: str, inside: Inside, blocks: Blocks, input_sh
         operations = list(blocks.operations_in(first))
         kind: Kind = "block"
         label: tuple[str, ...] = (first.title,)
-        size = blocks.size_of[first]
+        size = blocks.exact_signature_of[first]
     else:
         operations = [item for item in items if isinstance(item, Operation)]
         kinds = [op.phrase.kind for op in operations]
         kind = next((k for k in kinds if k not in _MINOR), "light" if "light" in kinds else kinds[0])
         label = _label(operations)
-        size = tuple((op.phrase.sort, op.output_shape, op.params, op.macs, op.shared) for op in operations)
+        size = tuple((op.phrase.signature, op.output_shape, op.params, op.macs, op.shared) for op in operations)
     params = sum(op.params for op in operations)
     node = Node(
         kind=kind,
@@ -309,9 +309,9 @@ def _folded(boxes: list[_Box], blocks: Blocks) -> list[_Box]:
 def _repeats(run: Sequence[_Box], blocks: Blocks) -> bool:
     if all(box.size == run[0].size for box in run):
         return True
-    sorts = {blocks.sort_of[box.block] if box.block else None for box in run}
+    signatures = {blocks.signature_of[box.block] if box.block else None for box in run}
     shapes = [(box.input_shape, box.node.output_shape) for box in run]
-    if len(sorts) > 1 or None in sorts or any(len(after) != 3 for _, after in shapes):
+    if len(signatures) > 1 or None in signatures or any(len(after) != 3 for _, after in shapes):
         return False
     return len({tuple(b - a for a, b in zip(before, after, strict=True)) for before, after in shapes}) == 1
 

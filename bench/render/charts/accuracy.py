@@ -127,7 +127,7 @@ def _set_accuracy_axis(axes: Axes, points: Sequence[Point], chance: float | None
 def year_chart(
     results: Results, group: AccuracyGroup, styles: Mapping[str, FamilyStyle], stem: str, accuracy: Accuracy
 ) -> Chart | None:
-    """A point per network and the line of the best until then; None where all papers are of one year."""
+    """A point per network and the line of the best so far; None where all papers are of one year."""
     shown = [model for model in group.models if model.year is not None]
     years = sorted({model.year for model in shown if model.year is not None})
     if len(years) < 2:
@@ -162,7 +162,7 @@ def year_chart(
         title=f"{accuracy.metric.label} by year of the paper",
         conditions=accuracy.conditions,
         alt=f"Scatter chart of {in_sentence(accuracy.metric)} by year for {len(shown)} networks. {said}",
-        caption=f"{said} Dashed: the best until then.",
+        caption=f"{said} Dashed: the best so far.",
     )
 
 

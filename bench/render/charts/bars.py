@@ -133,7 +133,7 @@ def memory_chart(results: Results, models: Sequence[Model], stem: str) -> Chart 
     ]
     if any(peaks):
         legend.append(Line2D([], [], linestyle="", marker="|", markersize=9, color=INK, label="measured peak"))
-    figure, (amount, share) = row_figure(rows, ("At its peak", "Shares of that"), legend, right=30)
+    figure, (amount, share) = row_figure(rows, ("At its peak", "Share of the peak"), legend, right=30)
     by_part = list(zip(*(parts[model] for model in rows), strict=True))
     stack_bars(amount, by_part, _MEMORY_COLOURS)
     shares = [[size / whole for size, whole in zip(sizes, sums, strict=True)] for sizes in by_part]

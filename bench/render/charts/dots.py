@@ -26,7 +26,7 @@ _PERCENTILES: Mapping[str, dict[str, Any]] = {
 }
 _COMMON: dict[str, Any] = {"label": "common batch", "marker": "o", "markersize": 5.0}
 _BEST: dict[str, Any] = {
-    "label": "best batch, whose size is beside it", "marker": "o", "markersize": 5.5, "markerfacecolor": "none",
+    "label": "best batch (size beside it)", "marker": "o", "markersize": 5.5, "markerfacecolor": "none",
 }  # fmt: skip
 _KINDS = {"inference": "Inference", "train": "Training step"}
 
@@ -61,7 +61,7 @@ def latency_chart(
     for row, model in enumerate(bad, start=len(rows)):
         write_status(axes, row, results.cell(model, metric.name).status)
     set_log_axis(axes, "x", np.array(drawn), metric.unit)
-    axes.set_xlabel("Latency (ms); the median in figures at the right", loc="left")
+    axes.set_xlabel("Latency (ms); medians at the right", loc="left")
     best, last = (f"{m.name} ({quantity(results.cell(m, metric.name).value, 'ms')} ms)" for m in (rows[0], rows[-1]))
     return finished(
         figure,
@@ -108,7 +108,7 @@ def throughput_chart(
             f"Dot plot of images per second in {' and '.join(_KINDS[kind].lower() for kind in panels)} for "
             f"{len(timed)} networks; {timed[0].name} is the fastest with {quantity(fastest, 'images/s')} images/s."
         ),
-        caption=f"No dot at the common batch where batch {next(iter(asked.values()))} did not fit into memory: "
+        caption=f"No dot at the common batch where batch {next(iter(asked.values()))} did not fit in memory: "
         f"{listing(list(asked), MOST_NAMED)}."
         if asked
         else "",

@@ -189,10 +189,10 @@ def comparable(results: Results, models: Sequence[Model], metric: str) -> tuple[
     if smaller:
         asked = results.cell(smaller[0], metric).asked_batch_size
         used = [f"{model.name} (batch {results.cell(model, metric).batch_size})" for model in smaller]
-        sentences.append(f"Left out, as batch {asked} did not fit into memory: {listing(used, MOST_NAMED)}.")
+        sentences.append(f"Omitted because batch {asked} did not fit in memory: {listing(used, MOST_NAMED)}.")
     if doubtful := [model for model in measured if "above_peak" in results.cell(model, metric).flags]:
         names = [model.name for model in doubtful]
-        sentences.append(f"Left out, as more than the device can do and so not reliable: {listing(names, MOST_NAMED)}.")
+        sentences.append(f"Omitted, as more than the device can do and so not reliable: {listing(names, MOST_NAMED)}.")
     if bounds := [model.name for model in measured if "lower_bound" in results.cell(model, metric).flags]:
         sentences.append(f"Lower bounds, as an operator cannot be counted: {listing(bounds, MOST_NAMED)}.")
     if absent:

@@ -19,7 +19,7 @@ from bench.render.results.header import Model
 from bench.render.results.table import Results
 from bench.render.tables.subtitles import measured_conditions
 
-CLOSE = 0.05  # a measured peak this near to its prediction is as foretold
+CLOSE = 0.05  # a measured peak this near to its prediction is as predicted
 
 
 def work_chart(results: Results, models: Sequence[Model], styles: Mapping[str, FamilyStyle], stem: str) -> Chart | None:
@@ -157,7 +157,7 @@ def prediction_chart(
         title="Measured against predicted memory",
         conditions=measured_conditions(results, models, *(METRICS[f"peak_{kind}_bytes"] for kind in found)),
         alt=f"Scatter chart of measured over predicted peak memory. Within ±{tick(CLOSE, 'fraction')}: {said}.",
-        caption=f"Within ±{tick(CLOSE, 'fraction')} of the prediction: {said}. Named are those that are not.",
+        caption=f"Within ±{tick(CLOSE, 'fraction')} of the prediction: {said}. Only the others are named.",
     )
 
 

@@ -116,7 +116,7 @@ def _ticks(low: float, high: float) -> list[float]:
 
 
 def history_charts(run: Run) -> list[Chart]:
-    """What led up to a run: a chart per metric over the earlier runs beside it on the same device, and itself.
+    """A chart per metric over a run and the earlier runs of the same folder on the same device.
 
     Empty where there are too few to be a history.
     """
@@ -158,7 +158,7 @@ def history_chart(series: Sequence[Series], device: str) -> Chart:
         kind="history",
         track="",
         title=title,
-        conditions=f"{device}. Each network against its own first run; marked: a new level from there on",
+        conditions=f"{device}. Each network against its own first run; circled: a lasting change",
         alt=f"{title} on {device} for {len(series)} series, as a share of the first run; changed: {names}.",
         caption=without_room(unnamed),
     )

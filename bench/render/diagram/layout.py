@@ -280,12 +280,12 @@ def _at_origin(placed: list[PlacedBox], lines: list[Line], frames: list[Frame]) 
 
 @dataclass(frozen=True)
 class Branch:
-    """Boxes in a row beside the longest way through the panel; it leaves below row `start` and ends above `end`."""
+    """Boxes in a row beside the longest path through the panel; it leaves below row `start` and ends above `end`."""
 
     nodes: tuple[int, ...]
     start: int
     end: int
-    column: int  # 0 is the longest way itself
+    column: int  # 0 is the longest path itself
 
 
 @dataclass(frozen=True)
@@ -307,9 +307,9 @@ class Grid:
 
 
 def grid_of(panel: Panel) -> Grid:
-    """The longest way from input to output is column 0; branches are beside it, short ones nearer.
+    """The longest path from input to output is column 0; branches are beside it, short ones nearer.
 
-    A branch is on the left where a concatenation reads it before the longest way, else on the right.
+    A branch is on the left where a concatenation reads it before the longest path, else on the right.
     """
     reads: dict[int, list[int]] = defaultdict(list)
     read_by: dict[int, list[int]] = defaultdict(list)
@@ -317,11 +317,11 @@ def grid_of(panel: Panel) -> Grid:
         reads[edge.target].append(edge.source)
         read_by[edge.source].append(edge.target)
     rows = _rows(panel, reads)
-    main = _longest_way(rows, reads)
+    main = _longest_path(rows, reads)
     columns = [0] * len(rows)
     branches = [Branch(tuple(main), rows[main[0]], rows[main[-1]] + 1, 0)]
     waiting = []
-    for nodes in _side_ways(len(rows), set(main), panel.edges):
+    for nodes in _side_paths(len(rows), set(main), panel.edges):
         start = max((rows[source] for source in reads[nodes[0]]), default=0)
         ends = [rows[target] for target in read_by[nodes[-1]]]
         end = min(ends, default=max(rows))
@@ -348,31 +348,31 @@ def _rows(panel: Panel, reads: dict[int, list[int]]) -> list[int]:
     return rows
 
 
-def _longest_way(rows: Sequence[int], reads: dict[int, list[int]]) -> list[int]:
-    way = [len(rows) - 1]
-    while reads[way[-1]]:
-        way.append(max(reads[way[-1]], key=lambda source: rows[source]))  # the first of equal ones
-    return way[::-1]
+def _longest_path(rows: Sequence[int], reads: dict[int, list[int]]) -> list[int]:
+    path = [len(rows) - 1]
+    while reads[path[-1]]:
+        path.append(max(reads[path[-1]], key=lambda source: rows[source]))  # the first of equal ones
+    return path[::-1]
 
 
-def _side_ways(count: int, taken: set[int], edges: Sequence[Edge]) -> list[tuple[int, ...]]:
-    """Nodes off the longest way, as far as they follow one another."""
+def _side_paths(count: int, taken: set[int], edges: Sequence[Edge]) -> list[tuple[int, ...]]:
+    """Nodes off the longest path, as far as they follow one another."""
     following: dict[int, list[int]] = defaultdict(list)
     for edge in edges:
         if edge.kind == "flow":
             following[edge.source].append(edge.target)
     taken = set(taken)
-    ways = []
+    paths = []
     for node in range(count):
         if node in taken:
             continue
-        way = [node]
+        path = [node]
         taken.add(node)
-        while (onward := next((n for n in following[way[-1]] if n not in taken), None)) is not None:
-            way.append(onward)
+        while (onward := next((n for n in following[path[-1]] if n not in taken), None)) is not None:
+            path.append(onward)
             taken.add(onward)
-        ways.append(tuple(way))
-    return ways
+        paths.append(tuple(path))
+    return paths
 
 
 def _order_at_join(node: int, read_by: dict[int, list[int]], reads: dict[int, list[int]]) -> int:
