@@ -150,7 +150,7 @@ def _status(request: Ab, results: Sequence[Result], fail_on: float | None) -> in
     found: dict[bool | None, list[str]] = {True: [], False: [], None: []}
     for result, comparison in compared:
         slower = fail_on is not None and comparison.slower_than(fail_on)
-        found[slower].append(f"{result.pairing.label} {result.pairing.a.what}")
+        found[slower].append(str(result.pairing))
     if found[True]:
         _say(f"slower by more than {request.fail_on}: {', '.join(found[True])}")
         return GATE_WORSE
@@ -164,7 +164,7 @@ def _status(request: Ab, results: Sequence[Result], fail_on: float | None) -> in
 
 def _pairings(request: Ab) -> tuple[list[Pairing], Repository | None]:
     """What is to be compared, and of which repository A and B are revisions; None: they are none."""
-    from bench.regression.ab.process import Job
+    from bench.models import UnknownModel
     from bench.regression.ab.run import Pairing
     from bench.regression.ab.sides import WORKING_TREE, repository
 
@@ -178,7 +178,7 @@ def _pairings(request: Ab) -> tuple[list[Pairing], Repository | None]:
         if request.models:
             raise RequestError("A and B are networks: --models would name others")
         a, b = (network for network in networks if network is not None)
-        return [Pairing(Job(a, step), Job(b, step)) for step in steps], None
+        return [Pairing(a, b, step) for step in steps], None
     here = repository() if names else None
     for name, network in zip(names, networks, strict=True):
         if network is None and name != WORKING_TREE and (here is None or not here.has(name)):
@@ -193,8 +193,11 @@ def _pairings(request: Ab) -> tuple[list[Pairing], Repository | None]:
     if here is not None and not here.is_suite:
         chosen = _own(request.models, here)
     else:
-        chosen = _selected(request.models or PRESETS["quick"].models, request)
-    return [Pairing(Job(name, step), Job(name, step)) for name in chosen for step in steps], here
+        try:
+            chosen = _selected(request.models or PRESETS["quick"].models, request)
+        except UnknownModel as error:
+            raise RequestError(str(error)) from None
+    return [Pairing(name, name, step) for name in chosen for step in steps], here
 
 
 def _own(names: Sequence[str], here: Repository) -> list[str]:
@@ -212,35 +215,27 @@ def _own(names: Sequence[str], here: Repository) -> list[str]:
 
 def _network(name: str, request: Ab) -> str | None:
     """The one network that a name means, if it means one."""
-    from bench.models import UnknownModel, select
+    from bench.models import UnknownModel
     from bench.regression.ab.sides import WORKING_TREE
 
     if name == WORKING_TREE:
         return None
     try:
-        found = select([name], _input_size(request), request.num_classes)
+        found = _selected([name], request)
     except UnknownModel as error:
         if ":" in name:  # no revision has a colon
             raise RequestError(str(error)) from None
         return None
     if len(found) != 1:
         raise RequestError(f"{name!r} is more than one network: name one, or use --models with two revisions")
-    return found[0].name
+    return found[0]
 
 
 def _selected(patterns: Sequence[str], request: Ab) -> list[str]:
-    from bench.models import UnknownModel, select
-
-    try:
-        return [spec.name for spec in select(patterns, _input_size(request), request.num_classes)]
-    except UnknownModel as error:
-        raise RequestError(str(error)) from None
-
-
-def _input_size(request: Ab) -> tuple[int, int, int] | None:
+    from bench.models import select
     from bench.runner.request import parse_input_size
 
-    return parse_input_size(request.input_size)
+    return [spec.name for spec in select(patterns, parse_input_size(request.input_size), request.num_classes)]
 
 
 @contextmanager

@@ -32,7 +32,7 @@ from pytest_benchmark.utils import parse_compare_fail
 
 from bench.cli.ab import ERROR, WORKERS
 from bench.regression.ab.paired import Rules
-from bench.regression.ab.process import Job, WorkerProcess, workers
+from bench.regression.ab.process import WorkerProcess, workers
 from bench.regression.ab.run import Pairing, run_all
 from bench.regression.ab.sides import Side
 from bench.regression.verdict import MARGIN
@@ -72,11 +72,11 @@ def sittings(trials: int) -> list[Sitting]:
     return [one for one in planned if one.kind == SAME or one.number < quarter]
 
 
-def gate_fails(job: Job, a: WorkerProcess, b: WorkerProcess) -> tuple[float, bool]:
+def gate_fails(network: str, what: str, a: WorkerProcess, b: WorkerProcess) -> tuple[float, bool]:
     """What comparing two stored runs would have said: ratio of medians, and whether it is called a regression."""
     medians = []
     for worker in (a, b):
-        worker.build(job)
+        worker.build(network, what)
         medians.append({"median": statistics.median(_for_a_second(worker))})
     rule = parse_compare_fail(GATE)
     return medians[1]["median"] / medians[0]["median"], bool(rule.fails(medians[1], medians[0]))
@@ -98,9 +98,8 @@ def sit(sitting: Sitting, trees: Mapping[str, Path], todo: Sequence[tuple[str, s
         for worker in (*a, *b):
             worker.wait_until_ready()
         for network, what in todo:
-            job = Job(network, what)
-            ratio, fails = gate_fails(job, a[0], b[0])
-            (result,) = run_all([Pairing(job, job)], a, b, rules, random.getrandbits(32))
+            ratio, fails = gate_fails(network, what, a[0], b[0])
+            (result,) = run_all([Pairing(network, network, what)], a, b, rules, random.getrandbits(32))
             assert result.comparison is not None, result.failure
             yield {
                 "kind": sitting.kind,

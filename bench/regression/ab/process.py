@@ -7,7 +7,6 @@ import os
 import selectors
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -23,14 +22,6 @@ _SCRIPT = Path(__file__).with_name("worker.py")
 
 class Failed(Exception):
     """A side could not build or run a step; the message is one line."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """A step that a side builds: which network, and what of it."""
-
-    network: str
-    what: str  # "inference" or "train"
 
 
 @dataclass(frozen=True)
@@ -69,13 +60,13 @@ class WorkerProcess:
     def process_id(self) -> int:
         return self._process.pid
 
-    def build(self, job: Job, where: float | None = None) -> Built:
-        """Make the step anew, on the processor that `where` means (see `paired.Step`).
+    def build(self, network: str, step: str, where: float | None = None) -> Built:
+        """Make a step ("inference" or "train") anew, on the processor that `where` means (see `paired.Step`).
 
         Raises:
             Failed: this side cannot.
         """
-        return Built(**self._ask(do="build", network=job.network, what=job.what, where=where))
+        return Built(**self._ask(do="build", network=network, what=step, where=where))
 
     def sample(self, steps: int) -> float:
         """Seconds of one step of what was built last, as the mean over `steps`.
@@ -125,11 +116,8 @@ def running(side: Side, answer_limit_s: float) -> Iterator[WorkerProcess]:
     Raises:
         RequestError: there is no such interpreter.
     """
-    environment = {
-        "GOMP_SPINCOUNT": "2000",
-        "KMP_BLOCKTIME": "0",
-        **os.environ,
-    }  # a waiting worker must sleep, not spin
+    # A waiting worker must sleep, not spin.
+    environment = {"GOMP_SPINCOUNT": "2000", "KMP_BLOCKTIME": "0", **os.environ}
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
         try:
             process = subprocess.Popen(
@@ -161,8 +149,7 @@ def _end(process: subprocess.Popen[str]) -> None:
     assert process.stdin is not None
     with suppress(BrokenPipeError):
         process.stdin.close()  # an idle worker ends by itself
-    deadline = time.monotonic() + 2
-    while process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.01)
-    if process.poll() is None:
+    try:
+        process.wait(2)
+    except subprocess.TimeoutExpired:
         process.kill()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.regression.ab.paired import Comparison, Rules, compare_paired
-from bench.regression.ab.process import Failed, Job, WorkerProcess
+from bench.regression.ab.process import Failed, WorkerProcess
 from bench.regression.verdict import Verdict, percent, percent_range, verdict
 
 # A sample holds as many steps as fill this. On a CPU it is best over before the scheduler takes the processor away: on
@@ -20,14 +20,18 @@ SAMPLE_S = {"cpu": 0.001, "cuda": 0.01}
 
 @dataclass(frozen=True)
 class Pairing:
-    """The two steps of one comparison."""
+    """One comparison: the networks of both sides, and which step of them."""
 
-    a: Job
-    b: Job
+    a: str
+    b: str
+    step: str  # "inference" or "train"
 
     @property
     def label(self) -> str:
-        return self.a.network if self.a.network == self.b.network else f"{self.b.network} against {self.a.network}"
+        return self.a if self.a == self.b else f"{self.b} against {self.a}"
+
+    def __str__(self) -> str:
+        return f"{self.label} {self.step}"
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class Result:
 
     def row(self) -> dict[str, str]:
         """As a line of the table."""
-        row = {"network": self.pairing.label, "step": self.pairing.a.what}
+        row = {"network": self.pairing.label, "step": self.pairing.step}
         if self.comparison is None:
             return {**row, "verdict": "failed", "time of B": self.failure}
         return {
@@ -64,7 +68,7 @@ class Result:
 
     def as_json(self) -> dict[str, Any]:
         """Everything, raw pairs included."""
-        facts: dict[str, Any] = {"a": self.pairing.a.network, "b": self.pairing.b.network, "step": self.pairing.a.what}
+        facts: dict[str, Any] = {"a": self.pairing.a, "b": self.pairing.b, "step": self.pairing.step}
         if self.comparison is None:
             return {**facts, "verdict": None, "failure": self.failure}
         low, high = (bound if math.isfinite(bound) else None for bound in self.comparison.interval)
@@ -87,6 +91,7 @@ class Result:
         return 1 / statistics.median(getattr(pair, side) for pair in self.comparison.pairs)
 
 
+@dataclass
 class _Workers:
     """The workers of a side, which take turns from build to build: one side's `Step`.
 
@@ -94,32 +99,23 @@ class _Workers:
     difference of the sides if each had only one.
     """
 
-    def __init__(self, workers: Sequence[WorkerProcess], job: Job, builds_each: int, bind: bool) -> None:
-        """Start nothing yet.
-
-        Args:
-            workers: of this side.
-            job: what they build.
-            builds_each: after so many builds the next worker takes over.
-            bind: whether they move to the processor that both sides draw for a build.
-        """
-        self._workers = workers
-        self._worker = workers[0]
-        self._job = job
-        self._builds_each = builds_each
-        self._bind = bind
-        self._builds = 0
-        self.batch_size = 0
+    workers: Sequence[WorkerProcess]
+    network: str
+    step: str
+    builds_each: int  # after so many builds the next worker takes over
+    bind: bool  # whether they move to the processor that both sides draw for a build
+    batch_size: int = 0
+    _builds: int = 0
 
     def warm_up(self) -> None:
         """Build once in each worker, which imports and tunes."""
-        for worker in self._workers:
-            worker.build(self._job)
+        for worker in self.workers:
+            worker.build(self.network, self.step)
 
     def build(self, where: float) -> tuple[float, float]:
-        self._worker = self._workers[self._builds // self._builds_each % len(self._workers)]
+        self._worker = self.workers[self._builds // self.builds_each % len(self.workers)]
         self._builds += 1
-        built = self._worker.build(self._job, where if self._bind else None)
+        built = self._worker.build(self.network, self.step, where if self.bind else None)
         self.batch_size = built.batch_size
         return built.seconds, built.step_seconds
 
@@ -141,12 +137,12 @@ def run_all(
     sample_s = SAMPLE_S["cpu" if a[0].facts["device"] == "cpu" else "cuda"]
     for pairing in pairings:
         # Every worker of A meets every worker of B.
-        side_a, side_b = _Workers(a, pairing.a, 1, bind), _Workers(b, pairing.b, len(a), bind)
-        named = f"{pairing.label} {pairing.a.what}"
+        side_a = _Workers(a, pairing.a, pairing.step, 1, bind)
+        side_b = _Workers(b, pairing.b, pairing.step, len(a), bind)
         try:
             side_a.warm_up()
             side_b.warm_up()
-            comparison = compare_paired(side_a, side_b, rules, rng, sample_s, lambda line: say(f"{named}: {line}"))  # noqa: B023
+            comparison = compare_paired(side_a, side_b, rules, rng, sample_s, lambda line: say(f"{pairing}: {line}"))  # noqa: B023
         except Failed as failure:
             yield Result(pairing, failure=str(failure))
             continue
