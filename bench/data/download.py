@@ -45,7 +45,8 @@ def download(urls: Sequence[str], target: Path, checksum: str, say: Callable[[st
         except (requests.RequestException, ConnectionError) as error:
             reasons.append(f"{host}: {_reason(error)}")
         except OSError as error:
-            raise DownloadError(f"{target.parent} cannot be written ({error.strerror})") from error
+            reason = error.strerror or " ".join(str(error).split())
+            raise DownloadError(f"{target.parent} cannot be written ({reason})") from error
     raise DownloadError("; ".join(dict.fromkeys(reasons)))
 
 

@@ -52,6 +52,11 @@ def is_leftover(name: str) -> bool:
     return name.startswith(".") or name.lower() in _LEFTOVERS
 
 
+def is_image(name: str) -> bool:
+    """Whether a file is read as an image, by its name."""
+    return name.lower().endswith(SUFFIXES) and not is_leftover(name)
+
+
 def _images_by_class(folder: Path, split: str, skipped: list[Path]) -> Classes:
     """The images below each class folder, sorted; every other file below the split goes to `skipped`."""
     layout = f"expected train/<class>/ and test/<class>/ with images ({' '.join(SUFFIXES)})"
@@ -78,8 +83,7 @@ def _images_below(class_folder: Path, skipped: list[Path]) -> list[Path]:
             folders.remove(name)
             skipped.append(Path(parent, name))
         for name in files:
-            wanted = name.lower().endswith(SUFFIXES) and not is_leftover(name)
-            (images if wanted else skipped).append(Path(parent, name))
+            (images if is_image(name) else skipped).append(Path(parent, name))
     return sorted(images)
 
 
@@ -88,7 +92,7 @@ def _raise(error: OSError) -> None:
 
 
 def _told(folder: Path, skipped: list[Path]) -> str:
-    """ "skipped 1 of other kinds (train/cat/notes.txt)", with what is hidden counted apart; or nothing."""
+    """What is not read, counted and named: "skipped 1 of other kinds (train/cat/notes.txt)"; empty if nothing is."""
     parts = []
     for leftover, kind in ((False, "of other kinds"), (True, "hidden or left over by a file manager")):
         names = sorted(path.relative_to(folder).as_posix() for path in skipped if is_leftover(path.name) == leftover)

@@ -118,7 +118,7 @@ def _best(dataset: str, track: Track, data_dir: Path, say: Callable[[str], None]
     reasons[0] += ", nor Parquet files"
     if others := _others(data_dir, track):
         size = "x".join(map(str, published.shape[1:]))
-        reasons.append(f"{others} there: not {published.title} ({size}, train and test) in a layout that is read")
+        reasons.append(f"found {others}, not {published.title} ({size}, train and test) in a layout that is read")
     try:
         return fetch(data_dir, say), []
     except DownloadError as failure:
@@ -136,14 +136,16 @@ def _best(dataset: str, track: Track, data_dir: Path, say: Callable[[str], None]
 def _others(data_dir: Path, track: Track) -> str:
     """Files of images in a data folder, a few by name, without those named after the other track's data set; or ""."""
     (other,) = _OFFICIAL.keys() - {track}
-    entries = (path for pattern in ("*", "*/*", "*/*/*") for path in data_dir.glob(pattern))
-    names = [path.relative_to(data_dir) for path in islice(entries, _LOOKED_AT) if _is_data(path)]
+    entries = (path for pattern in ("*", "*/*", "*/*/*", "*/*/*/*") for path in data_dir.glob(pattern))
+    names = (path.relative_to(data_dir) for path in islice(entries, _LOOKED_AT) if _is_data(path))
     mine = sorted(
         name.as_posix()
         for name in names
-        if not any(folder.is_leftover(part) for part in name.parts) and other not in name.parts[0].lower()
+        if not any(map(folder.is_leftover, name.parts)) and other not in name.parts[0].lower()
     )
-    return ", ".join(mine[:_NAMED]) + (f" and {len(mine) - _NAMED:,} more" if mine[_NAMED:] else "")
+    more = f" and {len(mine) - _NAMED:,} more" if mine[_NAMED:] else ""
+    hint = " (class folders: --dataset FOLDER)" if any(map(folder.is_image, mine)) else ""
+    return f"{', '.join(mine[:_NAMED])}{more}{hint}"
 
 
 def _is_data(path: Path) -> bool:

@@ -79,11 +79,16 @@ def test_the_files_of_digits_are_found_wherever_they_were_unpacked(
 @pytest.mark.parametrize(
     ("track", "names", "told"),
     [
-        ("cifar", ["cifar-100-python.tar.gz"], "cifar-100-python.tar.gz there: not CIFAR-10 (32x32, train and test)"),
-        ("cifar", ["a/b/train.arrow", "a/cifar10.zip"], "a/b/train.arrow, a/cifar10.zip there: not CIFAR-10 "),
+        ("cifar", ["cifar-100-python.tar.gz"], "cifar-100-python.tar.gz, not CIFAR-10 (32x32, train and test)"),
+        ("cifar", ["a/b/train.arrow", "a/cifar10.zip"], "a/b/train.arrow, a/cifar10.zip, not CIFAR-10 "),
         ("cifar", [f"cifar-10-batches-bin/data_batch_{n}.bin" for n in range(1, 6)], "_2.bin, cifar-10-batches-bin/"),
-        ("cifar", [f"pictures/{n}.png" for n in range(9)], "pictures/2.png and 6 more there: "),
-        ("mnist", ["mnist.npz", "cifar-10-python.tar"], "MNIST; mnist.npz there: not MNIST (28x28, train and test)"),
+        (
+            "cifar",
+            [f"pictures/{n}.png" for n in range(9)],
+            "2.png and 6 more (class folders: --dataset FOLDER), ",
+        ),
+        ("cifar", ["cifar10/train/cat/1.png"], "cifar10/train/cat/1.png (class folders: --dataset FOLDER), "),
+        ("mnist", ["mnist.npz", "cifar-10-python.tar"], "MNIST; mnist.npz, not MNIST (28x28, train and test)"),
     ],
 )
 def test_synthetic_images_come_with_the_files_that_were_not_taken(
@@ -106,8 +111,8 @@ def test_synthetic_images_come_with_the_files_that_were_not_taken(
 def test_parquet_files_of_something_else_are_named_and_not_taken(disk: fakes.Disk, name: str) -> None:
     (disk.data / "data").mkdir()
     pq.write_table(pa.table({"price": [1.5, 2.0]}), disk.data / name)
-    assert f"{name} there: not CIFAR-10" in disk.prepare("auto").source
-    with pytest.raises(RequestError, match=f"{name} there: not CIFAR-10"):
+    assert f"{name}, not CIFAR-10" in disk.prepare("auto").source
+    with pytest.raises(RequestError, match=f"{name}, not CIFAR-10"):
         disk.prepare("cifar10")
     (disk.data / "cifar10").mkdir()  # but this folder says what it holds
     (disk.data / name).rename(disk.data / "cifar10" / "train.parquet")
