@@ -184,6 +184,7 @@ class Task:
     seed: int = 0
     round: int = 0
     other_budget: Budget | None = None  # where the network is not trained under the run's first one
+    with_peak: bool = False  # whether it also measures what the device can do, after what it times
 
     @property
     def budget(self) -> Budget:

@@ -11,6 +11,7 @@ Flag = Literal[
     "launch_bound",  # the device waits for the host
     "lower_bound",  # an operator without a formula is not counted
     "above_peak",  # more than the device can do
+    "left_out",  # not measured, as it would have taken too long
     "left_out",  # it would have taken longer than the run was given
 ]
 

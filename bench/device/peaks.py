@@ -1,6 +1,6 @@
 """The most that a device does here: FLOP/s of large products, and bytes per second to and from its memory.
 
-Measured once per run and device, in a process of its own, with the arithmetic that networks are measured in. Matrices
+Measured before everything else and again in each round, with the arithmetic that networks are measured in. Matrices
 hold random numbers: on zeros a GPU draws less power and runs faster than on any data.
 """
 

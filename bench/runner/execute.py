@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from bench.data.image_set import ImageSet
 from bench.device import environment
 from bench.device.execution import choose
 from bench.device.out_of_memory import is_out_of_memory
+from bench.device.peaks import LimitsTask, measure_limits
 from bench.engines.engine import Crash, Executor, Stop
 from bench.metrics import METRICS, PROBES, metrics_of
 from bench.probes import MEASURE
@@ -29,6 +30,7 @@ from bench.probes.reading import Reading, Unsupported, first_line
 from bench.records.files import write_atomically
 from bench.records.record import Record, Status
 from bench.records.run_folder import Run
+from bench.runner.machine_state import keep_faster_limits
 from bench.training.checkpoint import checkpoint_path
 from bench.training.recipes import recipe_for
 from bench.training.tensorboard import write_events
@@ -44,6 +46,7 @@ class Outcome:
     curve: tuple[Mapping[str, Any], ...] = ()
     confusions: tuple[Mapping[str, Any], ...] = ()  # of the final test: label, predicted, count
     layers: tuple[Mapping[str, Any], ...] = ()  # a row for each call of a module
+    limits: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by device: what it can do, if measured
 
 
 def execute(task: Task, device: str) -> Outcome:
@@ -75,7 +78,14 @@ def execute(task: Task, device: str) -> Outcome:
         curve = measurement.curve or curve
         confusions = measurement.confusions or confusions
         layers = measurement.layers or layers
-    return Outcome(tuple(records), curve, confusions, layers)
+    return Outcome(tuple(records), curve, confusions, layers, _limits(task) if task.with_peak else {})
+
+
+def _limits(task: Task) -> Mapping[str, Mapping[str, Any]]:
+    """What the task's device can do by now; nothing if that cannot be measured, as an earlier measurement stands."""
+    with contextlib.suppress(Exception):
+        return {task.device: measure_limits(LimitsTask(task.config.execution.precision, 0), task.device)}
+    return {}
 
 
 def run_tasks(
@@ -111,6 +121,7 @@ def run_tasks(
                         _keep_rows(outcome.layers, run.layers_path(task.spec.name))
                     if outcome.curve and task.config.tensorboard and PROBES[task.probes[0]].when == "seeds":
                         write_events(outcome.curve, run.events_path(task.spec.name, task.curve_kind))
+                    keep_faster_limits(run, outcome.limits)
                     writer.append(outcome.records)
                     _drop_checkpoint(task, outcome)
                     on_end(task, outcome)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import datetime
 from typing import Any
@@ -52,6 +52,23 @@ def keep_limits(
                 found = {"precision": precision, "reason": found.reason}
             limits[at[task]] = found
     run.rewrite_header({**run.header, "limits": limits})
+
+
+def keep_faster_limits(run: Run, found: Mapping[str, Mapping[str, Any]]) -> None:
+    """Replace each limit of a device for which a later measurement was faster: a limit is what the device can do."""
+    before: dict[str, Any] = run.header.get("limits", {})
+    limits = dict(before)
+    for device, now in found.items():
+        known = limits.get(device, {})
+        if "peak_flops_per_s" not in known:
+            limits[device] = now
+            continue
+        for rate, what in (("peak_flops_per_s", "peak"), ("bandwidth_bytes_per_s", "bandwidth")):
+            if now[rate] > known[rate]:
+                known = {**known, **{name: now[name] for name in (rate, what, f"{what}_samples")}}
+        limits[device] = known
+    if limits != before:
+        run.rewrite_header({**run.header, "limits": limits})
 
 
 def _now() -> str:

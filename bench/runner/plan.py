@@ -22,7 +22,8 @@ def plan(specs: Sequence[ModelSpec], config: Config, inputs: Inputs = Inputs(), 
     of all networks after the other, under one budget after the other: an interrupted run has something of everything.
     Timings come in rounds over all networks, each in another order, so that a machine that grows hot or busy is unfair
     to none. The rounds are spread over all of the rest: a shared machine is slower for a minute at a time, and rounds
-    within that minute would agree with each other and be wrong.
+    within that minute would agree with each other and be wrong. For the same reason each round measures the peak of the
+    device again.
     """
     static, forecasts, rounded, once, seeded = (
         tuple(probe for probe in config.probes if PROBES[probe].when == when)
@@ -35,6 +36,8 @@ def plan(specs: Sequence[ModelSpec], config: Config, inputs: Inputs = Inputs(), 
         [Task(spec, config, rounded, inputs, round=number) for spec in random.Random(number).sample(specs, len(specs))]
         for number in range(config.rounds if rounded else 0)
     ]
+    if "throughput" in rounded:  # which is compared with the peak; that is first measured before everything else
+        rounds[1:] = [[replace(first, with_peak=True), *others] for first, *others in rounds[1:]]
     others = [Task(spec, config, (probe,), inputs) for spec in specs for probe in once]
     others += [
         Task(spec, config, (probe,), inputs, seed=seed, other_budget=budget)

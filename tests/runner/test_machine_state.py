@@ -10,7 +10,7 @@ from bench.device.peaks import LimitsTask
 from bench.engines.local import LocalMachine
 from bench.records.run_folder import Run
 from bench.runner import machine_state
-from bench.runner.machine_state import conditions_kept, keep_limits
+from bench.runner.machine_state import conditions_kept, keep_faster_limits, keep_limits
 
 
 @pytest.fixture
@@ -81,3 +81,19 @@ def test_limits_are_measured_elsewhere_again_if_that_failed_and_never_more_than_
         monkeypatch.setattr(machine_state, "measure_limits", dies)
         keep_limits(run, place(run), ["cpu"], "bf16")
         assert stored(run)["limits"]["cpu"] == measured
+
+
+def test_a_later_round_replaces_the_limits_that_were_measured_in_a_slow_minute(run: Run) -> None:
+    def limits(peak: float, bandwidth: float, name: str) -> dict:
+        rates = {"peak_flops_per_s": peak, "peak": name, "peak_samples": [peak], "vendor_source": "a data sheet"}
+        return rates | {"bandwidth_bytes_per_s": bandwidth, "bandwidth": name, "bandwidth_samples": [bandwidth]}
+
+    with run.claimed():
+        keep_faster_limits(run, {"cpu": {"precision": "fp32", "reason": "stopped"} | limits(1e11, 1e10, "first")})
+        keep_faster_limits(run, {"cpu": limits(3e11, 0.5e10, "second")})
+        keep_faster_limits(run, {"cpu": limits(2e11, 2e10, "third")})
+        keep_faster_limits(run, {})
+    kept = stored(run)["limits"]["cpu"]
+    assert (kept["peak_flops_per_s"], kept["peak"], kept["peak_samples"]) == (3e11, "second", [3e11])
+    assert (kept["bandwidth_bytes_per_s"], kept["bandwidth"]) == (2e10, "third")
+    assert kept["precision"] == "fp32"

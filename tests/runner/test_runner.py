@@ -143,6 +143,24 @@ def test_every_network_is_trained_under_every_budget() -> None:
     assert remaining(tasks, records, retry_failed=False) == tasks[2:]
 
 
+def test_every_round_measures_the_peak_again_beside_what_is_compared_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(CONFIG, probes=("macs", "throughput", "latency", "memory"), rounds=3)
+    tasks = plan(SPECS, config)
+    assert [task.round for task in tasks if task.with_peak] == [1, 2]  # before the first one, a run measures it anyway
+    assert not any(task.with_peak for task in plan(SPECS, replace(config, probes=("latency",))))
+
+    rates = {"peak_flops_per_s": 2e12, "peak": "now", "peak_samples": [2e12]}
+    rates |= {"bandwidth_bytes_per_s": 1e10, "bandwidth": "now", "bandwidth_samples": [1e10]}
+    monkeypatch.setattr("bench.runner.execute.measure_limits", lambda task, device: rates)
+    (timed,) = (task for task in tasks if task.with_peak and task.round == 1)
+    outcome = execute(replace(timed, spec=spec_of(Fine)), "cpu")
+    assert (dict(outcome.limits), {row.round for row in outcome.records}) == ({"cpu": rates}, {1})
+    monkeypatch.setattr("bench.runner.execute.measure_limits", lambda task, device: 1 / 0)
+    assert not execute(replace(timed, spec=spec_of(Fine)), "cpu").limits
+
+
 def test_networks_that_are_only_counted_need_no_device() -> None:
     config = replace(CONFIG, probes=("macs", "throughput", "accuracy"), counted=("resnet20_cifar",))
     assert {task.probes for task in plan(SPECS, config) if task.spec.name == "resnet20_cifar"} == {("macs",)}
