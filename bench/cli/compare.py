@@ -12,6 +12,7 @@ import tyro
 
 from bench.cli import GATE_UNCLEAR, GATE_WORSE, OK
 from bench.config import RequestError
+from bench.quantity import listing
 from bench.records.run_folder import find_run
 from bench.regression.verdict import MARGIN, parse_share
 
@@ -67,12 +68,15 @@ def run(request: Compare) -> int:
         return OK
     regressions = found.regressions(fail_on)
     if regressions:
-        names = ", ".join(dict.fromkeys(f"{row.model} {row.metric}" for row in regressions))
+        names = listing(list(dict.fromkeys(f"{row.model} {row.metric}" for row in regressions)), 10)
         print(f"worse by more than {request.fail_on}, or missing from the new run: {names}", file=sys.stderr)
+        moved = {shift.metric for shift in found.shifts} & {row.metric for row in regressions}
+        if moved:
+            print(f"all networks moved together in {listing(sorted(moved))}: probably the machine", file=sys.stderr)
         return GATE_WORSE
     unclear = [change for change in found.changes if change.worse_by_more_than(fail_on) is None]
     if unclear and request.fail_on_unclear:
-        names = ", ".join(dict.fromkeys(f"{change.model} {change.metric}" for change in unclear))
+        names = listing(list(dict.fromkeys(f"{change.model} {change.metric}" for change in unclear)), 10)
         print(f"not clear whether worse by more than {request.fail_on}: {names}", file=sys.stderr)
         return GATE_UNCLEAR
     return OK

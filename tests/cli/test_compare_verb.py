@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bench.cli.main import main
-from tests.regression.test_compare import row, store, whole_run
+from tests.regression.test_compare import MODELS, row, store, whole_run
 
 
 @pytest.fixture
@@ -76,3 +76,16 @@ def test_a_wrong_request_is_one_line(
     assert main(["compare", *words, "--results-dir", str(results)]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert complaint in line
+
+
+def test_a_machine_that_is_slower_as_a_whole_is_said_before_the_table_and_at_the_gate(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store(tmp_path, "before", whole_run(7))
+    store(tmp_path, "after", whole_run(8, **dict.fromkeys(MODELS, 60.0)))
+    gate = ["--fail-on", "5%", "--markdown", "-"]
+    assert main(["compare", "before", "after", "--results-dir", str(tmp_path), *gate]) == 3
+    said = capsys.readouterr()
+    assert said.out.index("> train\\_images\\_per\\_s: all 6 networks moved the same way") < said.out.index("| verdict")
+    assert "probably the machine, not the code" in said.out
+    assert "all networks moved together in train_images_per_s" in said.err

@@ -13,6 +13,7 @@ from bench.render.page.markdown import as_grid, escape
 from bench.render.tables.terminal import aligned
 
 WORST_FIRST: tuple[Verdict, ...] = ("worse", "slower", "higher", "lower", "better", "faster", "unclear", "same")
+_MOVED = "Moved together"
 COLUMNS = ("verdict", "network", "metric", "base", "new", "change", "interval", "n", "note")
 
 
@@ -28,15 +29,16 @@ def as_text(found: Comparison, margin: float, show_same: bool) -> str:
 
 
 def as_markdown(found: Comparison, margin: float, show_same: bool) -> str:
-    """The same; what may be long is folded."""
-    parts = [
-        f"## {escape(found.base)} → {escape(found.new)}",
-        "\n".join(map(escape, summary_of(found, margin, show_same))),
-    ]
+    """The same; what may be long is folded, and what puts the table in doubt stands before it."""
+    sections = dict(preface_of(found))
+    parts = [f"## {escape(found.base)} → {escape(found.new)}"]
+    if moved := sections.pop(_MOVED, []):
+        parts.append("\n".join(f"> {escape(line)}" for line in moved))
+    parts.append("\n".join(map(escape, summary_of(found, margin, show_same))))
     rows = rows_of(found, show_same)
     if rows:
         parts.append(as_grid(COLUMNS, [[row[column] for column in COLUMNS] for row in rows]))
-    for heading, lines in preface_of(found):
+    for heading, lines in sections.items():
         listed = "\n".join(f"- {escape(line)}" for line in lines)
         parts.append(f"<details><summary>{escape(heading)} ({len(lines)})</summary>\n\n{listed}\n\n</details>")
     return "\n\n".join(parts)
@@ -54,12 +56,12 @@ def preface_of(found: Comparison) -> list[tuple[str, list[str]]]:
         for shift in found.shifts
     ]
     sections = [
+        (_MOVED, shifts),
         ("Differences", [f"{d.fact}: {d.base} → {d.new}" for d in found.differences]),
         (f"Only in {found.base}", list(found.only_in_base)),
         (f"Only in {found.new}", list(found.only_in_new)),
         ("Unfinished", list(found.unfinished)),
         ("Cannot be compared", incomparable),
-        ("Moved together", shifts),
     ]
     return [(heading, lines) for heading, lines in sections if lines]
 
