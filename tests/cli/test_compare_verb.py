@@ -86,6 +86,6 @@ def test_a_machine_that_is_slower_as_a_whole_is_said_before_the_table_and_at_the
     gate = ["--fail-on", "5%", "--markdown", "-"]
     assert main(["compare", "before", "after", "--results-dir", str(tmp_path), *gate]) == 3
     said = capsys.readouterr()
-    assert said.out.index("> train\\_images\\_per\\_s: all 6 networks moved the same way") < said.out.index("| verdict")
+    assert said.out.index("> train_images_per_s: all 6 networks moved the same way") < said.out.index("| verdict")
     assert "probably the machine, not the code" in said.out
     assert "all networks moved together in train_images_per_s" in said.err
