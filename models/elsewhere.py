@@ -218,7 +218,7 @@ class _Own:
             module = importlib.util.module_from_spec(spec)
             sys.modules[alias] = module
             try:
-                with _importable_from(str(self.file.parent)):
+                with _importable_from(self.folder), _importable_from(str(self.file.parent)):
                     spec.loader.exec_module(module)
             except BaseException:
                 del sys.modules[alias]

@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
@@ -20,6 +21,7 @@ from bench.engines import isolation
 from bench.engines.engine import Crash, Execute, Result, Stop, Task
 from bench.engines.output import CapturedOutput
 
+_ROOT = Path(__file__).resolve().parents[2]
 _STARTS = 30  # attempts to start a worker, a tenth of a second apart
 
 
@@ -135,6 +137,8 @@ class LocalEngine(Generic[Task, Result]):
         process = self._context.Process(
             target=_serve, args=(theirs, output, self.execute, limit), name=f"bench-{group}", daemon=True
         )
+        with contextlib.chdir(_ROOT):  # or the server would import what a user's own folder has under the name bench
+            forkserver.ensure_running()
         process.start()
         theirs.close()
         output.close()

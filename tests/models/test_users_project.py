@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -92,3 +93,31 @@ def test_arguments_that_reach_no_factory_are_refused(words: list[str], complaint
 def test_show_refuses_no_classes() -> None:
     with pytest.raises(RequestError, match="--num-classes 0: must be above zero"):
         run(Show("timm:resnet18", num_classes=0))
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what a wheel installs: bench/, and models/ inside it."""
+    site = tmp_path_factory.mktemp("site")
+    skipped = shutil.ignore_patterns("__pycache__", "*.pyi")
+    shutil.copytree(ROOT / "bench", site / "bench", ignore=skipped)
+    shutil.copytree(ROOT / "models", site / "bench" / "models", ignore=skipped)
+    return site
+
+
+def test_an_installed_copy_works_beside_the_users_own_bench_and_models(project: Path, installed: Path) -> None:
+    (project / "bench").mkdir()
+    (project / "bench" / "__init__.py").write_text("raise ImportError('the user\\'s own')\n")
+    script = project.parent / "classic-bench"  # as pip writes it
+    script.write_text(
+        f"import sys\nsys.path[:1] = [{str(installed)!r}]\nfrom bench.cli.main import main\n"
+        "if __name__ == '__main__':\n    sys.exit(main())\n"
+    )
+    words = ["run", "--models", "models.small:Small", "./models/small.py:Small", "--input-size", "32"]
+    words += ["--probes", "params", "latency", "--rounds", "1", "--device", "cpu", "--run", "own"]
+    command = [sys.executable, str(script), *words]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = [json.loads(line) for line in (project / "results" / "own" / "records.jsonl").read_text().splitlines()]
+    assert {row["status"] for row in rows} == {"ok"}
+    assert {row["value"] for row in rows if row["metric"] == "params"} == {36_122}
