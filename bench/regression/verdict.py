@@ -52,7 +52,7 @@ def thresholds(margin: float, fail_on: float | None) -> tuple[float, ...]:
 
 
 def parse_share(flag: str, word: str) -> float:
-    """ "5%", "5" or "2.5 %" as 0.05, 0.05 or 0.025.
+    """Read a percentage: "5%", "5" or "2.5 %" as 0.05, 0.05 or 0.025.
 
     Raises:
         RequestError: it is no percentage, or a bare number below 1, which may be meant as a share.
@@ -64,7 +64,7 @@ def parse_share(flag: str, word: str) -> float:
 
 
 def percent(log_ratio: float) -> str:
-    """ "+5.1 %" of log(1.051), "+0.006 %" of what is less than a tenth; "?" where nothing is known."""
+    """Write log(1.051) as "+5.1 %", what is less than a tenth as "+0.006 %", and what is not finite as "?"."""
     if not math.isfinite(log_ratio):
         return "?"
     change = 100 * math.expm1(log_ratio)
@@ -73,7 +73,7 @@ def percent(log_ratio: float) -> str:
 
 
 def percent_range(log_ratio: Interval) -> str:
-    """ "−1.2 % to +3.4 %", and in words where an end is not known."""
+    """Write an interval as "−1.2 % to +3.4 %", and in words where an end is not known."""
     low, high = log_ratio
     if math.isfinite(low) and math.isfinite(high):
         return f"{percent(low)} to {percent(high)}"

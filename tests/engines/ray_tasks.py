@@ -1,5 +1,6 @@
 """What the nodes of a test's cluster do: imports no torch, so that a fresh process is there at once."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,11 @@ class Images:
     name: str
     found: tuple[ImageSet, ...] = ()
     group: str = "a"
+
+
+def visible_gpu(task: Any, device: str) -> str | None:
+    """Which GPU of its node a task sees."""
+    return os.environ.get("CUDA_VISIBLE_DEVICES")
 
 
 def with_images(task: Images, image_sets: Mapping[str, ImageSet]) -> Images:

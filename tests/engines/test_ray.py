@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,7 +30,7 @@ from bench.data.image_set import Decoded, ImageSet, Labelled, Source
 from bench.engines.engine import Crash, EngineLost
 from bench.records.record import Record
 from bench.records.run_folder import Run
-from tests.engines.ray_tasks import Images, as_it_is, look, with_images
+from tests.engines.ray_tasks import Images, as_it_is, look, visible_gpu, with_images
 from tests.engines.test_local import Job, execute, pid
 
 os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # see ray_nodes; Ray reads it when it is imported
@@ -69,17 +69,19 @@ def test_two_nodes_isolate_tasks_bring_images_once_and_one_of_them_may_be_killed
         cluster_engine.connect(address)
         try:
             on_nodes = cluster_engine.RayCluster("cpu", (), as_it_is, memory_limit=200 << 20)
-            jobs = [Job("1"), Job("exit"), Job("hungry"), Job("hangs", seconds=60.0), Job("2")]
+            jobs = [Job("1"), Job("exit"), Job("hungry"), Job("2")]
             engine = on_nodes.engine(execute, needs_device=True, tasks=len(jobs))
             started: list[str] = []
-            done = {job.name: end for job, end in engine.run(jobs, 10.0, lambda job, where: started.append(where))}
+            done = {job.name: end for job, end in engine.run(jobs, None, lambda job, where: started.append(where))}
             assert pid(done["1"]) != pid(done["2"])
             crashes = {name: (end.kind, end.reason) for name, end in done.items() if isinstance(end, Crash)}
-            assert set(crashes) == {"exit", "hungry", "hangs"}
+            assert set(crashes) == {"exit", "hungry"}
             assert crashes["exit"] == ("failed", "its process ended with exit status 3; last output: disk on fire")
             assert "MemoryError" in crashes["hungry"][1]
-            assert crashes["hangs"][0] == "timeout"
-            assert started == ["cpu of 127.0.0.1"] * 5
+            assert started == ["cpu of 127.0.0.1"] * 4
+            ((_, hung),) = engine.run([Job("hangs", seconds=600.0)], 2.0, lambda job, where: None)
+            assert isinstance(hung, Crash)
+            assert hung.kind == "timeout"
 
             there = tmp_path / "there"
             with_cache = cluster_engine.RayCluster("cpu", (image_set,), with_images, cache_dir=there)
@@ -115,6 +117,8 @@ class Simulated:
     joins_at: dict[str, float] = field(default_factory=dict)
     real_time: bool = False
     poison: str = ""  # a task that brings its process down
+    resources: Mapping[str, float] = field(default_factory=lambda: {"CPU": 4.0})
+    demands: set[tuple[int, int]] = field(default_factory=set)  # processors and GPUs of a task
     now: float = 0.0
     begun: list[str] = field(default_factory=list)
     cancelled: list[int] = field(default_factory=list)
@@ -139,13 +143,14 @@ class Simulated:
                 "Alive": self.now < self.lost_at.get(node, float("inf")),
                 "NodeID": node,
                 "NodeManagerAddress": f"10.0.0.{node}",
-                "Resources": {"CPU": 4.0},
+                "Resources": self.resources,
             }
             for node in self.node_names
         ]
 
     def options(self, num_cpus: int, num_gpus: int, max_retries: int, scheduling_strategy: Any) -> Any:
-        assert (num_cpus, num_gpus, max_retries) == (4, 0, 0)  # alone on its node
+        assert max_retries == 0
+        self.demands.add((num_cpus, num_gpus))
         return SimpleNamespace(remote=lambda *task: self._start(scheduling_strategy.node_id, task[0]))
 
     def _start(self, node: str, contents: bytes) -> int:
@@ -174,13 +179,15 @@ class Simulated:
     def cancel(self, reference: int, force: bool) -> None:
         self.cancelled.append(reference)
 
-    def run(self, monkeypatch: pytest.MonkeyPatch, jobs: Sequence[Job]) -> Iterator[tuple[str, Any]]:
+    def run(
+        self, monkeypatch: pytest.MonkeyPatch, jobs: Sequence[Job], kind: str = "cpu", needs_device: bool = True
+    ) -> Iterator[tuple[str, Any]]:
         """Every job's name and result as `RayEngine.run` yields them; who started is in `told`."""
         self.told: list[str] = []
         for name in ("ray", "_run", "time"):
             monkeypatch.setattr(cluster_engine, name, self)
         monkeypatch.setattr(cluster_engine, "_at", lambda node: SimpleNamespace(node_id=node))
-        engine = cluster_engine.RayCluster("cpu", (), as_it_is).engine(execute, needs_device=True, tasks=len(jobs))
+        engine = cluster_engine.RayCluster(kind, (), as_it_is).engine(execute, needs_device, tasks=len(jobs))
         for job, end in engine.run(jobs, None, lambda job, where: self.told.append(f"{job.name} on {where}")):
             yield job.name, end
 
@@ -196,6 +203,24 @@ def test_every_task_is_done_once_in_the_order_in_which_they_end(monkeypatch: pyt
     assert cluster.told == [f"{task} on cpu of 10.0.0.{node}" for task, node in ("01", "12", "22", "32")]
     assert cluster.now == 5
     assert cluster.cancelled == []
+    assert cluster.demands == {(4, 0)}  # alone on its node
+
+
+def test_every_gpu_has_a_task_and_tasks_without_a_device_share_the_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = Simulated(["1", "2"], resources={"CPU": 4.0, "GPU": 2.0})
+    list(measured.run(monkeypatch, jobs_of([1] * 8), kind="cuda"))
+    assert (measured.now, measured.demands) == (2, {(1, 1)})
+    assert measured.told[0] == "0 on cuda:0 of 10.0.0.1"
+    counted = Simulated(["1", "2"], resources={"CPU": 64.0, "GPU": 2.0})
+    list(counted.run(monkeypatch, jobs_of([1] * 32), kind="cuda", needs_device=False))
+    assert (counted.now, counted.demands) == (2, {(1, 0)})  # eight at a time on each node, for their memory
+
+
+def test_a_task_sees_the_gpu_that_ray_gave_it_whatever_its_fork_server_saw(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    contents = pickle.dumps((visible_gpu, as_it_is, Job("1")))
+    task = cluster_engine.PickledTask(contents, {}, {"CUDA_VISIBLE_DEVICES": "3"})
+    assert pickle.loads(cluster_engine.execute_pickled(task, "cuda:0")) == "3"
 
 
 def test_what_a_lost_node_had_is_done_elsewhere_and_shown_as_started_once(monkeypatch: pytest.MonkeyPatch) -> None:

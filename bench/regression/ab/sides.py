@@ -139,7 +139,7 @@ def sides(
 
 
 def _label(one: Asked, is_revision: bool) -> str:
-    """ "A (v1.2, --precision bf16)": whatever distinguishes this side."""
+    """Name a side by whatever distinguishes it: "A (v1.2, --precision bf16)"."""
     name = "working tree" if is_revision and one.name == WORKING_TREE else one.name
     parts = ", ".join(part for part in (name, str(one.python or ""), one.flags) if part)
     return f"{one.letter} ({parts})" if parts else one.letter
