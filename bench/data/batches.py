@@ -49,7 +49,10 @@ def load_split(
     labels: NDArray[np.int64] = read_array(image_set, f"{split}_labels")
     _check(images, labels, image_set, split)
     if limit is not None and limit < len(labels):
-        rows = _balanced(labels, len(image_set.classes), limit)
+        count = min(limit // len(image_set.classes), int(np.bincount(labels).min()))
+        if count < 1:
+            raise ValueError(f"a limit of {limit} images leaves none of some of the {len(image_set.classes)} classes")
+        rows = _first_of_each_class(labels, count)
         images, labels = images[rows], labels[rows]
     return Split(torch.from_numpy(images).to(device), torch.from_numpy(labels).to(device))
 
@@ -62,9 +65,7 @@ def first_of_each_class(split: Split, limit: int) -> Split:
     if len(split.labels) <= limit:
         return split
     labels = split.labels.cpu().numpy()
-    present = np.unique(labels)
-    each = max(1, limit // len(present))
-    rows = np.sort(np.concatenate([np.flatnonzero(labels == label)[:each] for label in present]))
+    rows = _first_of_each_class(labels, max(1, limit // len(np.unique(labels))))
     chosen = torch.from_numpy(rows).to(split.labels.device)
     return Split(split.images[chosen], split.labels[chosen])
 
@@ -285,9 +286,6 @@ def _check(images: NDArray[np.uint8], labels: NDArray[np.int64], image_set: Imag
         raise ValueError(f"{what}: no image of class {image_set.classes[min(missing)]!r}")
 
 
-def _balanced(labels: NDArray[np.int64], classes: int, limit: int) -> NDArray[np.int64]:
-    of_class = [np.flatnonzero(labels == label) for label in range(classes)]
-    count = min(limit // classes, *map(len, of_class))
-    if count < 1:
-        raise ValueError(f"a limit of {limit} images leaves none of some of the {classes} classes")
-    return np.sort(np.concatenate([rows[:count] for rows in of_class]))
+def _first_of_each_class(labels: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """The rows of the first `count` labels of each class, or of all that it has; their order stays."""
+    return np.sort(np.concatenate([np.flatnonzero(labels == label)[:count] for label in np.unique(labels)]))

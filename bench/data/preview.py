@@ -13,7 +13,7 @@ from bench.data.image_set import ImageSet
 MOST_CLASSES = 20
 
 
-def sample_sheet(image_set: ImageSet) -> bytes:
+def preview_sheet(image_set: ImageSet) -> bytes:
     """The first training image of each of the first 20 classes, from left to right, without gaps; PNG.
 
     Raises:

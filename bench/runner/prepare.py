@@ -20,7 +20,7 @@ from bench import data, models
 from bench.config import Config, Inputs, RequestError, Task, Track
 from bench.data import ImageSet
 from bench.data.cache import cache_dir_of
-from bench.data.preview import sample_sheet
+from bench.data.preview import preview_sheet
 from bench.device import environment, execution
 from bench.engines.engine import EngineLost, Executor
 from bench.engines.local import LocalMachine
@@ -191,7 +191,7 @@ def _keep_samples(run: Run, image_sets: Mapping[str, ImageSet]) -> None:
             continue
         # They only illustrate: whether the images are sound, who trains on them finds out.
         with suppress(OSError, ValueError):
-            write_atomically(path, sample_sheet(image_set))
+            write_atomically(path, preview_sheet(image_set))
 
 
 def _harmless(specs: Sequence[ModelSpec], run: Run) -> list[ModelSpec]:
