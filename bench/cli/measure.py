@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from bench.cli import INTERRUPTED, OK, PROG, SOME_FAILED
 from bench.config import RequestError
 from bench.metrics import DERIVED, METRICS
-from bench.records.run_folder import RunError
+from bench.records.run_folder import RunError, checked_name
 from bench.runner.request import Names, Request
 
 
@@ -37,6 +37,8 @@ def run(request: Request, probes: tuple[str, ...], arguments: Sequence[str], rep
     from bench.models import UnknownModel
     from bench.runner import prepare
 
+    if request.run is not None:
+        checked_name(request.run)
     try:
         probes = tuple(dict.fromkeys(map(_probe, probes)))
         with contextlib.redirect_stdout(sys.stderr):  # a module of a user's own may print while it is imported
@@ -52,6 +54,8 @@ def run(request: Request, probes: tuple[str, ...], arguments: Sequence[str], rep
         print(f"run {run.name} on {run.header['environment']['device']}; records in {run.folder}", file=sys.stderr)
         for track, images in run.header["image_sets"].items():
             print(f"{track} images: {images['name']} ({images['source']})", file=sys.stderr)
+            if images["name"].startswith("synthetic") and request.dataset == "auto":
+                print("these are drawn images: --dataset cifar10 stops where there are no real ones", file=sys.stderr)
         try:
             failed = prepare.work(prepared, run)
         except KeyboardInterrupt:

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from bench.records.run_folder import Run, RunError
 from bench.render.charts import Chart, ReportData, draw_charts
@@ -21,6 +22,8 @@ from bench.render.results.layer_costs import read_layers
 from bench.render.results.table import read_results, to_table, write_csv
 from bench.render.tables.text import track_tables
 
+Kept = TypeVar("Kept")
+
 
 def write_report(run: Run, reports: Path) -> Path:
     """Write index.html, report.md, table.csv, claims.csv and figures/ of a run, and return their folder.
@@ -32,15 +35,20 @@ def write_report(run: Run, reports: Path) -> Path:
         RunError: the records are damaged, or the reports folder cannot be written.
     """
     results = read_results(run)
-    curves, unreadable = read_curves(run.curves)
-    flows, unreadable_flows = read_gradient_flows(run.curves)
-    layers, unreadable_layers = read_layers(run, results.models)
+    unreadable: list[str] = []
+
+    def kept(found: tuple[Kept, list[str]]) -> Kept:
+        unreadable.extend(found[1])
+        return found[0]
+
+    curves = kept(read_curves(run.curves))
+    flows = kept(read_gradient_flows(run.curves))
+    layers = kept(read_layers(run, results.models))
+    pictures = kept(image_charts(run, results))
+    networks = kept(read_networks(run))
     claims = rulings(results, layers)
-    pictures, unreadable_pictures = image_charts(run, results)
-    networks, unreadable_networks = read_networks(run)
     charts = [*draw_charts(ReportData(results, curves, flows, layers)), *history_charts(run), *pictures]
     sections = architectures(results, track_tables(results), networks, layers, curves)
-    unreadable += [*unreadable_flows, *unreadable_layers, *unreadable_pictures, *unreadable_networks]
     found = problems(results, unreadable)
     files: dict[str, bytes] = {
         "table.csv": write_csv(to_table(results)).encode(),

@@ -98,3 +98,7 @@ def test_help_is_an_answer(capsys: pytest.CaptureFixture[str]) -> None:
         assert f"\n  {verb} " in said
     with pytest.raises(SystemExit, match="0"):
         main(["compare", "--help"])
+
+
+def test_the_name_of_a_run_is_refused_before_any_work(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "run name 'base/x'" in complaint(capsys, "all", "--run", "base/x")

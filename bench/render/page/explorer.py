@@ -25,6 +25,7 @@ from bench.render.results.header import Model
 from bench.render.results.table import Results
 from bench.render.tables.marks import MARKS, marks_of
 from bench.render.tables.subtitles import label_of
+from bench.render.tables.text import restates_a_peak
 from bench.render.tables.topics import OVERVIEW, by_topic
 
 NOT_TRAINED = "not trained"
@@ -108,6 +109,7 @@ def explorer(results: Results) -> Explorer | None:
         replace(metric, label=label_of(results, results.models, metric))
         for metric in results.metrics()
         if any(results.cell(model, metric.name).measured for model in results.models)
+        and not restates_a_peak(results, results.models, metric)
     ]
     start = _start(results, [metric.name for metric in metrics])
     if start is None:

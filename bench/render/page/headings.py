@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bench.metrics import METRICS, probe_named
 from bench.render.charts import Chart
 from bench.render.results.table import Results
 from bench.render.tables.subtitles import dataset_words
 
+_WIDE = 0.5  # an interval over its value
+_OFTEN = 0.2  # of the timings of a run
 TITLE = "What each classic network costs, and what it buys"
 
 
@@ -32,7 +35,11 @@ def conditions_line(results: Results) -> str:
 
 def warning(results: Results) -> str:
     """What a reader must know before any number; empty where there is nothing."""
-    return " ".join(sentence for sentence in (forced_warning(results), synthetic_warning(results)) if sentence)
+    return " ".join(
+        sentence
+        for sentence in (forced_warning(results), synthetic_warning(results), noise_warning(results))
+        if sentence
+    )
 
 
 def forced_warning(results: Results) -> str:
@@ -43,6 +50,22 @@ def forced_warning(results: Results) -> str:
     return (
         "Resumed with --force: not all numbers of this run were measured under the same conditions "
         f"({'; '.join(differences)})."
+    )
+
+
+def noise_warning(results: Results) -> str:
+    """That many timings of the run scatter widely or had not settled; empty where few do."""
+    timings = [
+        cell
+        for (_, metric), cell in results.cells.items()
+        if cell.measured and metric in METRICS and probe_named(METRICS[metric].probe).when == "rounds"
+    ]
+    noisy = [cell for cell in timings if "unsteady" in cell.flags or cell.high - cell.low > _WIDE * cell.value]
+    if len(noisy) < _OFTEN * len(timings) or len(noisy) < 3:
+        return ""
+    return (
+        f"Noisy timings: {len(noisy)} of {len(timings)} had not settled or have an interval wider than half of their "
+        "value. The machine was probably busy; compare timings by their intervals only."
     )
 
 

@@ -111,11 +111,17 @@ def _tried(results: Results, models: Sequence[Model], metric: Metric) -> bool:
     """Whether a table has something to say of it: a number or a failure, and not the budget or a peak once more."""
     if metric.name == "train_seconds" and all(_is_time_budget(results, model) for model in models):
         return False
-    if metric.predicts:
-        peaks = [results.cell(model, metric.predicts) for model in models]
-        if all(peak.predicted for peak in peaks if peak.measured):
-            return False
+    if restates_a_peak(results, models, metric):
+        return False
     return any(results.cell(model, metric.name).status not in (NOT_RUN, "skipped") for model in models)
+
+
+def restates_a_peak(results: Results, models: Sequence[Model], metric: Metric) -> bool:
+    """Whether it predicts what, for want of a measurement, is predicted under its own name too."""
+    if not metric.predicts:
+        return False
+    peaks = [results.cell(model, metric.predicts) for model in models]
+    return any(peak.measured for peak in peaks) and all(peak.predicted for peak in peaks if peak.measured)
 
 
 def _is_time_budget(results: Results, model: Model) -> bool:

@@ -120,3 +120,20 @@ def test_the_library_is_what_its_digest_names() -> None:
     assert base64.b64encode(hashlib.sha256(code).digest()).decode() == library.digest
     assert b"Plotly" in code
     assert len(library.packed) < 3e6
+
+
+def test_a_predicted_peak_is_one_choice_not_two(build: RunBuilder) -> None:
+    rows = [
+        ok(name, metric, 1e9 * (1 + place), **facts)
+        for place, name in enumerate(("a_cifar", "b_cifar"))
+        for metric, facts in (
+            ("peak_training_bytes", {"predicted": True}),
+            ("predicted_training_bytes", {}),
+            ("params", {}),
+        )
+    ]
+    found = explorer(read_results(build([listed(f"{name}_cifar", "A", 2015, "cifar") for name in "ab"], rows)))
+    assert found is not None
+    titles = [axis.name for _, axes in found.topics for axis in axes]
+    assert "peak_training_bytes" in titles
+    assert "predicted_training_bytes" not in titles

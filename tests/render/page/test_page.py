@@ -6,6 +6,7 @@ from typing import Any
 
 from bench.records.record import Record
 from bench.render.findings.problems import named
+from bench.render.page.headings import noise_warning
 from bench.render.report import write_report
 from bench.render.results.table import read_results
 from tests.render.conftest import RunBuilder, bad, listed, ok
@@ -88,3 +89,13 @@ def test_what_is_printed_has_no_controls_and_no_closed_folds(build: RunBuilder, 
     printed = page[page.index("@media print") :]
     for rule in ("@page { size: landscape", "details:not([open])", ".scroll, .drawing { overflow: visible"):
         assert rule in printed
+
+
+def test_a_noisy_run_is_called_noisy(build: RunBuilder) -> None:
+    def warned(share: float, **changes: Any) -> str:
+        rows = [ok(name, "latency_ms", 5.0, samples=(5.0 - share, 5.0, 5.0 + share) * 9, **changes) for name in "abcd"]
+        return noise_warning(read_results(build([listed(name, "A", 2015, "cifar") for name in "abcd"], rows)))
+
+    assert warned(0.1) == ""
+    assert warned(4.0).startswith("Noisy timings: 4 of 4 had not settled or have an interval wider than half")
+    assert warned(0.1, flags=("unsteady",)).startswith("Noisy timings: 4 of 4")
