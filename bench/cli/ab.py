@@ -137,14 +137,14 @@ def run(request: Ab) -> int:
         print(json.dumps({**content, "comparisons": [result.as_json() for result in results]}, indent=2))
     elif results and request.markdown != "-":
         print(_table(results, margin))
-    return INTERRUPTED if interrupted else _status(request, results, fail_on)
+    return INTERRUPTED if interrupted else exit_status(request, results, fail_on)
 
 
 def _say(line: str) -> None:
     print(line, file=sys.stderr)
 
 
-def _status(request: Ab, results: Sequence[Result], fail_on: float | None) -> int:
+def exit_status(request: Ab, results: Sequence[Result], fail_on: float | None) -> int:
     """What the gate says, which comes before a comparison that failed."""
     compared = [(result, result.comparison) for result in results if result.comparison is not None]
     found: dict[bool | None, list[str]] = {True: [], False: [], None: []}

@@ -1,17 +1,21 @@
 """The verb with real workers, kept to a few seconds, and everything that is wrong with a request."""
 
 import json
+import math
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from bench.cli.ab import joined
+from bench.cli.ab import Ab, exit_status, joined
 from bench.cli.main import main
 from bench.config import RequestError
+from bench.regression.ab.paired import Comparison, Pair
 from bench.regression.ab.process import Failed, running
+from bench.regression.ab.run import Pairing, Result
 from bench.regression.ab.sides import SUITE, WORKING_TREE, Asked, Repository, Side, sides
 
 HERE = Repository(SUITE, "")
@@ -154,6 +158,35 @@ def test_a_wrong_request_is_said_in_one_line_before_any_work(
     assert main(["ab", *words]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert complaint in line
+
+
+def result(low: float, high: float) -> Result:
+    """A comparison of which only the interval matters: percents of the time of B above that of A."""
+    interval = (math.log1p(low / 100), math.log1p(high / 100))
+    pairs = (Pair(1.0, 1.0, True, 0),)
+    return Result(Pairing("x", "x", "train"), Comparison(0.0, interval, pairs, 1.0, "unclear"), (1, 1))
+
+
+SLOWER, CLEAR, UNCLEAR = result(6, 9), result(1, 4), result(3, 8)  # by more than 5 %?
+FAILED = Result(Pairing("y", "y", "train"), failure="it cannot run")
+
+
+@pytest.mark.parametrize(
+    ("results", "gate", "status"),
+    [
+        ([CLEAR, UNCLEAR, SLOWER], {}, 0),
+        ([CLEAR, FAILED], {}, 1),
+        ([CLEAR], {"fail_on": "5%", "fail_on_unclear": True}, 0),
+        ([UNCLEAR], {"fail_on": "5%"}, 0),
+        ([UNCLEAR, FAILED, SLOWER], {"fail_on": "5%", "fail_on_unclear": True}, 3),
+        ([UNCLEAR, FAILED], {"fail_on": "5%", "fail_on_unclear": True}, 1),
+        ([UNCLEAR, CLEAR], {"fail_on": "5%", "fail_on_unclear": True}, 4),
+    ],
+)
+def test_the_exit_status_is_that_of_the_gate_then_of_failures_then_of_doubt(
+    results: list[Result], gate: dict[str, Any], status: int
+) -> None:
+    assert exit_status(Ab(**gate), results, 0.05 if gate else None) == status
 
 
 NET = """
