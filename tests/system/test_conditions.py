@@ -136,6 +136,14 @@ def test_rounds_that_were_forced_into_one_run_have_rows_of_their_own(tmp_path: P
     assert results.cell("resnet20_cifar (fp16, not compiled)", "latency_ms").status == "oom"
 
 
+def test_a_network_may_train_in_another_manner_under_another_budget(tmp_path: Path) -> None:
+    longer = replace(TOP1, budget="5ep", cuda_graphs=True, value=0.8)
+    results = read_results(store(tmp_path, "a", [TOP1, longer]))
+    assert [model.name for model in results.models] == ["resnet20_cifar"]
+    assert results.under("1ep").cell("resnet20_cifar", "top1").value == 0.5
+    assert results.under("5ep").cell("resnet20_cifar", "top1").value == 0.8
+
+
 def test_accuracies_do_not_depend_on_the_device_unless_their_budget_does() -> None:
     assert replace(TOP1, hardware="B").conditions == TOP1.conditions
     timed = replace(TOP1, budget="60s")

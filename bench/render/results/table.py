@@ -327,23 +327,24 @@ def kept_apart(models: Sequence[Model], records: Sequence[Record]) -> tuple[list
 
 
 def _conditions_apart(rows: Sequence[Record]) -> list[dict[str, object]]:
-    """For each row of a network, its share of the conditions that are not the same in all measured rows of a metric.
+    """For each row of a network, its conditions as far as measured rows of one metric and budget differ in them.
 
-    A smaller batch where memory did not suffice is none of them: it is marked. Neither is a budget: see `under`.
+    A smaller batch where memory did not suffice is none of them: it is marked.
     """
     stated = [_stated(row) for row in rows]
-    seen: dict[str, dict[str, set[object]]] = {}  # metric -> condition -> its values
+    seen: dict[tuple[str, str | None], dict[str, set[object]]] = {}  # metric and budget -> condition -> its values
     for row, conditions in zip(rows, stated, strict=True):
         for field, value in conditions.items() if row.status == "ok" else ():
-            seen.setdefault(row.metric, {}).setdefault(field, set()).add(value)
-    unlike = {metric: {field for field in fields if len(fields[field]) > 1} for metric, fields in seen.items()}
+            seen.setdefault((row.metric, row.budget), {}).setdefault(field, set()).add(value)
+    unlike = {key: {field for field in fields if len(fields[field]) > 1} for key, fields in seen.items()}
     of_all = {"hardware", "precision", "memory format", "compiled"} & set().union(*unlike.values())
+
+    def matters(field: str, row: Record) -> bool:
+        apart = unlike.get((row.metric, row.budget), ())
+        return field in apart or (field in of_all and probe_named(row.probe).precision == "run")
+
     return [
-        {
-            field: value
-            for field, value in conditions.items()
-            if field in unlike.get(row.metric, ()) or (field in of_all and probe_named(row.probe).precision == "run")
-        }
+        {field: value for field, value in conditions.items() if matters(field, row)}
         for row, conditions in zip(rows, stated, strict=True)
     ]
 
