@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from bench.metrics import PROBES
 
@@ -136,30 +136,50 @@ def execution_words(executions: Iterable[Execution]) -> str:
     return ", ".join(word for word in words if word)
 
 
+# Two runs are compared by these settings; the fixed ones stay as they are when a run is resumed.
+_SETTING, _FIXED = {"fixed": False}, {"fixed": True}
+
+
 @dataclass(frozen=True)
 class Config:
-    """What a run is: a request with nothing left open."""
+    """What a run is: a request with nothing left open. Written to run.json as it is."""
 
-    preset: str
+    preset: str = field(metadata=_SETTING)
     probes: tuple[str, ...]
-    budget: Budget
-    seeds: int
+    budget: Budget = field(metadata=_SETTING)
+    seeds: int = field(metadata=_SETTING)
     dataset: str
-    batch_size: Mapping[Track, int]
-    train_batch_size: int | None
-    test_images: int | None
-    measure_seconds: float  # of sampling, per round and step
+    batch_size: Mapping[Track, int] = field(metadata=_FIXED)
+    train_batch_size: int | None = field(metadata=_FIXED)
+    test_images: int | None = field(metadata=_FIXED)
+    measure_seconds: float = field(metadata=_FIXED)  # of sampling, per round and step
     task_timeout_s: float | None
-    rounds: int = 1
+    rounds: int = field(default=1, metadata=_SETTING)
     counted: tuple[str, ...] = ()  # names of networks of which only what needs no device is measured
-    execution: Execution = Execution()
-    other_budgets: tuple[Budget, ...] = ()  # under which the same networks are trained too
+    execution: Execution = field(default=Execution(), metadata=_FIXED)
+    other_budgets: tuple[Budget, ...] = field(default=(), metadata=_SETTING)  # the same networks are trained under each
     checkpoint_every_s: float = 30.0  # at least so far apart
     tensorboard: bool = False  # write training curves as TensorBoard events too
-    fit: MemorySize | None = None  # what the largest batch is to fit into
+    fit: MemorySize | None = field(default=None, metadata=_FIXED)  # what the largest batch is to fit into
     max_train_time_s: float | None = None  # a training that is predicted to take longer is not begun
     time_limit_s: float | None = None  # of the whole run
     inference_only: bool = False  # training steps are not timed
+
+    def settings(self, fixed: bool = False) -> dict[str, Any]:
+        """The settings by which runs are compared, or only those that are `fixed` within a run, each by its name."""
+        found: dict[str, Any] = {}
+        for each in fields(self):
+            if each.metadata.get("fixed", False) or (not fixed and "fixed" in each.metadata):
+                value = getattr(self, each.name)
+                found |= asdict(value) if isinstance(value, Execution) else {each.name: _plain(value)}
+        return found
+
+
+def _plain(value: Any) -> Any:
+    """Budgets and memory sizes as their words."""
+    if isinstance(value, tuple):
+        return [_plain(each) for each in value]
+    return str(value) if isinstance(value, Budget | MemorySize) else value
 
 
 @dataclass(frozen=True)

@@ -51,8 +51,8 @@ def run(request: Request, probes: tuple[str, ...], arguments: Sequence[str], rep
     with prepare.open_run(prepared, [PROG, *arguments]) as run:
         flags = arguments if request.run else [*arguments, "--run", run.name]
         again = f"{PROG} {shlex.join(flags)}"
-        print(f"run {run.name} on {run.header['environment']['device']}; records in {run.folder}", file=sys.stderr)
-        for track, images in run.header["image_sets"].items():
+        print(f"run {run.name} on {run.header.device}; records in {run.folder}", file=sys.stderr)
+        for track, images in run.header.image_sets.items():
             print(f"{track} images: {images['name']} ({images['source']})", file=sys.stderr)
             if images["name"].startswith("synthetic") and request.dataset == "auto":
                 print("these are drawn images: --dataset cifar10 stops where there are no real ones", file=sys.stderr)

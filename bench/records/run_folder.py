@@ -26,25 +26,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
+
 from bench.metrics import probe_named
 from bench.records.files import TORN, append_whole, end_torn_line, write_atomically
 from bench.records.record import Record, RecordKey
-from bench.records.strict_json import parsed
-
-# What was asked, by its names in run.json: CONDITIONS are the same in every part of a run.
-CONDITIONS = (
-    "precision",
-    "memory_format",
-    "compile",
-    "cuda_graphs",
-    "batch_size",
-    "train_batch_size",
-    "test_images",
-    "measure_seconds",
-    "weights",
-    "fit",
-)
-SETTINGS = ("preset", "budget", "other_budgets", "seeds", "rounds", *CONDITIONS)
+from bench.records.run_json import RunHeader
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -56,7 +43,7 @@ class RunError(Exception):
 class Run:
     """One folder of results: opened for reading, or created and then appended to by one writer."""
 
-    def __init__(self, folder: Path, header: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, header: RunHeader) -> None:
         self.folder = folder
         self.header = header
         self._claim: io.FileIO | None = None
@@ -77,14 +64,11 @@ class Run:
         """
         path = self.folder / "networks.json"
         try:
-            entries = parsed(path.read_bytes())["networks"]
-            if not isinstance(entries, dict):
-                raise ValueError("its networks are not listed by name")
+            return msgspec.json.decode(path.read_bytes(), type=dict[str, dict[str, Any]])["networks"]
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, RecursionError) as error:
             raise RunError(f"{path} cannot be read: {error}") from error
-        return entries
 
     def keep_networks(self, entries: Mapping[str, Any]) -> None:
         """Replace networks.json."""
@@ -112,7 +96,7 @@ class Run:
         return self.folder / "tensorboard" / f"{file_stem(model)}-{kind}"
 
     @staticmethod
-    def create(results: Path, name: str, header: dict[str, Any]) -> Run:
+    def create(results: Path, name: str, header: RunHeader) -> Run:
         """Make the folder and its run.json.
 
         Raises:
@@ -132,24 +116,22 @@ class Run:
         """
         folder = results / checked_name(name)
         try:
-            header = parsed((folder / "run.json").read_bytes())
+            return Run(folder, RunHeader.from_json((folder / "run.json").read_bytes()))
         except FileNotFoundError:
             known = ", ".join(run_names(results)[:5]) or "none yet"
             raise RunError(f"there is no run {name!r} in {results}; newest runs: {known}") from None
         except (OSError, ValueError) as error:
-            raise RunError(f"{folder / 'run.json'} cannot be read: {error}") from error
-        if not isinstance(header, dict):
-            raise RunError(f"{folder / 'run.json'} is not a JSON object")
-        return Run(folder, header)
+            reason = " ".join(str(error).split())
+            raise RunError(f"{folder / 'run.json'} cannot be read: {reason}") from error
 
-    def rewrite_header(self, header: dict[str, Any]) -> None:
+    def rewrite_header(self, header: RunHeader) -> None:
         """Replace run.json, atomically. Only who has claimed the run may.
 
         Raises:
             RunError: it cannot be written.
         """
         try:
-            write_atomically(self.folder / "run.json", _header_text(header))
+            write_atomically(self.folder / "run.json", header.to_json())
         except OSError as error:
             raise RunError(f"cannot write {self.folder}: {error.strerror}; choose another --results-dir") from error
         self.header = header
@@ -159,12 +141,11 @@ class Run:
 
         Runs were of one device before rows named their hardware: a measured row without it has the device of its run.
         """
-        environment = self.header.get("environment")
-        device = environment.get("device") if isinstance(environment, dict) else None
+        device = self.header.device
         newest: dict[RecordKey, Record] = {}
         for record in _read_lines(self.folder / "records.jsonl"):
             unnamed = record.value is not None and not record.hardware and not probe_named(record.probe).exact
-            newest[record.key] = replace(record, hardware=str(device)) if unnamed and device else record
+            newest[record.key] = replace(record, hardware=device) if unnamed and device else record
         return list(newest.values())
 
     @contextmanager
@@ -278,9 +259,8 @@ def unused_name(results: Path, wish: str) -> str:
 def _last_start(folder: Path) -> tuple[int, float]:
     """For sorting: the count of starts, and the time for runs that have none. A damaged header comes last."""
     with suppress(OSError, ValueError):
-        header, time = parsed((folder / "run.json").read_bytes()), (folder / "run.json").stat().st_mtime
-        count = header.get("start", 0) if isinstance(header, dict) else 0
-        return count if isinstance(count, int) else 0, time
+        header = RunHeader.from_json((folder / "run.json").read_bytes())
+        return header.start, (folder / "run.json").stat().st_mtime
     return -1, 0.0
 
 
@@ -316,10 +296,6 @@ def _read_lines(path: Path) -> Iterator[Record]:
             if number != torn and not line.endswith(TORN):
                 reason = " ".join(str(error).split())
                 raise RunError(f"{path} line {number + 1} is damaged: {reason}; remove that line") from error
-
-
-def _header_text(header: dict[str, Any]) -> str:
-    return json.dumps(header, indent=2, allow_nan=False) + "\n"
 
 
 def file_stem(model: str) -> str:

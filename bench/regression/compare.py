@@ -19,7 +19,7 @@ from scipy import stats
 
 from bench.metrics import METRICS, Probe, probe_named
 from bench.records.record import Record
-from bench.records.run_folder import SETTINGS, Run
+from bench.records.run_folder import Run
 from bench.regression.verdict import Verdict, verdict, zone
 from bench.stats.intervals import Interval, shared_variances
 
@@ -209,7 +209,7 @@ class _Pair:
         if set(base) != set(new):
             return f"data set: {_words(base)} in base, {_words(new)} in new"
         hashes = [
-            {entry.get("sha256") for entry in run.header.get("image_sets", {}).values() if entry.get("name") in base}
+            {entry.get("sha256") for entry in run.header.image_sets.values() if entry.get("name") in base}
             for run in runs
         ]
         return "" if hashes[0] == hashes[1] else f"{_words(base)} holds other images in base than in new"
@@ -273,7 +273,7 @@ def compare(base: Run, new: Run, margin: float, *, under_any_conditions: bool = 
 
 def _by_key(run: Run, under_any_budget: bool) -> Rows:
     """The rows; with `under_any_budget` those of the run's first budget have the same key in every run."""
-    first = run.header.get("budget") if under_any_budget else None
+    first = run.header.settings().get("budget") if under_any_budget else None
     found: dict[Key, list[Record]] = defaultdict(list)
     for record in run.records():
         found[record.model, record.metric, None if record.budget == first else record.budget].append(record)
@@ -309,11 +309,11 @@ def _only(these: Rows, those: Rows) -> list[str]:
 def _unfinished(run: Run, rows: Rows) -> list[str]:
     """What a run set out to measure and has not."""
     found = []
-    listed = [str(entry.get("name")) for entry in run.header.get("models", []) if isinstance(entry, dict)]
+    listed = [model.name for model in run.header.models]
     absent = [name for name in listed if name not in {model for model, _, _ in rows}]
     if absent:
         found.append(f"{run.name} has nothing of {', '.join(absent)}")
-    asked = run.header.get("rounds")
+    asked = run.header.settings().get("rounds")
     rounds = {
         model: len({row.round for row in these})
         for (model, _, _), these in rows.items()
@@ -328,9 +328,10 @@ def _unfinished(run: Run, rows: Rows) -> list[str]:
 def _differences(base: Run, new: Run) -> list[Difference]:
     """Differences of environments first, then of what was asked."""
     found = []
-    ours, theirs = base.header.get("environment", {}), new.header.get("environment", {})
+    ours, theirs = base.header.environment, new.header.environment
     facts = [(name, ours.get(name), theirs.get(name)) for name in dict.fromkeys([*ours, *theirs])]
-    facts += [(name, base.header.get(name), new.header.get(name)) for name in SETTINGS]
+    was_asked, is_asked = base.header.settings(), new.header.settings()
+    facts += [(name, was_asked.get(name), is_asked.get(name)) for name in dict.fromkeys([*was_asked, *is_asked])]
     for name, was, now in facts:
         if was != now and name not in _FLEETING:
             found.append(Difference(name, "none" if was is None else str(was), "none" if now is None else str(now)))

@@ -61,12 +61,11 @@ def runs_in(results: Path) -> tuple[list[Run], list[str]]:
             runs.append(Run.open(results, name))
         except RunError:
             unreadable.append(name)
-    return sorted(runs, key=lambda run: str(run.header.get("created", ""))), unreadable
+    return sorted(runs, key=lambda run: run.header.created), unreadable
 
 
 def device_of(run: Run) -> str:
-    environment = run.header.get("environment")
-    return str(environment.get("device", "")) if isinstance(environment, dict) else ""
+    return run.header.device
 
 
 def history(runs: Sequence[Run], metrics: Iterable[str], margin: float) -> list[Series]:
@@ -103,11 +102,10 @@ def _point(run: Run, rows: Sequence[Record]) -> Point | None:
     values = [row.value for row in rows if row.value is not None and row.value > 0]
     if not values:
         return None
-    environment = run.header.get("environment", {})
+    environment = run.header.environment
     commit = f"{environment.get('commit', '')}{'+' if environment.get('uncommitted_changes') else ''}"
     interval = rounds_interval([[value] for value in values]) if len(values) > 2 else (math.nan, math.nan)
-    created = str(run.header.get("created", ""))
-    return Point(run.name, created, commit, statistics.geometric_mean(values), interval)
+    return Point(run.name, run.header.created, commit, statistics.geometric_mean(values), interval)
 
 
 def _exact_changes(series: Series) -> list[ChangePoint]:

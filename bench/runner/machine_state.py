@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -12,21 +13,22 @@ from bench.device import environment
 from bench.device.peaks import LimitsTask, measure_limits
 from bench.engines.engine import Crash, Executor, Stop
 from bench.records.run_folder import Run
+from bench.records.run_json import Session
 
 TIME_LIMIT_S = 60.0  # for what takes one to three seconds
 
 
 @contextmanager
 def conditions_kept(run: Run, devices: Sequence[str]) -> Iterator[None]:
-    """Add a session to the run's `conditions`: before what is done within, and after it, however that ends."""
-    earlier = run.header.get("conditions", [])
-    session: dict[str, Any] = {"started": _now(), "before": environment.conditions(devices)}
-    run.rewrite_header({**run.header, "conditions": [*earlier, session]})
+    """Add a session to the header of the run: before what is done within, and after it, however that ends."""
+    earlier = run.header.sessions
+    session = Session(_now(), environment.conditions(devices))
+    run.rewrite_header(replace(run.header, sessions=(*earlier, session)))
     try:
         yield
     finally:
-        session = {**session, "ended": _now(), "after": environment.conditions(devices)}
-        run.rewrite_header({**run.header, "conditions": [*earlier, session]})
+        session = replace(session, ended=_now(), after=environment.conditions(devices))
+        run.rewrite_header(replace(run.header, sessions=(*earlier, session)))
 
 
 def keep_limits(
@@ -40,7 +42,7 @@ def keep_limits(
 
     A device that cannot be measured has the `reason` instead, and is tried again when the run is resumed.
     """
-    limits: dict[str, Any] = dict(run.header.get("limits", {}))
+    limits: dict[str, Any] = dict(run.header.limits)
     if all("peak_flops_per_s" in limits.get(device, {}) for device in devices):
         return
     tasks = [LimitsTask(precision, number) for number in range(len(devices))]
@@ -51,12 +53,12 @@ def keep_limits(
             if isinstance(found, Crash):
                 found = {"precision": precision, "reason": found.reason}
             limits[at[task]] = found
-    run.rewrite_header({**run.header, "limits": limits})
+    run.rewrite_header(replace(run.header, limits=limits))
 
 
 def keep_faster_limits(run: Run, found: Mapping[str, Mapping[str, Any]]) -> None:
     """Replace each limit of a device for which a later measurement was faster: a limit is what the device can do."""
-    before: dict[str, Any] = run.header.get("limits", {})
+    before = dict(run.header.limits)
     limits = dict(before)
     for device, now in found.items():
         known = limits.get(device, {})
@@ -68,7 +70,7 @@ def keep_faster_limits(run: Run, found: Mapping[str, Mapping[str, Any]]) -> None
                 known = {**known, **{name: now[name] for name in (rate, what, f"{what}_samples")}}
         limits[device] = known
     if limits != before:
-        run.rewrite_header({**run.header, "limits": limits})
+        run.rewrite_header(replace(run.header, limits=limits))
 
 
 def _now() -> str:

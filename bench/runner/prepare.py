@@ -33,9 +33,8 @@ from bench.runner.estimate import Estimate, Pace, estimate
 from bench.runner.interrupts import Interrupts
 from bench.runner.plan import plan, remaining
 from bench.runner.request import Request, parse_input_size, resolve
-from bench.runner.run_header import new_header
 from bench.training import pretrained, recipe_file
-from bench.training.experiments import Experiment, experiment_named
+from bench.training.experiments import Experiment
 from bench.training.tensorboard import require_tensorboard
 
 
@@ -62,7 +61,7 @@ def prepare(request: Request, probes: tuple[str, ...], say: Callable[[str], None
     config, patterns = resolve(request, probes, devices[0].partition(":")[0])
     if request.engine == "local":
         execution.check(config.execution, devices)
-    experiment = experiment_named(request.recipe) if request.recipe else None
+    experiment = request.experiment
     if experiment:
         specs: tuple[ModelSpec, ...] = (experiment.spec(),)
     else:
@@ -100,7 +99,7 @@ def open_run(prepared: Prepared, command: Sequence[str]) -> Iterator[Run]:
     now = datetime.now().astimezone()
     wish = f"{now:%Y%m%d-%H%M%S}-{facts['device_kind']}-{config.preset}"
     name = checked_name(request.run) if request.run else unused_name(request.results_dir, wish)
-    header = new_header(name, now, command, request, config, prepared.inputs, prepared.specs, facts)
+    header = resume.new_header(name, now, command, prepared, facts)
     run = Run(request.results_dir / name, header)
     with run.claimed():  # before anything in it is read or changed
         if name in run_names(request.results_dir):
@@ -172,7 +171,7 @@ def work(prepared: Prepared, run: Run, *, dry: bool = False) -> int:
 
 def _plain_rate(run: Run) -> float:
     """FLOP/s that a network may reach on the slowest of the run's devices: a fifth of its measured peak."""
-    peaks = [limits.get("peak_flops_per_s") for limits in run.header.get("limits", {}).values()]
+    peaks = [limits.get("peak_flops_per_s") for limits in run.header.limits.values()]
     return min((peak / 5 for peak in peaks if peak), default=math.inf)
 
 

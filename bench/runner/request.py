@@ -129,6 +129,15 @@ class Request(Setup):
     """How often each throughput and latency is measured, each time in another order of networks. Default: the
     preset's (quick: 5)."""
 
+    @property
+    def experiment(self) -> Experiment | None:
+        """The documented experiment that --recipe names.
+
+        Raises:
+            RequestError: there is none of this name.
+        """
+        return experiment_named(self.recipe) if self.recipe else None
+
 
 def resolve(request: Request, probes: tuple[str, ...], device_kind: str) -> tuple[Config, tuple[str, ...]]:
     """The configuration of a run on a "cpu" or "cuda" device, and the names or globs of its networks.
@@ -153,7 +162,7 @@ def resolve(request: Request, probes: tuple[str, ...], device_kind: str) -> tupl
     for probe in probes:
         if probe not in PROBES:
             raise RequestError(f"no probe is named {probe!r}; there are: {', '.join(PROBES)}")
-    experiment = experiment_named(request.recipe) if request.recipe else None
+    experiment = request.experiment
     _refuse_conflicts(request, experiment)
     name = request.preset if request.preset != "auto" else "standard" if device_kind == "cuda" else "quick"
     preset = PRESETS[name]

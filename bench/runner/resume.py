@@ -1,26 +1,37 @@
-"""Going on with a run: what its first command asked for, and whether what is asked now belongs to the same run."""
+"""run.json of a run that starts, and whether what is asked now belongs to a run that is there."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import fields, replace
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, fields, replace
+from datetime import datetime
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+import msgspec
 
 from bench import models
 from bench.config import RequestError
-from bench.records.run_folder import CONDITIONS, Run, RunError, run_names
-from bench.records.strict_json import fits
+from bench.data import ImageSet
+from bench.models import ModelSpec
+from bench.records.run_folder import Run, RunError, next_start, run_names
+from bench.records.run_json import Forced, Model, RunHeader
 from bench.runner.request import Request
+
+if TYPE_CHECKING:
+    from bench.runner.prepare import Prepared
 
 # The flags that a resumed run does not take from its first command: they find it, or are meant for this time only.
 _NOT_REMEMBERED = {"run", "results_dir", "retry_failed", "force", "engine", "ray_address", "dry_run", "time_limit"}
-_FOLDERS = {"reports_dir", "data_dir", "cache_dir", "recipes"}
-_SEVERAL = {"models", "model_kwargs", "budget"}
 
 
 def continued(request: Request) -> Request:
-    """The request with every flag that was not given taken from the run that it names, if that exists."""
+    """The request with every flag that was not given taken from the run that it names, if that exists.
+
+    Raises:
+        RunError: run.json is damaged.
+    """
     assert request.run is not None
     try:
         run = Run.open(request.results_dir, request.run)
@@ -28,21 +39,18 @@ def continued(request: Request) -> Request:
         if request.run in run_names(request.results_dir):
             raise
         return request
-    before = run.header.get("request")
-    untouched, hints = Request(), get_type_hints(Request)
+    before, untouched, hints = run.header.request, Request(), get_type_hints(Request)
     kept: dict[str, Any] = {}
     for field in fields(Request):
-        value = before.get(field.name) if isinstance(before, dict) else None
-        if value is None or field.name in _NOT_REMEMBERED:
+        name = field.name
+        if before.get(name) is None or name in _NOT_REMEMBERED:
             continue
-        if field.name in _SEVERAL and isinstance(value, list):
-            value = tuple(value)
-        if field.name in _FOLDERS and isinstance(value, str):
-            value = Path(value)
-        if not fits(value, hints[field.name]):
-            raise RunError(f"run.json of run {run.name!r} is damaged (request: {field.name}): choose another --run")
-        if getattr(request, field.name) == getattr(untouched, field.name):
-            kept[field.name] = value
+        try:
+            value = msgspec.convert(before[name], hints[name], dec_hook=lambda kind, word: kind(word))
+        except (msgspec.ValidationError, TypeError):
+            raise RunError(f"run.json of run {run.name!r} is damaged (request: {name}): choose another --run") from None
+        if getattr(request, name) == getattr(untouched, name):
+            kept[name] = value
     return replace(request, **kept)
 
 
@@ -50,67 +58,120 @@ def classes(request: Request) -> dict[str, int]:
     """How many classes the images of each track have in the run that the request resumes; empty for a new one."""
     if request.run not in run_names(request.results_dir):
         return {}
-    image_sets = Run.open(request.results_dir, request.run).header.get("image_sets")
-    found = image_sets if isinstance(image_sets, dict) else {}
+    image_sets = Run.open(request.results_dir, request.run).header.image_sets
     return {
         track: len(image_set["classes"])
-        for track, image_set in found.items()
-        if isinstance(image_set, dict) and isinstance(image_set.get("classes"), list)
+        for track, image_set in image_sets.items()
+        if isinstance(image_set.get("classes"), list)
     }
 
 
-def merged(before: Mapping[str, Any], now: Mapping[str, Any], force: bool) -> dict[str, Any]:
+def new_header(
+    name: str,
+    now: datetime,
+    command: Sequence[str],
+    prepared: Prepared,
+    facts: Mapping[str, Any],
+) -> RunHeader:
+    """The header of a run that starts now; `facts` are those of its environment."""
+    request, inputs, experiment = prepared.request, prepared.inputs, prepared.request.experiment
+    return RunHeader(
+        name=name,
+        created=now.isoformat(timespec="seconds"),
+        start=next_start(request.results_dir),
+        command=tuple(command),
+        request={key: str(value) if isinstance(value, Path) else value for key, value in asdict(request).items()},
+        config=prepared.config,
+        weights=_weights_identity(inputs.initial_weights),
+        experiment=experiment.described() if experiment else None,
+        recipes={family: recipe.to_json() for family, recipe in inputs.recipes.items()},
+        environment=facts,
+        image_sets={track: _identity(image_set) for track, image_set in inputs.image_sets.items()},
+        models=tuple(map(_described, prepared.specs)),
+    )
+
+
+def merged(before: RunHeader, now: RunHeader, force: bool) -> RunHeader:
     """The header of a resumed run: as it was, with the networks and images that are new, and what --force let pass.
 
     Raises:
         RequestError: something that a number depends on has changed.
-        RunError: it is no header.
+        RunError: the run does not say how it was made.
     """
-    try:
-        return _continuation(before, now, force)
-    except (KeyError, TypeError, AttributeError) as error:
-        reason = f"{type(error).__name__}: {error}"
-        raise RunError(f"run.json of run {now['name']!r} is damaged ({reason}): choose another --run") from error
-
-
-def _continuation(before: Mapping[str, Any], now: Mapping[str, Any], force: bool) -> dict[str, Any]:
-    was, is_now = before["budget"], now["budget"]
-    if was != is_now:  # not to be forced: the run's tables are of its first budget
+    was, asked = before.config, now.config
+    if was is None or asked is None:
+        raise RunError(f"run.json of run {now.name!r} does not say how it was made: choose another --run")
+    if was.budget != asked.budget:  # not to be forced: the run's tables are of its first budget
         raise RequestError(
-            f"run {now['name']!r} was made with budget {was} (now {is_now}): choose another --run, or add to it "
-            f"with --budget {was} {is_now}"
+            f"run {now.name!r} was made with budget {was.budget} (now {asked.budget}): choose another --run, or add to "
+            f"it with --budget {was.budget} {asked.budget}"
         )
-    differences = [f"{key} {before.get(key)} (now {now[key]})" for key in CONDITIONS if before.get(key) != now[key]]
-    for key in ("device", "torch"):
-        was, is_now = before["environment"].get(key), now["environment"].get(key)
-        if was != is_now:
-            differences.append(f"{key} {was} (now {is_now})")
-    for track, image_set in now["image_sets"].items():
-        was = before["image_sets"].get(track)
-        if was is not None and was["sha256"] != image_set["sha256"]:
-            differences.append(f"{track} images {was['name']} (now {image_set['name']})")
-    classes_before = {spec["name"]: spec.get("num_classes") for spec in before["models"]}
-    for spec in now["models"]:
-        was, is_now = classes_before.get(spec["name"]), spec["num_classes"]
-        if was not in (None, is_now):
-            differences.append(f"{was} classes of {spec['name']} (now {is_now})")
-    if (before.get("recipes") or {}) != now["recipes"]:
-        differences.append("other recipes")
+    differences = list(_differences(before, now))
     if differences and not force:
         raise RequestError(
-            f"run {now['name']!r} was made with {'; '.join(differences)}: choose another --run, or --force to mix them"
+            f"run {now.name!r} was made with {'; '.join(differences)}: choose another --run, or --force to mix them"
         )
-    forced = before.get("forced", []) + ([{"at": now["created"], "differences": differences}] if differences else [])
-    described = {spec["name"]: spec for spec in [*before["models"], *now["models"]]}
+    forced = (Forced(now.created, tuple(differences)),) if differences else ()
+    described = {model.name: model for model in (*before.models, *now.models)}
     order = {name: place for place, name in enumerate(models.REGISTRY)}
-    ordered = sorted(described.values(), key=lambda spec: order.get(spec["name"], len(order)))
-    return {
-        **before,
-        "start": now["start"],
-        "forced": forced,
-        "models": ordered,
-        "other_budgets": list(dict.fromkeys([*before.get("other_budgets", []), *now["other_budgets"]])),
-        "seeds": max(before["seeds"], now["seeds"]),
-        "rounds": max(before["rounds"], now["rounds"]),
-        "image_sets": {**before["image_sets"], **now["image_sets"]},
-    }
+    return replace(
+        before,
+        start=now.start,
+        config=replace(
+            was,
+            other_budgets=tuple(dict.fromkeys((*was.other_budgets, *asked.other_budgets))),
+            seeds=max(was.seeds, asked.seeds),
+            rounds=max(was.rounds, asked.rounds),
+        ),
+        forced=(*before.forced, *forced),
+        models=tuple(sorted(described.values(), key=lambda model: order.get(model.name, len(order)))),
+        image_sets={**before.image_sets, **now.image_sets},
+    )
+
+
+def _differences(before: RunHeader, now: RunHeader) -> Iterator[str]:
+    """What must not change within a run and has, such as "train_batch_size 20 (now 10)"."""
+    assert before.config is not None
+    assert now.config is not None
+    was = {**before.config.settings(fixed=True), "weights": before.weights}
+    asked = {**now.config.settings(fixed=True), "weights": now.weights}
+    for name in ("device", "torch"):
+        was[name], asked[name] = before.environment.get(name), now.environment.get(name)
+    yield from (f"{name} {was[name]} (now {asked[name]})" for name in was if was[name] != asked[name])
+    for track, image_set in now.image_sets.items():
+        known = before.image_sets.get(track)
+        if known is not None and known.get("sha256") != image_set["sha256"]:
+            yield f"{track} images {known.get('name')} (now {image_set['name']})"
+    classes_before = {model.name: model.num_classes for model in before.models}
+    for model in now.models:
+        if classes_before.get(model.name) not in (None, model.num_classes):
+            yield f"{classes_before[model.name]} classes of {model.name} (now {model.num_classes})"
+    if before.recipes != now.recipes:
+        yield "other recipes"
+
+
+def _weights_identity(file: Path | None) -> str | None:
+    """Name and SHA-256 of a file of weights; None for fresh ones."""
+    if file is None:
+        return None
+    with file.open("rb") as opened:
+        return f"{file.name} (SHA-256 {hashlib.file_digest(opened, 'sha256').hexdigest()})"
+
+
+def _identity(image_set: ImageSet) -> dict[str, Any]:
+    """What a run says of its images: all but where this machine caches them, which is nobody else's business."""
+    return {key: value for key, value in asdict(image_set).items() if key != "folder"}
+
+
+def _described(spec: ModelSpec) -> Model:
+    return Model(
+        name=spec.name,
+        family=spec.family,
+        year=spec.year,
+        paper=spec.paper,
+        track=spec.track,
+        input_size=spec.input_size,
+        num_classes=spec.num_classes,
+        differences=spec.differences,
+        own=spec.name not in models.REGISTRY,
+    )

@@ -16,6 +16,7 @@ import torch
 
 from bench.cli.main import main
 from bench.records.run_folder import Run
+from bench.records.run_json import RunHeader
 from tests.data.fakes import encoded, random_images
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -126,7 +127,7 @@ def test_a_truncated_parquet_file_is_named(tmp_path: Path, capsys: pytest.Captur
 
 
 def test_help_and_report_do_not_import_torch(tmp_path: Path) -> None:
-    run = Run.create(tmp_path / "results", "a", {"models": [], "environment": {}, "image_sets": {}})
+    run = Run.create(tmp_path / "results", "a", RunHeader())
     (run.folder / "records.jsonl").write_text("")
     for arguments in (["--help"], ["all", "--help"], ["report", "a"]):
         code = (
@@ -201,14 +202,14 @@ def test_all_from_images_to_report_and_again(tmp_path: Path, images: Path, capsy
     run = Run.open(tmp_path / "results", "a")
     before = run.records()
     assert {record.status for record in before} == {"ok", "skipped"}  # not every number exists on every machine
-    assert str(tmp_path / "cache") not in json.dumps(run.header["image_sets"])  # a run can be published
-    assert {r.dataset for r in before if r.metric == "top1"} == {run.header["image_sets"]["cifar"]["name"]}
+    assert str(tmp_path / "cache") not in str(run.header.image_sets)  # a run can be published
+    assert {r.dataset for r in before if r.metric == "top1"} == {run.header.image_sets["cifar"]["name"]}
     assert sorted(path.name for path in run.curves.iterdir()) == [
         "cnn_mnist-seed0.parquet",
         "lenet5_cifar-seed0.parquet",
     ]
     assert set(run.networks()) == {"cnn_mnist", "lenet5_cifar"}
-    assert run.header["limits"]
+    assert run.header.limits
     for model, top1 in {r.model: r for r in before if r.metric == "top1"}.items():
         counts = pd.read_parquet(run.confusion_path(model, "seed0"))
         assert top1.value == counts[counts.label == counts.predicted]["count"].sum() / counts["count"].sum()
@@ -227,7 +228,7 @@ def test_all_from_images_to_report_and_again(tmp_path: Path, images: Path, capsy
     # One network more joins the run.
     assert main(["run", "--run", "a", "--models", "lenet5_mnist", "--probes", "params", *flags(tmp_path)]) == 0
     assert len(run.records()) == len(before) + 1
-    assert {m["name"] for m in Run.open(tmp_path / "results", "a").header["models"]} == {
+    assert {m.name for m in Run.open(tmp_path / "results", "a").header.models} == {
         "lenet5_cifar",
         "cnn_mnist",
         "lenet5_mnist",
@@ -241,7 +242,7 @@ def test_all_from_images_to_report_and_again(tmp_path: Path, images: Path, capsy
     capsys.readouterr()
     other = ["--train-batch-size", "10", "--force"]
     assert main(["run", "--run", "a", "--probes", "params", *other, *flags(tmp_path)]) == 0
-    assert Run.open(tmp_path / "results", "a").header["forced"][0]["differences"] == ["train_batch_size 20 (now 10)"]
+    assert Run.open(tmp_path / "results", "a").header.forced[0].differences == ("train_batch_size 20 (now 10)",)
     assert main(["report", "a", *flags(tmp_path)[:4]]) == 0
     assert "Resumed with --force" in (report / "report.md").read_text()
 
@@ -264,8 +265,9 @@ def test_a_budget_can_join_a_run_and_is_kept_apart(
         ("0.2kimg", 200),
         ("2ep", 80),
     ]
-    assert (run.header["budget"], run.header["other_budgets"]) == ("0.1kimg", ["0.2kimg", "2ep"])
-    assert "limits" not in run.header  # no throughput is compared with them
+    settings = run.header.settings()
+    assert (settings["budget"], settings["other_budgets"]) == ("0.1kimg", ["0.2kimg", "2ep"])
+    assert not run.header.limits  # no throughput is compared with them
     assert sorted(path.name for path in run.curves.iterdir()) == [
         "lenet5_cifar-seed0-0.2kimg.parquet",
         "lenet5_cifar-seed0-2ep.parquet",

@@ -13,24 +13,25 @@ import pytest
 
 from bench.records.record import Record
 from bench.records.run_folder import RecordWriter, Run, RunError, checked_name, next_start, run_names, unused_name
+from bench.records.run_json import RunHeader
 
 RECORD = Record("resnet20_cifar", "params", "params", 269_722, "count", "ok", samples=(1.0, 2.5))
 
 
 def test_what_is_appended_is_read_back_and_the_newest_row_wins(tmp_path: Path) -> None:
-    run = Run.create(tmp_path, "a", {"version": 1})
+    run = Run.create(tmp_path, "a", RunHeader(name="a"))
     with run.writer() as writer:
         writer.append([RECORD, replace(RECORD, seed=1)])
     with run.writer() as writer:
         writer.append([replace(RECORD, value=5)])
     again = Run.open(tmp_path, "a")
-    assert again.header == {"version": 1}
+    assert again.header == RunHeader(name="a")
     assert [(r.seed, r.value) for r in again.records()] == [(0, 5), (1, 269_722)]
 
 
 @pytest.mark.parametrize("cut", range(1, len(RECORD.to_json()) + 1, 7))
 def test_a_torn_last_line_is_skipped_and_later_rows_are_kept(tmp_path: Path, cut: int) -> None:
-    run = Run.create(tmp_path, "a", {})
+    run = Run.create(tmp_path, "a", RunHeader())
     with run.writer() as writer:
         writer.append([RECORD])
     with (run.folder / "records.jsonl").open("a") as file:
@@ -44,14 +45,14 @@ def test_a_torn_last_line_is_skipped_and_later_rows_are_kept(tmp_path: Path, cut
 
 
 def test_damage_in_the_middle_is_reported_with_its_line(tmp_path: Path) -> None:
-    run = Run.create(tmp_path, "a", {})
+    run = Run.create(tmp_path, "a", RunHeader())
     (run.folder / "records.jsonl").write_text("{nonsense}\n" + RECORD.to_json() + "\n")
     with pytest.raises(RunError, match="line 1"):
         run.records()
 
 
 def test_two_writers_are_refused(tmp_path: Path) -> None:
-    run = Run.create(tmp_path, "a", {})
+    run = Run.create(tmp_path, "a", RunHeader())
     second = (
         "import sys; from pathlib import Path; from bench.records.run_folder import Run, RunError\n"
         f"run = Run.open(Path({str(tmp_path)!r}), 'a')\n"
@@ -72,7 +73,7 @@ def test_names_cannot_leave_the_results_folder(name: str) -> None:
 
 
 def test_a_missing_run_names_those_that_exist(tmp_path: Path) -> None:
-    Run.create(tmp_path, "there", {})
+    Run.create(tmp_path, "there", RunHeader())
     with pytest.raises(RunError, match="there"):
         Run.open(tmp_path, "elsewhere")
     assert run_names(tmp_path) == ["there"]
@@ -81,14 +82,15 @@ def test_a_missing_run_names_those_that_exist(tmp_path: Path) -> None:
 def test_an_unwritable_folder_is_said_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="--results-dir"):
-        Run.create(tmp_path / "file", "a", {})
+        Run.create(tmp_path / "file", "a", RunHeader())
 
 
 def test_a_claimed_run_is_closed_to_others_before_its_header_is_read(tmp_path: Path) -> None:
-    run = Run.create(tmp_path, "a", {})
+    run = Run.create(tmp_path, "a", RunHeader())
     second = (
         "import sys; from pathlib import Path; from bench.records.run_folder import Run, RunError\n"
-        "try: Run.create(Path(sys.argv[1]), 'a', {'other': 1})\n"
+        "from bench.records.run_json import RunHeader\n"
+        "try: Run.create(Path(sys.argv[1]), 'a', RunHeader(name='other'))\n"
         "except RunError as error: sys.exit(str(error))\n"
     )
     with run.claimed():
@@ -96,7 +98,7 @@ def test_a_claimed_run_is_closed_to_others_before_its_header_is_read(tmp_path: P
             [sys.executable, "-c", second, str(tmp_path)], capture_output=True, text=True, check=False
         )
     assert "another process is writing" in done.stderr
-    assert Run.open(tmp_path, "a").header == {}
+    assert Run.open(tmp_path, "a").header == RunHeader()
 
 
 class _FullDisk:
@@ -119,7 +121,7 @@ class _FullDisk:
 
 @pytest.mark.parametrize("room", [0, 1, 200, 400])
 def test_a_full_disk_costs_nothing_that_was_written_before(tmp_path: Path, room: int) -> None:
-    run = Run.create(tmp_path, "a", {})
+    run = Run.create(tmp_path, "a", RunHeader())
     with run.writer() as writer:
         writer.append([RECORD])
         full = RecordWriter(run, _FullDisk(writer._file, room))  # type: ignore[arg-type]
@@ -133,7 +135,7 @@ def test_a_full_disk_costs_nothing_that_was_written_before(tmp_path: Path, room:
 
 @pytest.mark.parametrize("then", ["more rows", "the end"])
 def test_a_folder_that_is_removed_meanwhile_is_said(tmp_path: Path, then: str) -> None:
-    run = Run.create(tmp_path / "results", "a", {})
+    run = Run.create(tmp_path / "results", "a", RunHeader())
 
     def write_and_remove() -> None:
         with run.writer() as writer:
@@ -147,12 +149,12 @@ def test_a_folder_that_is_removed_meanwhile_is_said(tmp_path: Path, then: str) -
 
 
 def test_a_folder_that_another_run_has_taken_is_not_written_to(tmp_path: Path) -> None:
-    run = Run.create(tmp_path, "a", {})
+    run = Run.create(tmp_path, "a", RunHeader())
     with run.claimed() as file:
         writer = RecordWriter(run, file)
         writer.append([RECORD])
         shutil.rmtree(run.folder)
-        Run.create(tmp_path, "a", {"other": 1})
+        Run.create(tmp_path, "a", RunHeader(name="other"))
         with pytest.raises(RunError, match="was removed or replaced"):
             writer.append([replace(RECORD, seed=1)])
     assert Run.open(tmp_path, "a").records() == []
@@ -160,7 +162,7 @@ def test_a_folder_that_another_run_has_taken_is_not_written_to(tmp_path: Path) -
 
 def test_the_last_started_run_is_first_whatever_the_clock_says(tmp_path: Path) -> None:
     for number, name in enumerate(["first", "second", "third"]):
-        run = Run.create(tmp_path, name, {"start": next_start(tmp_path)})
+        run = Run.create(tmp_path, name, RunHeader(start=next_start(tmp_path)))
         os.utime(run.folder / "run.json", (1000 - number, 1000 - number))  # set back again and again
     assert run_names(tmp_path) == ["third", "second", "first"]
     (tmp_path / "second" / "run.json").write_text("{")

@@ -10,6 +10,7 @@ import pytest
 from bench.metrics import METRICS
 from bench.records.record import Record
 from bench.records.run_folder import Run
+from bench.records.run_json import header_of
 from bench.regression.compare import Change, Comparison, compare
 
 MODELS = ("lenet5_cifar", "resnet20_cifar", "vgg11_bn_cifar", "vit_tiny_cifar", "squeezenet_cifar", "nin_cifar")
@@ -18,6 +19,7 @@ HEADER: dict[str, Any] = {
     "created": "2026-01-31T12:00:00+00:00",
     "environment": {"device": DEVICE, "torch": "2.15.0"},
     "models": [{"name": name} for name in MODELS],
+    "budget": "1ep",
     "rounds": 3,
     "image_sets": {"cifar": {"name": "cifar10", "sha256": "aa"}},
 }
@@ -48,7 +50,7 @@ def whole_run(seed: int, **levels: float) -> list[Record]:
 
 
 def store(tmp_path: Path, name: str, records: list[Record], **header: Any) -> Run:
-    run = Run.create(tmp_path, name, {**HEADER, **header})
+    run = Run.create(tmp_path, name, header_of({**HEADER, **header}))
     with run.writer() as writer:
         writer.append(records)
     return run

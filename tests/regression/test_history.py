@@ -12,6 +12,7 @@ from bench.cli.main import main
 from bench.metrics import METRICS
 from bench.records.record import Record
 from bench.records.run_folder import Run
+from bench.records.run_json import header_of
 from bench.regression.history import DEFAULT_METRICS, Series, device_of, history, runs_in
 
 CPU, GPU = "Fixture CPU, 2 threads", "Fixture GPU"
@@ -29,11 +30,13 @@ def write_day(results: Path, day: int, device: str, rng: random.Random) -> None:
     run = Run.create(
         results,
         f"{'gpu' if device == GPU else 'cpu'}-{day:02d}",
-        {
-            "created": f"2026-01-{day + 1:02d}T12:00:00+00:00",
-            "environment": {"device": device, "commit": f"{day:07x}", "uncommitted_changes": day == 3},
-            "models": [{"name": name, "track": "cifar"} for name in MODELS],
-        },
+        header_of(
+            {
+                "created": f"2026-01-{day + 1:02d}T12:00:00+00:00",
+                "environment": {"device": device, "commit": f"{day:07x}", "uncommitted_changes": day == 3},
+                "models": [{"name": name, "track": "cifar"} for name in MODELS],
+            }
+        ),
     )
     rows = [row("lenet5_cifar", "params", 62_006 + (day >= 5), device="meta")]
     for model in MODELS:

@@ -9,16 +9,17 @@ from bench.device import environment
 from bench.device.peaks import LimitsTask
 from bench.engines.local import LocalMachine
 from bench.records.run_folder import Run
+from bench.records.run_json import RunHeader
 from bench.runner import machine_state
 from bench.runner.machine_state import conditions_kept, keep_faster_limits, keep_limits
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    return Run.create(tmp_path, "a", {"name": "a"})
+    return Run.create(tmp_path, "a", RunHeader(name="a"))
 
 
-def stored(run: Run) -> dict:
+def stored(run: Run) -> RunHeader:
     return Run.open(run.folder.parent, run.name).header
 
 
@@ -28,25 +29,28 @@ def test_every_start_of_a_run_adds_its_conditions(run: Run, monkeypatch: pytest.
     for _ in range(2):
         with run.claimed(), conditions_kept(run, ["cpu"]):
             pass
-    first, second = stored(run)["conditions"]
-    assert (first["before"], first["after"]) == ({"load_average_1min": 0.0}, {"load_average_1min": 1.0})
-    assert (second["before"], second["after"]) == ({"load_average_1min": 2.0}, {"load_average_1min": 3.0})
-    assert first["started"] <= first["ended"] <= second["started"]
-    assert stored(run)["name"] == "a"
+    first, second = stored(run).sessions
+    assert (first.before, first.after) == ({"load_average_1min": 0.0}, {"load_average_1min": 1.0})
+    assert (second.before, second.after) == ({"load_average_1min": 2.0}, {"load_average_1min": 3.0})
+    assert first.started <= first.ended <= second.started
+    assert stored(run).name == "a"
 
 
 def interrupted(run: Run) -> None:
     with run.claimed(), conditions_kept(run, ["cpu"]):
-        (under_way,) = stored(run)["conditions"]
-        assert set(under_way) == {"started", "before"}
+        (under_way,) = stored(run).sessions
+        assert (under_way.ended, under_way.after) == ("", {})
         raise KeyboardInterrupt
 
 
 def test_conditions_before_are_there_while_it_works_and_those_after_also_if_it_is_interrupted(run: Run) -> None:
     with pytest.raises(KeyboardInterrupt):
         interrupted(run)
-    (ended,) = stored(run)["conditions"]
-    assert set(ended) == {"started", "before", "ended", "after"}
+    (ended,) = stored(run).sessions
+    assert ended.started
+    assert ended.ended
+    assert ended.before
+    assert ended.after
 
 
 def answers(task: LimitsTask, device: str) -> dict:
@@ -67,20 +71,20 @@ def test_limits_are_measured_elsewhere_again_if_that_failed_and_never_more_than_
     with run.claimed():
         monkeypatch.setattr(machine_state, "measure_limits", dies)
         keep_limits(run, place(run), ["cpu"], "bf16")
-        failed = stored(run)["limits"]["cpu"]
+        failed = stored(run).limits["cpu"]
         assert failed["precision"] == "bf16"
         assert "SIGABRT" in failed["reason"]
 
         monkeypatch.setattr(machine_state, "measure_limits", answers)
         keep_limits(run, place(run), ["cpu"], "bf16")
-        measured = stored(run)["limits"]["cpu"]
+        measured = stored(run).limits["cpu"]
         assert measured["peak_flops_per_s"] == 1e12
         assert measured["process"] != os.getpid()
         assert "reason" not in measured
 
         monkeypatch.setattr(machine_state, "measure_limits", dies)
         keep_limits(run, place(run), ["cpu"], "bf16")
-        assert stored(run)["limits"]["cpu"] == measured
+        assert stored(run).limits["cpu"] == measured
 
 
 def test_a_later_round_replaces_the_limits_that_were_measured_in_a_slow_minute(run: Run) -> None:
@@ -93,7 +97,7 @@ def test_a_later_round_replaces_the_limits_that_were_measured_in_a_slow_minute(r
         keep_faster_limits(run, {"cpu": limits(3e11, 0.5e10, "second")})
         keep_faster_limits(run, {"cpu": limits(2e11, 2e10, "third")})
         keep_faster_limits(run, {})
-    kept = stored(run)["limits"]["cpu"]
+    kept = stored(run).limits["cpu"]
     assert (kept["peak_flops_per_s"], kept["peak"], kept["peak_samples"]) == (3e11, "second", [3e11])
     assert (kept["bandwidth_bytes_per_s"], kept["bandwidth"]) == (2e10, "third")
     assert kept["precision"] == "fp32"

@@ -17,6 +17,7 @@ from bench.probes import MEASURE
 from bench.probes.reading import Measurement, Reading
 from bench.records.record import Record
 from bench.records.run_folder import Run
+from bench.records.run_json import RunHeader
 from bench.runner.execute import Outcome, execute, run_tasks
 from bench.runner.plan import plan, remaining
 
@@ -257,7 +258,7 @@ def test_a_value_that_is_no_number_is_failed(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_network_that_kills_its_process_does_not_stop_the_run(tmp_path: Path) -> None:
-    run = Run.create(tmp_path, "a", {})
+    run = Run.create(tmp_path, "a", RunHeader())
     config = replace(CONFIG, probes=("params",))
     ended: list[tuple[str, Outcome]] = []
     tasks = plan([spec_of(Fine), spec_of(Dies), SPECS[1]], config)

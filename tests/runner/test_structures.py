@@ -13,6 +13,7 @@ from bench.cli.networks import network_row
 from bench.engines.engine import Crash, Stop
 from bench.models import REGISTRY, select
 from bench.records.run_folder import Run
+from bench.records.run_json import RunHeader
 from bench.runner.structures import DescribeTask, describe, keep_descriptions, representatives
 from bench.structure.description import Structure
 
@@ -45,7 +46,7 @@ class Here:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    return Run.create(tmp_path, "fixture", {})
+    return Run.create(tmp_path, "fixture", RunHeader())
 
 
 def test_the_first_of_each_family_stands_for_it() -> None:

@@ -9,6 +9,7 @@ import pytest
 from bench.config import Execution
 from bench.records.record import Conditions, Record
 from bench.records.run_folder import Run
+from bench.records.run_json import header_of
 from bench.regression.compare import compare
 from bench.regression.history import history
 from bench.render.charts.frame import chart_name
@@ -52,7 +53,11 @@ def store(results: Path, name: str, rows: list[Record], day: int = 1) -> Run:
     environment = {"device": "A", "commit": "0123456"}
     models = [{"name": "resnet20_cifar", "track": "cifar", "num_classes": 10}]
     created = f"2026-01-{day:02d}T12:00:00+00:00"
-    run = Run.create(results, name, {"created": created, "environment": environment, "models": models, "budget": "1ep"})
+    run = Run.create(
+        results,
+        name,
+        header_of({"created": created, "environment": environment, "models": models, "budget": "1ep"}),
+    )
     with run.writer() as writer:
         writer.append(rows)
     return run

@@ -19,6 +19,7 @@ from bench.engines.local import LocalMachine
 from bench.models import REGISTRY, ModelSpec
 from bench.records.record import Record
 from bench.records.run_folder import Run
+from bench.records.run_json import RunHeader
 from bench.render.report import write_report
 from bench.runner.execute import PRELOAD, Outcome, run_tasks
 from bench.runner.plan import plan
@@ -55,7 +56,7 @@ def hostile(name: str) -> ModelSpec:
 def test_hostile_networks_leave_honest_rows_and_good_ones_theirs(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    run = Run.create(tmp_path / "results", "a", {"models": [], "environment": {}, "image_sets": {}})
+    run = Run.create(tmp_path / "results", "a", RunHeader())
     specs = [hostile(name) for name in (*BAD, "PrintsWithoutEnd")] + [REGISTRY[name] for name in GOOD]
     place: LocalMachine[Task, Outcome] = LocalMachine(("cpu",), run.folder / "workers.log", PRELOAD, 1 << 28)
     run_tasks(run, plan(specs, CONFIG), place, 8.0, lambda task, device: None, lambda task, outcome: None)

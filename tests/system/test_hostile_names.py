@@ -10,6 +10,7 @@ import pytest
 
 from bench.records.record import Record
 from bench.records.run_folder import Run
+from bench.records.run_json import header_of
 from bench.render.report import write_report
 
 NAMES = [
@@ -29,7 +30,7 @@ NAMES = [
 def test_a_name_is_text_everywhere(tmp_path: Path, name: str) -> None:
     model = {"name": name, "family": name, "track": "cifar", "paper": name, "differences": [name], "num_classes": 10}
     header = {"models": [model], "environment": {"device": name, name: name}, "image_sets": {}, "command": [name]}
-    run = Run.create(tmp_path / "results", "a", header)
+    run = Run.create(tmp_path / "results", "a", header_of(header))
     with run.writer() as writer:
         writer.append([Record(name, "params", "params", 5.0, "count", "ok", note=name)])
         writer.append([Record(name, "macs", "macs", None, "count", "failed", note=name)])

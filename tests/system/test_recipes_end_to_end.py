@@ -179,7 +179,7 @@ def test_a_named_recipe_runs(
     assert (top1.model, top1.batch_size) == (experiment.spec().name, 2)
     start = " from imagenet.pth" if weights else ""
     assert top1.recipe == str(replace(small, name=f"{name}{start}"))
-    assert done.header["precision"] == "fp32"
+    assert done.header.settings()["precision"] == "fp32"
     said = capsys.readouterr().out
     assert f"{top1.recipe}: test accuracy " in said
     assert f"documented are {experiment.budget} of {experiment.dataset}" in said

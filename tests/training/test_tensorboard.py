@@ -10,6 +10,7 @@ import pytest
 from bench.config import Inputs, RequestError, Task
 from bench.engines.local import LocalMachine
 from bench.records.run_folder import Run
+from bench.records.run_json import RunHeader
 from bench.runner.execute import Outcome, run_tasks
 from bench.runner.plan import plan
 from bench.training.tensorboard import require_tensorboard, write_events
@@ -44,7 +45,7 @@ def test_a_run_writes_the_events_of_its_trainings(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     (tmp_path / "images").mkdir()
     config, inputs = replace(CONFIG, tensorboard=True), Inputs({"cifar": image_set(tmp_path / "images")})
-    run = Run.create(tmp_path, "a", {})
+    run = Run.create(tmp_path, "a", RunHeader())
     place: LocalMachine[Task, Outcome] = LocalMachine(("cpu",), tmp_path / "workers.log")
     run_tasks(run, plan([SPEC], config, inputs), place, None, lambda task, device: None, lambda task, outcome: None)
     (folder,) = (run.folder / "tensorboard").iterdir()

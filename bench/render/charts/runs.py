@@ -133,7 +133,7 @@ def history_charts(run: Run) -> list[Chart]:
 
 
 def _created(run: Run) -> str:
-    return str(run.header.get("created", ""))
+    return run.header.created
 
 
 @style()

@@ -17,7 +17,7 @@ from typing import Any
 from markupsafe import Markup
 
 from bench.metrics import METRICS, Metric
-from bench.records.run_folder import SETTINGS, Run, RunError
+from bench.records.run_folder import Run, RunError
 from bench.regression.compare import Change, Comparison, compare
 from bench.regression.verdict import MARGIN, percent
 from bench.render.charts import Chart
@@ -99,13 +99,16 @@ def folder_name(runs: Sequence[Run]) -> str:
 def side_by_side_facts(runs: Sequence[Run]) -> list[FactRow]:
     """The environments, then what was asked, then the images; what no run says is left out."""
     environments = [read_header(run).environment for run in runs]
+    settings = [
+        {"created": run.header.created, "command": list(run.header.command), **run.header.settings()} for run in runs
+    ]
     rows = [
         (name, [environment.get(name, "") for environment in environments])
         for name in dict.fromkeys(name for environment in environments for name in environment)
     ]
     rows += [
-        (name.replace("_", " "), [_words(run.header.get(name)) for run in runs])
-        for name in ("created", "command", *SETTINGS)
+        (name.replace("_", " "), [_words(asked.get(name)) for asked in settings])
+        for name in dict.fromkeys(name for asked in settings for name in asked)
     ]
     sets = [_image_sets(run) for run in runs]
     tracks = dict.fromkeys(track for images in sets for track in images)
@@ -119,11 +122,9 @@ def side_by_side_facts(runs: Sequence[Run]) -> list[FactRow]:
 
 def _image_sets(run: Run) -> dict[str, str]:
     """Track -> name of its images and the start of their SHA-256."""
-    sets = run.header.get("image_sets")
     return {
         str(track): " ".join(str(entry[key])[:12] for key in ("name", "sha256") if entry.get(key))
-        for track, entry in (sets if isinstance(sets, dict) else {}).items()
-        if isinstance(entry, dict)
+        for track, entry in run.header.image_sets.items()
     }
 
 

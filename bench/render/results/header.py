@@ -5,32 +5,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.config import Execution
 from bench.records.run_folder import Run
-
-
-@dataclass(frozen=True)
-class Model:
-    """A network as the run knew it; `listed` is False where only records name it."""
-
-    name: str
-    family: str
-    year: int | None
-    paper: str
-    track: str
-    input_size: tuple[int, ...]  # (channels, height, width)
-    num_classes: int | None
-    differences: tuple[str, ...]  # "Differs from the paper: ..."
-    listed: bool = True
-    own: bool = False  # brought by whoever started the run: not of the registry
-    kept_as: str = ""  # its name in the run's files, where this one says more
-
-    @property
-    def file_name(self) -> str:
-        return self.kept_as or self.name
+from bench.records.run_json import Model, Session
 
 
 @dataclass(frozen=True)
@@ -44,16 +24,6 @@ class Limits:
     vendor_flops_per_s: float | None  # dense
     vendor_source: str
     reason: str  # why it was not measured
-
-
-@dataclass(frozen=True)
-class Session:
-    """One start of the run: the state of the machine before its first task and after its last."""
-
-    started: str  # ISO times
-    ended: str  # empty: it was cut short
-    before: Mapping[str, str]
-    after: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -94,40 +64,40 @@ class Header:
 
 
 def read_header(run: Run) -> Header:
-    """The header of a run; a field that is missing or of the wrong type becomes empty."""
+    """The header of a run, with every gap filled."""
     raw = run.header
+    settings = raw.settings()
+    execution = raw.config.execution if raw.config else Execution()
     return Header(
         name=run.name,
-        created=_text(raw.get("created")),
-        command=" ".join(_text(word) for word in _items(raw.get("command"))),
-        preset=_text(raw.get("preset")),
-        budget=_text(raw.get("budget")),
-        other_budgets=tuple(map(_text, _items(raw.get("other_budgets")))),
-        seeds=_whole(raw.get("seeds")),
-        precision=_text(raw.get("precision")),
-        memory_format=_text(raw.get("memory_format")),
-        compile=raw.get("compile") is True,
-        cuda_graphs=raw.get("cuda_graphs", False) if isinstance(raw.get("cuda_graphs", False), bool) else None,
-        environment=_facts(raw.get("environment")),
-        limits=tuple(_limits(str(name), _pairs(entry)) for name, entry in _pairs(raw.get("limits")).items()),
-        sessions=tuple(_session(_pairs(entry)) for entry in _items(raw.get("conditions"))),
-        forced=tuple(
-            _text(difference)
-            for entry in map(_pairs, _items(raw.get("forced")))
-            for difference in _items(entry.get("differences"))
+        created=raw.created,
+        command=" ".join(raw.command),
+        preset=settings.get("preset", ""),
+        budget=settings.get("budget", ""),
+        other_budgets=tuple(settings.get("other_budgets", ())),
+        seeds=settings.get("seeds"),
+        precision=execution.precision,
+        memory_format=execution.memory_format,
+        compile=execution.compile,
+        cuda_graphs=execution.cuda_graphs,
+        environment=_facts(raw.environment),
+        limits=tuple(_limits(device, entry) for device, entry in raw.limits.items()),
+        sessions=tuple(
+            replace(session, before=_facts(session.before), after=_facts(session.after)) for session in raw.sessions
         ),
-        sources={
-            _text(image_set.get("name")): _text(image_set.get("source"))
-            for image_set in map(_pairs, _pairs(raw.get("image_sets")).values())
-        },
-        models=tuple(_model(_pairs(entry)) for entry in _items(raw.get("models"))),
+        forced=tuple(difference for forced in raw.forced for difference in forced.differences),
+        sources={_text(entry.get("name")): _text(entry.get("source")) for entry in raw.image_sets.values()},
+        models=tuple(
+            replace(model, track=model.track or unlisted(model.name).track, own=model.own or ":" in model.name)
+            for model in raw.models
+        ),
     )
 
 
 def unlisted(name: str) -> Model:
     """A network that has records but no entry in run.json: its track is read off its name."""
     track = next((track for track in ("cifar", "mnist") if name.endswith(f"_{track}")), "imagenet")
-    return Model(name, "unlisted", None, "", track, (), None, (), listed=False)
+    return Model(name, track=track, listed=False)
 
 
 def _limits(device: str, entry: Mapping[str, Any]) -> Limits:
@@ -142,19 +112,10 @@ def _limits(device: str, entry: Mapping[str, Any]) -> Limits:
     )
 
 
-def _session(entry: Mapping[str, Any]) -> Session:
-    return Session(
-        started=_text(entry.get("started")),
-        ended=_text(entry.get("ended")),
-        before=_facts(entry.get("before")),
-        after=_facts(entry.get("after")),
-    )
-
-
-def _facts(value: object) -> dict[str, str]:
+def _facts(value: Mapping[str, Any]) -> dict[str, str]:
     """Facts as text: a list as its items, a group of facts as one fact each."""
     facts: dict[str, str] = {}
-    for key, fact in _pairs(value).items():
+    for key, fact in value.items():
         if isinstance(fact, dict):
             facts |= {f"{key} {inner}": text for inner, text in _facts(fact).items()}
         else:
@@ -162,37 +123,10 @@ def _facts(value: object) -> dict[str, str]:
     return facts
 
 
-def _model(entry: Mapping[str, Any]) -> Model:
-    name = _text(entry.get("name"))
-    return Model(
-        name=name,
-        family=_text(entry.get("family")) or "unlisted",
-        year=_whole(entry.get("year")),
-        paper=_text(entry.get("paper")),
-        track=_text(entry.get("track")) or unlisted(name).track,
-        input_size=tuple(size for size in map(_whole, _items(entry.get("input_size"))) if size is not None),
-        num_classes=_whole(entry.get("num_classes")),
-        differences=tuple(map(_text, _items(entry.get("differences")))),
-        own=entry.get("own") is True or ":" in name,
-    )
-
-
 def _text(value: object) -> str:
     return "" if value is None else str(value)
-
-
-def _whole(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _positive(value: object) -> float | None:
     number = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
     return float(value) if number else None  # type: ignore[arg-type]
-
-
-def _items(value: object) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _pairs(value: object) -> dict[Any, Any]:
-    return value if isinstance(value, dict) else {}

@@ -48,10 +48,9 @@ class Confusions:
 
 def read_data_sets(run: Run) -> list[DataSet]:
     """Of the run's header, with the images that the run kept; older runs kept none."""
-    image_sets = run.header.get("image_sets")
     found = []
-    for track, entry in (image_sets if isinstance(image_sets, dict) else {}).items():
-        if not isinstance(entry, dict) or not entry.get("name"):
+    for track, entry in run.header.image_sets.items():
+        if not entry.get("name"):
             continue
         name, classes = str(entry["name"]), entry.get("classes")
         known = tuple(map(str, classes)) if isinstance(classes, list | tuple) else ()  # a tuple in a run just made

@@ -120,7 +120,7 @@ def _cell(model: Model) -> Cell:
 
 def beside_published(run: Run) -> str:
     """ "<recipe>: test accuracy 0.894 after 5ep of cifar10; published 0.9017 (by whom)"; empty for any other run."""
-    experiment = run.header.get("experiment")
+    experiment = run.header.experiment
     if not experiment:
         return ""
     results = read_results(run)
@@ -128,7 +128,7 @@ def beside_published(run: Run) -> str:
     return "\n".join(_line(cell.value, cell.records[-1], experiment) for cell in cells if cell.measured)
 
 
-def _line(top1: float, row: Record, experiment: dict[str, Any]) -> str:
+def _line(top1: float, row: Record, experiment: Mapping[str, Any]) -> str:
     parts = [f"{row.recipe}: test accuracy {quantity(top1, 'fraction')} after {row.budget} of {row.dataset}"]
     if row.budget != experiment["documented_budget"]:
         parts.append(f"documented are {experiment['documented_budget']} of {experiment['documented_dataset']}")

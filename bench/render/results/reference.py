@@ -84,7 +84,7 @@ def reference_table(run: Run, budget: str | None = None) -> str:
     rows = [row for row in rows if budget in (None, row.budget)]
     _check(run, rows)
     mean = {name: sum(row.value or 0.0 for row in rows if row.model == name) for name in {row.model for row in rows}}
-    facts = run.header.get("environment", {})
+    facts = run.header.environment
     text = io.StringIO()
     writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
     writer.writeheader()

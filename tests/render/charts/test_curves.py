@@ -10,6 +10,7 @@ import pytest
 
 from bench.metrics import METRICS
 from bench.records.run_folder import Run
+from bench.records.run_json import RunHeader
 from bench.render.charts import Chart, frame
 from bench.render.charts.curves import training_curves
 from bench.render.charts.frame import style
@@ -115,7 +116,7 @@ def test_curves_of_another_budget_are_not_mixed_in(build: RunBuilder) -> None:
 
 
 def test_a_curve_belongs_to_the_network_whatever_its_name(tmp_path: Path) -> None:
-    run = Run(tmp_path, {})
+    run = Run(tmp_path, RunHeader())
     run.curves.mkdir()
     for name in ("timm:x/y", "a-seed1", "../b"):
         curve(0.5, 100).to_parquet(run.curve_path(name, "seed12-0.5ep"))

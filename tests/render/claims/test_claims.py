@@ -13,6 +13,7 @@ import pytest
 
 from bench.records.record import Record
 from bench.records.run_folder import Run
+from bench.records.run_json import header_of
 from bench.render.claims import canziani, lecture, rulings, summary, tutorials, worth_showing, write_claims_csv
 from bench.render.claims.claim import NOT_MEASURED, Finding, Part, finding
 from bench.render.claims.ruling import CLAIMS
@@ -59,7 +60,7 @@ def results_of(facts: Mapping[str, Mapping[str, float]], **changes: Any) -> Resu
         for metric, value in metrics.items():
             accuracy = {"dataset": "cifar10", "budget": "5ep", "trials": 10_000} if metric == "top1" else {}
             records.append(ok(name, metric, value, **{**changes, **accuracy}))
-    known = read_header(Run(Path("made-up"), header(models)))
+    known = read_header(Run(Path("made-up"), header_of(header(models))))
     return Results(known, known.models, tuple(records), cells_of(records))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -43,19 +44,25 @@ def test_limits_that_could_not_be_measured_say_why(build: RunBuilder) -> None:
     assert grid.rows == (("cpu", "fp32", "not measured: it broke", "not measured: it broke", "–", "not known"),)
 
 
-@pytest.mark.parametrize(
-    "damaged",
-    [
-        {},
-        {"limits": [], "conditions": {}},
-        {"limits": None, "conditions": None},
-        {"conditions": [{"before": 3}, None]},
-    ],
-)
-def test_a_header_without_them_has_no_grids(build: RunBuilder, damaged: dict[str, object]) -> None:
-    header = read_header(build([], [], **damaged))
+def test_a_header_without_them_has_no_grids(build: RunBuilder) -> None:
+    header = read_header(build([], []))
     assert conditions_grid(header) is None
     assert limits_grid(header) is None
+
+
+@pytest.mark.parametrize(
+    ("damaged", "place"),
+    [
+        ({"limits": []}, "$.limits"),
+        ({"limits": None}, "$.limits"),
+        ({"conditions": {}}, "$.sessions"),
+        ({"conditions": [{"before": 3}]}, "$.sessions[0].before"),
+        ({"conditions": [{}, None]}, "$.sessions[1]"),
+    ],
+)
+def test_a_damaged_header_is_refused_with_the_place(build: RunBuilder, damaged: dict[str, object], place: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(place)):
+        build([], [], **damaged)
 
 
 @pytest.mark.parametrize("wrong", [None, "1e12", True, 0, -1.0])

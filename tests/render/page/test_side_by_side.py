@@ -12,6 +12,7 @@ import pytest
 from bench.cli.main import main
 from bench.records.record import Record
 from bench.records.run_folder import Run
+from bench.records.run_json import RunHeader
 from bench.render.charts.runs import _ticks
 from bench.render.page.side_by_side import folder_name, side_by_side_facts, write_side_by_side
 from tests.render.conftest import RunBuilder, bad, counts, listed, ok, training
@@ -144,10 +145,10 @@ def test_hostile_text_is_only_text(build: RunBuilder, tmp_path: Path) -> None:
 
 
 def test_long_names_stay_file_names() -> None:
-    runs = [Run(Path(f"{letter * 100}"), {}) for letter in "abc"]
+    runs = [Run(Path(f"{letter * 100}"), RunHeader()) for letter in "abc"]
     name = folder_name(runs)
     assert len(name) < 150
-    assert name != folder_name([runs[0], runs[1], Run(Path("d" * 100), {})])
+    assert name != folder_name([runs[0], runs[1], Run(Path("d" * 100), RunHeader())])
 
 
 @pytest.mark.parametrize(

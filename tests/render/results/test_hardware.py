@@ -5,6 +5,7 @@ from pathlib import Path
 
 from bench.records.record import Record
 from bench.records.run_folder import Run
+from bench.records.run_json import RunHeader
 from bench.render.results.header import unlisted
 from bench.render.results.table import kept_apart, read_results
 
@@ -21,7 +22,7 @@ def test_one_kind_changes_nothing() -> None:
 
 
 def test_each_kind_has_a_row_of_its_own_and_counts_are_in_both(tmp_path: Path) -> None:
-    run = Run.create(tmp_path, "a", {})
+    run = Run.create(tmp_path, "a", RunHeader())
     failed = replace(RATE, model="lenet5_cifar", value=None, status="failed", note="lost", samples=())
     with run.writer() as writer:
         writer.append([COUNT, replace(RATE, hardware="A"), replace(RATE, hardware="B", round=1, value=300.0), failed])
