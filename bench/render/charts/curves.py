@@ -1,4 +1,4 @@
-"""Accuracy and loss on the way of a training, and accuracies under several budgets: a line per network."""
+"""Accuracy and loss during training, and accuracies under several budgets: a line per network."""
 
 from __future__ import annotations
 
@@ -45,8 +45,10 @@ def training_curves(
     *,
     everything: bool,
 ) -> list[Chart | None]:
-    """Loss and accuracy against what the run's first budget is counted in; with `everything`, accuracy against the
-    other currencies too."""
+    """Loss and accuracy against what the run's first budget is counted in.
+
+    With `everything`, accuracy against the other currencies too.
+    """
     first = [curve for curve in curves if not curve.budget]
     own = own_currency(group.budget)
     across = [own, *(other for other in _CURRENCIES if other != own and everything)]

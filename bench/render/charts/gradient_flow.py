@@ -80,8 +80,8 @@ def _chart(
         track=found[0][0].track,
         title=title,
         conditions=_conditions(results, found),
-        alt=f"{title}: norm by depth on a logarithmic axis, a panel for each of eight variants. {_told(found)}",
-        caption=_told(found),
+        alt=f"{title}: norm by depth on a logarithmic axis, a panel for each of eight variants. {_ratios(found)}",
+        caption=_ratios(found),
     )
 
 
@@ -95,7 +95,7 @@ def _conditions(results: Results, found: Sequence[tuple[Model, GradientFlow]]) -
 
 
 def _limits(rows: Sequence[pd.DataFrame]) -> tuple[float, float]:
-    """Of the panels that share an axis; what has left fp32 lies on the lower edge."""
+    """The limits of the axis that panels share; norms that fp32 cannot hold lie on its lower edge."""
     norms = np.concatenate([part.gradient_norm.to_numpy(dtype=float) for part in rows])
     positive = norms[np.isfinite(norms) & (norms > 0)]
     low, high = (float(positive.min()), float(positive.max())) if len(positive) else (1e-3, 1.0)
@@ -133,8 +133,8 @@ def _draw_legend(
     figure.text(_LEFT / WIDTH, 46 / _HEIGHT, "Convolution, counted from the input")
 
 
-def _told(found: Sequence[tuple[Model, GradientFlow]]) -> str:
-    """First norm over last at initialisation, where it says most: sigmoid, ReLU, and ReLU with batch norm."""
+def _ratios(found: Sequence[tuple[Model, GradientFlow]]) -> str:
+    """A sentence on the first norm over the last at initialisation, where it says most."""
     sentences = []
     for words, variant in (
         ("sigmoid", ("sigmoid", "he", False)),

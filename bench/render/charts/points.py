@@ -73,12 +73,16 @@ def point_chart(
     panels: Sequence[Panel],
     styles: Mapping[str, FamilyStyle],
     *,
+    name: str,
+    kind: str,
+    track: str,
     title: str,
-    caption: str = "",
+    conditions: str,
+    alt: str,
+    caption: str,
     front: bool = False,
     params: Mapping[Model, float] | None = None,
     fills: tuple[str, str] = ("measured here", "reference"),
-    **about: str,
 ) -> Chart:
     """A finished chart of one panel, or of several side by side, with a legend of the families at the right.
 
@@ -86,7 +90,6 @@ def point_chart(
         front: the legend names a Pareto front, which a panel has drawn.
         params: networks are drawn as balls whose area is their parameters.
         fills: what filled and hollow markers mean, for the legend of a chart that has both.
-        about: what else `frame.finished` wants.
     """
     figure = new_figure()
     wide = (_WIDE - _BETWEEN * (len(panels) - 1)) / len(panels)
@@ -109,7 +112,10 @@ def point_chart(
     _draw_legend(figure, points, styles, front=front, fills=fills)
     if params is not None:
         _draw_ball_legend(figure, [params[point.model] for point in points])
-    return finished(figure, title=title, caption=f"{caption} {without_room(unnamed)}", **about)
+    caption = f"{caption} {without_room(unnamed)}"
+    return finished(
+        figure, name=name, kind=kind, track=track, title=title, conditions=conditions, alt=alt, caption=caption
+    )
 
 
 def span(cell: Cell) -> Span:

@@ -39,7 +39,7 @@ def read_tables(
 
 @dataclass(frozen=True)
 class Curve:
-    """A training on its way."""
+    """What one training measured of itself."""
 
     model: str
     seed: int
@@ -85,7 +85,7 @@ class GradientFlow:
 
 
 def read_gradient_flows(folder: Path) -> tuple[list[GradientFlow], list[str]]:
-    """Those of a run, and the names of the files that cannot be read; both empty without the folder."""
+    """The gradient flows of a run, and the names of the files that cannot be read; both empty without the folder."""
     found, unreadable = read_tables(sorted(folder.glob("*-gradient_flow.parquet")), _FLOW, lambda rows: rows)
     flows = [GradientFlow(unquote(path.stem.removesuffix("-gradient_flow")), rows) for path, rows in found.items()]
     return flows, unreadable
