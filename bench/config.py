@@ -64,6 +64,12 @@ class Budget:
     def __str__(self) -> str:
         return f"{self.amount:g}{self.kind}"
 
+    @property
+    def in_words(self) -> str:
+        """As a title says it: "1 epoch", "200 thousand images", "12 s of training" or "2 PFLOP of training"."""
+        unit = {"ep": "epoch", "kimg": "thousand images", "s": "s of training", "pflop": "PFLOP of training"}[self.kind]
+        return f"{self.amount:g} {unit}{'s' if self.kind == 'ep' and self.amount != 1 else ''}"
+
 
 _SECONDS = {"s": 1, "min": 60, "h": 3600}
 

@@ -8,19 +8,20 @@ from bench.runner.request import Request, resolve
 
 
 @pytest.mark.parametrize(
-    ("word", "amount", "kind"),
+    ("word", "amount", "kind", "in_words"),
     [
-        ("10ep", 10, "ep"),
-        ("200kimg", 200, "kimg"),
-        ("60s", 60, "s"),
-        ("2pflop", 2, "pflop"),
-        ("0.5ep", 0.5, "ep"),
+        ("1ep", 1, "ep", "1 epoch"),
+        ("10ep", 10, "ep", "10 epochs"),
+        ("200kimg", 200, "kimg", "200 thousand images"),
+        ("60s", 60, "s", "60 s of training"),
+        ("2pflop", 2, "pflop", "2 PFLOP of training"),
+        ("0.5ep", 0.5, "ep", "0.5 epochs"),
     ],
 )
-def test_budget_words(word: str, amount: float, kind: str) -> None:
+def test_budget_words(word: str, amount: float, kind: str, in_words: str) -> None:
     budget = Budget.parse(word)
     assert (budget.amount, budget.kind) == (amount, kind)
-    assert str(budget) == word
+    assert (str(budget), budget.in_words) == (word, in_words)
 
 
 @pytest.mark.parametrize("word", ["", "10", "ep", "10 ep", "-1s", "0ep", "10epochs", "1e3s", "nan s", "10EP", "inf"])

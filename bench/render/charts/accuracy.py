@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
+from bench.config import Budget
 from bench.metrics import METRICS, Metric
 from bench.quantity import axis_label, in_sentence, listing, quantity, tick
 from bench.render.charts.bars import bar_chart, density_chart
@@ -36,8 +37,11 @@ class Accuracy:
 
 
 def own_accuracy(results: Results, group: AccuracyGroup) -> Accuracy:
-    """The test accuracy that the run itself has measured."""
-    return Accuracy(METRICS["top1"], chart_conditions(results, group))
+    """The test accuracy that the run itself has measured, which says after how much training."""
+    metric = METRICS["top1"]
+    if Budget.kind_of(group.budget):
+        metric = replace(metric, label=f"{metric.label} after {Budget.parse(group.budget).in_words}")
+    return Accuracy(metric, chart_conditions(results, group))
 
 
 def scatter_chart(

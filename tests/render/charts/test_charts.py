@@ -223,7 +223,7 @@ def test_equal_runs_give_equal_figures(build: RunBuilder) -> None:
 def test_text_stays_text_in_a_font_that_is_there(build: RunBuilder) -> None:
     (svg,) = (chart.svg for chart in draw_charts(ReportData(pair(build, (0.3, 0.6)))) if chart.kind == "ball")
     texts = re.findall(r'<text style="([^"]*)"[^>]*>([^<]*)</text>', svg)
-    assert {"Test accuracy against MACs", "a", "b", "chance 10 %"} <= {text for _, text in texts}
+    assert {"Test accuracy after 20 s of training against MACs", "a", "b", "chance 10 %"} <= {text for _, text in texts}
     assert all("'DejaVu Sans', Verdana, " in style and "sans-serif" in style for style, _ in texts)
     sizes = [float(size) for style, _ in texts for size in re.findall(r"([\d.]+)px", style)]
     assert min(sizes) * 960 / 720 >= 11  # points on a slide of 960 points that a figure of 720 fills
