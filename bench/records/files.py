@@ -1,4 +1,4 @@
-"""Writing so that neither a crash nor a full disk leaves half of something behind."""
+"""Writing files so that neither a crash nor a full disk leaves half of one behind."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def write_atomically(path: Path, *parts: str | bytes | memoryview) -> None:
 
 
 def append_whole(file: io.FileIO, data: bytes) -> None:
-    """Append to the disk, all or nothing."""
+    """Append and wait until it is on the disk, all of it or nothing."""
     end = file.seek(0, os.SEEK_END)
     try:
         view = memoryview(data)

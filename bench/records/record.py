@@ -1,4 +1,4 @@
-"""A measured number with everything needed to believe it."""
+"""A measured number and everything that is needed to trust it."""
 
 from __future__ import annotations
 
@@ -79,12 +79,12 @@ class Record:
 
     @property
     def failed(self) -> bool:
-        """Whether something went wrong; a measurement that does not apply is no failure."""
+        """Whether something went wrong; a measurement that does not apply has not failed."""
         return self.status not in ("ok", "skipped")
 
     @property
     def conditions(self) -> Conditions:
-        """Under which the value was found, as far as it depends on them."""
+        """The conditions of the measurement, as far as its value depends on them."""
         probe = probe_named(self.probe)
         anywhere = probe.portable and self.unit != "s" and Budget.kind_of(self.budget) != "s"
         return Conditions(

@@ -1,4 +1,4 @@
-"""The folder that keeps the records of a run, and whatever else it found.
+"""The folder with the records of a run and everything else that it found.
 
 results/<run>/run.json       what was asked, where, with which data (written once, atomically)
 results/<run>/records.jsonl  one record a line, appended and fsynced
@@ -76,23 +76,23 @@ class Run:
         write_atomically(self.folder / "networks.json", text + "\n")
 
     def samples_path(self, track: str, dataset: str) -> Path:
-        """Where one image of each class of a data set is kept, as the networks of a track get it."""
+        """The file with one image of each class of a data set, as networks of a track see it."""
         return self.folder / f"samples-{file_stem(track)}-{file_stem(dataset)}.png"
 
     def confusion_path(self, model: str, kind: str) -> Path:
-        """Where it is kept what a trained network took the test images for; `kind` as of its curve."""
+        """The file that says what a trained network took the test images for; `kind` as in `curve_path`."""
         return self.folder / "confusions" / f"{file_stem(model)}-{kind}.parquet"
 
     def layers_path(self, model: str) -> Path:
-        """Where a row for each call of a module is kept."""
+        """The file with a row for each call of a module."""
         return self.folder / "layers" / f"{file_stem(model)}.parquet"
 
     def curve_path(self, model: str, kind: str) -> Path:
-        """Where a curve of a kind, such as "seed0", is kept."""
+        """The file with a curve of a kind, such as "seed0"."""
         return self.curves / f"{file_stem(model)}-{kind}.parquet"
 
     def events_path(self, model: str, kind: str) -> Path:
-        """The folder of the same curve as TensorBoard events."""
+        """The folder with the same curve as TensorBoard events."""
         return self.folder / "tensorboard" / f"{file_stem(model)}-{kind}"
 
     @staticmethod
@@ -150,7 +150,7 @@ class Run:
 
     @contextmanager
     def claimed(self) -> Iterator[io.FileIO]:
-        """Make the folder and let no other process write to the run meanwhile; gives its records for appending.
+        """Make the folder, keep other processes from writing to the run meanwhile, and give its records for appending.
 
         Raises:
             RunError: another process is writing to the same run, or the folder cannot be written.
@@ -238,19 +238,19 @@ def find_run(name: str, results: Path) -> Run:
 def run_names(results: Path) -> list[str]:
     """Names of the runs in a results folder, the one that was last started or resumed first.
 
-    That order is counted, not told by the clock, which may be set back.
+    The order comes from a count of starts, as a clock may be set back.
     """
     found = [folder for folder in results.glob("*") if _NAME.fullmatch(folder.name) and (folder / "run.json").exists()]
     return [folder.name for folder in sorted(found, key=_last_start, reverse=True)]
 
 
 def next_start(results: Path) -> int:
-    """What a run that starts or goes on now has as `start` in its header: more than any other."""
+    """The `start` of a run that starts or is resumed now: one more than that of any other run."""
     return 1 + max((_last_start(results / name)[0] for name in run_names(results)), default=0)
 
 
 def unused_name(results: Path, wish: str) -> str:
-    """`wish`, or with a number if there is such a run, as where the clock was set back."""
+    """`wish`, with a number if a run has that name already (after the clock was set back, say)."""
     names = set(run_names(results))
     tries = (f"{wish}-{number}" if number > 1 else wish for number in range(1, len(names) + 2))
     return next(name for name in tries if name not in names)
@@ -265,7 +265,7 @@ def _last_start(folder: Path) -> tuple[int, float]:
 
 
 def checked_name(name: str) -> str:
-    """`name` if it can be the name of a run's folder and of nothing else.
+    """Check that `name` can be the name of a folder, and nothing else; returns it.
 
     Raises:
         RunError: it could leave the results folder or would not work on every file system.
@@ -276,7 +276,8 @@ def checked_name(name: str) -> str:
 
 
 def _read_lines(path: Path) -> Iterator[Record]:
-    """
+    """Read the records of a file; there are none without it.
+
     Raises:
         RunError: the file cannot be read, or a line other than a torn one is no record.
     """
@@ -299,7 +300,7 @@ def _read_lines(path: Path) -> Iterator[Record]:
 
 
 def file_stem(model: str) -> str:
-    """Any name of a network as a plain file name: "timm:x/y" becomes timm%3Ax%2Fy."""
+    """A network's name as a plain file name: "timm:x/y" becomes timm%3Ax%2Fy."""
     name = quote(model, safe="")
     if len(name) > 150:  # file systems end at 255
         name = f"{name[:100]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"

@@ -130,7 +130,7 @@ def run_tasks(
 
 
 def _drop_checkpoint(task: Task, outcome: Outcome) -> None:
-    """Once its rows are written, what a training would go on from is of no use, except to try a failed one again."""
+    """Remove the checkpoint of a training whose rows are written, unless it failed and may be tried again."""
     folder = task.inputs.checkpoints
     if folder is None or PROBES[task.probes[0]].when != "seeds" or any(record.failed for record in outcome.records):
         return
@@ -140,7 +140,7 @@ def _drop_checkpoint(task: Task, outcome: Outcome) -> None:
 
 
 def _keep_rows(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Whole or not at all, and on the disk before the rows that belong to it."""
+    """Write a table atomically, before the records that belong to it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     content = io.BytesIO()
     pd.DataFrame(rows).to_parquet(content)
@@ -148,7 +148,7 @@ def _keep_rows(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 
 def relocated(task: Any, image_sets: Mapping[str, ImageSet]) -> Any:
-    """A task as it is on another machine, whose image sets are given by SHA-256; other tasks than of a run stay.
+    """A task as it is on another machine, whose image sets are given by SHA-256; a task of another kind stays as it is.
 
     Checkpoints are only kept where the machine sees the run's folder.
     """
@@ -170,7 +170,7 @@ def left_out(task: Task, reason: str) -> list[Record]:
 
 
 def crashed(task: Task, crash: Crash) -> Outcome:
-    """The rows of a task that brought its process down or took too long."""
+    """The rows of a task that crashed its process or took too long."""
     rows = [
         row for probe in task.probes for row in _without_value(task, probe, crash.kind, crash.reason, crash.seconds)
     ]

@@ -59,7 +59,7 @@ def _spread(rounds: Sequence[Sequence[Task]], others: Sequence[Task], pace: Pace
 
 
 def keys(task: Task, probe: str) -> Iterator[RecordKey]:
-    """Of the rows that a task owes for one of its probes."""
+    """The keys of the rows that one of a task's probes gives."""
     budget = str(task.budget) if PROBES[probe].trains else None
     return ((task.spec.name, probe, metric, task.seed, task.round, budget) for metric in metrics_of(probe))
 
