@@ -73,14 +73,14 @@ def measured(value: float, low: float, high: float, unit: str) -> str:
 
 
 def listing(words: Sequence[str], most: int | None = None) -> str:
-    """ "a", "a and b", "a, b and c"; of more than `most`, the first ones "and 12 more"."""
+    """Such as "a", "a and b", "a, b and c"; of more than `most`, the first ones "and 12 more"."""
     if most is not None and len(words) > most + 1:
         words = [*words[:most], f"{len(words) - most} more"]
     return " and ".join(part for part in (", ".join(words[:-1]), *words[-1:]) if part)
 
 
 def ordinal(number: int) -> str:
-    """ "1st", "2nd", "3rd", "11th"."""
+    """Such as "1st", "2nd", "3rd", "11th"."""
     ending = {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th") if number % 100 not in (11, 12, 13) else "th"
     return f"{number}{ending}"
 
@@ -92,7 +92,7 @@ def tick(value: float, unit: str) -> str:
 
 
 def axis_label(metric: Metric, condition: str = "") -> str:
-    """ "Saved activations (per image)": the metric with the unit that its ticks do not carry."""
+    """Such as "Saved activations (per image)": the metric with the unit that its ticks do not carry."""
     words = ", ".join(word for word in (_AXIS_UNIT.get(metric.unit, metric.unit), condition) if word)
     return f"{metric.label} ({words})" if words else metric.label
 

@@ -130,7 +130,7 @@ def _table(found: list[Series], device: str, runs: int, margin: float) -> str:
 
 
 def _change_words(series: Series) -> list[str]:
-    """ "−7.1 % at 20260131-120000-cpu-quick (0123456)"."""
+    """Such as "−7.1 % at 20260131-120000-cpu-quick (0123456)"."""
     words = []
     for change in series.changes:
         point = series.points[change.index]

@@ -38,7 +38,7 @@ _MEANT = {
     "--name": "--run {}",
 }
 _EXAMPLES = {"--epochs": "10", "--seconds": "60", "--gpu": "0"}
-# What is said where a word is missing that has no flag.
+# What to say where a word without a flag is missing.
 _MISSING = {"base": "name two runs", "new": "name a second run", "model": "name a network"}
 _UNITS = {"gib": "GiB", "s": "seconds"}  # by the end of a flag's name
 

@@ -35,7 +35,7 @@ class Tune(Setup):
     seed: int = 0
     """Which images are held out, which recipes are tried, and all randomness of training."""
     out: Path = Path("recipes.json")
-    """The file to write. If it exists, other families in it stay, and an interrupted search goes on."""
+    """The file to write. If it exists, other families in it stay, and an interrupted search is resumed."""
 
 
 def run(request: Tune, arguments: Sequence[str]) -> int:

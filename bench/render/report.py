@@ -28,8 +28,8 @@ Kept = TypeVar("Kept")
 def write_report(run: Run, reports: Path) -> Path:
     """Write index.html, report.md, table.csv, claims.csv and figures/ of a run, and return their folder.
 
-    The folder is built beside its place and swapped in, so that its name never stands for half a report: an
-    earlier report of the same run is replaced as a whole.
+    The folder is built next to its final place and swapped in, so that half a report is never seen; an earlier
+    report of the same run is replaced as a whole.
 
     Raises:
         RunError: the records are damaged, or the reports folder cannot be written.

@@ -44,7 +44,7 @@ class Ruling:
     size: str  # "224×224": where the claim was meant
     found: Finding
     other_size: str
-    beside: Finding | None  # at the other size; None where the claim says nothing of it
+    beside: Finding | None  # at the other size; None where the claim is not about it
 
     @property
     def large(self) -> Finding | None:
@@ -73,7 +73,7 @@ def worth_showing(ruled: Sequence[Ruling]) -> bool:
 
 
 def summary(ruled: Sequence[Ruling]) -> str:
-    """ "Of 36 claims, 20 hold, 6 hold with exceptions, ... at the input size that each is about."."""
+    """Such as "Of 36 claims, 20 hold, 6 hold with exceptions, ... at the input size that each is about."."""
     count = Counter(each.found.kind for each in ruled)
     return (
         f"Of {len(ruled)} claims, {count[HOLDS]} hold, {count[PARTLY]} hold as far as they were measured, "

@@ -15,7 +15,7 @@ from bench.render.results.layer_costs import Layers
 from bench.render.results.published import TRACK, as_published
 from bench.render.results.table import Cell, Results
 
-# What a claim about a 224x224 network is held against at 32x32.
+# The network at 32x32 on which a claim about a 224x224 network is tested.
 SMALL_TWINS = {
     "alexnet": "alexnet_cifar",
     "zfnet": "zfnet_cifar",
@@ -96,7 +96,7 @@ class Setting:
         return [name for name in names if name in standing]
 
     def said(self, network: str, metric: str) -> str:
-        """ "vgg16 138 M"."""
+        """Such as "vgg16 138 M"."""
         return f"{self.name(network)} {amount(self.value(network, metric), metric)}"
 
     def ms_per_image(self, network: str) -> float:

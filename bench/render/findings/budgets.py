@@ -33,7 +33,7 @@ class BudgetCell:
 
     @property
     def standing(self) -> str:
-        """ "3", "3, up 2", "3, down 1"; empty without a place; the status where there is no accuracy."""
+        """Such as "3", "3, up 2", "3, down 1"; empty without a place; the status where there is no accuracy."""
         if not self.cell.measured:
             return self.cell.status
         if self.place is None:
@@ -60,7 +60,7 @@ class BudgetTable:
 
     @property
     def headings(self) -> tuple[str, ...]:
-        """ "10ep (equal epochs)"."""
+        """Such as "10ep (equal epochs)"."""
         kinds = [Budget.kind_of(budget) for budget in self.budgets]
         return tuple(
             f"{budget} ({_EQUAL[kind]})" if kind else budget for budget, kind in zip(self.budgets, kinds, strict=True)

@@ -1,4 +1,4 @@
-"""What a cost buys: the Pareto front of accuracy, and whether MACs tell the time of an image."""
+"""What a cost buys: the Pareto front of accuracy, and whether MACs predict the time of an image."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def accuracy_front(results: Results, models: Sequence[Model], cost: Metric) -> l
     return [telling[index] for index in front]
 
 
-FAR = 3.0  # times slower or faster per MAC than the median network: too far to be told by MACs
+FAR = 3.0  # times slower or faster per MAC than the median network: too far for MACs to predict
 _NAMED = 3  # outliers of each kind
 
 

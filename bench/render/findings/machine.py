@@ -17,7 +17,7 @@ class Grid:
 
 
 def execution_line(header: Header) -> str:
-    """ "bf16, channels_last memory format, not compiled, CUDA graphs in training where the network allows them"."""
+    """As "bf16, channels_last memory format, not compiled, CUDA graphs in training where the network allows them"."""
     graphs = {True: "CUDA graphs", False: "no CUDA graphs"}
     words = (
         header.precision,
@@ -34,7 +34,7 @@ _OF_NVIDIA_ALONE = ("cudnn", "tf32", "nvidia")
 
 
 def environment_facts(header: Header) -> dict[str, str]:
-    """The environment as recorded, without what says nothing on a CPU."""
+    """The environment as recorded, without what does not apply to a CPU."""
     on_cpu = header.environment.get("device_kind") == "cpu"
     return {
         name: text
@@ -83,7 +83,7 @@ def _headings(session: Session) -> tuple[str, str]:
 
 
 def _time(iso: str) -> str:
-    """ "2026-01-31 12:00:05" of an ISO time, whose zone the creation of the run gives."""
+    """Such as "2026-01-31 12:00:05" of an ISO time, whose zone the creation of the run gives."""
     return iso[:19].replace("T", " ")
 
 

@@ -41,7 +41,7 @@ def remarks(results: Results) -> dict[str, list[Remark]]:
     Rounds and metrics of one network whose notes differ in nothing but their numbers are one remark: "the device works
     31 to 34% of the step".
     """
-    merged: dict[tuple[str, str, str], list[str]] = {}  # probe, network, what is said
+    merged: dict[tuple[str, str, str], list[str]] = {}  # probe, network, remark without its numbers
     for record in results.records:
         if record.status == "ok" and record.note:
             merged.setdefault((record.probe, record.model, _NUMBER.sub("#", record.note)), []).append(record.note)

@@ -82,7 +82,7 @@ def difference(first: Cell, second: Cell) -> Difference | None:
 
 
 def neighbour_p_values(cells: Sequence[Cell]) -> list[float]:
-    """Of each accuracy against the next one, corrected for their number; 1 where nothing can be said."""
+    """Of each accuracy against the next one, corrected for their number; 1 where there is nothing to test."""
     found = [difference(above, below) for above, below in itertools.pairwise(cells)]
     return holm([1.0 if known is None else known.p_value for known in found])
 
@@ -162,7 +162,7 @@ def _below_zero(found: Difference) -> bool:
 
 
 def _points(found: Difference) -> str:
-    """ "4.1 percentage points below (95 % interval 2.9 to 5.3)"."""
+    """Such as "4.1 percentage points below (95 % interval 2.9 to 5.3)"."""
     sign = -1 if found.value < 0 else 1
     low, high = sorted(100 * sign * end for end in found.interval)
     return (

@@ -24,7 +24,7 @@ from bench.render.tables.marks import Mark
 from bench.render.tables.text import Column, Table, TextCell, TrackTables
 from bench.structure.description import Structure
 
-ENOUGH = 4  # networks with a number, below which nobody is in the best quarter
+ENOUGH = 4  # networks with a number, below which there is no top quarter
 _NAMED = 2  # networks of a family that a judgement names for each metric
 _MOST_LAYERS = 600  # rows of a layer table; of more, the first and last halves
 
@@ -237,7 +237,7 @@ def _in_quarter(models: Sequence[Model], metric: str, ranks: Ranks, from_the_end
     inside = []
     for model in models:
         place, count = ranks.get((model.name, metric), (0, 0))
-        # Those of equal place count too: what most networks share puts nobody into a quarter.
+        # Equal ranks count too: a value that most networks share puts none of them into a quarter.
         beyond = sum(other >= place if from_the_end else other <= place for other in competing)
         if count >= ENOUGH and beyond <= count // 4:
             inside.append((place, model))
@@ -245,7 +245,7 @@ def _in_quarter(models: Sequence[Model], metric: str, ranks: Ranks, from_the_end
 
 
 def _listed(inside: Sequence[tuple[int, Model]]) -> str:
-    """ "resnet18 1st, resnet34 2nd and 4 more"."""
+    """Such as "resnet18 1st, resnet34 2nd and 4 more"."""
     return listing([f"{chart_name(model)} {ordinal(place)}" for place, model in inside], _NAMED)
 
 

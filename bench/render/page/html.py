@@ -107,7 +107,7 @@ def write_html(
 
 
 def page_environment() -> jinja2.Environment:
-    """For the templates of the page: every text is escaped, and a name that nobody gave is an error."""
+    """For the templates of the page: every text is escaped, and an undefined name is an error."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_PARTS),
         autoescape=True,
@@ -173,12 +173,12 @@ def breakable(name: str) -> Markup:
 
 
 def _incomplete(found: Sequence[Remark]) -> list[str]:
-    """ "resnet20_cifar (failed)": the networks that lack a number for another reason than being skipped."""
+    """Such as "resnet20_cifar (failed)": the networks that lack a number for another reason than being skipped."""
     return list(dict.fromkeys(f"{model} ({r.status})" for r in found if r.status != "skipped" for model in r.models))
 
 
 def _conditions(results: Results, metric: Metric) -> str:
-    """ "batch 256 (19 networks), 64 (1 network); fp32", for metrics that depend on these."""
+    """Such as "batch 256 (19 networks), 64 (1 network); fp32", for metrics that depend on these."""
     rows = {r.model: r for r in results.records if r.metric == metric.name and r.status == "ok"}.values()
     sizes = Counter(row.batch_size for row in rows if row.batch_size)
     batches = ", ".join(f"{size} ({count} network{'' if count == 1 else 's'})" for size, count in sorted(sizes.items()))

@@ -27,7 +27,7 @@ def write_markdown(
     claims: Sequence[Ruling] = (),
     sections: Sequence[Architecture] = (),
 ) -> str:
-    """The short report; the page beside it has the method, the environment and the papers."""
+    """The short report; index.html has the method, the environment and the papers as well."""
     parts = [f"# {TITLE}", f"Run **{escape(results.header.name)}**: {escape(conditions_line(results))}"]
     if said := warning(results):
         parts.append(f"> **{escape(said)}**")

@@ -1,6 +1,6 @@
 """write_side_by_side: two or more runs -> reports/A-vs-B/, a page of what differs, complete or not at all.
 
-The first run is the base: each of the others is held against it. Verdicts are those of `bench.regression.compare`.
+The first run is the base: each of the others is compared with it. Verdicts are those of `bench.regression.compare`.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Pair:
 
 
 def write_side_by_side(runs: Sequence[Run], reports: Path) -> Path:
-    """Write index.html, report.md and figures/ that hold the first run against each of the others; the folder.
+    """Write index.html, report.md and figures/ that compare each of the other runs with the first; the folder.
 
     Raises:
         RunError: records are damaged, or the reports folder cannot be written.
@@ -91,7 +91,7 @@ def write_side_by_side(runs: Sequence[Run], reports: Path) -> Path:
 
 
 def folder_name(runs: Sequence[Run]) -> str:
-    """ "A-vs-B"; cut and told apart by a checksum where that is too long for a file system."""
+    """Such as "A-vs-B"; shortened, with a checksum, where that is too long for a file system."""
     name = "-vs-".join(run.name for run in runs)
     return name if len(name) <= _LONGEST_NAME else f"{name[:120]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
 

@@ -1,1 +1,1 @@
-"""Records of a run as tables of numbers: one row per network, with what was published beside it."""
+"""Records of a run as tables of numbers: one row per network, and what was published."""

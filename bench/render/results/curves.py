@@ -1,4 +1,4 @@
-"""What a run kept in Parquet files beside its records: training curves, and the gradients of deep networks by depth."""
+"""What a run kept in Parquet files: training curves, and the gradients of deep networks by depth."""
 
 from __future__ import annotations
 

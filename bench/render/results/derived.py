@@ -1,4 +1,4 @@
-"""Rows that nobody measured: how much of what the device can do a network gets, from its FLOPs and its throughput."""
+"""Rows that follow from others: the share of the device's peak that a network reaches, from FLOPs and throughput."""
 
 from __future__ import annotations
 

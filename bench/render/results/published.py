@@ -92,7 +92,7 @@ def _training(cell: Cell) -> tuple[object, ...]:
 
 
 def sources(models: Sequence[Model]) -> str:
-    """ "torchvision 0.29, weights IMAGENET1K_V1": where the published accuracies of some networks are from."""
+    """Such as "torchvision 0.29, weights IMAGENET1K_V1": where the published accuracies of some networks are from."""
     known = [published_top1()[_published_name(model)] for model in models]
     return " and ".join(dict.fromkeys(f"{each.source}, weights {each.weights}" for each in known))
 
@@ -119,7 +119,7 @@ def _cell(model: Model) -> Cell:
 
 
 def beside_published(run: Run) -> str:
-    """ "<recipe>: test accuracy 0.894 after 5ep of cifar10; published 0.9017 (by whom)"; empty for any other run."""
+    """As "<recipe>: test accuracy 0.894 after 5ep of cifar10; published 0.9017 (by whom)"; empty for any other run."""
     experiment = run.header.experiment
     if not experiment:
         return ""

@@ -35,7 +35,7 @@ class Cell:
     high: float
     status: str  # the worst of the rows'
     records: tuple[Record, ...]  # the ok ones that stand behind the value, else all of them
-    lost: tuple[Record, ...] = ()  # failed seeds or rounds beside those
+    lost: tuple[Record, ...] = ()  # seeds or rounds that failed
 
     @property
     def measured(self) -> bool:
@@ -350,7 +350,7 @@ def _conditions_apart(rows: Sequence[Record]) -> list[dict[str, object]]:
 
 
 def _stated(row: Record) -> dict[str, object]:
-    """The conditions of a row by name, without those of which it says nothing."""
+    """The conditions of a row by name, without those that it does not have."""
     conditions = row.conditions
     stated: dict[str, object] = {
         "hardware": conditions.hardware or None,

@@ -1,4 +1,4 @@
-"""The line under a title: data set, budget, device and date, without which a number says nothing."""
+"""The line under a title: data set, budget, device and date, without which a number means little."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def dataset_words(group: AccuracyGroup) -> str:
 
 
 def accuracy_conditions(results: Results, group: AccuracyGroup) -> str:
-    """ "cifar10 · budget 20s · 3 seeds · AMD EPYC, 2 threads · 2026-01-31"."""
+    """Such as "cifar10 · budget 20s · 3 seeds · AMD EPYC, 2 threads · 2026-01-31"."""
     counts = sorted({len(results.cell(model, "top1").records) for model in group.models})
     seeds = " to ".join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))
     return " · ".join(
@@ -37,7 +37,7 @@ def chart_conditions(results: Results, group: AccuracyGroup) -> str:
 
 
 def step_conditions(results: Results, models: Sequence[Model], metric: Metric, usual: str = "") -> str:
-    """ "batch 256, bf16, channels_last": how the steps ran that a metric was taken from; empty for other metrics.
+    """As "batch 256, bf16, channels_last": how the steps ran that a metric was taken from; empty for other metrics.
 
     Where memory did not suffice for the batch size that all were to use, that one is named: the exceptions are marked.
     A manner that is the `usual` one is not repeated.
@@ -61,7 +61,7 @@ def label_of(results: Results, models: Sequence[Model], metric: Metric) -> str:
 
 
 def usual_execution(results: Results, models: Sequence[Model], metrics: Sequence[Metric]) -> str:
-    """ "bf16, channels_last": how the steps ran that most of the metrics were taken from; empty if none was."""
+    """Such as "bf16, channels_last": how the steps ran that most of the metrics were taken from; empty if none was."""
     manners = [
         execution_words(row.conditions.execution for row in _step_rows(results, models, metric)) for metric in metrics
     ]
@@ -74,7 +74,7 @@ def _step_rows(results: Results, models: Sequence[Model], metric: Metric) -> lis
 
 
 def measured_conditions(results: Results, models: Sequence[Model], *metrics: Metric) -> str:
-    """ "cifar track · 3 × 32 × 32 input · 10 classes · batch 512, bf16 · NVIDIA H200 · 2026-01-31".
+    """Such as "cifar track · 3 × 32 × 32 input · 10 classes · batch 512, bf16 · NVIDIA H200 · 2026-01-31".
 
     Device and date are left out where nothing depends on them.
     """
@@ -85,7 +85,7 @@ def measured_conditions(results: Results, models: Sequence[Model], *metrics: Met
 
 
 def track_conditions(models: Sequence[Model]) -> str:
-    """ "cifar track · 3 × 32 × 32 input · 10 classes"; several sizes are joined by "or"."""
+    """Such as "cifar track · 3 × 32 × 32 input · 10 classes"; several sizes are joined by "or"."""
     sizes = dict.fromkeys(" × ".join(map(str, model.input_size)) for model in models if model.input_size)
     classes = dict.fromkeys(str(model.num_classes) for model in models if model.num_classes)
     words = [f"{models[0].track} track"]

@@ -173,6 +173,6 @@ def _cell(results: Results, model: Model, metric: Metric) -> TextCell:
 
 
 def _own_batch(cell: Cell, metric: Metric) -> str:
-    """ "batch 64" where the heading cannot say it for all."""
+    """Such as "batch 64" where the heading cannot say it for all."""
     own = probe_named(metric.probe).own_batch or (cell.asked_batch_size is not None and metric.probe != DERIVED)
     return f"batch {cell.batch_size}" if own and cell.batch_size else ""
