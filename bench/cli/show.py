@@ -45,6 +45,7 @@ def run(request: Show) -> int:
         RequestError: there is no such network, or it cannot be shown.
     """
     from bench.models import UnknownModel, select
+    from bench.probes.reading import first_line
     from bench.quantity import quantity
     from bench.render.diagram import draw
     from bench.render.tables.terminal import aligned
@@ -67,8 +68,7 @@ def run(request: Show) -> int:
             rows = layer_rows(spec)
             diagram = draw(structure(spec)) if diagram_file else ""
     except Exception as error:  # a user's own network may do anything
-        reason = (str(error).splitlines() or [""])[0]
-        raise RequestError(f"{spec.name} cannot be shown: {type(error).__name__}: {reason}") from error
+        raise RequestError(f"{spec.name} cannot be shown: {type(error).__name__}: {first_line(error)}") from error
     if diagram_file:
         try:
             diagram_file.write_text(diagram, encoding="utf-8")
