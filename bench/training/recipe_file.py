@@ -6,10 +6,11 @@ Only `recipe` is needed to train with it; the rest is for people.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from bench.config import RequestError
 from bench.records.files import write_atomically
@@ -38,12 +39,12 @@ def entries(path: Path, flag: str) -> dict[str, Any]:
         RequestError: the file is missing or is no such file.
     """
     try:
-        raw = json.loads(path.expanduser().read_text(encoding="utf-8"))
+        raw = msgspec.json.decode(path.expanduser().read_bytes())
     except FileNotFoundError:
         raise RequestError(f"{flag} {path}: there is no such file; `python -m bench tune` writes one") from None
     except OSError as error:
         raise RequestError(f"{flag} {path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RequestError(f"{flag} {path} is not JSON: {error}") from None
     found = raw.get("recipes") if isinstance(raw, dict) else None
     if not isinstance(found, dict):
@@ -57,4 +58,4 @@ def write(path: Path, found: Mapping[str, Any]) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    write_atomically(path, json.dumps({"recipes": found}, indent=2, allow_nan=False) + "\n")
+    write_atomically(path, msgspec.json.format(msgspec.json.encode({"recipes": found}), indent=2) + b"\n")
