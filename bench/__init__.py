@@ -1,11 +1,22 @@
 """What does each classic architecture cost, and what does it buy?
 
-    bench.models          -> REGISTRY[name], a ModelSpec    what exists: the folder models/
-    bench.probes          -> measure(spec, config)          one file per measurement
-    bench.runner          -> plan, resume, records          every (model, probe, seed) once
-    bench.engines         -> worker processes, one a device
-    bench.records         -> results/<run>/                 records.jsonl: one JSON line per number
-    bench.render          -> reports/<run>/                 tables, charts, a page; needs no torch
+From the flags to the page, as `python -m bench run` goes, in code that runs (tests/test_walk.py):
+
+    from pathlib import Path
+    from bench.render.report import write_report
+    from bench.runner.execute import execute
+    from bench.runner.plan import plan, remaining
+    from bench.runner.prepare import open_run, prepare
+    from bench.runner.request import Request
+
+    request = Request(models=("lenet5_cifar",))  # the flags as typed
+    prepared = prepare(request, ("params", "macs"), print)  # nothing left open: Config, Inputs, networks, devices
+    with open_run(prepared, ["a walk"]) as run, run.writer() as writer:  # results/<run>/run.json
+        tasks = plan(prepared.specs, prepared.config, prepared.inputs)  # every network, probe, round and seed once
+        for task in remaining(tasks, run.records(), retry_failed=False):  # a run that is resumed has some already
+            outcome = execute(task, prepared.devices[0])  # MEASURE[probe](task); in a worker process of bench.engines
+            writer.append(outcome.records)  # results/<run>/records.jsonl, a line for each number
+    page = write_report(run, Path("reports")) / "index.html"  # bench.render: tables, charts, a page; needs no torch
 
 `python -m bench --help` lists the commands.
 """
