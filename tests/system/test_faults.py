@@ -59,9 +59,12 @@ def test_hostile_networks_leave_honest_rows_and_good_ones_theirs(
     run = Run.create(tmp_path / "results", "a", RunHeader())
     specs = [hostile(name) for name in (*BAD, "PrintsWithoutEnd")] + [REGISTRY[name] for name in GOOD]
     place: LocalMachine[Task, Outcome] = LocalMachine(("cpu",), run.folder / "workers.log", PRELOAD, 1 << 28)
-    run_tasks(run, plan(specs, CONFIG), place, 8.0, lambda task, device: None, lambda task, outcome: None)
+    hangs = specs.pop(list(BAD).index("Hangs"))
+    # Only what never ends meets its time limit, however slow this machine is.
+    for some, timeout_s in ((specs, 300.0), ([hangs], 2.0)):
+        run_tasks(run, plan(some, CONFIG), place, timeout_s, lambda task, device: None, lambda task, outcome: None)
     rates = {row.model: row for row in run.records() if row.metric == "inference_images_per_s"}
-    assert set(rates) == {spec.name for spec in specs}
+    assert set(rates) == {hangs.name, *(spec.name for spec in specs)}
     for name, (status, words) in BAD.items():
         assert (rates[name].status, rates[name].value) == (status, None), rates[name]
         assert words in rates[name].note
