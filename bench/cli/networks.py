@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import tyro
 
 from bench.cli import OK
+from bench.cli.parsing import Track
 from bench.config import RequestError
 from bench.runner.request import Count, Word
 
@@ -22,7 +23,7 @@ class List:
 
     family: Word = None
     """Only this family, such as ResNet."""
-    track: Literal["imagenet", "cifar", "mnist"] | None = None
+    track: Track = None
     """Only this track."""
     year: Count = None
     """Only networks of this year."""

@@ -18,6 +18,12 @@ from bench.config import RequestError
 
 Form = TypeVar("Form")
 
+# How a choice that may be left out looks in --help.
+Track = Annotated[
+    Literal["imagenet", "cifar", "mnist"] | None,
+    tyro.conf.arg(metavar="{imagenet,cifar,mnist}", help_behavior_hint=""),
+]
+
 # What people type -> what is meant; {} is the value that they typed.
 _MEANT = {
     "--epochs": "--budget {}ep",

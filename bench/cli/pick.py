@@ -10,24 +10,31 @@ from typing import Annotated, Literal
 import tyro
 
 from bench.cli import OK, PROG
+from bench.cli.parsing import Track
 from bench.config import RequestError
+from bench.runner.request import Word
 
 Limits = Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="METRIC=NUMBER")]
+
+Accuracy = Annotated[
+    Literal["published_top1", "top1", "reference_top1"] | None,
+    tyro.conf.arg(metavar="{published_top1,top1,reference_top1}", help_behavior_hint=""),
+]
 
 
 @dataclass(frozen=True)
 class Pick:
     """Say which networks of a run meet your limits, the most accurate first."""
 
-    run: tyro.conf.Positional[str | None] = None
+    run: tyro.conf.Positional[Word] = None
     """Name of a run, or a path to its folder. Default: the newest."""
     max: Limits = ()
     """What a network may cost at most, such as latency_ms=5 or params=20e6; may be given several times."""
     min: Limits = ()
     """What it must reach at least, such as inference_images_per_s=200."""
-    track: Literal["imagenet", "cifar", "mnist"] | None = None
+    track: Track = None
     """Which networks. Default: the track with most of the numbers that are needed."""
-    by: Literal["published_top1", "top1", "reference_top1"] | None = None
+    by: Accuracy = None
     """Which accuracy counts: published, measured in this run, or this suite's reference. Default: the one that most
     networks have."""
     json: tyro.conf.FlagCreatePairsOff[bool] = False

@@ -6,7 +6,6 @@ import contextlib
 import json
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tyro
@@ -14,7 +13,7 @@ import tyro
 from bench.cli import OK
 from bench.cli.parsing import refuse_for_registry, with_suffix
 from bench.config import RequestError
-from bench.runner.request import Count, Word, Words, parse_input_size, with_model_kwargs
+from bench.runner.request import Count, File, Word, Words, parse_input_size, with_model_kwargs
 
 if TYPE_CHECKING:
     from bench.models import ModelSpec
@@ -32,7 +31,7 @@ class Show:
     """How many classes such a network has."""
     model_kwargs: Words = ()
     """Arguments of such a network's factory: drop_path_rate=0.1 depth=2."""
-    diagram: Path | None = None
+    diagram: File = None
     """Also draw its blocks, branches and skips into this file, NAME.svg."""
     json: tyro.conf.FlagCreatePairsOff[bool] = False
     """Print JSON for machines."""

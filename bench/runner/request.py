@@ -102,7 +102,7 @@ class Request(Setup):
     """Batch size of the throughput measurement. Default: one for each track, the same for all networks."""
     fit: Word = None
     """Find the largest batch that fits into this much memory: 16GiB, 24GB or 800MiB."""
-    cuda_graphs: Annotated[bool | None, tyro.conf.arg(help_behavior_hint="")] = None
+    cuda_graphs: Annotated[bool | None, tyro.conf.arg(metavar="{True,False}", help_behavior_hint="")] = None
     """Replay steps as CUDA graphs. Default: not when steps are timed; in training, where the network allows it."""
     recipe: Word = None
     """Repeat a documented experiment as it was written: resnet18-cifar, finetune-224, mnist-cnn or lenet5-mnist. It

@@ -102,3 +102,12 @@ def test_help_is_an_answer(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_name_of_a_run_is_refused_before_any_work(capsys: pytest.CaptureFixture[str]) -> None:
     assert "run name 'base/x'" in complaint(capsys, "all", "--run", "base/x")
+
+
+@pytest.mark.parametrize("verb", ["all", "run", "list", "show", "pick", "report", "compare", "history", "ab", "doctor"])
+def test_help_shows_what_to_write_and_nothing_of_the_parser(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main([verb, "--help"])
+    said = capsys.readouterr().out
+    assert "None" not in said
+    assert "Traceback" not in said
