@@ -176,48 +176,36 @@ class Run:
                 self._claim = None
 
     @contextmanager
-    def writer(self) -> Iterator[RecordWriter]:
-        """The one writer of this run.
+    def writer(self) -> Iterator[Run]:
+        """The run, open for `append`; nobody else can write to it meanwhile.
 
         Raises:
-            RunError: as `claimed`.
+            RunError: as `claimed`, or the file was removed or replaced meanwhile.
         """
         with self.claimed() as file:
             try:
                 end_torn_line(file)
             except OSError as error:
                 raise RunError(f"cannot write {self.folder}: {error.strerror}") from error
-            writer = RecordWriter(self, file)
-            yield writer
-            writer.require_place()
-
-
-class RecordWriter:
-    """Appends to records.jsonl. Every call leaves a file of whole lines, whatever happens in it."""
-
-    def __init__(self, run: Run, file: io.FileIO) -> None:
-        self._run = run
-        self._file = file
+            yield self
+            self._require_place(file)
 
     def append(self, records: Iterable[Record]) -> None:
-        """Write whole lines and return only when they are on the disk.
+        """Write whole lines and return only when they are on the disk; only within `writer`.
 
         Raises:
             OSError: they cannot be written; none of them is then in the file.
-            RunError: as `require_place`.
+            RunError: the file was removed or replaced meanwhile.
         """
-        self.require_place()
-        append_whole(self._file, "".join(record.to_json() + "\n" for record in records).encode())
+        assert self._claim is not None
+        self._require_place(self._claim)
+        append_whole(self._claim, "".join(record.to_json() + "\n" for record in records).encode())
 
-    def require_place(self) -> None:
-        """Check that what is written ends up where it is looked for.
-
-        Raises:
-            RunError: somebody has removed or replaced the file meanwhile.
-        """
-        path = self._run.folder / "records.jsonl"
+    def _require_place(self, file: io.FileIO) -> None:
+        """Check that what is written ends up where it is looked for."""
+        path = self.folder / "records.jsonl"
         with suppress(FileNotFoundError):
-            if os.path.samestat(path.stat(), os.fstat(self._file.fileno())):
+            if os.path.samestat(path.stat(), os.fstat(file.fileno())):
                 return
         raise RunError(f"{path} was removed or replaced while the run was writing to it; start the run again")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bench.records.record import Record
-from bench.records.run_folder import RecordWriter, Run, RunError, checked_name, next_start, run_names, unused_name
+from bench.records.run_folder import Run, RunError, checked_name, next_start, run_names, unused_name
 from bench.records.run_json import RunHeader
 
 RECORD = Record("resnet20_cifar", "params", "params", 269_722, "count", "ok", samples=(1.0, 2.5))
@@ -124,9 +124,10 @@ def test_a_full_disk_costs_nothing_that_was_written_before(tmp_path: Path, room:
     run = Run.create(tmp_path, "a", RunHeader())
     with run.writer() as writer:
         writer.append([RECORD])
-        full = RecordWriter(run, _FullDisk(writer._file, room))  # type: ignore[arg-type]
-        with pytest.raises(OSError, match="No space left"):
-            full.append([replace(RECORD, seed=1), replace(RECORD, seed=2)])
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(run, "_claim", _FullDisk(run._claim, room))  # type: ignore[arg-type]
+            with pytest.raises(OSError, match="No space left"):
+                writer.append([replace(RECORD, seed=1), replace(RECORD, seed=2)])
         assert run.records() == [RECORD]
         writer.append([replace(RECORD, seed=3)])  # there is room again
     assert [record.seed for record in run.records()] == [0, 3]
@@ -150,13 +151,12 @@ def test_a_folder_that_is_removed_meanwhile_is_said(tmp_path: Path, then: str) -
 
 def test_a_folder_that_another_run_has_taken_is_not_written_to(tmp_path: Path) -> None:
     run = Run.create(tmp_path, "a", RunHeader())
-    with run.claimed() as file:
-        writer = RecordWriter(run, file)
-        writer.append([RECORD])
+    with run.claimed():
+        run.append([RECORD])
         shutil.rmtree(run.folder)
         Run.create(tmp_path, "a", RunHeader(name="other"))
         with pytest.raises(RunError, match="was removed or replaced"):
-            writer.append([replace(RECORD, seed=1)])
+            run.append([replace(RECORD, seed=1)])
     assert Run.open(tmp_path, "a").records() == []
 
 
