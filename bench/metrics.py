@@ -437,6 +437,15 @@ _ROWS = (
         "set and budget, all images.",
     ),
     Metric(
+        "published_top1",
+        DERIVED,
+        "fraction",
+        "Test accuracy, published",
+        "higher",
+        "Test accuracy after full training that others published, of the same network on the track's images: CIFAR-10, "
+        "or ImageNet's validation images. The column published_source says who, and how it was trained.",
+    ),
+    Metric(
         "predicted_train_seconds",
         "train_time",
         "s",

@@ -54,6 +54,8 @@ def from_elsewhere(word: str, input_size: InputSize | None = None, num_classes: 
     if size is None:
         raise UnknownModel(f"{word} does not say what images it takes: add --input-size, such as 32 or 3x96x96")
     track = _track(size)
+    as_published = source == "torchvision" and size == own_size and num_classes in (None, 1000) and not arguments
+    published = _published(name) if as_published else None
     written = ",".join(f"{key}={arguments[key]!r}" for key in sorted(arguments))
     return ModelSpec(
         name=f"{bare}({written})" if arguments else bare,
@@ -64,7 +66,18 @@ def from_elsewhere(word: str, input_size: InputSize | None = None, num_classes: 
         input_size=size,
         num_classes=num_classes or own_classes or (1000 if track == "imagenet" else 10),
         build=build,
+        published_top1=published,
+        published_source="torchvision, weights IMAGENET1K_V1" if published else "",
     )
+
+
+def _published(name: str) -> float | None:
+    """torchvision's own figure: accuracy on ImageNet's validation images with its first weights."""
+    from torchvision import models
+
+    weights: Any = models.get_model_weights(name)
+    first = getattr(weights, "IMAGENET1K_V1", None)
+    return first.meta["_metrics"]["ImageNet-1K"]["acc@1"] / 100 if first else None
 
 
 def _parted(word: str) -> tuple[str, dict[str, Any]]:

@@ -43,6 +43,8 @@ class ModelSpec:
     build: Build  # a class, a function, or functools.partial of one
     params: int | None = None  # exact count; None for a network that nobody published
     params_source: str = ""  # who published or how it was derived
+    published_top1: float | None = None  # of a network from elsewhere whose source says it
+    published_source: str = ""
 
     @property
     def differences(self) -> tuple[str, ...]:

@@ -26,6 +26,8 @@ class Model:
     num_classes: int | None = None
     differences: tuple[str, ...] = ()  # "Differs from the paper: ..."
     own: bool = False  # brought by whoever started the run: not of the registry
+    published_top1: float | None = None  # of a network from elsewhere whose source says it
+    published_source: str = ""
     listed: bool = True  # False where only records name it
     kept_as: str = ""  # its name in the run's files, where this one says more
 

@@ -280,7 +280,7 @@ def _with_classes_of_images(spec: ModelSpec, classes: int | None, request: Reque
             f"--num-classes {request.num_classes}: {spec.name} is trained on images of {classes} classes; leave it out"
         )
     assert classes is not None
-    return replace(spec, num_classes=classes, params=None, params_source="")
+    return replace(spec, num_classes=classes, params=None, params_source="", published_top1=None, published_source="")
 
 
 def _image_sets(

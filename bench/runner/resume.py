@@ -173,5 +173,7 @@ def _described(spec: ModelSpec) -> Model:
         input_size=spec.input_size,
         num_classes=spec.num_classes,
         differences=spec.differences,
+        published_top1=spec.published_top1,
+        published_source=spec.published_source,
         own=spec.name not in models.REGISTRY,
     )

@@ -2,37 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cache
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 from bench.quantity import quantity
 from bench.records.record import Record
 from bench.records.run_folder import Run
 from bench.render.results.header import Model
-from bench.render.results.table import NO_INTERVAL, AccuracyGroup, Cell, Results, read_results
+from bench.render.results.literature import METRIC, published_of
+from bench.render.results.table import AccuracyGroup, Cell, Results, read_results
 
 TRACK = "imagenet"
 DATASET = "ImageNet"
-_FILE = Path(__file__).parent / "published_top1.csv"
-
-
-@dataclass(frozen=True)
-class Published:
-    top1: float  # fraction of ImageNet's validation images
-    weights: str
-    source: str
-
-
-@cache
-def published_top1() -> Mapping[str, Published]:
-    """Network -> its published accuracy; all of one source, whose older networks share one way of training."""
-    with _FILE.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    return {row["model"]: Published(float(row["top1"]), row["weights"], row["source"]) for row in rows}
 
 
 def as_published(results: Results) -> tuple[Results, AccuracyGroup | None]:
@@ -41,10 +23,10 @@ def as_published(results: Results) -> tuple[Results, AccuracyGroup | None]:
     None where the run has trained on that track itself, or has no network with a published accuracy.
     """
     models = results.tracks().get(TRACK, ())
-    known = tuple(model for model in models if _published_name(model) in published_top1())
+    known = tuple(model for model in models if results.cell(model, METRIC).measured)
     if not known or any(results.cell(model, "top1").measured for model in models):
         return results, None
-    cells = {(model.name, "top1"): _cell(model) for model in known}
+    cells = {(model.name, "top1"): _as_top1(results.cell(model, METRIC)) for model in known}
     return replace(results, cells={**results.cells, **cells}), AccuracyGroup(TRACK, DATASET, "", known)
 
 
@@ -93,8 +75,8 @@ def _training(cell: Cell) -> tuple[object, ...]:
 
 def sources(models: Sequence[Model]) -> str:
     """Such as "torchvision 0.29, weights IMAGENET1K_V1": where the published accuracies of some networks are from."""
-    known = [published_top1()[_published_name(model)] for model in models]
-    return " and ".join(dict.fromkeys(f"{each.source}, weights {each.weights}" for each in known))
+    known = filter(None, map(published_of, models))
+    return " and ".join(dict.fromkeys(published.source for published in known))
 
 
 def accuracy_note(results: Results) -> str:
@@ -105,17 +87,9 @@ def accuracy_note(results: Results) -> str:
     return f"Accuracies at 224×224 are published ones ({sources(group.models)}): nothing is trained there."
 
 
-def _published_name(model: Model) -> str:
-    return model.file_name.removeprefix("torchvision:")
-
-
-def _cell(model: Model) -> Cell:
-    published = published_top1()[_published_name(model)]
-    note = f"published: {published.source}, {published.weights}"
-    row = Record(
-        model.name, "published", "top1", published.top1, "fraction", "ok", note=note, dataset=DATASET, budget=""
-    )
-    return Cell(published.top1, *NO_INTERVAL, "ok", (row,))
+def _as_top1(cell: Cell) -> Cell:
+    (row,) = cell.records
+    return replace(cell, records=(replace(row, probe="published", metric="top1", note=f"published: {row.note}"),))
 
 
 def beside_published(run: Run) -> str:

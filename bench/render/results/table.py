@@ -18,6 +18,7 @@ from bench.records.record import Record
 from bench.records.run_folder import Run
 from bench.render.results.derived import derived_records, with_lower_bounds
 from bench.render.results.header import Header, Model, read_header, unlisted
+from bench.render.results.literature import published_records
 from bench.render.results.reference import reference_records
 from bench.stats.intervals import Interval, mean_interval, median_interval, rounds_interval, wilson_interval
 
@@ -182,8 +183,8 @@ def read_results(run: Run) -> Results:
     others = dict.fromkeys(record.model for record in measured if record.model not in known)
     models, measured = kept_apart([*header.models, *map(unlisted, others)], measured)
     measured = with_lower_bounds(measured)
-    references = reference_records(models, header.budget)
-    records = (*measured, *derived_records(measured, header.limits), *references)
+    elsewhere = (*reference_records(models, header.budget), *published_records(models))
+    records = (*measured, *derived_records(measured, header.limits), *elsewhere)
     return Results(
         header=header,
         models=tuple(models),
@@ -260,8 +261,11 @@ def to_table(results: Results) -> pd.DataFrame:
         if any(cell.has_interval for cell in cells):
             columns[f"{name}_low"] = [cell.low for cell in cells]
             columns[f"{name}_high"] = [cell.high for cell in cells]
+        if name == "published_top1":
+            columns["published_source"] = [cell.records[-1].note if cell.measured else None for cell in cells]
     counted = _of_first_budget(results.header, results.records)
-    rows = {model.name: [r for r in counted if r.model == model.name] for model in results.models}
+    here = [row for row in counted if row.metric not in ("reference_top1", "published_top1")]
+    rows = {model.name: [row for row in here if row.model == model.name] for model in results.models}
     accuracy = [results.cell(model, "top1").records[-1:] for model in results.models]
     columns["dataset"] = [row[0].dataset if row else None for row in accuracy]
     columns["budget"] = [row[0].budget if row else None for row in accuracy]

@@ -28,7 +28,7 @@ OVERVIEW = (
 )
 
 TOPICS = (
-    Topic("Accuracy and training", ("top1", "train_seconds", "compile_seconds")),
+    Topic("Accuracy and training", ("top1", "reference_top1", "published_top1", "train_seconds", "compile_seconds")),
     Topic(
         "How soon an accuracy is reached",
         tuple(f"{currency}_to_{level}" for level in (70, 80, 90) for currency in ("seconds", "images", "flops")),

@@ -19,6 +19,7 @@ from bench.render.claims.claim import NOT_MEASURED, Finding, Part, finding
 from bench.render.claims.ruling import CLAIMS
 from bench.render.results.header import read_header
 from bench.render.results.layer_costs import Layers
+from bench.render.results.literature import published_records
 from bench.render.results.table import Results, cells_of
 from tests.render.conftest import header, listed, ok
 
@@ -61,6 +62,7 @@ def results_of(facts: Mapping[str, Mapping[str, float]], **changes: Any) -> Resu
             accuracy = {"dataset": "cifar10", "budget": "5ep", "trials": 10_000} if metric == "top1" else {}
             records.append(ok(name, metric, value, **{**changes, **accuracy}))
     known = read_header(Run(Path("made-up"), header_of(header(models))))
+    records += published_records(known.models)
     return Results(known, known.models, tuple(records), cells_of(records))
 
 

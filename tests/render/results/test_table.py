@@ -132,7 +132,18 @@ def test_columns_of_the_csv(build: RunBuilder) -> None:
     table = read(read_results(run))
     uncertain = ("inference_images_per_s", "train_images_per_s", "achieved_flops_per_s", "top1")
     intervals = [f"{name}_{end}" for name in uncertain for end in ("low", "high")]
-    facts = ["model", "family", "year", "track", "dataset", "budget", "batch_size", "precision", "status"]
+    facts = [
+        "model",
+        "family",
+        "year",
+        "track",
+        "dataset",
+        "budget",
+        "batch_size",
+        "precision",
+        "status",
+        "published_source",
+    ]
     assert sorted(table[0]) == sorted([*facts, *METRICS, *intervals])
     resnet, lenet = table
     assert (resnet["params"], resnet["year"], resnet["batch_size"]) == ("269722", "2015", "64")

@@ -20,7 +20,8 @@ from bench.render.charts.bars import density_chart, early_late_chart
 from bench.render.charts.frame import style
 from bench.render.charts.palette import family_styles
 from bench.render.results.layer_costs import Layers, read_layers
-from bench.render.results.published import as_published, published_top1
+from bench.render.results.literature import published_top1
+from bench.render.results.published import as_published
 from bench.render.results.table import Results, read_results
 from tests.render.charts.test_machine_charts import texts_of
 from tests.render.conftest import FIXTURE_IMAGENET, RunBuilder, kept_figures, listed, ok, training
@@ -99,7 +100,9 @@ def overlaps(figure: Figure) -> list[tuple[str, str]]:
 def test_published_accuracies_are_torchvisions_own() -> None:
     models = pytest.importorskip("torchvision.models")
     for name, published in published_top1().items():
-        meta = models.get_model_weights(name)[published.weights].meta
+        if published.dataset != "ImageNet":
+            continue
+        meta = models.get_model_weights(name)[published.source.rpartition(" ")[2]].meta
         assert published.top1 == pytest.approx(meta["_metrics"]["ImageNet-1K"]["acc@1"] / 100, abs=1e-9), name
 
 

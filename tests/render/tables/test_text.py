@@ -50,6 +50,7 @@ def test_a_score_of_no_topic_is_shown_all_the_same(build: RunBuilder) -> None:
 def test_a_full_run_has_an_overview_and_topics(cifar: dict[str, Table]) -> None:
     assert list(cifar) == [
         "Overview",
+        "Accuracy and training",  # published ones: nothing was trained
         "Size and work",
         "Memory of a training step",
         "Memory of inference",
@@ -139,7 +140,7 @@ def test_a_prediction_has_a_column_only_beside_a_measurement(build: RunBuilder) 
 def test_the_terminal_explains_its_marks_and_fits_a_screen(tmp_path: Path) -> None:
     text = summary(gpu_run(tmp_path))
     assert "¶ launch-bound" in text
-    assert "The report has more: size and work" in text
+    assert "The report has more: accuracy and training, size and work" in text
     numbers = next(line for line in text.splitlines() if line.startswith("resnet20_cifar"))
     assert len(numbers) < 200
     assert "Training throughput" in text
