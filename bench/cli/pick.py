@@ -96,7 +96,7 @@ def run(request: Pick) -> int:
     if any(choice.uncertain for choice in selection.choices):
         print("? its 95 % interval reaches beyond a limit")
     if selection.unmeasured:
-        print(f"{len(selection.unmeasured)} more networks were not measured and could not be judged.")
+        print(f"{len(selection.unmeasured)} more networks were not measured, or not reliably, and could not be judged.")
     print(selection.sentence)
     return OK
 

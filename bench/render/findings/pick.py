@@ -58,7 +58,7 @@ class Selection:
     limits: tuple[Limit, ...]
     choices: tuple[Choice, ...]
     considered: int  # networks of the track with this accuracy and all limited metrics
-    unmeasured: tuple[Model, ...]  # with this accuracy, but without one of the limited metrics
+    unmeasured: tuple[Model, ...]  # with this accuracy, but without a reliable value of one of the limited metrics
 
     @property
     def sentence(self) -> str:
@@ -130,7 +130,7 @@ def select(results: Results, limits: Sequence[Limit], track: str | None = None, 
     unmeasured = tuple(
         model
         for model in _judged(results, results.tracks()[chosen], kind, ())
-        if not all(results.cell(model, limit.metric.name).measured for limit in limits)
+        if not all(results.cell(model, limit.metric.name).reliable for limit in limits)
     )
     return Selection(chosen, kind, tuple(limits), tuple(choices), len(judged), unmeasured)
 
@@ -141,7 +141,7 @@ def _judged(results: Results, models: Sequence[Model], kind: str, limits: Sequen
     return [
         model
         for model in models
-        if all(results.cell(model, name).measured for name in needed)
+        if all(results.cell(model, name).reliable for name in needed)
         and not (kind == "top1" and results.at_chance(model))
     ]
 

@@ -57,9 +57,14 @@ class Cell:
         return frozenset(flag for row in self.records for flag in row.flags) if self.measured else frozenset()
 
     @property
+    def reliable(self) -> bool:
+        """Whether there is a value, no lower bound, and not more than the device can do."""
+        return self.measured and not self.flags & {"lower_bound", "above_peak"}
+
+    @property
     def competes(self) -> bool:
         """Whether the value may be called best, ranked or put on a front with others."""
-        return self.measured and self.asked_batch_size is None and not self.flags & {"lower_bound", "above_peak"}
+        return self.reliable and self.asked_batch_size is None
 
     @property
     def batch_size(self) -> int | None:

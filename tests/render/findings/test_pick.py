@@ -59,6 +59,14 @@ def test_least_values_are_limits_too(run: Run) -> None:
     assert [choice.model.name for choice in selection.choices] == ["slow_cifar"]
 
 
+def test_a_lower_bound_meets_no_limit(run: Run) -> None:
+    with run.writer() as writer:
+        writer.append([ok("slow_cifar", "params", 5e6, flags=("lower_bound",))])
+    chosen = select(read_results(run), parse_limits(["params=20e6"], "max"))
+    assert [choice.model.name for choice in chosen.choices] == ["noisy_cifar", "fast_cifar"]
+    assert [model.name for model in chosen.unmeasured] == ["slow_cifar"]
+
+
 def test_nobody_within_the_limits_is_an_answer(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["pick", run.name, "--max", "params=10", "--results-dir", str(run.folder.parent)]) == 0
     assert capsys.readouterr().out == "None of the 4 cifar networks qualifies with parameters ≤ 10.\n"
