@@ -39,7 +39,7 @@ class Budget:
 
     @staticmethod
     def parse(word: str) -> Budget:
-        """ "10ep" (passes over the training set), "200kimg", "60s" or "2pflop".
+        """Read "10ep" (passes over the training set), "200kimg", "60s" or "2pflop".
 
         Raises:
             RequestError: the word is none of these, or its amount is not above zero.
@@ -75,7 +75,7 @@ _SECONDS = {"s": 1, "min": 60, "h": 3600}
 
 
 def parse_duration(flag: str, word: str) -> float:
-    """ "90s", "15min" or "2h" in seconds.
+    """Read "90s", "15min" or "2h", in seconds.
 
     Raises:
         RequestError: the word is none of these, or not above zero.
@@ -98,7 +98,7 @@ class MemorySize:
 
     @staticmethod
     def parse(word: str) -> MemorySize:
-        """ "16GiB" (2^30 bytes), "24GB" (10^9 bytes) or "800MiB".
+        """Read "16GiB" (2^30 bytes), "24GB" (10^9 bytes) or "800MiB".
 
         Raises:
             RequestError: the word is no such amount, or it is less than a byte.
@@ -228,7 +228,7 @@ class Task:
     @property
     def group(self) -> str:
         """What may share a process: the counts of the suite's own networks. Every other task has a fresh one, so that a
-        measurement finds the device as new, and nobody's network meets what another has left behind."""
+        measurement finds the device as new, and no network meets what another has left behind."""
         from bench.models import REGISTRY
 
         own = self.static and self.spec.name in REGISTRY

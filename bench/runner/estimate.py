@@ -141,5 +141,5 @@ def _first_to_go(task: Task, pace: Pace) -> tuple[bool, int, float]:
 
 
 def minutes(seconds: float) -> str:
-    """ "45 s" or "12 min"."""
+    """Write a time as "45 s" or "12 min"."""
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

@@ -99,7 +99,7 @@ def run_tasks(
 ) -> None:
     """Execute the tasks and append their rows to the run, each as soon as it is there.
 
-    Static tasks go first and use every processor; then each device works alone, with nothing beside it.
+    Static tasks go first and use every processor; then each device works on one task at a time, and nothing else runs.
 
     Raises:
         KeyboardInterrupt: `stop` was requested; everything that had ended by then is written.

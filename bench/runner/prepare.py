@@ -254,7 +254,8 @@ def _documented(
 
 
 def _check_channels(inputs: Inputs, specs: Sequence[ModelSpec]) -> None:
-    """
+    """Check that recipes and networks have as many channels.
+
     Raises:
         RequestError: a recipe normalises another number of channels than a network of its family takes.
     """

@@ -226,7 +226,8 @@ def _with_forecasts(probes: tuple[str, ...], needed: bool) -> tuple[str, ...]:
 
 
 def _refuse_conflicts(request: Request, experiment: Experiment | None) -> None:
-    """
+    """Check that no flag contradicts another.
+
     Raises:
         RequestError: two flags say how training goes, or one says nothing without another.
     """
@@ -264,7 +265,7 @@ def _execution(request: Request, device_kind: str) -> Execution:
 
 
 def parse_input_size(word: str | None) -> tuple[int, int, int] | None:
-    """ "96" or "3x96x96" as (channels, height, width); None stays None.
+    """Read "96" or "3x96x96" as (channels, height, width); None stays None.
 
     Raises:
         RequestError: the word is neither.

@@ -159,7 +159,7 @@ def _weights_identity(file: Path | None) -> str | None:
 
 
 def _identity(image_set: ImageSet) -> dict[str, Any]:
-    """What a run says of its images: all but where this machine caches them, which is nobody else's business."""
+    """What a run says of its images: all but where this machine caches them."""
     return {key: value for key, value in asdict(image_set).items() if key != "folder"}
 
 

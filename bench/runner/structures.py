@@ -1,4 +1,4 @@
-"""What a report draws of an architecture beside its numbers: the structure of one network of each.
+"""What a report draws of an architecture next to its numbers: the structure of one network of each.
 
 Kept in results/<run>/networks.json. Found on the meta device in worker processes: a user's own network may do anything.
 """

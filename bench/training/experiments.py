@@ -42,7 +42,7 @@ class Experiment:
     weights: Weights | None = None  # that training starts from
 
     def described(self) -> dict[str, str | float | None]:
-        """What a run says of it beside the recipe itself."""
+        """What a run says of it, apart from the recipe itself."""
         return {
             "name": self.recipe.name,
             "source": self.recipe.source,
@@ -163,7 +163,8 @@ EXPERIMENTS: dict[str, Experiment] = {
 
 
 def experiment_named(name: str) -> Experiment:
-    """
+    """The experiment of this name.
+
     Raises:
         RequestError: there is none of this name; the message lists all.
     """

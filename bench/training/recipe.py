@@ -52,7 +52,7 @@ class Recipe:
         return self.peak_rate * (ratio if self.optimizer == "sgd" else math.sqrt(ratio))
 
     def __str__(self) -> str:
-        """ "default: SGD 0.1, weight decay 0.0005, batch 128, cosine": what a row says of its training."""
+        """What a row says of its training: "default: SGD 0.1, weight decay 0.0005, batch 128, cosine"."""
         name = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW"}[self.optimizer]
         return (
             f"{self.name}: {name} {self.peak_rate:.4g}, weight decay {self.weight_decay:.4g}, "

@@ -20,6 +20,7 @@ from bench.regression.ab.sides import SUITE, WORKING_TREE, Asked, Repository, Si
 
 HERE = Repository(SUITE, "")
 IN_GIT = HERE.has("HEAD")
+MOVED = ("2e3449f", "6e3b938")  # with flat modules; with rooms, and steps of a network and a configuration
 
 
 def test_two_sets_of_flags_are_measured_alternately_and_a_broken_network_spoils_only_itself(
@@ -115,6 +116,19 @@ def test_revisions_are_checked_out_and_gone_afterwards() -> None:
         assert str(a.suite) in _worktrees()
     assert not a.suite.exists()
     assert str(a.suite) not in _worktrees()
+
+
+@pytest.mark.skipif(not all(map(HERE.has, MOVED)), reason="needs the history of this repository")
+@pytest.mark.parametrize("revision", MOVED)
+def test_revisions_from_before_the_rooms_are_timed_as_well(revision: str) -> None:
+    asked = (Asked("A", revision, None, ""), Asked("B", WORKING_TREE, None, ""))
+    with sides(asked, ["--device", "cpu"], HERE) as both:
+        for side in both:
+            with running(side, 60.0) as worker:
+                worker.wait_until_ready()
+                assert worker.facts["execution"] == "fp32, channels_last"
+                assert worker.build("lenet5_cifar", "inference").batch_size == 16
+                assert worker.sample(2) > 0
 
 
 def _worktrees() -> str:
