@@ -163,6 +163,7 @@ class Config:
     rounds: int = field(default=1, metadata=_SETTING)
     counted: tuple[str, ...] = ()  # names of networks of which only what needs no device is measured
     execution: Execution = field(default=Execution(), metadata=_FIXED)
+    any_memory_format: bool = False  # contiguous where a network does not run in that of `execution`
     other_budgets: tuple[Budget, ...] = field(default=(), metadata=_SETTING)  # the same networks are trained under each
     checkpoint_every_s: float = 30.0  # at least so far apart
     tensorboard: bool = False  # write training curves as TensorBoard events too

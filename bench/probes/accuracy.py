@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, replace
 
 import torch
@@ -12,8 +13,9 @@ from bench.data import ImageSet
 from bench.data.batches import load_split
 from bench.device.execution import arithmetic, for_training
 from bench.metrics import LEVELS
-from bench.probes.counts import forward_macs
-from bench.probes.reading import Measurement, Reading, Unsupported
+from bench.probes.counting.layers import layer_products
+from bench.probes.reading import Answer, Measurement, Reading, Unsupported, first_line
+from bench.probes.steps import fresh_network, in_a_format_that_runs, inference_step, training_step, try_step
 from bench.training import randomness
 from bench.training.checkpoint import Checkpoint, checkpoint_path
 from bench.training.images import Images
@@ -30,11 +32,13 @@ def measure(task: Task) -> Measurement:
     """Train from fresh weights under `task.budget`, test once at the end; `task.seed` decides all randomness.
 
     Raises:
-        Unsupported: the run has no images for networks of this track.
+        Unsupported: the run has no images for networks of this track, or nothing of the network gets a gradient.
         Diverged: the training loss became infinite or not a number.
     """
-    spec, config = task.spec, task.config
     image_set = image_set_for(task)
+    with arithmetic(task.config.execution.precision):
+        _, task, format_note = in_a_format_that_runs(task, _try_steps)
+    spec, config = task.spec, task.config
     recipe = recipe_for(spec.family, task.inputs.recipes)
     if recipe.mean and recipe.std:
         image_set = replace(image_set, mean=recipe.mean, std=recipe.std)
@@ -47,9 +51,9 @@ def measure(task: Task) -> Measurement:
         resize=recipe.resize,
     )
     batch_size = config.train_batch_size or recipe.batch_size
-    flops = 2 * forward_macs(spec)
+    flops, flops_note = _forward_flops(task)
     randomness.seed(task.seed)
-    network = spec.build(num_classes=len(image_set.classes))
+    network = fresh_network(spec, len(image_set.classes))
     if task.inputs.initial_weights is not None:
         load_weights(task.inputs.initial_weights, network)
     network = for_training(network, config.execution, device)
@@ -60,16 +64,22 @@ def measure(task: Task) -> Measurement:
         )
 
     spent, warm_up = outcome.spent, outcome.warm_up
-    notes = [checkpoint.note] if checkpoint and checkpoint.note else []
+    notes = [note for note in (format_note, checkpoint.note if checkpoint else "") if note]
     if outcome.resumed_at is not None:
         notes.append(f"interrupted, and resumed after {outcome.resumed_at:,} images")
-    common = Reading(0.0, batch_size=batch_size, cuda_graphs=warm_up.cuda_graphs, device=task.device)
-    readings: dict[str, Reading | Unsupported] = {
+    common = Reading(
+        0.0,
+        batch_size=batch_size,
+        cuda_graphs=warm_up.cuda_graphs,
+        memory_format=config.execution.memory_format,
+        device=task.device,
+    )
+    readings: dict[str, Answer] = {
         "top1": replace(common, value=outcome.top1, trials=outcome.tested, note="; ".join(notes)),
         "train_seconds": replace(common, value=spent.seconds, note="; ".join(filter(None, [*notes, warm_up.note]))),
         "train_images": replace(common, value=spent.images),
         "train_epochs": replace(common, value=spent.epochs),
-        "train_flops": replace(common, value=spent.flops),
+        "train_flops": replace(common, value=spent.flops, note=flops_note),
         "train_loss": replace(common, value=outcome.final_loss),
         "compile_seconds": replace(common, value=warm_up.seconds)
         if config.execution.compile
@@ -81,11 +91,34 @@ def measure(task: Task) -> Measurement:
             readings[f"{currency}_to_{level}"] = (
                 replace(common, value=reached[currency]) if reached else Unsupported(f"never reached {level} %")
             )
+    if math.isnan(flops):
+        readings |= {metric: Unsupported(flops_note) for metric in readings if "flops" in metric}
     return Measurement(
         readings,
         curve=tuple(asdict(point) for point in outcome.curve),
         confusions=tuple(asdict(confusion) for confusion in outcome.confusions),
     )
+
+
+def _forward_flops(task: Task) -> tuple[float, str]:
+    """Of one image, with a note where they are a lower bound; not a number where they cannot be counted.
+
+    Raises:
+        Unsupported: they cannot be counted, and the budget is one of FLOPs.
+    """
+    try:
+        found = layer_products(task.spec)
+    except Exception as error:
+        reason = f"the network's FLOPs cannot be counted ({type(error).__name__}: {first_line(error)})"
+        if task.budget.kind == "pflop":
+            raise Unsupported(f"{reason}: give a budget in epochs, images or seconds") from error
+        return math.nan, reason
+    return 2.0 * found.macs, found.note if found.is_lower_bound else ""
+
+
+def _try_steps(task: Task) -> None:
+    for make in (inference_step, training_step):
+        try_step(make, task)
 
 
 def _checkpoint(

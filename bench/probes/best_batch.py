@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from bench.config import Task
 from bench.device.execution import arithmetic
 from bench.device.out_of_memory import is_out_of_memory, release_memory
 from bench.device.timing import Timing
-from bench.probes.reading import Measurement, Reading, Unsupported
-from bench.probes.steps import MakeStep, inference_step, training_step
+from bench.probes.reading import Answer, Measurement, Reading
+from bench.probes.steps import MakeStep, attempted, inference_step, training_step
 from bench.probes.throughput import timed
 
 WORTH_IT = 1.02  # a doubled batch must gain 2 % to be tried further
@@ -35,14 +36,11 @@ class Sweep:
 
 def measure(task: Task) -> Measurement:
     """Double the batch from the common one as long as it pays, and halve it as long as that pays instead."""
-    readings: dict[str, Reading | Unsupported] = {}
+    readings: dict[str, Answer] = {}
     with arithmetic(task.config.execution.precision):
         for kind, make in (("inference", inference_step), ("train", training_step)):
-            try:
-                readings[f"best_{kind}_images_per_s"] = _best(make, task)
-            except Unsupported as reason:
-                readings[f"best_{kind}_images_per_s"] = reason
-            release_memory()
+            metric = f"best_{kind}_images_per_s"
+            readings |= attempted([metric], task, partial(_best, metric, make))
     return Measurement(readings)
 
 
@@ -79,7 +77,7 @@ def sweep(attempt: Callable[[int], Timing], start: int) -> Sweep:
     return found
 
 
-def _best(make: MakeStep, task: Task) -> Reading:
+def _best(metric: str, make: MakeStep, task: Task) -> Mapping[str, Answer]:
     start = task.batch_size
     found = sweep(lambda batch_size: timed(make, task, batch_size), start)
     timing = found.tried[found.best]
@@ -87,7 +85,7 @@ def _best(make: MakeStep, task: Task) -> Reading:
     tried = ", ".join(f"{size}: {found.rate(size):,.0f}/s" for size in sorted(found.tried))
     limit = f"; batch {found.too_large} did not fit into memory" if found.too_large else ""
     steadiness = f"; {timing.note}" if timing.note else ""
-    return Reading(
+    best = Reading(
         value=found.rate(found.best),
         samples=rates,
         batch_size=found.best,
@@ -96,3 +94,4 @@ def _best(make: MakeStep, task: Task) -> Reading:
         note=f"tried {tried}{limit}{steadiness}",
         flags=timing.flags,
     )
+    return {metric: best}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 
@@ -12,10 +13,10 @@ from bench.config import Task
 from bench.device import nvml
 from bench.device.energy_counter import Idle, Read, Spent, StandsStill, Window, measure_idle, measure_steps
 from bench.device.execution import arithmetic, synchroniser
-from bench.device.out_of_memory import release_memory, with_batch_that_fits
+from bench.device.out_of_memory import with_batch_that_fits
 from bench.device.timing import Timing, steady_samples
-from bench.probes.reading import Measurement, Reading, Unsupported
-from bench.probes.steps import MakeStep, check_finite, inference_step, training_step
+from bench.probes.reading import Answer, Measurement, Reading, Unsupported
+from bench.probes.steps import MakeStep, attempted, check_finite, inference_step, training_step
 
 WINDOW = 2.5  # times the measuring time: one second, where that is 0.4
 
@@ -36,19 +37,15 @@ def measure(task: Task) -> Measurement:
         raise Unsupported(str(reason)) from None
 
 
-def _readings(task: Task, read: Read, source: str) -> dict[str, Reading | Unsupported]:
+def _readings(task: Task, read: Read, source: str) -> dict[str, Answer]:
     idle = measure_idle(read, WINDOW * task.config.measure_seconds)
-    readings: dict[str, Reading | Unsupported] = {}
+    readings: dict[str, Answer] = {}
     with arithmetic(task.config.execution.precision):
         for name, make in (
             ("energy_joules_per_image", inference_step),
             ("train_energy_joules_per_image", training_step),
         ):
-            try:
-                readings[name] = _per_image(make, task, read, source, idle)
-            except (Unsupported, StandsStill) as reason:
-                readings[name] = Unsupported(str(reason))
-            release_memory()
+            readings |= attempted([name], task, partial(_per_image, name, make, read, source, idle))
     note = f"{source}, before anything ran on it; {_quality(idle.window)}"
     return {**readings, "idle_watts": Reading(idle.window.watts, device=task.device, note=note)}
 
@@ -81,7 +78,7 @@ def integrated(power_watts: Callable[[], float], clock: Callable[[], float] = ti
     return read
 
 
-def _per_image(make: MakeStep, task: Task, read: Read, source: str, idle: Idle) -> Reading:
+def _per_image(metric: str, make: MakeStep, read: Read, source: str, idle: Idle, task: Task) -> Mapping[str, Answer]:
     asked = task.batch_size
     device = torch.device(task.device)
 
@@ -92,13 +89,16 @@ def _per_image(make: MakeStep, task: Task, read: Read, source: str, idle: Idle) 
         check_finite(step())
         return spent, warm
 
-    (spent, warm), used = with_batch_that_fits(attempt, asked)
+    try:
+        (spent, warm), used = with_batch_that_fits(attempt, asked)
+    except StandsStill as reason:
+        raise Unsupported(str(reason)) from None
     notes = (
         f"batch {asked} did not fit into memory" if used != asked else "",
         f"{source}; {_quality(spent.window)}",
         warm.note,
     )
-    return Reading(
+    reading = Reading(
         value=spent.joules_per_step / used,
         batch_size=used,
         asked_batch_size=asked,
@@ -107,6 +107,7 @@ def _per_image(make: MakeStep, task: Task, read: Read, source: str, idle: Idle) 
         note="; ".join(note for note in notes if note),
         flags=warm.flags,
     )
+    return {metric: reading}
 
 
 def _quality(window: Window) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 
 from bench.config import Task
 from bench.device.execution import arithmetic, synchroniser
 from bench.device.timing import steady_samples
-from bench.probes.reading import Measurement, Reading
-from bench.probes.steps import check_finite, inference_step
+from bench.metrics import metrics_of
+from bench.probes.reading import Answer, Measurement, Reading
+from bench.probes.steps import attempted, check_finite, inference_step
 from bench.stats.intervals import percentile
 
 LEAST_SAMPLES = 100  # below, a 99th percentile is the slowest sample
@@ -16,6 +19,10 @@ LEAST_SAMPLES = 100  # below, a 99th percentile is the slowest sample
 
 def measure(task: Task) -> Measurement:
     """Milliseconds of a forward pass at batch 1, waited for after each: median, 95th and 99th percentile."""
+    return Measurement(attempted(metrics_of("latency"), task, _readings))
+
+
+def _readings(task: Task) -> Mapping[str, Answer]:
     device = torch.device(task.device)
     with arithmetic(task.config.execution.precision):
         step = inference_step(task, batch_size=1)
@@ -28,19 +35,17 @@ def measure(task: Task) -> Measurement:
         )
         check_finite(step())
     ms = tuple(1e3 * seconds for seconds in timing.seconds)
-    return Measurement(
-        {
-            name: Reading(
-                value=percentile(ms, share),
-                # Once is enough: the other two are statistics of the same samples.
-                samples=ms if name == "latency_ms" else (),
-                batch_size=1,
-                asked_batch_size=1,
-                cuda_graphs=bool(task.config.execution.cuda_graphs),
-                device=task.device,
-                note=timing.note,
-                flags=timing.flags,
-            )
-            for name, share in (("latency_ms", 0.5), ("latency_p95_ms", 0.95), ("latency_p99_ms", 0.99))
-        }
-    )
+    return {
+        name: Reading(
+            value=percentile(ms, share),
+            # Once is enough: the other two are statistics of the same samples.
+            samples=ms if name == "latency_ms" else (),
+            batch_size=1,
+            asked_batch_size=1,
+            cuda_graphs=bool(task.config.execution.cuda_graphs),
+            device=task.device,
+            note=timing.note,
+            flags=timing.flags,
+        )
+        for name, share in (("latency_ms", 0.5), ("latency_p95_ms", 0.95), ("latency_p99_ms", 0.99))
+    }

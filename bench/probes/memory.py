@@ -6,9 +6,10 @@ state count. What the GPU's matrix library keeps for the whole process is held b
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Literal
 
 import torch
@@ -25,12 +26,13 @@ from bench.probes.counting.replay import (
     largest_batch,
     training_footprint,
 )
-from bench.probes.reading import Measurement, Reading, Unsupported
-from bench.probes.steps import Step, inference_step, training_step
+from bench.probes.reading import Answer, Measurement, Reading, Unsupported
+from bench.probes.steps import MakeStep, Step, attempted, inference_step, training_step, try_step
 from bench.training.recipes import recipe_for
 
 WARM_UP_STEPS = 3  # libraries choose their kernels, and the optimizer makes its state
 MEASURED_STEPS = 5  # a network that draws at random needs more in some steps than in others
+_PARTS = tuple(f"{part}_bytes" for part in PARTS)
 SMALLER = (0.97, 0.94, 0.9, 0.85, 0.8)  # of a predicted batch that did not fit
 
 
@@ -39,10 +41,13 @@ class _Weighed:
     """One of the two steps, as a function of the batch size."""
 
     name: str
-    step: Callable[[int], Step]  # for real
+    make: MakeStep  # for real
     footprint: Callable[[int], Footprint]  # replayed
     batch_size: int  # as asked
     task: Task
+
+    def step(self, batch_size: int) -> Step:
+        return self.make(self.task, batch_size)
 
     @property
     def device(self) -> torch.device:
@@ -58,41 +63,42 @@ def measure(task: Task) -> Measurement:
     # A recorded graph keeps its memory for good; what a step needs shows where it runs as it is.
     execution = replace(task.config.execution, cuda_graphs=False)
     task = replace(task, config=replace(task.config, execution=execution))
-    device: DeviceKind = "cpu" if task.device == "cpu" else "cuda"
-    recipe = recipe_for(task.spec.family, task.inputs.recipes)
-
-    @lru_cache
-    def inference(batch_size: int) -> Footprint:
-        return inference_footprint(task.spec, execution, device, batch_size)
-
-    @lru_cache
-    def training(batch_size: int) -> Footprint:
-        return training_footprint(task.spec, recipe, execution, device, batch_size)
-
-    asked = task.batch_size
-    readings: dict[str, Reading | Unsupported] = {}
+    readings: dict[str, Answer] = {}
     with arithmetic(execution.precision):
-        if device == "cuda":
+        if task.device != "cpu":
             _warm_up_libraries(torch.device(task.device), execution)
-        for weighed in (
-            _Weighed("inference", lambda size: inference_step(task, size), inference, asked, task),
-            _Weighed("training", lambda size: training_step(task, size), training, asked, task),
-        ):
-            readings |= _readings(weighed)
-            release_memory()
+        for name, weigh in (("inference", _inference), ("training", _training)):
+            metrics = [f"{what}_{name}_bytes" for what in ("peak", "predicted", "reserved")]
+            metrics += [f"largest_{name}_batch", *(_PARTS if name == "training" else ())]
+            readings |= attempted(metrics, task, lambda task, weigh=weigh: _readings(weigh(task)))  # type: ignore[misc]
     return Measurement(readings)
 
 
-def _readings(weighed: _Weighed) -> dict[str, Reading | Unsupported]:
+def _inference(task: Task) -> _Weighed:
+    kind: DeviceKind = "cpu" if task.device == "cpu" else "cuda"
+    replayed = lru_cache(partial(inference_footprint, task.spec, task.config.execution, kind))
+    return _Weighed("inference", inference_step, replayed, task.batch_size, task)
+
+
+def _training(task: Task) -> _Weighed:
+    kind: DeviceKind = "cpu" if task.device == "cpu" else "cuda"
+    recipe = recipe_for(task.spec.family, task.inputs.recipes)
+    replayed = lru_cache(partial(training_footprint, task.spec, recipe, task.config.execution, kind))
+    return _Weighed("training", training_step, replayed, task.batch_size, task)
+
+
+def _readings(weighed: _Weighed) -> dict[str, Answer]:
     """Every metric of one of the two steps."""
     name, config = weighed.name, weighed.task.config
-    parts = [f"{part}_bytes" for part in PARTS] if name == "training" else []
+    parts = _PARTS if name == "training" else ()
     try:
+        if not weighed.on_gpu:
+            try_step(weighed.make, weighed.task)
         footprint = weighed.footprint(weighed.batch_size)
     except Unsupported as reason:
-        predicted: Reading | Unsupported = reason
-        readings = dict.fromkeys(parts, predicted)
-        largest = predicted
+        predicted: Answer = reason
+        readings: dict[str, Answer] = dict.fromkeys(parts, predicted)
+        largest: Answer = reason
     else:
         kernels = "a GPU" if weighed.on_gpu else "a CPU"
         eager = ", without torch.compile" if config.execution.compile else ""
@@ -100,12 +106,13 @@ def _readings(weighed: _Weighed) -> dict[str, Reading | Unsupported]:
         note = f"{where} as {kernels} would run it{eager}; scratch space of kernels is not in it"
         note += f"; {footprint.place}" if footprint.place else ""
         predicted = Reading(footprint.peak, batch_size=weighed.batch_size, predicted=True, note=note)
-        readings = {f"{part}_bytes": replace(predicted, value=getattr(footprint, part)) for part in PARTS if parts}
+        values = (getattr(footprint, part) for part in PARTS)
+        readings = {part: replace(predicted, value=bytes_) for part, bytes_ in zip(parts, values, strict=False)}
         largest = _largest(weighed, config.fit) if config.fit else Unsupported("name a memory with --fit")
+    peak: Answer = predicted
+    reserved: Answer = Unsupported("only the CUDA allocator reserves memory")
     if weighed.on_gpu:
         peak, reserved = _measured(weighed)
-    else:
-        peak, reserved = predicted, Unsupported("only the CUDA allocator reserves memory")
     return readings | {
         f"peak_{name}_bytes": peak,
         f"predicted_{name}_bytes": predicted,
@@ -167,17 +174,30 @@ def _warm_up_libraries(device: torch.device, execution: Execution) -> None:
 
 def _largest(weighed: _Weighed, fit: MemorySize) -> Reading:
     """The largest batch whose predicted peak is within `fit`, verified by replay; on a GPU tried there."""
-    batch_size = largest_batch(lambda size: weighed.footprint(size).peak, fit.bytes, weighed.batch_size)
-    more = f"{weighed.footprint(batch_size + 1).peak:,} bytes predicted for a batch of {batch_size + 1}"
+    peak = _peak_by_batch(weighed)
+    batch_size = largest_batch(peak, fit.bytes, weighed.batch_size)
+    more = f"{peak(batch_size + 1):,} bytes predicted for a batch of {batch_size + 1}"
     if batch_size == 0:
         return Reading(0, predicted=True, note=f"{fit} holds not even one image: {more}")
-    note = f"within {fit}: {weighed.footprint(batch_size).peak:,} bytes predicted, {more}"
+    note = f"within {fit}: {peak(batch_size):,} bytes predicted, {more}"
     if not weighed.on_gpu:
         return Reading(batch_size, batch_size=batch_size, predicted=True, note=note)
     tried = _tried(weighed, batch_size, fit)
     return Reading(
         batch_size, batch_size=batch_size, predicted=True, device=weighed.task.device, note=f"{note}; {tried}"
     )
+
+
+def _peak_by_batch(weighed: _Weighed) -> Callable[[int], int]:
+    """The replayed peak of any batch size; on the straight line through two of them where replays are on real tensors.
+
+    Such a replay takes the memory that it weighs.
+    """
+    first = weighed.footprint(weighed.batch_size)
+    if not first.place:
+        return lambda size: weighed.footprint(size).peak
+    slope = (weighed.footprint(2 * weighed.batch_size).peak - first.peak) / weighed.batch_size
+    return lambda size: math.ceil(first.peak + slope * (size - weighed.batch_size))
 
 
 def _tried(weighed: _Weighed, batch_size: int, fit: MemorySize) -> str:

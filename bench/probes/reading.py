@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from bench.config import MemoryFormat
 from bench.metrics import Flag
 
 
@@ -33,14 +34,19 @@ class Reading:
     predicted: bool = False  # worked out, not measured
     flags: tuple[Flag, ...] = ()  # what a reader must be warned of; the note says it in words
     cuda_graphs: bool = False  # whether this was measured with them, whatever was asked
+    memory_format: MemoryFormat | None = None  # where it is not the one of the run
     device: str = "meta"
+
+
+# What a probe says of a metric: a number, or why there is none. `Unsupported` is skipped, any other error has failed.
+Answer = Reading | Exception
 
 
 @dataclass(frozen=True)
 class Measurement:
     """What a probe brings back: a reading or a reason for each metric, and what else it made."""
 
-    readings: Mapping[str, Reading | Unsupported]
+    readings: Mapping[str, Answer]
     curve: tuple[Mapping[str, Any], ...] = field(default=())
     confusions: tuple[Mapping[str, Any], ...] = field(default=())  # label, predicted, count
     layers: tuple[Mapping[str, Any], ...] = field(default=())  # a row of the layer table for each call of a module

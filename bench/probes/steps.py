@@ -6,15 +6,22 @@ another.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench.config import Task
 from bench.device.execution import for_inference, for_training, inference_dtype, memory_format
 from bench.device.graphs import captured
-from bench.probes.reading import Unsupported
+from bench.device.out_of_memory import is_out_of_memory, release_memory
+from bench.models import REGISTRY, ModelSpec
+from bench.probes.counting.layers import layer_products
+from bench.probes.counting.networks import settled
+from bench.probes.reading import Answer, Reading, Unsupported, first_line
 from bench.training.loss import logits
 from bench.training.optimizer import make_optimizer
 from bench.training.recipes import recipe_for
@@ -22,13 +29,27 @@ from bench.training.step import TrainingStep
 
 Step = Callable[[], Tensor]  # returns logits, or the loss
 MakeStep = Callable[[Task, int], Step]  # (task, batch size)
+Result = TypeVar("Result")
+
+
+def fresh_network(spec: ModelSpec, num_classes: int) -> nn.Module:
+    """The network with weights from the present random state, every layer in place.
+
+    Layers that a network makes in its first pass are there before an optimizer looks for their weights.
+    """
+    network = spec.build(num_classes=num_classes)
+    grows = False
+    if spec.name not in REGISTRY:
+        with suppress(Exception):  # a network that cannot be counted may still run
+            grows = layer_products(spec).grew
+    return settled(network, spec.input_size, grows)
 
 
 def inference_step(task: Task, batch_size: int) -> Step:
     """A forward pass in eval mode; weights and images are of the type that is computed in."""
     spec, execution, device = task.spec, task.config.execution, torch.device(task.device)
     torch.manual_seed(task.seed)
-    network = for_inference(spec.build(num_classes=spec.num_classes), execution, device)
+    network = for_inference(fresh_network(spec, spec.num_classes), execution, device)
     images = torch.randn(batch_size, *spec.input_size, device=device, dtype=inference_dtype(execution))
     images = images.to(memory_format=memory_format(execution))
 
@@ -43,11 +64,11 @@ def training_step(task: Task, batch_size: int) -> Step:
     """Forward, loss, backward and the recipe's optimizer.
 
     Raises:
-        Unsupported: the network has nothing to train.
+        Unsupported: the network has nothing to train, or nothing of it gets a gradient.
     """
     spec, execution, device = task.spec, task.config.execution, torch.device(task.device)
     torch.manual_seed(task.seed)
-    network = for_training(spec.build(num_classes=spec.num_classes), execution, device)
+    network = for_training(fresh_network(spec, spec.num_classes), execution, device)
     trainable = [p for p in network.parameters() if p.requires_grad]
     if not trainable:
         raise Unsupported("there is nothing to train: the network has no trainable parameters")
@@ -58,10 +79,23 @@ def training_step(task: Task, batch_size: int) -> Step:
     step = TrainingStep(network, optimizer, recipe, execution, spec.num_classes)
     images = torch.randn(batch_size, *spec.input_size, device=device).to(memory_format=memory_format(execution))
     labels = torch.randint(spec.num_classes, (batch_size,), device=device)
+    step(images, labels)
+    if all(parameter.grad is None for parameter in trainable):
+        raise Unsupported("nothing is trained: no parameter gets a gradient in a training step")
     if execution.cuda_graphs:
         replay = captured(step, images, labels)
         return lambda: replay(images, labels)
     return lambda: step(images, labels)
+
+
+def try_step(make: MakeStep, task: Task) -> None:
+    """Take a step of two images with nothing made ready for it, unless the network is the suite's own, which runs.
+
+    What is worked out without running it would hold for a network that does not run as it is told to.
+    """
+    if task.spec.name not in REGISTRY:
+        execution = replace(task.config.execution, compile=False, cuda_graphs=False)
+        make(replace(task, config=replace(task.config, execution=execution)), 2)()
 
 
 def check_finite(output: Tensor) -> None:
@@ -72,3 +106,48 @@ def check_finite(output: Tensor) -> None:
     """
     if not bool(torch.isfinite(output).all()):
         raise ValueError("the network's output is infinite or not a number (fp16 ends at 65,504; bf16 does not)")
+
+
+def attempted(metrics: Iterable[str], task: Task, read: Callable[[Task], Mapping[str, Answer]]) -> Mapping[str, Answer]:
+    """What `read` finds, or for each metric why it finds nothing: a failure costs its own numbers only."""
+    try:
+        readings, used, note = in_a_format_that_runs(task, read)
+        return {metric: _noted(answer, used, note) for metric, answer in readings.items()}
+    except Exception as reason:
+        return dict.fromkeys(metrics, reason.with_traceback(None))  # which would keep every tensor of the attempt
+    finally:
+        release_memory()
+
+
+def in_a_format_that_runs(task: Task, attempt: Callable[[Task], Result]) -> tuple[Result, Task, str]:
+    """`attempt` in the run's memory format, or in contiguous tensors if it fails and the user has not chosen one.
+
+    Also the task as it was attempted last, and a note: empty, or why that is another format.
+
+    Raises:
+        RuntimeError: it fails in the format that the user has chosen and runs in contiguous tensors.
+        Exception: what `attempt` raises in any other case.
+    """
+    execution = task.config.execution
+    try:
+        return attempt(task), task, ""
+    except Exception as error:
+        if execution.memory_format == "contiguous" or isinstance(error, Unsupported) or is_out_of_memory(error):
+            raise
+        failed = error.with_traceback(None)
+    contiguous = replace(task, config=replace(task.config, execution=replace(execution, memory_format="contiguous")))
+    try:
+        result = attempt(contiguous)
+    except Exception:
+        raise failed from None  # the format is not at fault
+    reason = f"{type(failed).__name__}: {first_line(failed)}"
+    if not task.config.any_memory_format:
+        raise RuntimeError(f"it fails in channels_last and runs with --memory-format contiguous ({reason})")
+    return result, contiguous, f"contiguous, as the network does not run in channels_last ({reason})"
+
+
+def _noted(answer: Answer, used: Task, note: str) -> Answer:
+    if not note or not isinstance(answer, Reading):
+        return answer
+    notes = "; ".join(filter(None, (answer.note, note)))
+    return replace(answer, memory_format=used.config.execution.memory_format, note=notes)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 
 from bench.config import Task
 from bench.device.clock import device_seconds
 from bench.device.execution import arithmetic, synchroniser
-from bench.device.out_of_memory import release_memory, with_batch_that_fits
+from bench.device.out_of_memory import with_batch_that_fits
 from bench.device.timing import Timing, steady_samples
-from bench.probes.reading import Measurement, Reading, Unsupported
-from bench.probes.steps import MakeStep, check_finite, inference_step, training_step
+from bench.probes.reading import Answer, Measurement, Reading, Unsupported
+from bench.probes.steps import MakeStep, attempted, check_finite, inference_step, training_step
 
 LAUNCH_BOUND = 1.25  # times the device's own time
 
@@ -34,16 +35,15 @@ def measure(task: Task) -> Measurement:
 
     A batch that does not fit is halved until it does; asked and used batch are in the row.
     """
-    readings: dict[str, Reading | Unsupported] = {}
+    readings: dict[str, Answer] = {}
     with arithmetic(task.config.execution.precision):
         for kind, make in (("inference", inference_step), ("train", training_step)):
-            try:
-                if kind == "train" and task.config.inference_only:
-                    raise Unsupported(f"--preset {task.config.preset} times inference alone")
-                readings |= _readings(kind, make, task)
-            except Unsupported as reason:
-                readings |= dict.fromkeys((f"{kind}_images_per_s", f"{kind}_device_ms"), reason)
-            release_memory()
+            metrics = (f"{kind}_images_per_s", f"{kind}_device_ms")
+            if kind == "train" and task.config.inference_only:
+                reason = Unsupported(f"--preset {task.config.preset} times inference alone")
+                readings |= dict.fromkeys(metrics, reason)
+                continue
+            readings |= attempted(metrics, task, partial(_readings, kind, make))
     return Measurement(readings)
 
 
@@ -57,7 +57,7 @@ def timed(make: MakeStep, task: Task, batch_size: int) -> Timing:
     return _timed(make, task, batch_size).steps
 
 
-def _readings(kind: str, make: MakeStep, task: Task) -> Mapping[str, Reading | Unsupported]:
+def _readings(kind: str, make: MakeStep, task: Task) -> Mapping[str, Answer]:
     asked = task.batch_size
     result, used = with_batch_that_fits(lambda batch_size: _timed(make, task, batch_size), asked)
     rates = tuple(used / seconds for seconds in result.steps.seconds)
@@ -75,7 +75,7 @@ def _readings(kind: str, make: MakeStep, task: Task) -> Mapping[str, Reading | U
         flags=result.steps.flags,
     )
     if not result.device_seconds:
-        busy: Reading | Unsupported = Unsupported("only a GPU works apart from the host, with a clock of its own")
+        busy: Answer = Unsupported("only a GPU works apart from the host, with a clock of its own")
     else:
         ms = tuple(1e3 * seconds for seconds in result.device_seconds)
         share = statistics.median(ms) / (1e3 * statistics.median(result.steps.seconds))

@@ -8,6 +8,7 @@ compilers that fuse operators make a real device move less (Williams et al. 2009
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -16,19 +17,27 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from bench.config import Task
+from bench.config import Execution, Task
 from bench.device.execution import for_inference, inference_dtype, memory_format
+from bench.metrics import metrics_of
 from bench.probes.counting.layers import layer_products
 from bench.probes.counting.networks import Shortcuts, counted, images_for, open_attention
 from bench.probes.counting.operators import decomposed, is_composite
-from bench.probes.reading import Measurement, Reading, Unsupported
+from bench.probes.reading import Answer, Measurement, Reading, Unsupported
+from bench.probes.steps import attempted, inference_step, try_step
 
 _ATTENTION = torch.ops.aten.scaled_dot_product_attention.default  # one kernel, though PyTorch can take it apart
 
 
 def measure(task: Task) -> Measurement:
     """Bytes per image at the batch size and precision of the run (weights are read once per batch); FLOPs per byte."""
+    return Measurement(attempted(metrics_of("traffic"), task, _readings))
+
+
+def _readings(task: Task) -> Mapping[str, Answer]:
     spec, batch_size = task.spec, task.batch_size
+    tried = Execution(memory_format=task.config.execution.memory_format)
+    try_step(inference_step, replace(task, device="cpu", config=replace(task.config, execution=tried)))
     execution = replace(task.config.execution, compile=False)
 
     def run(network: nn.Module) -> int:
@@ -38,11 +47,11 @@ def measure(task: Task) -> Measurement:
 
     moved, place = counted(spec, run)
     traffic = Reading(moved / batch_size, batch_size=batch_size, asked_batch_size=batch_size, note=place)
-    intensity: Reading | Unsupported = Unsupported("the network moves no bytes")
+    intensity: Answer = Unsupported("the network moves no bytes")
     if moved:
         found = layer_products(spec)
         intensity = replace(traffic, value=2 * found.macs / traffic.value, note=found.note)
-    return Measurement({"traffic_bytes": traffic, "arithmetic_intensity": intensity})
+    return {"traffic_bytes": traffic, "arithmetic_intensity": intensity}
 
 
 def bytes_moved(network: nn.Module, images: Tensor) -> int:

@@ -26,7 +26,7 @@ from bench.device.peaks import LimitsTask, measure_limits
 from bench.engines.engine import Crash, Executor, Stop
 from bench.metrics import METRICS, PROBES, metrics_of
 from bench.probes import MEASURE
-from bench.probes.reading import Reading, Unsupported, first_line
+from bench.probes.reading import Answer, Measurement, Unsupported, first_line
 from bench.records.files import write_atomically
 from bench.records.record import Record, Status
 from bench.records.run_folder import Run
@@ -61,14 +61,8 @@ def execute(task: Task, device: str) -> Outcome:
         try:
             choose(device)
             measurement = MEASURE[probe](task)
-        except Unsupported as reason:
-            records += _without_value(task, probe, "skipped", str(reason), time.perf_counter() - start)
-            continue
         except Exception as error:
-            status: Status = "oom" if is_out_of_memory(error) else "failed"
-            note = f"{type(error).__name__}: {first_line(error)}"
-            records += _without_value(task, probe, status, note, time.perf_counter() - start)
-            continue
+            measurement = Measurement(dict.fromkeys(metrics_of(probe), error))
         seconds = time.perf_counter() - start
         hardware = "" if task.static else environment.hardware(device)
         records += [
@@ -177,11 +171,14 @@ def crashed(task: Task, crash: Crash) -> Outcome:
     return Outcome(tuple(rows))
 
 
-def _record(task: Task, probe: str, metric: str, reading: Reading | Unsupported, seconds: float) -> Record:
+def _record(task: Task, probe: str, metric: str, reading: Answer, seconds: float) -> Record:
     """The row of one metric, as the probe read it."""
     blank = _blank(task, probe, metric, seconds)
     if isinstance(reading, Unsupported):
         return replace(blank, status="skipped", note=str(reading))
+    if isinstance(reading, Exception):
+        status: Status = "oom" if is_out_of_memory(reading) else "failed"
+        return replace(blank, status=status, note=f"{type(reading).__name__}: {first_line(reading)}")
     usable = all(map(math.isfinite, (reading.value, *reading.samples)))
     return replace(
         blank,
@@ -195,6 +192,7 @@ def _record(task: Task, probe: str, metric: str, reading: Reading | Unsupported,
         asked_batch_size=reading.asked_batch_size,
         predicted=reading.predicted,
         cuda_graphs=reading.cuda_graphs,
+        memory_format=reading.memory_format or blank.memory_format,
         device=reading.device,
     )
 

@@ -66,7 +66,8 @@ class Setup:
     """Arithmetic of measuring and training. auto: bf16 on a GPU that has it, else fp32. bf16 and fp16 mean weights of
     that type for inference, and autocast over fp32 weights for training."""
     memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
-    """How images lie in memory. auto: channels_last, on a CPU too, where most networks are faster for it."""
+    """How images lie in memory. auto: channels_last, on a CPU too, where most networks are faster for it; contiguous
+    for a network that does not run in it."""
     compile: tyro.conf.FlagCreatePairsOff[bool] = False
     """Compile networks with torch.compile before they are timed or trained; compilation is timed apart."""
     task_timeout_s: Annotated[float | None, tyro.conf.arg(metavar="SECONDS", help_behavior_hint="")] = None
@@ -194,6 +195,7 @@ def resolve(request: Request, probes: tuple[str, ...], device_kind: str) -> tupl
         time_limit_s=limit,
         inference_only=preset.inference_only,
         execution=_execution(request, device_kind),
+        any_memory_format=request.memory_format == "auto",
         tensorboard=request.tensorboard,
         checkpoint_every_s=request.checkpoint_every_s,
     )

@@ -17,6 +17,7 @@ def make_optimizer(recipe: Recipe, parameters: Iterable[nn.Parameter], rate: flo
     is a tensor there, so that a recorded CUDA graph sees it change.
     """
     trainable = [p for p in parameters if p.requires_grad]
+    fused = all(p.is_floating_point() for p in trainable)  # not complex
     on_gpu = bool(trainable) and all(p.is_cuda for p in trainable)
     lr: float | Tensor = torch.tensor(rate, device=trainable[0].device) if on_gpu else rate
     if recipe.optimizer == "sgd":
@@ -26,7 +27,7 @@ def make_optimizer(recipe: Recipe, parameters: Iterable[nn.Parameter], rate: flo
             momentum=recipe.momentum,
             weight_decay=recipe.weight_decay,
             nesterov=recipe.nesterov,
-            fused=True,
+            fused=fused,
         )
         if recipe.momentum:
             # The kernel takes all momenta or none, and a network that leaves blocks out would have some. From zero,
@@ -35,9 +36,9 @@ def make_optimizer(recipe: Recipe, parameters: Iterable[nn.Parameter], rate: flo
                 sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
         return sgd
     if recipe.optimizer == "adam":
-        return torch.optim.Adam(trainable, lr=lr, weight_decay=recipe.weight_decay, fused=True, capturable=on_gpu)
+        return torch.optim.Adam(trainable, lr=lr, weight_decay=recipe.weight_decay, fused=fused, capturable=on_gpu)
     groups = [
         {"params": [p for p in trainable if p.dim() > 1], "weight_decay": recipe.weight_decay},
         {"params": [p for p in trainable if p.dim() <= 1], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=lr, fused=True, capturable=on_gpu)
+    return torch.optim.AdamW(groups, lr=lr, fused=fused, capturable=on_gpu)

@@ -17,7 +17,7 @@ from bench.metrics import metrics_of
 from bench.models import REGISTRY, ModelSpec
 from bench.probes import energy
 from bench.probes.energy import integrated
-from bench.probes.reading import Reading, Unsupported
+from bench.probes.reading import Answer, Reading
 from bench.runner.execute import execute
 
 BATCH, STEP_S = 4, 0.004
@@ -79,7 +79,7 @@ def on(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nvml, "opened", opened)
 
 
-def values_of(readings: Mapping[str, Reading | Unsupported]) -> list[Reading]:
+def values_of(readings: Mapping[str, Answer]) -> list[Reading]:
     assert set(readings) == set(metrics_of("energy"))
     found = [readings[name] for name in ("idle_watts", "energy_joules_per_image", "train_energy_joules_per_image")]
     assert all(isinstance(reading, Reading) for reading in found)

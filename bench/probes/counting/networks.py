@@ -70,9 +70,9 @@ def build_on_meta(spec: ModelSpec) -> nn.Module:
         return settled(network, spec.input_size).float()
 
 
-def settled(network: nn.Module, input_size: tuple[int, int, int]) -> nn.Module:
-    """The network after one pass if it has layers that find out their sizes in it; itself, changed in place."""
-    if any(map(is_lazy, (*network.parameters(), *network.buffers()))):
+def settled(network: nn.Module, input_size: tuple[int, int, int], grows: bool = False) -> nn.Module:
+    """The network after one pass if it makes layers or finds out their sizes in it; itself, changed in place."""
+    if grows or any(map(is_lazy, (*network.parameters(), *network.buffers()))):
         training = network.training
         with torch.no_grad():
             network.eval()(images_for(network, 2, input_size))
