@@ -14,8 +14,9 @@ from bench.data.batches import load_split
 from bench.device.execution import arithmetic, for_training
 from bench.metrics import LEVELS
 from bench.probes.counting.layers import layer_products
+from bench.probes.counting.networks import fresh_network
 from bench.probes.reading import Answer, Measurement, Reading, Unsupported, first_line
-from bench.probes.steps import fresh_network, in_a_format_that_runs, inference_step, training_step, try_step
+from bench.probes.steps import in_a_format_that_runs, inference_step, training_step, try_step
 from bench.training import randomness
 from bench.training.checkpoint import Checkpoint, checkpoint_path
 from bench.training.images import Images

@@ -9,7 +9,6 @@ from torch.nn.parameter import is_lazy
 from bench.config import Task
 from bench.models import ModelSpec
 from bench.probes.counting.layers import layer_products
-from bench.probes.counting.networks import build
 from bench.probes.reading import Measurement, Reading
 
 
@@ -21,7 +20,8 @@ def params(task: Task) -> Measurement:
     try:
         found = layer_products(task.spec)
     except Exception:
-        parameters = list(build(task.spec, settle=False).parameters())
+        spec = task.spec
+        parameters = list(spec.build(num_classes=spec.num_classes).parameters())
         if any(map(is_lazy, parameters)):
             raise
         count = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from bench.config import Execution, MemorySize, Task
-from bench.device.execution import arithmetic, inference_dtype, synchronise
+from bench.device.execution import HALF, arithmetic, inference_dtype, synchronise
 from bench.device.out_of_memory import is_out_of_memory, release_memory, with_batch_that_fits
 from bench.probes.counting.attention import DeviceKind
 from bench.probes.counting.replay import (
@@ -104,6 +104,9 @@ def _readings(weighed: _Weighed) -> dict[str, Answer]:
         eager = ", without torch.compile" if config.execution.compile else ""
         where = "replayed on the CPU" if footprint.place else "replayed on the meta device"
         note = f"{where} as {kernels} would run it{eager}; scratch space of kernels is not in it"
+        if not weighed.on_gpu and config.execution.precision in HALF:
+            half = config.execution.precision
+            note += f"; a CPU without {half} arithmetic computes {half} through copies, which are not in it either"
         note += f"; {footprint.place}" if footprint.place else ""
         predicted = Reading(footprint.peak, batch_size=weighed.batch_size, predicted=True, note=note)
         values = (getattr(footprint, part) for part in PARTS)

@@ -7,20 +7,18 @@ another.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import replace
 from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bench.config import Task
 from bench.device.execution import for_inference, for_training, inference_dtype, memory_format
 from bench.device.graphs import captured
 from bench.device.out_of_memory import is_out_of_memory, release_memory
-from bench.models import REGISTRY, ModelSpec
-from bench.probes.counting.layers import layer_products
-from bench.probes.counting.networks import settled
+from bench.models import REGISTRY
+from bench.probes.counting.networks import fresh_network
 from bench.probes.reading import Answer, Reading, Unsupported, first_line
 from bench.training.loss import logits
 from bench.training.optimizer import make_optimizer
@@ -30,19 +28,6 @@ from bench.training.step import TrainingStep
 Step = Callable[[], Tensor]  # returns logits, or the loss
 MakeStep = Callable[[Task, int], Step]  # (task, batch size)
 Result = TypeVar("Result")
-
-
-def fresh_network(spec: ModelSpec, num_classes: int) -> nn.Module:
-    """The network with weights from the present random state, every layer in place.
-
-    Layers that a network makes in its first pass are there before an optimizer looks for their weights.
-    """
-    network = spec.build(num_classes=num_classes)
-    grows = False
-    if spec.name not in REGISTRY:
-        with suppress(Exception):  # a network that cannot be counted may still run
-            grows = layer_products(spec).grew
-    return settled(network, spec.input_size, grows)
 
 
 def inference_step(task: Task, batch_size: int) -> Step:

@@ -66,8 +66,8 @@ def execute(task: Task, device: str) -> Outcome:
         seconds = time.perf_counter() - start
         hardware = "" if task.static else environment.hardware(device)
         records += [
-            replace(_record(task, probe, metric, reading, seconds), hardware=hardware)
-            for metric, reading in measurement.readings.items()
+            replace(_record(task, probe, metric, measurement.readings[metric], seconds), hardware=hardware)
+            for metric in sorted(measurement.readings, key=metrics_of(probe).index)
         ]
         curve = measurement.curve or curve
         confusions = measurement.confusions or confusions

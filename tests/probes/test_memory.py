@@ -123,6 +123,7 @@ def allocated_on_cpu(make: MakeStep, task: Task, folder: Path) -> int:
 
     On one thread: each of several has scratch space of its own.
     """
+    make(task, 2)  # what is found out about a network once for a process
     gc.collect()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -172,7 +173,12 @@ def test_predictions_of_training_are_what_the_cpu_allocates(name: str, precision
     spec, execution = REGISTRY[name], Execution(precision)
     predicted = training_footprint(spec, recipe_for(spec.family, {}), execution, "cpu", 4).peak
     measured = allocated_on_cpu(training_step, task(spec, 4, execution), tmp_path)
-    assert predicted / measured == pytest.approx(1, abs=0.05)
+    assert predicted < 1.05 * measured
+    if precision == "fp32":
+        assert predicted > 0.95 * measured
+    else:  # a CPU without such arithmetic takes more, and the row says that this is not in it
+        note = memory.measure(task(spec, 4, execution)).readings["peak_training_bytes"].note  # type: ignore[union-attr]
+        assert "computes bf16 through copies" in note
 
 
 def test_the_peak_of_resnet50_grows_with_what_others_count_as_saved() -> None:
@@ -341,7 +347,7 @@ def test_a_broken_network_fails_with_its_own_error() -> None:
 
     for reason in memory.measure(task(spec_of(Wrong))).readings.values():
         assert isinstance(reason, RuntimeError)
-        assert "mat1 and mat2 shapes cannot be multiplied (4x12 and 13x10)" in str(reason)
+        assert "mat1 and mat2 shapes cannot be multiplied (2x12 and 13x10)" in str(reason)
 
 
 def test_buffers_alone_have_an_inference_pass_and_nothing_to_train() -> None:

@@ -238,7 +238,6 @@ class Products:
     counted: int = 0  # calls of operators that compute products and have a formula
     unknown: Mapping[str, int] = field(default_factory=dict)  # operators without one, with their calls
     unused: Mapping[str, int] = field(default_factory=dict)  # parts that did not run, with their parameters
-    grew: bool = False  # whether the network made layers in its first pass
     place: str = ""  # where it was counted, if not on the meta device
 
     @property
@@ -294,13 +293,7 @@ def products(network: nn.Module, input_size: tuple[int, int, int], training: boo
 
     In eval mode, which is what the metrics mean; or the forward pass of `training`.
     """
-    found = _products(network, input_size, training)
-    return replace(_products(network, input_size, training), grew=True) if found.grew else found
-
-
-def _products(network: nn.Module, input_size: tuple[int, int, int], training: bool) -> Products:
     network.train(training)
-    before = set(network.parameters())
     recorder = _Recorder(network)
     counter = ProductCounter(recorder, network)
     with seeded(0), torch.no_grad(), open_attention(), Shortcuts(), counter:
@@ -310,7 +303,6 @@ def _products(network: nn.Module, input_size: tuple[int, int, int], training: bo
         counted=counter.counted,
         unknown=dict(counter.unknown),
         unused=_unused(network, counter.parameters),
-        grew=set(network.parameters()) != before,
     )
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import lru_cache
 from textwrap import shorten
 from typing import Any, TypeVar
 
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bench.models import ModelSpec
+from bench.models import REGISTRY, ModelSpec
 from bench.probes.reading import Unsupported, first_line
 from bench.training import randomness
 
@@ -51,33 +52,59 @@ def counted(spec: ModelSpec, work: Callable[[nn.Module], Result]) -> tuple[Resul
     return result, f"{note} ({_needs_data[spec]})"
 
 
-def build(spec: ModelSpec, settle: bool = True) -> nn.Module:
+def build(spec: ModelSpec) -> nn.Module:
     """The network on the CPU in fp32, always with the same weights; complex and integer ones as they are."""
     with seeded(0):
-        network = spec.build(num_classes=spec.num_classes)
-        return (settled(network, spec.input_size) if settle else network).float()
+        return fresh_network(spec, spec.num_classes).float()
 
 
 def build_on_meta(spec: ModelSpec) -> nn.Module:
     """The network with shapes and no data."""
     with seeded(0):
-        try:
-            with META, Shortcuts():
-                network = spec.build(num_classes=spec.num_classes)
-        except Exception:
-            # Its constructor looks at numbers, which do not exist there: build it with data, then drop them.
-            network = spec.build(num_classes=spec.num_classes).to(META)
-        return settled(network, spec.input_size).float()
+        return _with_every_layer(_without_data(spec), spec).float()
 
 
-def settled(network: nn.Module, input_size: tuple[int, int, int], grows: bool = False) -> nn.Module:
-    """The network after one pass if it makes layers or finds out their sizes in it; itself, changed in place."""
-    if grows or any(map(is_lazy, (*network.parameters(), *network.buffers()))):
-        training = network.training
-        with torch.no_grad():
-            network.eval()(images_for(network, 2, input_size))
-        network.train(training)
+def fresh_network(spec: ModelSpec, num_classes: int) -> nn.Module:
+    """The network with weights from the present random state and every layer in place."""
+    return _with_every_layer(spec.build(num_classes=num_classes), spec)
+
+
+def _without_data(spec: ModelSpec) -> nn.Module:
+    try:
+        with META, Shortcuts():
+            return spec.build(num_classes=spec.num_classes)
+    except Exception:
+        # Its constructor looks at numbers, which do not exist there: build it with data, then drop them.
+        return spec.build(num_classes=spec.num_classes).to(META)
+
+
+def _with_every_layer(network: nn.Module, spec: ModelSpec) -> nn.Module:
+    """Itself, after a pass if that is where its layers are made or find out their sizes."""
+    if any(map(is_lazy, (*network.parameters(), *network.buffers()))) or _grows(spec):
+        _pass(network, spec)
     return network
+
+
+@lru_cache(maxsize=64)
+def _grows(spec: ModelSpec) -> bool:
+    """Whether the network makes layers in its first pass; none of the registry, torchvision or timm does."""
+    if spec.name in REGISTRY or spec.name.startswith(("torchvision:", "timm:")):
+        return False
+    for make in (_without_data, lambda spec: spec.build(num_classes=spec.num_classes)):
+        with suppress(Exception), seeded(0):  # a network that fails says so where it is measured
+            network = make(spec)
+            before = set(network.parameters())
+            _pass(network.float(), spec)
+            return set(network.parameters()) != before
+    return False
+
+
+def _pass(network: nn.Module, spec: ModelSpec) -> None:
+    """One pass of two images that trains nothing."""
+    training = network.training
+    with torch.no_grad(), Shortcuts(), open_attention():
+        network.eval()(images_for(network, 2, spec.input_size))
+    network.train(training)
 
 
 def device_of(network: nn.Module) -> torch.device:

@@ -1,0 +1,288 @@
+"""Any network is counted right, or refused in words; what goes wrong costs its own number only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils.flop_counter import flop_registry, register_flop_formula
+
+from bench.config import Budget, Config, Execution, Inputs, MemorySize, Task
+from bench.data.image_set import ImageSet
+from bench.models import REGISTRY, ModelSpec
+from bench.probes import MEASURE
+from bench.probes.reading import Reading
+from bench.records.record import Record
+from bench.runner.execute import execute
+from bench.training.loss import training_loss
+from tests.data import fakes
+from tests.probes.field_networks import FIELD, SIZE, plain, typed
+
+CONFIG = Config(
+    preset="quick",
+    probes=(),
+    budget=Budget.parse("0.06kimg"),
+    seeds=1,
+    dataset="auto",
+    batch_size={"cifar": 4, "mnist": 4, "imagenet": 2},
+    train_batch_size=20,
+    test_images=None,
+    measure_seconds=0.001,
+    task_timeout_s=None,
+    execution=Execution(memory_format="channels_last"),
+    any_memory_format=True,
+)
+COUNTS = ("params", "macs", "activations", "saved_activation_bytes", "traffic")
+
+
+def spec_of(name: str) -> ModelSpec:
+    return ModelSpec(f"{name}_cifar", "Own", 2024, "none", "cifar", SIZE, 10, FIELD[name].build)
+
+
+def rows(spec: ModelSpec, *probes: str, config: Config = CONFIG, inputs: Inputs = Inputs()) -> dict[str, Record]:
+    outcome = execute(Task(spec, config, probes, inputs), "cpu")
+    return {row.metric: row for row in outcome.records}
+
+
+@pytest.mark.parametrize("name", FIELD)
+def test_counts_are_those_worked_out_by_hand(name: str) -> None:
+    field, found = FIELD[name], rows(spec_of(name), *COUNTS)
+    assert {metric: row.note for metric, row in found.items() if row.status != "ok"} == {}
+    assert found["params"].value == field.params
+    assert found["macs"].value == field.macs
+    assert found["flops"].value == 2 * field.macs
+    assert found["uncounted_share"].value == 0
+    assert found["activations"].value
+    assert ("does not run without data" in found["macs"].note) == field.needs_data
+
+
+@pytest.mark.parametrize("name", FIELD)
+def test_what_a_network_keeps_is_what_a_real_step_keeps(name: str) -> None:
+    if name in ("both ways", "masked"):
+        pytest.skip("the CPU has a recurrent kernel of its own; how much is masked depends on the images")
+    found = rows(spec_of(name), "saved_activation_bytes")["saved_activation_bytes"]
+    assert found.value == saved_on_the_cpu(spec_of(name))
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_cifar", "resnet20_cifar", "squeezenet_cifar", "lenet5_mnist"])
+def test_what_the_suites_own_networks_keep_is_what_a_real_step_keeps(name: str) -> None:
+    found = rows(REGISTRY[name], "saved_activation_bytes")["saved_activation_bytes"]
+    assert found.value == saved_on_the_cpu(REGISTRY[name])
+    assert ("fused kernel" in found.note) == ("vit" in name)
+
+
+def saved_on_the_cpu(spec: ModelSpec) -> float:
+    """Bytes an image by an independent count: distinct storages that autograd packs in a real step."""
+
+    def bytes_of(batch_size: int) -> int:
+        torch.manual_seed(0)
+        network = spec.build(num_classes=10)
+        if any(map(nn.parameter.is_lazy, network.parameters())):
+            network(torch.zeros(2, *spec.input_size))
+        network.float().train()
+        own = {t.untyped_storage().data_ptr() for t in (*network.parameters(), *network.buffers())}
+        kept: dict[int, Tensor] = {}
+
+        def pack(tensor: Tensor) -> Tensor:
+            if tensor.untyped_storage().data_ptr() not in own:
+                kept[tensor.untyped_storage().data_ptr()] = tensor
+            return tensor
+
+        images, labels = torch.randn(batch_size, *spec.input_size), torch.zeros(batch_size, dtype=torch.int64)
+        with saved_tensors_hooks(pack, lambda tensor: tensor):
+            training_loss(network(images), labels)
+        return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+
+    return (bytes_of(4) - bytes_of(2)) / 2
+
+
+@pytest.mark.parametrize("name", ["tapped", "lazy", "made at the first call", "rows", "half", "frequencies"])
+def test_every_measurement_of_it_is_ok(name: str) -> None:
+    found = rows(spec_of(name), "throughput", "latency", "memory")
+    assert {metric: row.note for metric, row in found.items() if row.failed} == {}
+    assert found["train_images_per_s"].value
+    assert found["peak_training_bytes"].value
+
+
+@pytest.mark.parametrize("name", ["viewed", "volume"])
+def test_channels_last_is_taken_only_where_a_network_runs_in_it(name: str) -> None:
+    found = rows(spec_of(name), "throughput", "latency", "memory", "traffic")
+    rates = ("inference_images_per_s", "train_images_per_s")
+    for metric in (*rates, "latency_ms", "peak_training_bytes", "traffic_bytes"):
+        assert (found[metric].status, found[metric].memory_format) == ("ok", "contiguous"), metric
+        assert "does not run in channels_last" in found[metric].note
+    assert rows(spec_of("tapped"), "latency")["latency_ms"].memory_format == "channels_last"
+
+
+def test_a_format_that_was_chosen_and_fails_says_which_flag_helps() -> None:
+    found = rows(spec_of("viewed"), "latency", config=replace(CONFIG, any_memory_format=False))["latency_ms"]
+    assert found.status == "failed"
+    assert "--memory-format contiguous" in found.note
+
+
+def test_a_training_step_that_fails_costs_its_own_number_only() -> None:
+    class NoBackward(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: object, x: Tensor) -> Tensor:
+            return x.clone()
+
+    class OneWay(nn.Module):
+        def __init__(self, num_classes: int) -> None:
+            super().__init__()
+            self.body = plain(num_classes)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return NoBackward.apply(self.body(x))
+
+    found = rows(replace(spec_of("spare"), build=OneWay), "throughput", "memory")
+    assert found["inference_images_per_s"].status == found["peak_inference_bytes"].status == "ok"
+    assert found["train_images_per_s"].status == found["peak_training_bytes"].status == "failed"
+    assert "backward" in found["train_images_per_s"].note
+
+
+@pytest.mark.filterwarnings("ignore:.*autograd kernel was not registered")
+def test_a_step_that_trains_nothing_has_no_training_rate() -> None:
+    found = rows(spec_of("quantised"), "throughput", "memory")
+    assert found["inference_images_per_s"].status == "ok"
+    for metric in ("train_images_per_s", "peak_training_bytes"):
+        assert (found[metric].status, "no parameter gets a gradient" in found[metric].note) == ("skipped", True)
+
+
+def test_parameters_that_never_run_are_named() -> None:
+    found = rows(spec_of("spare"), "params", "macs")
+    assert "314 of the parameters never run" in found["params"].note
+    assert found["macs"].note.endswith(": spare")
+    assert rows(REGISTRY["googlenet_aux"], "params")["params"].note.endswith(": aux1, aux2")
+
+
+@pytest.fixture
+def operator() -> Iterator[str]:
+    """An operator of somebody's own that computes a matrix product."""
+    with torch.library._scoped_library("tests_field", "DEF") as library:
+        library.define("product(Tensor a, Tensor b) -> Tensor")
+        library.impl("product", torch.mm, "CPU")
+        library.impl("product", torch.mm, "Meta")
+        yield "tests_field::product"
+
+
+class OwnOperator(nn.Module):
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.stem, self.weight = nn.Linear(12, 6), nn.Parameter(torch.ones(6, num_classes))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.ops.tests_field.product(self.stem(x.flatten(1)), self.weight)
+
+
+def test_an_operator_without_a_formula_makes_a_lower_bound_until_it_has_one(operator: str) -> None:
+    found = rows(own_operator(), "macs", "macs_fvcore")
+    assert found["macs"].value == 72
+    assert found["uncounted_share"].value == 0.5
+    assert f"lower bound: no formula for {operator} (1 call)" in found["macs"].note
+    assert found["flops"].note == found["macs"].note
+    assert found["macs_fvcore"].value == 72
+    overload = torch.ops.tests_field.product
+    register_flop_formula(overload)(lambda a, b, out_shape=None, **_: 2 * a[0] * a[1] * b[1])
+    try:
+        found = rows(own_operator(), "macs")
+        assert (found["macs"].value, found["macs"].note) == (72 + 60, "")
+    finally:
+        flop_registry.pop(overload)
+
+
+def own_operator() -> ModelSpec:
+    return replace(spec_of("spare"), input_size=(3, 2, 2), build=partial(OwnOperator))  # another one each time
+
+
+def test_one_probe_leaves_nothing_in_a_network_for_the_next() -> None:
+    class Remembers(nn.Module):
+        """Computes more in each of its calls."""
+
+        def __init__(self, num_classes: int) -> None:
+            super().__init__()
+            self.calls, self.fc = 0, nn.Linear(3, num_classes)
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.calls += 1
+            return sum(self.fc(x.mean((2, 3))) for _ in range(self.calls))
+
+    spec = replace(spec_of("spare"), build=Remembers)
+    for probe in ("saved_activation_bytes", "traffic", "macs"):
+        found = rows(spec, probe)
+    assert found["macs"].value == 30
+
+
+def test_a_flop_budget_alone_needs_a_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for split in ("train", "test"):
+        np.save(tmp_path / f"{split}_images.npy", fakes.random_images(40, SIZE))
+        np.save(tmp_path / f"{split}_labels.npy", np.resize(np.arange(10), 40))
+    images = ImageSet("noise", str(tmp_path), "", tuple("abcdefghij"), SIZE, 40, 40, (0.5,) * 3, (0.25,) * 3, "")
+    inputs = Inputs(image_sets={"cifar": images})
+    found = rows(spec_of("rows"), "accuracy", inputs=inputs)
+    assert found["top1"].status == "ok"
+    assert found["train_flops"].value == pytest.approx(60 * 6 * FIELD["rows"].macs)
+    viewed = rows(spec_of("viewed"), "accuracy", inputs=inputs)["top1"]
+    assert (viewed.status, viewed.memory_format) == ("ok", "contiguous")
+
+    def uncountable(spec: ModelSpec) -> None:
+        raise ValueError("planted")
+
+    monkeypatch.setattr("bench.probes.accuracy.layer_products", uncountable)
+    found = rows(spec_of("rows"), "accuracy", inputs=inputs)
+    assert found["top1"].status == "ok"
+    assert (found["train_flops"].status, "planted" in found["train_flops"].note) == ("skipped", True)
+    found = rows(spec_of("rows"), "accuracy", inputs=inputs, config=replace(CONFIG, budget=Budget.parse("1pflop")))
+    assert (found["top1"].status, "a budget in epochs" in found["top1"].note) == ("skipped", True)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_run_in_the_precision_of_the_run(precision: str, dtype: torch.dtype) -> None:
+    spec = replace(spec_of("spare"), build=partial(typed, dtype))
+    config = replace(CONFIG, execution=Execution(precision))  # type: ignore[arg-type]
+    assert {row.status for row in rows(spec, "latency", config=config).values()} == {"ok"}
+    found = MEASURE["memory"](Task(spec, config, ("memory",))).readings["weight_bytes"]
+    assert isinstance(found, Reading)
+    assert found.value == 4 * 314  # training keeps them in fp32
+
+
+def test_the_largest_batch_of_a_network_that_needs_data_is_found_on_a_straight_line() -> None:
+    spec = spec_of("rows")
+    config = replace(CONFIG, fit=MemorySize(100, "MiB"))
+    found = rows(spec, "memory", config=config)
+    assert found["largest_inference_batch"].value > found["largest_training_batch"].value > 4  # type: ignore[operator]
+
+
+def test_flex_attention_is_counted_and_timed_and_its_missing_backward_is_said() -> None:
+    from torch.nn.attention.flex_attention import flex_attention
+
+    class Flex(nn.Module):
+        """64 tokens in 4 heads of 16."""
+
+        def __init__(self, num_classes: int) -> None:
+            super().__init__()
+            self.patch, self.qkv = nn.Conv2d(3, 64, 4, stride=4), nn.Linear(64, 192, bias=False)
+            self.fc = nn.Linear(64, num_classes)
+
+        def forward(self, x: Tensor) -> Tensor:
+            tokens = self.patch(x).flatten(2).transpose(1, 2)
+            q, k, v = self.qkv(tokens).unflatten(2, (3, 4, 16)).permute(2, 0, 3, 1, 4)
+            return self.fc(flex_attention(q, k, v).transpose(1, 2).flatten(2).mean(1))
+
+    found = rows(replace(spec_of("spare"), build=Flex), "macs", "saved_activation_bytes")
+    assert found["macs"].value == 196_608 + 786_432 + 524_288 + 640
+    assert "backward" in found["saved_activation_bytes"].note
+
+
+def test_the_second_opinion_stands_on_its_own() -> None:
+    assert rows(spec_of("pooled"), "macs_fvcore")["macs_fvcore"].value == FIELD["pooled"].macs
+    skipped = rows(spec_of("quantised"), "macs_fvcore")["macs_fvcore"]
+    assert (skipped.status, "fvcore cannot count" in skipped.note) == ("skipped", True)
+    assert rows(spec_of("masked"), "macs_fvcore")["macs_fvcore"].status == "ok"
