@@ -12,7 +12,7 @@ from bench.config import Task
 from bench.data import ImageSet
 from bench.data.batches import load_split
 from bench.device.execution import arithmetic, for_training
-from bench.metrics import LEVELS
+from bench.metrics import LEVELS, Flag
 from bench.probes.counting.layers import layer_products
 from bench.probes.counting.networks import fresh_network
 from bench.probes.reading import Answer, Measurement, Reading, Unsupported, first_line
@@ -52,7 +52,7 @@ def measure(task: Task) -> Measurement:
         resize=recipe.resize,
     )
     batch_size = config.train_batch_size or recipe.batch_size
-    flops, flops_note = _forward_flops(task)
+    flops, flops_note, flops_flags = _forward_flops(task)
     randomness.seed(task.seed)
     network = fresh_network(spec, len(image_set.classes))
     if task.inputs.initial_weights is not None:
@@ -80,7 +80,7 @@ def measure(task: Task) -> Measurement:
         "train_seconds": replace(common, value=spent.seconds, note="; ".join(filter(None, [*notes, warm_up.note]))),
         "train_images": replace(common, value=spent.images),
         "train_epochs": replace(common, value=spent.epochs),
-        "train_flops": replace(common, value=spent.flops, note=flops_note),
+        "train_flops": replace(common, value=spent.flops, note=flops_note, flags=flops_flags),
         "train_loss": replace(common, value=outcome.final_loss),
         "compile_seconds": replace(common, value=warm_up.seconds)
         if config.execution.compile
@@ -90,7 +90,9 @@ def measure(task: Task) -> Measurement:
         reached = spent_to_reach(outcome.curve, level / 100)
         for currency in CURRENCIES:
             readings[f"{currency}_to_{level}"] = (
-                replace(common, value=reached[currency]) if reached else Unsupported(f"never reached {level} %")
+                replace(common, value=reached[currency], flags=flops_flags if currency == "flops" else ())
+                if reached
+                else Unsupported(f"never reached {level} %")
             )
     if math.isnan(flops):
         readings |= {metric: Unsupported(flops_note) for metric in readings if "flops" in metric}
@@ -101,8 +103,8 @@ def measure(task: Task) -> Measurement:
     )
 
 
-def _forward_flops(task: Task) -> tuple[float, str]:
-    """Of one image, with a note where they are a lower bound; not a number where they cannot be counted.
+def _forward_flops(task: Task) -> tuple[float, str, tuple[Flag, ...]]:
+    """Of one image, with a note and a flag where they are a lower bound; not a number where they cannot be counted.
 
     Raises:
         Unsupported: they cannot be counted, and the budget is one of FLOPs.
@@ -113,8 +115,8 @@ def _forward_flops(task: Task) -> tuple[float, str]:
         reason = f"the network's FLOPs cannot be counted ({type(error).__name__}: {first_line(error)})"
         if task.budget.kind == "pflop":
             raise Unsupported(f"{reason}: give a budget in epochs, images or seconds") from error
-        return math.nan, reason
-    return 2.0 * found.macs, found.note if found.is_lower_bound else ""
+        return math.nan, reason, ()
+    return 2.0 * found.macs, found.note if found.flags else "", found.flags
 
 
 def _try_steps(task: Task) -> None:

@@ -32,7 +32,7 @@ def params(task: Task) -> Measurement:
 def macs(task: Task) -> Measurement:
     """Multiply-accumulates, twice that (FLOPs), and the share of operators for which nobody has said how many."""
     found = layer_products(task.spec)
-    reading = Reading(found.macs, note=found.note)
+    reading = Reading(found.macs, note=found.note, flags=found.flags)
     return Measurement(
         {
             "macs": reading,
@@ -45,7 +45,7 @@ def macs(task: Task) -> Measurement:
 def activations(task: Task) -> Measurement:
     """Output elements of convolution, linear and attention products for one image in eval mode."""
     found = layer_products(task.spec)
-    return Measurement({"activations": Reading(found.activations, note=found.note)})
+    return Measurement({"activations": Reading(found.activations, note=found.note, flags=found.flags)})
 
 
 def forward_macs(spec: ModelSpec) -> int:

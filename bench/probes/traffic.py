@@ -50,7 +50,7 @@ def _readings(task: Task) -> Mapping[str, Answer]:
     intensity: Answer = Unsupported("the network moves no bytes")
     if moved:
         found = layer_products(spec)
-        intensity = replace(traffic, value=2 * found.macs / traffic.value, note=found.note)
+        intensity = replace(traffic, value=2 * found.macs / traffic.value, note=found.note, flags=found.flags)
     return {"traffic_bytes": traffic, "arithmetic_intensity": intensity}
 
 

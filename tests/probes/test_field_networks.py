@@ -97,7 +97,7 @@ def saved_on_the_cpu(spec: ModelSpec) -> float:
 
         images, labels = torch.randn(batch_size, *spec.input_size), torch.zeros(batch_size, dtype=torch.int64)
         with saved_tensors_hooks(pack, lambda tensor: tensor):
-            training_loss(network(images), labels)
+            training_loss(network(images), labels, 10)
         return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
 
     return (bytes_of(4) - bytes_of(2)) / 2
@@ -182,11 +182,12 @@ class OwnOperator(nn.Module):
 
 
 def test_an_operator_without_a_formula_makes_a_lower_bound_until_it_has_one(operator: str) -> None:
-    found = rows(own_operator(), "macs", "macs_fvcore")
+    found = rows(own_operator(), "macs", "activations", "macs_fvcore")
     assert found["macs"].value == 72
     assert found["uncounted_share"].value == 0.5
     assert f"lower bound: no formula for {operator} (1 call)" in found["macs"].note
     assert found["flops"].note == found["macs"].note
+    assert found["macs"].flags == found["flops"].flags == found["activations"].flags == ("lower_bound",)
     assert found["macs_fvcore"].value == 72
     overload = torch.ops.tests_field.product
     register_flop_formula(overload)(lambda a, b, out_shape=None, **_: 2 * a[0] * a[1] * b[1])

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from bench.metrics import Flag
 from bench.models import ModelSpec
 from bench.probes.counting.attention import fused_attention
 from bench.probes.counting.networks import Shortcuts, counted, images_for, open_attention, seeded
@@ -253,8 +254,8 @@ class Products:
         return sum(call.activations for call in self.calls)
 
     @property
-    def is_lower_bound(self) -> bool:
-        return bool(self.unknown)
+    def flags(self) -> tuple[Flag, ...]:
+        return ("lower_bound",) if self.unknown else ()
 
     @property
     def unknown_share(self) -> float:
