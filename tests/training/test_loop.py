@@ -9,6 +9,7 @@ from torchvision.models import InceptionOutputs
 
 from bench.config import Budget, Execution, MemoryFormat
 from bench.device.execution import for_training
+from bench.training import curve
 from bench.training.curve import Diverged
 from bench.training.loop import train
 from bench.training.loss import logits, training_loss
@@ -30,7 +31,8 @@ def test_it_learns_and_reports_what_it_spent() -> None:
     assert outcome.final_loss < outcome.curve[0].train_loss
 
 
-def test_the_curve_has_a_tested_point_per_epoch_and_ends_with_the_result() -> None:
+def test_the_curve_has_a_tested_point_per_epoch_and_ends_with_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(curve, "CURVE_TEST_SHARE", 0.35)  # as many test as training images: once an epoch
     outcome = train(network(), RECIPE, Budget.parse("5ep"), images(), 16, 1e3, seed=0)
     tested = [point for point in outcome.curve if point.test_top1 is not None]
     assert [point.epoch for point in tested] == [1, 2, 3, 4, 5]
@@ -39,7 +41,8 @@ def test_the_curve_has_a_tested_point_per_epoch_and_ends_with_the_result() -> No
     assert outcome.curve[-1].images == outcome.spent.images
 
 
-def test_many_short_epochs_are_not_all_tested() -> None:
+def test_many_short_epochs_are_not_all_tested(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(curve, "CURVE_TEST_SHARE", 0.35)  # as many test as training images: once an epoch
     outcome = train(network(), RECIPE, Budget.parse("60ep"), images(), 16, 1e3, seed=0)
     assert 15 <= sum(point.test_top1 is not None for point in outcome.curve) <= 21
 
