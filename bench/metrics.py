@@ -12,7 +12,6 @@ Flag = Literal[
     "lower_bound",  # an operator without a formula is not counted
     "above_peak",  # more than the device can do
     "left_out",  # not measured, as it would have taken too long
-    "left_out",  # it would have taken longer than the run was given
 ]
 
 LEVELS = (70, 80, 90)  # percent of test accuracy, until which it is measured what training takes

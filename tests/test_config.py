@@ -101,3 +101,23 @@ def test_every_metric_belongs_to_one_probe_or_is_derived() -> None:
     assert DERIVED not in PROBES
     owners = (*PROBES, DERIVED)
     assert sorted(name for owner in owners for name in metrics_of(owner)) == sorted(METRICS)
+
+
+@pytest.mark.parametrize(
+    ("models", "size", "probes", "beside"),
+    [
+        (("mine:tiny",), None, (), True),
+        (("mine:tiny", "torchvision:resnet18"), "32", (), True),
+        (("mine:tiny",), "224", (), False),  # no classic of that size is trained
+        (("torchvision:resnet18",), None, (), False),
+        (("mine:tiny", "resnet20_cifar"), None, (), False),  # whoever names some has chosen
+        (("mine:tiny",), None, ("params",), False),  # `run`
+    ],
+)
+def test_ones_own_network_stands_among_the_classics(
+    models: tuple[str, ...], size: str | None, probes: tuple[str, ...], beside: bool
+) -> None:
+    config, names = resolve(Request(models=models, input_size=size), probes, "cpu")
+    assert ("resnet20_cifar" in config.counted) == beside
+    assert names[: len(models)] == models
+    assert set(config.counted) == set(names[len(models) :])

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from bench.config import Budget, Config, Task
 from bench.metrics import PROBES
+from bench.models import REGISTRY
 from bench.records.record import Record
 from bench.training.schedule import TRAINING_PER_FORWARD, budget_images
 
@@ -30,11 +31,24 @@ _PHASES = {
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """A task that the run does not take on, how long it would take, and the flag that rules it out."""
+
+    task: Task
+    seconds: float
+    rule: str  # "--max-train-time 60 s"
+
+    @property
+    def reason(self) -> str:
+        return f"it would take about {minutes(self.seconds)} here, above {self.rule}"
+
+
+@dataclass(frozen=True)
 class Estimate:
-    """The tasks that a run takes on, those that it leaves out with the reason, and seconds by phase."""
+    """The tasks that a run takes on, those that it leaves out, and seconds by phase."""
 
     tasks: tuple[Task, ...]
-    left_out: tuple[tuple[Task, str], ...]
+    left_out: tuple[LeftOut, ...]
     phases: Mapping[str, float]
 
     @property
@@ -45,9 +59,8 @@ class Estimate:
         phases = ", ".join(f"{name} {minutes(seconds)}" for name, seconds in self.phases.items() if seconds >= 1)
         said = [f"about {minutes(self.seconds)} for {len(self.tasks)} tasks" + (f": {phases}" if phases else "")]
         names: dict[str, list[str]] = {}
-        for task, reason in self.left_out:
-            time, _, rule = reason.removeprefix("it would take about ").partition(" here, above ")
-            names.setdefault(rule, []).append(f"{task.label} ({time})")
+        for each in self.left_out:
+            names.setdefault(each.rule, []).append(f"{each.task.label} ({minutes(each.seconds)})")
         said += [f"left out by {rule}: {', '.join(labels)}" for rule, labels in names.items()]
         return "\n".join(said)
 
@@ -106,33 +119,32 @@ class Pace:
 def estimate(tasks: Sequence[Task], pace: Pace, config: Config, spent_s: float = 0.0) -> Estimate:
     """Leave out trainings above `config.max_train_time_s`, then what does not fit into `config.time_limit_s`.
 
-    Of what does not fit, the longest trainings go first, then the last rounds of timings, then what takes longest. The
+    A user's own network has no reference that could stand for its training, so the first of these is not for it. Of
+    what does not fit, the longest trainings go first, then the last rounds of timings, then what takes longest. The
     counts always stay. `spent_s` of the limit are gone already.
     """
-    reasons: dict[int, str] = {}  # by the task's place
+    left_out: dict[int, LeftOut] = {}  # by the task's place
     longest, whole = config.max_train_time_s, config.time_limit_s
     for place, task in enumerate(tasks):
-        needs = pace.training_s(task) if PROBES[task.probes[0]].trains and task.budget.kind != "s" else None
+        fixed = task.budget.kind == "s" or task.spec.name not in REGISTRY
+        needs = pace.training_s(task) if PROBES[task.probes[0]].trains and not fixed else None
         if longest is not None and needs is not None and needs > longest:
-            reasons[place] = f"it would take about {minutes(needs)} here, above --max-train-time {minutes(longest)}"
+            left_out[place] = LeftOut(task, needs, f"--max-train-time {minutes(longest)}")
     if whole is not None:
-        left = [place for place, task in enumerate(tasks) if place not in reasons and not task.static]
+        left = [place for place, task in enumerate(tasks) if place not in left_out and not task.static]
         over = spent_s + sum(pace.task_s(tasks[place]) for place in left) - whole
         for place in sorted(left, key=lambda place: _first_to_go(tasks[place], pace)):
             if over <= 0:
                 break
             needs = pace.task_s(tasks[place])
             over -= needs
-            reasons[place] = (
-                f"it would take about {minutes(needs)} here, above --time-limit {minutes(whole)} of the run"
-            )
-    kept = [task for place, task in enumerate(tasks) if place not in reasons]
-    left_out = [(tasks[place], reason) for place, reason in reasons.items()]
+            left_out[place] = LeftOut(tasks[place], needs, f"--time-limit {minutes(whole)} of the run")
+    kept = [task for place, task in enumerate(tasks) if place not in left_out]
     phases: dict[str, float] = {}
     for task in kept:
         phase = _PHASES[PROBES[task.probes[0]].when]
         phases[phase] = phases.get(phase, 0.0) + pace.task_s(task)
-    return Estimate(tuple(kept), tuple(left_out), phases)
+    return Estimate(tuple(kept), tuple(left_out.values()), phases)
 
 
 def _first_to_go(task: Task, pace: Pace) -> tuple[bool, int, float]:
@@ -141,5 +153,7 @@ def _first_to_go(task: Task, pace: Pace) -> tuple[bool, int, float]:
 
 
 def minutes(seconds: float) -> str:
-    """Write a time as "45 s" or "12 min"."""
+    """Write a time as "45 s", "12 min" or "5.1 h"."""
+    if seconds >= 5400:
+        return f"{seconds / 3600:.1f} h"
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

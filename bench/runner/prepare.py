@@ -178,7 +178,7 @@ def _plain_rate(run: Run) -> float:
 def _keep_left_out(run: Run, reckoned: Estimate) -> None:
     """Write the rows of what is not done, unless they are there with the same words."""
     known = {(record.key, record.note) for record in run.records()}
-    rows = [row for task, reason in reckoned.left_out for row in execute.left_out(task, reason)]
+    rows = [row for each in reckoned.left_out for row in execute.left_out(each.task, each.reason)]
     with run.writer() as writer:
         writer.append([row for row in rows if (row.key, row.note) not in known])
 

@@ -117,7 +117,7 @@ def _told(records: Sequence[Record]) -> str:
     parts = [
         f"{in_sentence(METRICS[record.metric])} {with_unit(record.value, record.unit)}"
         for record in records
-        if record.value is not None and METRICS[record.metric].better is not None
+        if record.value is not None and (METRICS[record.metric].better or METRICS[record.metric].predicts)
     ]
     untold = [record for record in records if record.failed or not parts]
     reasons = dict.fromkeys(f"{record.status}: {record.note}" for record in untold if record.status != "ok")

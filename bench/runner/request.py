@@ -176,6 +176,7 @@ def resolve(request: Request, probes: tuple[str, ...], device_kind: str) -> tupl
     words = request.budget or (experiment.budget if experiment else preset.budget,)
     budget, *other_budgets = dict.fromkeys(map(Budget.parse, words))
     limit = parse_duration("--time-limit", request.time_limit) if request.time_limit else None
+    named, beside = with_model_kwargs(request.models, request.model_kwargs), _classics_beside(request, probes)
     config = Config(
         preset=name,
         probes=_with_forecasts(probes or preset.probes, needed=longest is not None or limit is not None),
@@ -189,7 +190,7 @@ def resolve(request: Request, probes: tuple[str, ...], device_kind: str) -> tupl
         measure_seconds=preset.measure_seconds,
         task_timeout_s=request.task_timeout_s,
         rounds=request.rounds or preset.rounds,
-        counted=() if request.models or experiment else preset.counted,
+        counted=beside if request.models or experiment else preset.counted,
         fit=MemorySize.parse(request.fit) if request.fit is not None else None,
         max_train_time_s=longest,
         time_limit_s=limit,
@@ -199,7 +200,17 @@ def resolve(request: Request, probes: tuple[str, ...], device_kind: str) -> tupl
         tensorboard=request.tensorboard,
         checkpoint_every_s=request.checkpoint_every_s,
     )
-    return config, with_model_kwargs(request.models, request.model_kwargs) or (*preset.models, *preset.counted)
+    return config, (*named, *beside) or (*preset.models, *preset.counted)
+
+
+def _classics_beside(request: Request, probes: tuple[str, ...]) -> tuple[str, ...]:
+    """Networks that `all` only counts, so that a chart shows somebody's own 32x32 networks among them."""
+    elsewhere = all(name.startswith(("torchvision:", "timm:")) for name in request.models)
+    if probes or not request.models or not all(":" in name for name in request.models):
+        return ()
+    if (request.input_size is None and elsewhere) or request.input_size not in (None, "32", "3x32x32"):
+        return ()
+    return tuple(name for name in PRESETS["quick"].models if name.endswith("_cifar"))
 
 
 def with_model_kwargs(names: Sequence[str], words: Sequence[str]) -> tuple[str, ...]:

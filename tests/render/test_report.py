@@ -419,7 +419,7 @@ def test_published_accuracies_are_the_first_picture_where_nothing_was_trained(
         build([listed(n, n, 2012 + i, "imagenet") for i, (n, _, _) in enumerate(names)], rows), tmp_path
     )
     figures = [element["id"] for element in Page(folder / "index.html").of("figure") if "id" in element]
-    assert figures[0] == "imagenet-published-top1-vs-macs"
+    assert figures[0] == "imagenet-published-headline"
     assert "published ones (torchvision" in Page(folder / "index.html").text
 
 

@@ -13,6 +13,7 @@ from bench.models import REGISTRY
 from bench.records.record import Record
 from bench.records.run_folder import Run
 from bench.runner.estimate import AROUND_TRAINING, COUNT_S, PROCESS_S, Estimate, Pace, estimate
+from bench.runner.execute import left_out
 from bench.runner.plan import plan, remaining
 from tests.data.fakes import encoded, random_images
 
@@ -50,10 +51,19 @@ def names(tasks: Sequence[Task], probe: str) -> list[str]:
 def test_a_training_that_takes_too_long_is_left_out_with_its_time() -> None:
     found = reckoned(CONFIG)
     assert names(found.tasks, "accuracy") == ["lenet5_cifar"]
-    ((task, reason),) = found.left_out
-    assert task.spec.name == "googlenet_cifar"
-    assert reason == "it would take about 8 min here, above --max-train-time 60 s"
+    (one,) = found.left_out
+    assert one.task.spec.name == "googlenet_cifar"
+    assert one.reason == "it would take about 8 min here, above --max-train-time 60 s"
     assert "left out by --max-train-time 60 s: googlenet_cifar accuracy (8 min)" in str(found)
+
+
+def test_ones_own_network_is_trained_however_long_it_takes() -> None:
+    own = replace(SPECS[1], name="mine:large")
+    slow = [replace(RECORDS[1], model="mine:large")]
+    pace = Pace(CONFIG, {"cifar": IMAGES}, slow)
+    found = estimate(plan([own], CONFIG, pace=pace), pace, CONFIG)
+    assert names(found.tasks, "accuracy") == ["mine:large"]
+    assert found.phases["trainings"] > 500
 
 
 def test_phases_add_up_to_what_each_task_is_reckoned_at() -> None:
@@ -79,7 +89,7 @@ def test_what_was_not_timed_is_never_left_out_for_its_length() -> None:
 def test_a_time_limit_gives_up_the_longest_training_first_then_later_rounds() -> None:
     whole = reckoned(replace(CONFIG, max_train_time_s=None))
     no_long_training = replace(CONFIG, max_train_time_s=None, time_limit_s=whole.seconds - 1)
-    assert [t.label for t, _ in reckoned(no_long_training).left_out] == ["googlenet_cifar accuracy"]
+    assert [each.task.label for each in reckoned(no_long_training).left_out] == ["googlenet_cifar accuracy"]
     short = reckoned(replace(CONFIG, max_train_time_s=None, time_limit_s=10.0))
     assert names(short.tasks, "accuracy") == []
     assert {task.round for task in short.tasks} == {0}
@@ -95,10 +105,9 @@ def test_time_that_is_gone_counts_against_the_limit() -> None:
 
 def test_a_later_start_decides_anew_on_what_was_left_out() -> None:
     found = reckoned(CONFIG)
-    (task, reason), *_ = found.left_out
-    from bench.runner.execute import left_out
-
-    rows = left_out(task, reason)
+    one, *_ = found.left_out
+    task = one.task
+    rows = left_out(task, one.reason)
     assert {row.status for row in rows} == {"skipped"}
     assert remaining([task], rows, retry_failed=False) == [task]
 

@@ -9,18 +9,24 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
-from bench.config import Budget
 from bench.metrics import METRICS, Metric
 from bench.quantity import axis_label, in_sentence, listing, quantity, tick
 from bench.render.charts.bars import bar_chart, density_chart
-from bench.render.charts.frame import MOST_NAMED, Chart, comparable
+from bench.render.charts.frame import MOST_NAMED, Chart, comparable, slug
 from bench.render.charts.palette import INK, MUTED, FamilyStyle
 from bench.render.charts.points import FRONT_DASHES, Box, Panel, Point, exact, point_chart, set_log_axis, span
 from bench.render.findings.efficiency import accuracy_front
 from bench.render.results.header import Model
-from bench.render.results.published import TRACK, as_published, sources
+from bench.render.results.published import TRACK, as_published, short_training, sources
 from bench.render.results.table import AccuracyGroup, Results
-from bench.render.tables.subtitles import chart_conditions, label_of, step_conditions, track_conditions
+from bench.render.tables.subtitles import (
+    budget_words,
+    chart_conditions,
+    dataset_words,
+    label_of,
+    step_conditions,
+    track_conditions,
+)
 
 PUBLISHED = replace(METRICS["top1"], label="Published top-1 accuracy")
 _FEW = 3  # networks, fewer of which are no comparison
@@ -38,10 +44,7 @@ class Accuracy:
 
 def own_accuracy(results: Results, group: AccuracyGroup) -> Accuracy:
     """The test accuracy that the run itself has measured, which says after how much training."""
-    metric = METRICS["top1"]
-    if Budget.kind_of(group.budget):
-        metric = replace(metric, label=f"{metric.label} after {Budget.parse(group.budget).in_words}")
-    return Accuracy(metric, chart_conditions(results, group))
+    return Accuracy(_after(group), chart_conditions(results, group))
 
 
 def scatter_chart(
@@ -51,10 +54,13 @@ def scatter_chart(
     styles: Mapping[str, FamilyStyle],
     stem: str,
     accuracy: Accuracy,
+    *,
+    headline: str = "",
 ) -> Chart | None:
     """Accuracy of a group against one metric, with the Pareto front; None with fewer than two networks to compare.
 
-    Against MACs, networks are balls whose area is their parameters.
+    Against MACs, networks are balls whose area is their parameters. With a `headline` for its title, it is a small
+    chart for the first screen.
     """
     models, missing = comparable(results, group.models, cost.name)
     if len(models) < 2:
@@ -88,10 +94,10 @@ def scatter_chart(
             )
         ],
         styles,
-        name=f"{stem}-top1-vs-{cost.name}",
-        kind="scatter" if not balls else "textbook" if accuracy.published else "ball",
+        name=f"{stem}-headline" if headline else f"{stem}-top1-vs-{cost.name}",
+        kind="headline" if headline else "scatter" if not balls else "textbook" if accuracy.published else "ball",
         track=group.track,
-        title=f"{accuracy.metric.label} against {in_sentence(label)}",
+        title=headline or f"{accuracy.metric.label} against {in_sentence(label)}",
         conditions=accuracy.conditions,
         alt=(
             f"{'Bubble' if balls else 'Scatter'} chart of {in_sentence(accuracy.metric)} on {group.dataset} against "
@@ -99,8 +105,50 @@ def scatter_chart(
         ),
         caption=missing,
         front=len(front) > 1,
+        small=bool(headline),
         params={model: results.cell(model, "params").value for model in models} if balls else None,
     )
+
+
+def accuracy_with_references(results: Results, group: AccuracyGroup, elsewhere: Collection[str]) -> Accuracy:
+    """The accuracy of a run where it was measured in the same way as the shipped reference, which fills the gaps."""
+    trained = len(group.models) - len(elsewhere)
+    whose = f"{trained} trained here, {len(elsewhere)} from the shipped reference" if elsewhere else "all trained here"
+    words = f"{group.track} track · {dataset_words(group)} · budget {group.budget} · {whose}"
+    return Accuracy(_after(group), words, reference=elsewhere)
+
+
+def _after(group: AccuracyGroup) -> Metric:
+    """Test accuracy, with how much training it is after."""
+    return replace(METRICS["top1"], label=f"{METRICS['top1'].label} after {budget_words(group.budget)}")
+
+
+def headline_charts(results: Results, styles: Mapping[str, FamilyStyle]) -> list[Chart | None]:
+    """The two charts of the first screen: after full training, as published; and after this run's budget.
+
+    Where a short training is not what the run has, or most networks are no better than chance after it, the second is
+    left out.
+    """
+    charts: list[Chart | None] = []
+    published, group = as_published(results)
+    if group is not None and len(group.models) >= _FEW:
+        near, beyond = _within_an_axis(published, group)
+        words = f"{group.dataset} · {sources(group.models)} · MACs counted here"
+        chart = scatter_chart(
+            published, near, METRICS["macs"], styles, f"{TRACK}-published", Accuracy(PUBLISHED, words, published=True),
+            headline="After full training (published)",
+        )  # fmt: skip
+        charts.append(chart and replace(chart, caption=f"{chart.caption} {beyond}".strip()))
+    view = short_training(results)
+    if view is not None:
+        trained, group, elsewhere = view
+        charts.append(
+            scatter_chart(
+                trained, group, METRICS["macs"], styles, f"{slug(group.track)}-trained",
+                accuracy_with_references(trained, group, elsewhere), headline=f"After {budget_words(group.budget)}",
+            )
+        )  # fmt: skip
+    return charts
 
 
 def _set_accuracy_axis(axes: Axes, points: Sequence[Point], chance: float | None) -> list[Box]:

@@ -6,7 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bench.metrics import METRICS
-from bench.render.charts.accuracy import own_accuracy, scatter_chart, textbook_charts, year_chart
+from bench.render.charts.accuracy import (
+    accuracy_with_references,
+    headline_charts,
+    own_accuracy,
+    scatter_chart,
+    textbook_charts,
+    year_chart,
+)
 from bench.render.charts.bars import bar_chart, density_chart, early_late_chart, memory_chart
 from bench.render.charts.curves import budget_chart, training_curves
 from bench.render.charts.dots import latency_chart, throughput_chart
@@ -18,7 +25,7 @@ from bench.render.findings.budgets import budget_tables
 from bench.render.results.curves import Curve, GradientFlow, own_currency
 from bench.render.results.header import Model
 from bench.render.results.layer_costs import Layers
-from bench.render.results.published import as_published
+from bench.render.results.published import as_published, with_references
 from bench.render.results.table import AccuracyGroup, Results
 
 _COSTS = (
@@ -55,17 +62,28 @@ def _charts(data: ReportData) -> Iterator[Chart | None]:
     """Each figure that there may be; None in place of one that has nothing to show."""
     results = data.results
     styles = family_styles(model.family for model in results.models)
+    yield from headline_charts(results, styles)
     groups = results.accuracy_groups()
+    filled = with_references(results)
+    kinds = [(group.track, group.dataset, group.budget) for group in groups]
+    if filled is not None and (filled[1].track, filled[1].dataset, filled[1].budget) not in kinds:
+        view, group, elsewhere = filled
+        accuracy = accuracy_with_references(view, group, elsewhere)
+        for cost in _costs(group):
+            yield scatter_chart(view, group, METRICS[cost], styles, f"{slug(group.track)}-reference", accuracy)
     for group, stem in zip(groups, _stems(groups), strict=True):
         several = len(group.models) >= _FEW
-        accuracy = own_accuracy(results, group)
-        for cost in _costs(group):
-            yield scatter_chart(results, group, METRICS[cost], styles, stem, accuracy)
+        accuracy, view, shown = own_accuracy(results, group), results, group
+        if filled is not None and (filled[1].dataset, filled[1].budget) == (group.dataset, group.budget):
+            view, shown, elsewhere = filled
+            accuracy = accuracy_with_references(view, shown, elsewhere)
+        for cost in _costs(shown):
+            yield scatter_chart(view, shown, METRICS[cost], styles, stem, accuracy)
         yield from training_curves(results, group, data.curves, styles, stem, everything=several)
         yield _accuracy_bars(results, group, styles, stem)
         if several:
             yield density_chart(results, group, styles, stem, accuracy.metric, accuracy.conditions)
-            yield year_chart(results, group, styles, stem, accuracy)
+            yield year_chart(view, shown, styles, stem, accuracy)
     yield from textbook_charts(results, styles)
     for track, models in results.tracks().items():
         if len(models) >= _FEW:

@@ -35,6 +35,10 @@ from bench.render.results.table import Cell
 FRONT_DASHES = (0, (5, 2))
 _LEFT, _BOTTOM, _WIDE, _TALL, _BETWEEN = 66.0, 46.0, 500.0, 366.0, 40.0  # of the axes, in points
 _LEGEND = 578.0  # from the left
+# A chart for half a page or a telephone: no legend of families, since every network has its name.
+_SMALL_WIDTH, _SMALL_HEIGHT = 420.0, 400.0
+_SMALL_LEFT, _SMALL_WIDE, _SMALL_TALL = 48.0, 360.0, 296.0
+_FILLS_BOX = (0.6, 0.0, 1.0, 0.15)  # of what filled and hollow mean, as a fraction of those axes
 _PANEL_TITLE = 22.0
 _MARKER_AREA = 36.0  # square points
 _LARGEST_BALL = 44.0  # diameter in points
@@ -83,6 +87,7 @@ def point_chart(
     front: bool = False,
     params: Mapping[Model, float] | None = None,
     fills: tuple[str, str] = ("measured here", "reference"),
+    small: bool = False,
 ) -> Chart:
     """A finished chart of one panel, or of several side by side, with a legend of the families at the right.
 
@@ -90,27 +95,33 @@ def point_chart(
         front: the legend names a Pareto front, which a panel has drawn.
         params: networks are drawn as balls whose area is their parameters.
         fills: what filled and hollow markers mean, for the legend of a chart that has both.
+        small: one panel for half a page, without a legend of the families.
     """
-    figure = new_figure()
-    wide = (_WIDE - _BETWEEN * (len(panels) - 1)) / len(panels)
-    tall = _TALL - (_PANEL_TITLE if any(panel.title for panel in panels) else 0)
+    points = [point for panel in panels for point in panel.points]
+    both = len({point.hollow for point in points}) == 2
+    figure = new_figure(_SMALL_WIDTH, _SMALL_HEIGHT) if small else new_figure()
+    left, wide, tall = (_SMALL_LEFT, _SMALL_WIDE, _SMALL_TALL) if small else (_LEFT, _WIDE, _TALL)
+    wide = (wide - _BETWEEN * (len(panels) - 1)) / len(panels)
+    tall -= _PANEL_TITLE if any(panel.title for panel in panels) else 0
     unnamed: list[str] = []
     for number, panel in enumerate(panels):
-        axes = add_axes(figure, _LEFT + number * (wide + _BETWEEN), _BOTTOM, wide, tall)
+        axes = add_axes(figure, left + number * (wide + _BETWEEN), _BOTTOM, wide, tall)
         axes.set_title(panel.title, loc="left", size=SMALL, weight="bold")
         if not panel.points:
             axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", color=MUTED)
             continue
         axes.set_xlabel(panel.x_label, loc="left")
         axes.set_ylabel(panel.y_label, loc="top")
-        reserved = panel.prepare(axes)
+        reserved = [*panel.prepare(axes), *([_FILLS_BOX] if small and both else [])]
         if params is not None:
             _draw_balls(axes, panel.points, params, styles)
         _draw_points(axes, panel.points, styles)
         unnamed += name_points(axes, [point for point in panel.points if panel.named(point)], reserved)
-    points = [point for panel in panels for point in panel.points]
-    _draw_legend(figure, points, styles, front=front, fills=fills)
-    if params is not None:
+    if small and both:
+        _draw_fills(figure, fills)
+    if not small:
+        _draw_legend(figure, points, styles, front=front, fills=fills if both else None)
+    if params is not None and not small:
         _draw_ball_legend(figure, [params[point.model] for point in points])
     caption = f"{caption} {without_room(unnamed)}"
     return finished(
@@ -271,27 +282,39 @@ def _draw_legend(
     styles: Mapping[str, FamilyStyle],
     *,
     front: bool,
-    fills: tuple[str, str],
+    fills: tuple[str, str] | None,
 ) -> None:
     """Marker and colour of every family; below them a Pareto front, and what filled and hollow mean, where drawn."""
     across, up = figure.get_size_inches() * 72
-
-    def marker(style: FamilyStyle, **changes: Any) -> Line2D:
-        size = math.sqrt(marker_size(style.marker, _MARKER_AREA))
-        look = {"color": style.colour, "marker": MarkerStyle(style.marker), "markersize": size, "markeredgewidth": 0}
-        return Line2D([], [], linestyle="", **{**look, **changes})
-
     families = dict.fromkeys(point.model.family for point in points)
-    entries = [(printable(family, 20), marker(styles[family])) for family in families]
+    entries = [(printable(family, 20), _legend_marker(styles[family])) for family in families]
     if front:
         entries.append(("Pareto front", Line2D([], [], color=MUTED, linewidth=1.2, linestyle=FRONT_DASHES)))
-    if len({point.hollow for point in points}) == 2:
-        plain = FamilyStyle(MUTED, "o")
-        hollow = marker(plain, markerfacecolor=PAPER, markeredgecolor=MUTED, markeredgewidth=1.4)
-        entries += [(fills[0], marker(plain)), (fills[1], hollow)]
+    entries += _fill_entries(fills) if fills else []
     figure.legend(
         [handle for _, handle in entries], [label for label, _ in entries], loc="upper left", borderaxespad=0,
         handletextpad=0.5, bbox_to_anchor=(_LEGEND / across, (HEIGHT - 58) / up), labelspacing=0.36,
+    )  # fmt: skip
+
+
+def _legend_marker(style: FamilyStyle, **changes: Any) -> Line2D:
+    size = math.sqrt(marker_size(style.marker, _MARKER_AREA))
+    look = {"color": style.colour, "marker": MarkerStyle(style.marker), "markersize": size, "markeredgewidth": 0}
+    return Line2D([], [], linestyle="", **{**look, **changes})
+
+
+def _fill_entries(fills: tuple[str, str]) -> list[tuple[str, Line2D]]:
+    plain = FamilyStyle(MUTED, "o")
+    hollow = _legend_marker(plain, markerfacecolor=PAPER, markeredgecolor=MUTED, markeredgewidth=1.4)
+    return [(fills[0], _legend_marker(plain)), (fills[1], hollow)]
+
+
+def _draw_fills(figure: Figure, fills: tuple[str, str]) -> None:
+    """What filled and hollow mean, at the lower right of the axes of a small chart."""
+    entries = _fill_entries(fills)
+    figure.legend(
+        [handle for _, handle in entries], [label for label, _ in entries], loc="lower right", borderaxespad=0,
+        handletextpad=0.3, bbox_to_anchor=((_SMALL_LEFT + _SMALL_WIDE) / _SMALL_WIDTH, (_BOTTOM + 3) / _SMALL_HEIGHT),
     )  # fmt: skip
 
 

@@ -8,12 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from bench.config import Budget
 from bench.metrics import METRICS
 from bench.quantity import quantity, with_unit
 from bench.render.results.header import Model
 from bench.render.results.layer_costs import Layers
-from bench.render.results.published import TRACK, as_published
-from bench.render.results.table import Cell, Results
+from bench.render.results.published import TRACK, as_published, with_references
+from bench.render.results.table import AccuracyGroup, Cell, Results
 
 # The network at 32x32 on which a claim about a 224x224 network is tested.
 SMALL_TWINS = {
@@ -112,17 +113,33 @@ def amount(value: float, metric: str) -> str:
 
 
 def settings(results: Results, layers: Mapping[str, Layers]) -> dict[str, Setting]:
-    """The two input sizes that claims are about; a setting may be without networks."""
+    """The two input sizes that claims are about; a setting may be without networks.
+
+    Accuracies after less than an epoch say how fast a network begins to learn and not how good it is: no claim is
+    held against them.
+    """
     published, known = as_published(results)
+    filled = with_references(results)
     groups = results.accuracy_groups()
     found = {}
     for track in ("imagenet", "cifar"):
-        group = next((group for group in groups if group.track == track), None)
+        view, group = results, next((group for group in groups if group.track == track), None)
+        if filled is not None and filled[1].track == track:
+            view, group, _ = filled
         source = f"{group.dataset} after {group.budget or 'an unknown budget'}" if group else "published"
-        group = group or (known if track == TRACK else None)
-        trained = frozenset(model.name for model in group.models) if group else frozenset[str]()
-        found[track] = Setting(published if track == TRACK else results, track, source, trained, layers)
+        if group is None and track == TRACK:
+            view, group = published, known
+        trained = [model for model in group.models if _saw_an_epoch(view, model, group)] if group else []
+        found[track] = Setting(view, track, source, frozenset(model.name for model in trained), layers)
     return found
+
+
+def _saw_an_epoch(results: Results, model: Model, group: AccuracyGroup) -> bool:
+    """Whether a network saw every training image once, to within a batch; published ones saw them many times."""
+    kind = Budget.kind_of(group.budget)
+    if kind in (None, "ep"):
+        return kind is None or Budget.parse(group.budget).amount >= 1
+    return results.cell(model, "train_epochs").value > 0.99
 
 
 def percent(share: float) -> str:

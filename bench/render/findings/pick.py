@@ -14,7 +14,7 @@ from bench.quantity import quantity, with_unit
 from bench.render.results.header import Model
 from bench.render.results.table import Cell, Results
 
-ACCURACIES = ("published_top1", "top1", "reference_top1")  # the kinds of accuracy, never mixed in one ranking
+ACCURACIES = ("published_top1", "reference_top1", "top1")  # kinds, never mixed in one ranking; the most telling first
 _LIMIT = re.compile(r"([a-z0-9_]+)\s*=\s*([0-9.]+(?:[eE][+-]?[0-9]+)?)")
 
 

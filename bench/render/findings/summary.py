@@ -1,102 +1,183 @@
-"""A few sentences that say what a run found, derived from its numbers alone."""
+"""What a run found, in a few sentences that somebody can act on, derived from its numbers alone."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from bench.metrics import METRICS
 from bench.quantity import listing, measured, quantity, with_unit
-from bench.render.findings.efficiency import accuracy_front, work_and_time
+from bench.render.findings.efficiency import work_and_time
+from bench.render.findings.pick import ACCURACIES, parse_limits, select
 from bench.render.results.header import Model
+from bench.render.results.published import as_published, short_training
 from bench.render.results.table import AccuracyGroup, Results
 from bench.render.tables.marks import launch_bound
-from bench.render.tables.subtitles import dataset_words
+from bench.render.tables.subtitles import budget_words, dataset_words
+from bench.stats.intervals import rank_correlation
 
 _ENOUGH = 5  # networks, below which there is no rule to speak of
-_FEW = 4  # networks, which a sentence names
-_CLOSE_TO_BEST = 0.9  # of the best accuracy: who reaches this with the fewest parameters?
+_FEW = 3  # networks or pairs, which a sentence names
+_CLOSE = 0.01  # of accuracy: who is that near to the best with the fewest parameters?
+_LATENCIES_MS = (0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500)
 
 
-def findings(results: Results) -> list[str]:
-    """Sentences on the largest group of networks with an accuracy, or on costs where there is none; then on speed."""
-    groups = results.accuracy_groups()
-    sentences = _accuracy_findings(results, groups[0]) if groups else _cost_findings(results)
-    sentences += _speed_findings(results, next(iter(results.tracks().values()), ()))
-    return [sentence for sentence in sentences if sentence]
+@dataclass(frozen=True)
+class Summary:
+    """`headline` says the same on every machine; `here` depends on the one that measured."""
+
+    headline: tuple[str, ...]
+    here: tuple[str, ...]
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        return self.headline + self.here
 
 
-def _accuracy_findings(results: Results, group: AccuracyGroup) -> list[str]:
+def summary_of(results: Results) -> Summary:
+    """Sentences on accuracies, published and after a short training, or else on costs; then on speed."""
+    headline: list[str] = []
+    published, group = as_published(results)
+    if group is not None and len(group.models) > 2:
+        headline += _comparison(published, group, "After full training (published)")
+    view = short_training(results)
+    if view is not None:
+        trained, group, _ = view
+        where = f"After {budget_words(group.budget)} on {dataset_words(group)}"
+        headline += _comparison(trained, group, where)
+        headline += _trust(results, trained, group)
+    elif groups := results.accuracy_groups():
+        headline += _few_networks(results, groups[0])
+    here = [*_under_a_latency(results), *_speed(results, next(iter(results.tracks().values()), ()))]
+    return Summary(tuple(headline or _costs(results)), tuple(here))
+
+
+def _comparison(results: Results, group: AccuracyGroup, where: str) -> list[str]:
+    """Who is best, who comes close with the fewest parameters, and who is beaten in everything."""
     telling = [model for model in group.models if not results.at_chance(model)]
-    where = f"on {dataset_words(group)}" + (f" after a budget of {group.budget}" if group.budget else "")
     if not telling:
-        chance = "" if group.chance is None else f" ({quantity(group.chance, 'fraction')})"
-        return [f"No network does better than chance{chance} {where}."]
-    if len(group.models) == 1:
-        only = group.models[0]
-        return [f"{only.name} reaches {_text(results, only, 'top1')} {where}; no other network was trained."]
+        return []
     return [
-        _most_accurate(results, telling, len(group.models), where),
-        _most_per_operation(results, group.models, group.chance or 0.0),
-        _fewest_params(results, telling),
+        sentence
+        for sentence in (
+            _most_accurate(results, telling, where),
+            _smallest_close_to_the_best(results, telling),
+            _dominated(results, telling),
+            _at_chance(results, [model for model in group.models if model not in telling], group),
+        )
+        if sentence
     ]
 
 
-def _most_accurate(results: Results, models: Sequence[Model], total: int, where: str) -> str:
+def _most_accurate(results: Results, models: Sequence[Model], where: str) -> str:
     best = max(results.cell(model, "top1").value for model in models)
     first = [model for model in models if results.cell(model, "top1").value == best]
     if len(first) > 1:
         names = listing([model.name for model in first])
-        return f"{names} share the highest accuracy of {total} networks {where}: {quantity(best, 'fraction')}."
+        return f"{where}, {names} share the highest accuracy of {len(models)} networks: {quantity(best, 'fraction')}."
     winner = results.cell(first[0], "top1")
-    reached = _text(results, first[0], "top1")
-    sentence = f"{first[0].name} is the most accurate of {total} networks {where}: {reached}."
+    sentence = (
+        f"{where}, {first[0].name} is the most accurate of {len(models)} networks: {_text(results, first[0], 'top1')}"
+    )
     close = [m.name for m in models if m is not first[0] and results.cell(m, "top1").high >= winner.low]
-    if close:
-        overlaps = "overlaps with it" if len(close) == 1 else "overlap with it"
-        who = listing(close) if len(close) <= _FEW else f"{len(close)} others"
-        return f"{sentence} The 95 % interval{'' if len(close) == 1 else 's'} of {who} {overlaps}."
-    return sentence
-
-
-def _most_per_operation(results: Results, models: Sequence[Model], chance: float) -> str:
-    counted = [model for model in models if results.cell(model, "macs").value > 0]
-    if len(counted) < 2:
-        return ""
-    front = accuracy_front(results, counted, METRICS["macs"])
-    rate = {
-        i: (results.cell(counted[i], "top1").value - chance) / results.cell(counted[i], "macs").value for i in front
-    }
-    top = max(rate.values())
-    names = [counted[i].name for i in front if rate[i] == top]
-    gain = f"{top * 100 * 1e6:.3g} percentage points above chance per million MACs"
-    if len(front) == 1:
-        return f"{names[0]} is the whole Pareto front: it is both the most accurate and the cheapest in MACs."
-    return (
-        f"{len(front)} of {len(counted)} networks are on the Pareto front of accuracy against MACs; among "
-        f"them {listing(names)} {'gains' if len(names) == 1 else 'gain'} most per operation: {gain}."
-    )
-
-
-def _fewest_params(results: Results, models: Sequence[Model]) -> str:
-    best = max(results.cell(model, "top1").value for model in models)
-    close = [m for m in models if results.cell(m, "top1").value >= _CLOSE_TO_BEST * best]
-    close = [model for model in close if results.cell(model, "params").measured]
     if not close:
+        return f"{sentence}."
+    return f"{sentence}; the 95 % interval of {listing(close, _FEW)} overlaps with its own."
+
+
+def _smallest_close_to_the_best(results: Results, models: Sequence[Model]) -> str:
+    best = max(results.cell(model, "top1").value for model in models)
+    close = [
+        model
+        for model in models
+        if results.cell(model, "top1").value >= best - _CLOSE and results.cell(model, "params").measured
+    ]
+    if len(close) < 2:
         return ""
-    fewest = min(results.cell(model, "params").value for model in close)
-    chosen = [model for model in close if results.cell(model, "params").value == fewest]
-    share = f"{_CLOSE_TO_BEST:.0%} of the best accuracy".replace("%", " %")
-    if len(close) == 1:  # the best itself
-        return ""
-    reached = listing([quantity(results.cell(model, "top1").value, "fraction") for model in chosen])
+    small = min(close, key=lambda model: results.cell(model, "params").value)
     return (
-        f"Of the {len(close)} networks that reach {share}, {listing([model.name for model in chosen])} "
-        f"{'has' if len(chosen) == 1 else 'have'} the fewest parameters: {quantity(fewest, 'count')}, "
-        f"for {reached}."
+        f"The smallest within one percentage point of the best: {small.name} with "
+        f"{quantity(results.cell(small, 'params').value, 'count')} parameters, {_text(results, small, 'top1')}."
     )
 
 
-def _cost_findings(results: Results) -> list[str]:
+def _dominated(results: Results, models: Sequence[Model]) -> str:
+    """Networks that another beats in accuracy, MACs and parameters at once, each with the most accurate of those."""
+    costs = [m for m in models if all(results.cell(m, name).measured for name in ("macs", "params"))]
+
+    def values(model: Model) -> tuple[float, ...]:
+        return -results.cell(model, "top1").value, *(results.cell(model, name).value for name in ("macs", "params"))
+
+    pairs = []
+    for model in costs:
+        mine = values(model)
+        better = [m for m in costs if values(m) != mine and all(a <= b for a, b in zip(values(m), mine, strict=True))]
+        if better:
+            pairs.append((model, max(better, key=lambda m: results.cell(m, "top1").value)))
+    if not pairs:
+        return ""
+    pairs.sort(key=lambda pair: -results.cell(pair[0], "macs").value)
+    named = [f"{model.name} (by {by.name})" for model, by in pairs]
+    return f"Beaten in accuracy, MACs and parameters at once: {listing(named, _FEW)}."
+
+
+def _at_chance(results: Results, models: Sequence[Model], group: AccuracyGroup) -> str:
+    if not models or group.chance is None:
+        return ""
+    names = listing([model.name for model in models], _FEW)
+    return f"No better than chance ({quantity(group.chance, 'fraction')}) so far: {names}."
+
+
+def _trust(results: Results, trained: Results, group: AccuracyGroup) -> list[str]:
+    """How far a short training ranks networks as full training does."""
+    both = [model for model in group.models if results.cell(model, "published_top1").measured]
+    if len(both) < _ENOUGH:
+        return []
+    short = [trained.cell(model, "top1").value for model in both]
+    full = [results.cell(model, "published_top1").value for model in both]
+    return [
+        f"How far to trust that: over {len(both)} networks, the ranks after {budget_words(group.budget)} and after "
+        f"full training (published) have a correlation of {rank_correlation(short, full):.2f}."
+    ]
+
+
+def _few_networks(results: Results, group: AccuracyGroup) -> list[str]:
+    """Where there is no comparison: what the one or two networks reach, or that nobody does better than chance."""
+    where = f"after {budget_words(group.budget)} on {dataset_words(group)}"
+    telling = [model for model in group.models if not results.at_chance(model)]
+    if not telling:
+        chance = "" if group.chance is None else f" ({quantity(group.chance, 'fraction')})"
+        return [f"No network does better than chance{chance} {where}: too short a training to compare anything."]
+    if len(group.models) == 1:
+        return [
+            f"{telling[0].name} reaches {_text(results, telling[0], 'top1')} {where}; no other network was trained."
+        ]
+    return _comparison(results, group, where[0].upper() + where[1:])
+
+
+def _under_a_latency(results: Results) -> list[str]:
+    """The most accurate network under a round latency that about half of a track's networks keep."""
+    sentences = []
+    for track, models in results.tracks().items():
+        timed = [model for model in models if results.cell(model, "latency_ms").measured]
+        kinds = [k for k in ACCURACIES if sum(results.cell(model, k).measured for model in timed) >= _ENOUGH]
+        if not kinds:
+            continue
+        kind = kinds[0]
+        ordered = sorted(results.cell(model, "latency_ms").value for model in timed)
+        middle = ordered[len(ordered) // 2]
+        bound = min(_LATENCIES_MS, key=lambda ms: abs(ms - middle))
+        selection = select(results, parse_limits([f"latency_ms={bound:g}"], "max"), track, kind)
+        if selection.choices:
+            best = selection.choices[0].model
+            sentences.append(
+                f"Under {bound:g} ms for one image, the most accurate of the {track} track is {best.name}: "
+                f"{_text(results, best, 'latency_ms')} ms, {METRICS[kind].label.lower()} {_text(results, best, kind)}."
+            )
+    return sentences
+
+
+def _costs(results: Results) -> list[str]:
     """The extremes of a run without accuracies, within its largest track."""
     tracks = results.tracks()
     if not tracks:
@@ -119,7 +200,7 @@ def _cost_findings(results: Results) -> list[str]:
     return sentences
 
 
-def _speed_findings(results: Results, models: Sequence[Model]) -> list[str]:
+def _speed(results: Results, models: Sequence[Model]) -> list[str]:
     """How far MACs tell the time of a network of one track, and how many networks keep the device waiting."""
     if len(models) < _ENOUGH:
         return []

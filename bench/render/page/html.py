@@ -25,12 +25,12 @@ from bench.render.findings.budgets import budget_tables
 from bench.render.findings.machine import conditions_grid, environment_facts, execution_line, limits_grid
 from bench.render.findings.problems import Remark, named, remarks
 from bench.render.findings.ranking import degradation, rankings
-from bench.render.findings.summary import findings
+from bench.render.findings.summary import summary_of
 from bench.render.findings.utilisation import lowest_use
 from bench.render.page.architecture import Architecture
 from bench.render.page.explorer import explorer
 from bench.render.page.headings import TITLE, conditions_line, missing_charts, warning
-from bench.render.results.published import accuracy_note
+from bench.render.results.published import TRACK, accuracy_note
 from bench.render.results.table import Results
 from bench.render.tables.text import track_tables
 
@@ -61,7 +61,8 @@ def write_html(
     scripts = [read_part(name) for name in _SCRIPTS]
     interactive = explorer(results)
     drawings = {chart.name: inline_svg(chart, f"f{number}-") for number, chart in enumerate(charts)}
-    hero = next((chart for kind in ("ball", "textbook") for chart in charts if chart.kind == kind), None)
+    first = sorted((chart for chart in charts if chart.kind == "headline"), key=lambda chart: chart.track != TRACK)
+    said = summary_of(results)
     return (
         page_environment()
         .get_template("page.html.j2")
@@ -73,10 +74,10 @@ def write_html(
             header=results.header,
             conditions=conditions_line(results),
             warning=warning(results),
-            findings=findings(results),
+            summary=said,
             low_use={track: lowest_use(results, models) for track, models in results.tracks().items()},
-            hero=hero,
-            comparisons=[chart for chart in charts if chart is not hero and chart.kind not in _ELSEWHERE],
+            first=first,
+            comparisons=[chart for chart in charts if chart not in first and chart.kind not in _ELSEWHERE],
             image_charts=[chart for chart in charts if chart.kind in IMAGE_KINDS],
             budget_charts=[chart for chart in charts if chart.kind == "budgets"],
             depth_charts=[chart for chart in charts if chart.kind == "gradient_flow"],

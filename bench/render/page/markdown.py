@@ -10,7 +10,7 @@ from bench.render.claims import NOT_MEASURED, Ruling, summary, worth_showing
 from bench.render.findings.budgets import BudgetTable, budget_tables
 from bench.render.findings.problems import Remark, named, remarks
 from bench.render.findings.ranking import Ranking, degradation, rankings
-from bench.render.findings.summary import findings
+from bench.render.findings.summary import summary_of
 from bench.render.findings.utilisation import lowest_use
 from bench.render.page.architecture import Architecture
 from bench.render.page.headings import TITLE, conditions_line, missing_charts, warning
@@ -31,9 +31,9 @@ def write_markdown(
     parts = [f"# {TITLE}", f"Run **{escape(results.header.name)}**: {escape(conditions_line(results))}"]
     if said := warning(results):
         parts.append(f"> **{escape(said)}**")
-    hero = next((chart for kind in ("ball", "textbook") for chart in charts if chart.kind == kind), None)
-    parts += [_figure(hero)] if hero else []
-    parts += ["\n".join(f"- {escape(sentence)}" for sentence in findings(results))]
+    first = [chart for chart in charts if chart.kind == "headline"]
+    parts += map(_figure, first)
+    parts += ["\n".join(f"- {escape(sentence)}" for sentence in summary_of(results).sentences)]
     parts += [_track(table) for table in track_tables(results)]
     parts += [_ranking(ranking) for ranking in rankings(results)]
     parts += [_budgets(table) for table in budget_tables(results)]
@@ -41,7 +41,7 @@ def write_markdown(
     parts += [_claims(claims, accuracy_note(results))] if worth_showing(claims) else []
     parts.append("More: [table.csv](table.csv) has all columns, [index.html](index.html) method and environment.")
     parts += [escape(sentence) for sentence in missing_charts(results, charts)]
-    others = [_figure(chart) for chart in charts if chart is not hero]
+    others = [_figure(chart) for chart in charts if chart not in first]
     if others:
         parts += ["## Figures", *others]
     for track, models in results.tracks().items():

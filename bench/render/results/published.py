@@ -61,6 +61,20 @@ def with_references(results: Results) -> tuple[Results, AccuracyGroup, frozenset
     )
 
 
+def short_training(results: Results) -> tuple[Results, AccuracyGroup, frozenset[str]] | None:
+    """What the first screen compares after a short training: as `with_references`, else what the run itself trained.
+
+    None with fewer than three networks, or where half of them are no better than chance.
+    """
+    own = next(iter(results.accuracy_groups()), None)
+    found = with_references(results) or (own and (results, own, frozenset[str]()))
+    if not found:
+        return None
+    view, group, _ = found
+    guessing = sum(map(view.at_chance, group.models))
+    return found if len(group.models) >= 3 and 2 * guessing < len(group.models) else None
+
+
 def _kind(cell: Cell) -> tuple[str, str, int | None]:
     """What two accuracies on one axis must have in common."""
     row = cell.records[-1]

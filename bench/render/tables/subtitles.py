@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.config import execution_words
+from bench.config import Budget, execution_words
 from bench.metrics import Metric, probe_named
 from bench.records.record import Record
 from bench.render.results.header import Model
@@ -14,6 +14,11 @@ from bench.render.results.table import AccuracyGroup, Results
 def dataset_words(group: AccuracyGroup) -> str:
     """The data set as recorded, with a warning where it is not photographs."""
     return f"{group.dataset} (generated images)" if group.synthetic else group.dataset
+
+
+def budget_words(budget: str) -> str:
+    """ "1 epoch" or "12 s of training"; for a budget that is none, its own word."""
+    return Budget.parse(budget).in_words if Budget.kind_of(budget) else f"a budget of {budget or 'unknown size'}"
 
 
 def accuracy_conditions(results: Results, group: AccuracyGroup) -> str:
