@@ -96,12 +96,17 @@ def check_finite(output: Tensor) -> None:
 def attempted(metrics: Iterable[str], task: Task, read: Callable[[Task], Mapping[str, Answer]]) -> Mapping[str, Answer]:
     """What `read` finds, or for each metric why it finds nothing: a failure costs its own numbers only."""
     try:
-        readings, used, note = in_a_format_that_runs(task, read)
-        return {metric: _noted(answer, used, note) for metric, answer in readings.items()}
+        return read_in_a_format_that_runs(task, read)
     except Exception as reason:
         return dict.fromkeys(metrics, reason.with_traceback(None))  # which would keep every tensor of the attempt
     finally:
         release_memory()
+
+
+def read_in_a_format_that_runs(task: Task, read: Callable[[Task], Mapping[str, Answer]]) -> Mapping[str, Answer]:
+    """What `read` finds, with the memory format in which it was found where that is not the run's."""
+    readings, used, note = in_a_format_that_runs(task, read)
+    return {metric: _noted(answer, used, note) for metric, answer in readings.items()}
 
 
 def in_a_format_that_runs(task: Task, attempt: Callable[[Task], Result]) -> tuple[Result, Task, str]:
