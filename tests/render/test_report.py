@@ -6,6 +6,7 @@ import base64
 import csv
 import gzip
 import hashlib
+import json
 import re
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from bench.records.record import Record
-from bench.records.run_folder import RunError
+from bench.records.run_folder import Run, RunError
 from bench.render import report
 from bench.render.page.html import paper_link
 from bench.render.page.markdown import escape
@@ -275,8 +276,8 @@ def test_hostile_text_is_only_text(build: RunBuilder, tmp_path: Path) -> None:
         ]
     ]
     run = build(
-        models, rows, environment={"device": evil, evil: evil}, preset=evil, budget=evil, command=[evil],
-        image_sets={"cifar": {"name": evil, "source": evil}}, memory_format=evil,
+        models, rows, environment={"device": evil, evil: evil}, preset=evil, budget="20s", command=[evil],
+        image_sets={"cifar": {"name": evil, "source": evil}},
         limits={evil: {"precision": evil, "vendor_flops_per_s": 1e12, "vendor_source": evil, "reason": evil}},
         conditions=[{"started": evil, "before": {evil: evil}, "ended": evil, "after": {evil: [evil, {evil: evil}]}}],
     )  # fmt: skip
@@ -351,9 +352,12 @@ def test_synthetic_images_have_a_banner(build: RunBuilder, tmp_path: Path, page:
     assert "Synthetic images" not in page.text
 
 
-def test_a_header_of_the_wrong_shape_is_survived(build: RunBuilder, tmp_path: Path) -> None:
-    run = build([A], [ok("a_cifar", "params", 3)], environment=[1], image_sets=None, command="x", created=7, seeds="1")
-    assert "unknown device · undated" in Page(write_report(run, tmp_path / "reports") / "index.html").text
+def test_a_header_of_the_wrong_shape_is_refused_by_name(build: RunBuilder, tmp_path: Path) -> None:
+    run = build([A], [ok("a_cifar", "params", 3)])
+    path = run.folder / "run.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "created": 7}))
+    with pytest.raises(RunError, match=r"run\.json"):
+        Run.open(run.folder.parent, run.name)
 
 
 # --- the swap ----------------------------------------------------------------------------------------------
