@@ -1,4 +1,7 @@
-"""In which arithmetic and manner a network runs: said once in `Execution`, set both ways, undone afterwards."""
+"""In which arithmetic and manner a network runs: said once in `Execution`, set both ways, undone afterwards.
+
+Also a step recorded once as a CUDA graph and replayed: the host asks once for what were thousands of launches.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,11 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bench.config import Execution, Precision, RequestError
 
+GRAPH_WARM_UP_STEPS = 3  # libraries set themselves up, and gradients exist, before anything is recorded
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -113,3 +117,32 @@ def _compiled(network: nn.Module, execution: Execution) -> nn.Module:
         # leaves an `nn.Sequential`, and so LeNet, as it was.
         network.forward = torch.compile(network.forward)
     return network
+
+
+def captured(step: Callable[..., Tensor], *inputs: Tensor) -> Callable[..., Tensor]:
+    """`step(*inputs)` as a graph: the same function of tensors of the same shapes.
+
+    `step` must not look at numbers on the host. It runs a few times for real before it is recorded. What the replay
+    returns is overwritten by the next replay.
+
+    Raises:
+        RuntimeError: the step does something that a graph cannot hold.
+    """
+    own = [tensor.clone() for tensor in inputs]
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(GRAPH_WARM_UP_STEPS):
+            step(*own)
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        output = step(*own)
+
+    def replay(*inputs: Tensor) -> Tensor:
+        for place, tensor in zip(own, inputs, strict=True):
+            place.copy_(tensor)
+        graph.replay()
+        return output
+
+    return replay

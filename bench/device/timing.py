@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import torch
 from scipy.stats import mannwhitneyu
 
 from bench.metrics import Flag
@@ -18,6 +19,8 @@ Clock = Callable[[], float]
 
 AGREEMENT = 0.05  # two stretches of steps whose medians differ by less are the same to us
 WARM_UP_LIMIT = 5  # times the measuring time, then warm-up is given up
+DEVICE_SAMPLES = 7
+CYCLES_PER_SECOND = 2e9  # of a GPU, roughly: only the length of a wait depends on it
 
 
 @dataclass(frozen=True)
@@ -103,3 +106,23 @@ def drift_note(seconds: Sequence[float]) -> str:
     if abs(change) <= AGREEMENT or mannwhitneyu(first, last).pvalue > 0.001:
         return ""
     return f"not steady: steps got {abs(change):.0%} {'slower' if change > 0 else 'faster'} while they were sampled"
+
+
+def device_seconds(step: Callable[[], object], device: torch.device, step_seconds: float) -> tuple[float, ...]:
+    """Seconds between two CUDA events around `step`, with its launches queued before the first of them starts.
+
+    The device is kept busy while the host queues the step (which takes at most `step_seconds`), so that a host that
+    is slower than the device does not show. Of a step of more than about a thousand launches, which is what the queue
+    holds, a part of the host's time remains in the result.
+    """
+    seconds = []
+    for _ in range(DEVICE_SAMPLES):
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        torch.cuda.synchronize(device)
+        torch.cuda._sleep(int(2 * step_seconds * CYCLES_PER_SECOND))
+        begin.record()
+        step()
+        end.record()
+        end.synchronize()
+        seconds.append(begin.elapsed_time(end) / 1e3)
+    return tuple(seconds)

@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 
 from bench.config import Task
-from bench.device.execution import for_inference, for_training, inference_dtype, memory_format
-from bench.device.graphs import captured
+from bench.device.execution import captured, for_inference, for_training, inference_dtype, memory_format
 from bench.device.out_of_memory import is_out_of_memory, release_memory
 from bench.models import REGISTRY
 from bench.probes.counting.networks import fresh_network

@@ -10,10 +10,9 @@ from functools import partial
 import torch
 
 from bench.config import Task
-from bench.device.clock import device_seconds
 from bench.device.execution import arithmetic, synchroniser
 from bench.device.out_of_memory import with_batch_that_fits
-from bench.device.timing import Timing, steady_samples
+from bench.device.timing import Timing, device_seconds, steady_samples
 from bench.probes.reading import Answer, Measurement, Reading, Unsupported
 from bench.probes.steps import MakeStep, attempted, check_finite, inference_step, training_step
 

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from bench.config import Execution
-from bench.device.execution import memory_format, synchronise
-from bench.device.graphs import captured
+from bench.device.execution import captured, memory_format, synchronise
 from bench.training import randomness
 from bench.training.images import Images
 from bench.training.step import TrainingStep

@@ -5,9 +5,8 @@ import torch
 
 from bench.config import Precision
 from bench.device import peaks
-from bench.device.peaks import LimitsTask, measure_limits
+from bench.device.peaks import LimitsTask, measure_limits, vendor_peak
 from bench.device.timing import Timing
-from bench.device.vendor_peaks import vendor_peak
 
 SMALL = {"cpu": (1, 4, 4, 3), "cuda": (1, 4, 4, 1)}
 
@@ -125,7 +124,7 @@ def test_of_another_device_nothing_is_claimed(name: str, precision: Precision) -
 
 def test_no_peak_is_the_sparse_one() -> None:
     """Tensor cores double from tf32 to bf16, and the sparse figure is twice the dense one: no row mixes the two."""
-    from bench.device.vendor_peaks import _PEAKS
+    from bench.device.peaks import _PEAKS
 
     for peak in _PEAKS:
         if "tf32" in peak.tflops and peak.tflops["tf32"] != peak.tflops["fp32"]:

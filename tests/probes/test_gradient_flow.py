@@ -11,9 +11,8 @@ from torch import Tensor, nn
 from bench.config import Task
 from bench.models import REGISTRY
 from bench.probes import gradient_flow
-from bench.probes.gradient_flow import VARIANTS, gradient_norms, measure, twin_of
+from bench.probes.gradient_flow import SMALL_STD, VARIANTS, Variant, change, gradient_norms, measure, twin_of
 from bench.probes.reading import Reading, Unsupported
-from bench.probes.variants import SMALL_STD, Variant, change
 from bench.runner.request import Request, resolve
 
 CONFIG, _ = resolve(Request(), ("gradient_flow",), "cpu")
