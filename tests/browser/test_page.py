@@ -340,7 +340,7 @@ def test_zooming_keeps_names_at_their_points(opened: Opened) -> None:
     page.mouse.down()
     page.mouse.move(box["x"] + 0.98 * box["width"], box["y"] + 0.5 * box["height"], steps=4)
     page.mouse.up()
-    page.wait_for_function("() => !document.querySelector('.plot .annotation')?.textContent.includes('lenet5')")
+    page.wait_for_function("() => !document.querySelector('.plot .annotation')?.textContent.includes('LeNet-5')")
     opened.settle()
     assert page.evaluate(OVERLAPPING_TEXTS) == []
     assert opened.complaints == []
@@ -463,3 +463,11 @@ def test_the_choices_are_in_the_address(open_page: Opener, gpu_report: Path) -> 
     second.settle()
     assert axis(second, "x")["title"] == "Parameters"
     assert second.complaints == []
+
+
+def test_names_in_the_chart_are_those_of_the_papers(opened: Opened) -> None:
+    opened.start_over()
+    labels = opened.page.locator(".plot .annotation").all_text_contents()
+    assert "LeNet-5" in labels
+    choose(opened, track="")
+    assert "lenet5_cifar" in opened.page.locator(".plot .annotation").all_text_contents()

@@ -8,10 +8,9 @@ from torch import Tensor, nn
 from torchvision.models import InceptionOutputs
 
 from bench.config import Budget, Execution, MemoryFormat
-from bench.data.batches import first_of_each_class
 from bench.device.execution import for_training
+from bench.training import curve
 from bench.training.curve import Diverged
-from bench.training.images import Images
 from bench.training.loop import train
 from bench.training.loss import logits, training_loss
 from bench.training.recipe import Recipe
@@ -32,14 +31,9 @@ def test_it_learns_and_reports_what_it_spent() -> None:
     assert outcome.final_loss < outcome.curve[0].train_loss
 
 
-def with_a_short_test() -> Images:
-    """So few test images that testing at every epoch costs less than a twentieth of it."""
-    data = images()
-    return replace(data, test=first_of_each_class(data.test, 8))
-
-
-def test_the_curve_has_a_tested_point_per_epoch_and_ends_with_the_result() -> None:
-    outcome = train(network(), RECIPE, Budget.parse("5ep"), with_a_short_test(), 16, 1e3, seed=0)
+def test_the_curve_has_a_tested_point_per_epoch_and_ends_with_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(curve, "CURVE_TEST_SHARE", 0.35)  # as many test as training images: once an epoch
+    outcome = train(network(), RECIPE, Budget.parse("5ep"), images(), 16, 1e3, seed=0)
     tested = [point for point in outcome.curve if point.test_top1 is not None]
     assert [point.epoch for point in tested] == [1, 2, 3, 4, 5]
     assert tested[-1].test_top1 == outcome.top1
@@ -47,8 +41,9 @@ def test_the_curve_has_a_tested_point_per_epoch_and_ends_with_the_result() -> No
     assert outcome.curve[-1].images == outcome.spent.images
 
 
-def test_many_short_epochs_are_not_all_tested() -> None:
-    outcome = train(network(), RECIPE, Budget.parse("60ep"), with_a_short_test(), 16, 1e3, seed=0)
+def test_many_short_epochs_are_not_all_tested(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(curve, "CURVE_TEST_SHARE", 0.35)  # as many test as training images: once an epoch
+    outcome = train(network(), RECIPE, Budget.parse("60ep"), images(), 16, 1e3, seed=0)
     assert 15 <= sum(point.test_top1 is not None for point in outcome.curve) <= 21
 
 

@@ -20,6 +20,7 @@ from plotly.offline import get_plotlyjs
 
 from bench.metrics import Metric
 from bench.quantity import is_bytes, measured
+from bench.render.charts.frame import chart_name
 from bench.render.charts.palette import FamilyStyle, Marker, family_styles
 from bench.render.results.header import Model
 from bench.render.results.table import Results
@@ -228,6 +229,7 @@ def _style(style: FamilyStyle) -> dict[str, Any]:
 def _network(results: Results, model: Model, metrics: Sequence[Metric], dataset: str) -> dict[str, Any]:
     return {
         "name": model.name,
+        "label": chart_name(model),
         "family": model.family,
         "track": model.track,
         "year": model.year,

@@ -379,9 +379,7 @@
   }
 
   function shortName(network) {
-    const ending = `_${network.track}`;
-    const bare = controls.track.value && network.name.endsWith(ending);
-    const name = bare ? network.name.slice(0, -ending.length) : network.name;
+    const name = controls.track.value ? network.label : network.name; // of two tracks, labels may be alike
     return name.length > 30 ? `${name.slice(0, 29)}…` : name;
   }
 
