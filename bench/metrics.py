@@ -123,8 +123,8 @@ _ROWS = (
         "bytes/image",
         "Saved activations",
         "lower",
-        "Bytes per image of the distinct storages that autograd keeps for backward in training mode at fp32, "
-        "without parameters and buffers (slope over the batch size).",
+        "Bytes per image of the distinct storages that autograd keeps for backward in training mode at fp32, the image "
+        "included, without parameters and buffers (slope over the batch size); attention as the fused kernel of a CPU.",
     ),
     Metric(
         "traffic_bytes",
