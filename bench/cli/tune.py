@@ -56,7 +56,7 @@ def run(request: Tune, arguments: Sequence[str]) -> int:
     from bench.runner.interrupts import Interrupts
     from bench.runner.prepare import prepare
     from bench.runner.tune import first_trial, tune
-    from bench.training import recipe_file
+    from bench.training import recipes
     from bench.training.tuning import smallest_of_families
 
     shared = {field.name: getattr(request, field.name) for field in fields(Setup)}
@@ -71,7 +71,7 @@ def run(request: Tune, arguments: Sequence[str]) -> int:
     specs = smallest_of_families([spec for spec in prepared.specs if spec.track in inputs.image_sets])
     if not specs:
         raise RequestError("nothing to tune: there are no images for any of these networks")
-    found: dict[str, Any] = recipe_file.entries(request.out, "--out") if request.out.exists() else {}
+    found: dict[str, Any] = recipes.recipe_entries(request.out, "--out") if request.out.exists() else {}
     memory_limit = None if request.task_memory_gib is None else int(request.task_memory_gib * 2**30)
     executor: LocalMachine[TrialTask, Trial] = LocalMachine(
         prepared.devices, Path(os.devnull), execute.PRELOAD, memory_limit
@@ -92,7 +92,7 @@ def run(request: Tune, arguments: Sequence[str]) -> int:
             try:
                 for entry in tune(default, request.trials, before, executor, show, interrupts):
                     found[spec.family] = entry
-                    recipe_file.write(request.out, found)
+                    recipes.write_recipes(request.out, found)
                     best = entry["recipe"]
                     row["best"] = f"{entry['held_out_top1']:.4f}"
                     row["recipe"] = f"rate {best['peak_rate']:g}, weight decay {best['weight_decay']:g}"

@@ -19,9 +19,9 @@ from bench.probes.reading import Answer, Measurement, Reading, Unsupported, firs
 from bench.probes.steps import in_a_format_that_runs, inference_step, training_step, try_step
 from bench.training import randomness
 from bench.training.checkpoint import Checkpoint, checkpoint_path
-from bench.training.images import Images
+from bench.training.curve import CURRENCIES, spent_to_reach
+from bench.training.evaluation import Images
 from bench.training.loop import train
-from bench.training.milestones import CURRENCIES, spent_to_reach
 from bench.training.pretrained import load as load_weights
 from bench.training.recipe import Recipe
 from bench.training.recipes import recipe_for

@@ -29,7 +29,7 @@ from bench.data.batches import TrainingBatches, load_split
 from bench.device.execution import arithmetic
 from bench.models import REGISTRY, ModelSpec
 from bench.probes.reading import Measurement, Reading, Unsupported
-from bench.training.loss import training_loss
+from bench.training.step import training_loss
 
 Activation = Literal["sigmoid", "tanh", "relu"]
 Initialisation = Literal["he", "small_normal"]

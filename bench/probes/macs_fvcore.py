@@ -17,7 +17,7 @@ from bench.models import ModelSpec
 from bench.probes.counting.networks import build, images_for, open_attention, seeded
 from bench.probes.counts import forward_macs
 from bench.probes.reading import Measurement, Reading, Unsupported, first_line
-from bench.training.loss import logits
+from bench.training.step import logits
 
 # What fvcore adds to its "flops" beyond products; the suite's MACs leave these out.
 _NOT_PRODUCTS = {

@@ -19,10 +19,8 @@ from bench.device.out_of_memory import is_out_of_memory, release_memory
 from bench.models import REGISTRY
 from bench.probes.counting.networks import fresh_network
 from bench.probes.reading import Answer, Reading, Unsupported, first_line
-from bench.training.loss import logits
-from bench.training.optimizer import make_optimizer
 from bench.training.recipes import recipe_for
-from bench.training.step import TrainingStep
+from bench.training.step import TrainingStep, logits, make_optimizer
 
 Step = Callable[[], Tensor]  # returns logits, or the loss
 MakeStep = Callable[[Task, int], Step]  # (task, batch size)

@@ -33,7 +33,7 @@ from bench.runner.estimate import Estimate, Pace, estimate
 from bench.runner.interrupts import Interrupts
 from bench.runner.plan import plan, remaining
 from bench.runner.request import Request, parse_input_size, resolve
-from bench.training import pretrained, recipe_file
+from bench.training import pretrained, recipes
 from bench.training.experiments import Experiment
 from bench.training.tensorboard import require_tensorboard
 
@@ -71,7 +71,7 @@ def prepare(request: Request, probes: tuple[str, ...], say: Callable[[str], None
         _require_writable(request.results_dir)
     if request.tensorboard:
         require_tensorboard()
-    inputs = Inputs(recipes=recipe_file.read(request.recipes) if request.recipes else {})
+    inputs = Inputs(recipes=recipes.read_recipes(request.recipes) if request.recipes else {})
     if experiment:
         inputs = _documented(config, request, experiment, specs[0], say)
     _check_channels(inputs, specs)

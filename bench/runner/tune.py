@@ -19,7 +19,7 @@ from bench.engines.engine import Crash, Executor, Stop
 from bench.models import ModelSpec
 from bench.probes.counts import forward_macs
 from bench.training.curve import Diverged
-from bench.training.images import Images
+from bench.training.evaluation import Images
 from bench.training.loop import train
 from bench.training.recipe import Recipe
 from bench.training.recipes import recipe_for

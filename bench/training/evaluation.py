@@ -10,10 +10,22 @@ import torch
 from torch import Tensor, nn
 
 from bench.config import Execution
-from bench.data.batches import evaluation_batches
+from bench.data.batches import Split, evaluation_batches
+from bench.data.image_set import ImageSet
 from bench.device.execution import as_written, autocast, memory_format
-from bench.training.images import Images
-from bench.training.loss import logits
+from bench.training.step import logits
+
+
+@dataclass(frozen=True)
+class Images:
+    """Both splits on the device, and what is needed to make batches of them."""
+
+    image_set: ImageSet
+    train: Split
+    test: Split
+    input_size: tuple[int, int, int]  # of the network: (channels, height, width)
+    resize: bool = False  # bring images to that size; otherwise small ones are framed in black
+
 
 EVALUATION_BATCH = {"cpu": 50, "cuda": 500}  # fits a cache, fills a GPU
 SETTLING_BATCHES = 8  # of the training batch size

@@ -15,12 +15,10 @@ from bench.device.execution import memory_format, synchronise
 from bench.training import randomness
 from bench.training.checkpoint import Checkpoint
 from bench.training.curve import CURVE_TEST_IMAGES, CurvePoint, History
-from bench.training.evaluation import Confusion, confusions, evaluate, predicted_classes, settle_batch_norm
-from bench.training.images import Images
-from bench.training.optimizer import make_optimizer
+from bench.training.evaluation import Confusion, Images, confusions, evaluate, predicted_classes, settle_batch_norm
 from bench.training.recipe import Recipe
 from bench.training.schedule import Meter, learning_rate_factor
-from bench.training.step import TrainingStep
+from bench.training.step import TrainingStep, make_optimizer
 from bench.training.warm_up import WarmedUp, warmed_up
 
 

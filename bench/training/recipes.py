@@ -1,13 +1,21 @@
-"""How each family is trained by default: data, with the source of each number.
+"""How each family is trained by default: data, with the source of each number; and files of other recipes.
 
-No number here was chosen by looking at a test set.
+No number here was chosen by looking at a test set. recipes.json has the recipe of each family for which `tune` has
+looked for one, and how it was found: {"recipes": {family: {"recipe": {...}, "model": ..., "trials": [...], ...}}}. Only
+`recipe` is needed to train with it; the rest is for people.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
+import msgspec
+
+from bench.config import RequestError
+from bench.records.files import write_atomically
 from bench.training.recipe import Recipe
 
 _LECTURE = "the ResNet tutorial of the project's sources: SGD 0.1, momentum 0.9, weight decay 5e-4, batch 128"
@@ -104,3 +112,47 @@ DEFAULT_RECIPE = Recipe("adamw", 1e-3, 0.05, 128, "Loshchilov & Hutter 2017, arX
 def recipe_for(family: str, chosen: Mapping[str, Recipe] = MappingProxyType({})) -> Recipe:
     """The recipe that was chosen for a family, by a name or by tuning, else its default."""
     return chosen.get(family) or RECIPES.get(family, DEFAULT_RECIPE)
+
+
+def read_recipes(path: Path) -> dict[str, Recipe]:
+    """The recipes of a file by family.
+
+    Raises:
+        RequestError: the file is missing, is no such file, or a recipe in it cannot be.
+    """
+    recipes = {}
+    for family, entry in recipe_entries(path, "--recipes").items():
+        try:
+            recipes[family] = Recipe.from_json(entry.get("recipe") if isinstance(entry, dict) else None)
+        except ValueError as error:
+            raise RequestError(f"--recipes {path}: the recipe of {family}: {error}") from None
+    return recipes
+
+
+def recipe_entries(path: Path, flag: str) -> dict[str, Any]:
+    """Everything that a file says of each family; `flag` named the file.
+
+    Raises:
+        RequestError: the file is missing or is no such file.
+    """
+    try:
+        raw = msgspec.json.decode(path.expanduser().read_bytes())
+    except FileNotFoundError:
+        raise RequestError(f"{flag} {path}: there is no such file; `python -m bench tune` writes one") from None
+    except OSError as error:
+        raise RequestError(f"{flag} {path} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise RequestError(f"{flag} {path} is not JSON: {error}") from None
+    found = raw.get("recipes") if isinstance(raw, dict) else None
+    if not isinstance(found, dict):
+        raise RequestError(f'{flag} {path}: expected {{"recipes": {{family: {{"recipe": ...}}}}}}')
+    return found
+
+
+def write_recipes(path: Path, found: Mapping[str, Any]) -> None:
+    """Replace a file, atomically.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    write_atomically(path, msgspec.json.format(msgspec.json.encode({"recipes": found}), indent=2) + b"\n")

@@ -13,7 +13,7 @@ from torch import Tensor
 from bench.config import Execution
 from bench.device.execution import captured, memory_format, synchronise
 from bench.training import randomness
-from bench.training.images import Images
+from bench.training.evaluation import Images
 from bench.training.step import TrainingStep
 
 STEPS = {"cpu": 1, "cuda": 3}

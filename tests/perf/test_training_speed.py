@@ -29,9 +29,8 @@ from bench.device.execution import for_training, memory_format
 from bench.engines.isolation import keep_freed_memory
 from bench.models import REGISTRY
 from bench.stats.intervals import mean_interval
-from bench.training.optimizer import make_optimizer
 from bench.training.recipes import recipe_for
-from bench.training.step import TrainingStep
+from bench.training.step import TrainingStep, make_optimizer
 
 pytestmark = pytest.mark.perf
 

@@ -21,7 +21,7 @@ from bench.probes import MEASURE
 from bench.probes.reading import Reading
 from bench.records.record import Record
 from bench.runner.execute import execute
-from bench.training.loss import training_loss
+from bench.training.step import training_loss
 from tests.data import fakes
 from tests.probes.field_networks import FIELD, SIZE, plain, typed
 

@@ -249,9 +249,8 @@ def test_steps_run_in_the_arithmetic_and_layout_that_was_asked_for(
 def test_training_steps_move_every_weight_in_every_precision() -> None:
     """Under bf16 autocast the weights themselves stay fp32 and learn."""
     from bench.device.execution import for_training
-    from bench.training.optimizer import make_optimizer
     from bench.training.recipes import recipe_for
-    from bench.training.step import TrainingStep
+    from bench.training.step import TrainingStep, make_optimizer
 
     spec = REGISTRY["lenet5_cifar"]
     images, labels = torch.randn(16, *spec.input_size), torch.arange(16) % 10

@@ -12,9 +12,8 @@ from bench.device.execution import for_training
 from bench.training import curve
 from bench.training.curve import Diverged
 from bench.training.loop import train
-from bench.training.loss import logits, training_loss
 from bench.training.recipe import Recipe
-from bench.training.step import TrainingStep
+from bench.training.step import TrainingStep, logits, training_loss
 from tests.training.toy import CPU, drawing, images, network
 
 RECIPE = Recipe("sgd", 0.1, 0.0, 16, "a test", clip_norm=1.0)

@@ -10,10 +10,8 @@ from torch.nn import functional as F
 from torchvision.models.googlenet import GoogLeNetOutputs
 
 from bench.config import Execution
-from bench.training.loss import logits, training_loss
-from bench.training.optimizer import make_optimizer
 from bench.training.recipes import recipe_for
-from bench.training.step import TrainingStep
+from bench.training.step import TrainingStep, logits, make_optimizer, training_loss
 
 LOGITS = torch.randn(4, 10, generator=torch.Generator().manual_seed(0))
 FEATURES = torch.ones(4, 64)

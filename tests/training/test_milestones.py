@@ -2,8 +2,7 @@
 
 import pytest
 
-from bench.training.curve import CurvePoint
-from bench.training.milestones import spent_to_reach
+from bench.training.curve import CurvePoint, spent_to_reach
 
 
 def curve(*top1: float | None) -> list[CurvePoint]:

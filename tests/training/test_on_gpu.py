@@ -8,9 +8,8 @@ import torch
 from bench.config import PRESETS, Execution, Precision
 from bench.device.execution import arithmetic, for_training
 from bench.models import REGISTRY
-from bench.training.optimizer import make_optimizer
 from bench.training.recipes import recipe_for
-from bench.training.step import TrainingStep
+from bench.training.step import TrainingStep, make_optimizer
 
 
 @pytest.mark.gpu

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import torch
 
-from bench.training.optimizer import make_optimizer
 from bench.training.recipe import Recipe
 from bench.training.recipes import DEFAULT_RECIPE
+from bench.training.step import make_optimizer
 from tests.training.toy import network
 
 RECIPE = Recipe("sgd", 0.1, 5e-4, 128, "a test", momentum=0.8, nesterov=True)

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from bench.config import RequestError
-from bench.training import recipe_file
+from bench.training import recipes
 from bench.training.recipes import RECIPES
 
 
 def test_it_is_read_by_family(tmp_path: Path) -> None:
     path = tmp_path / "recipes.json"
     path.write_text(json.dumps({"recipes": {"VGG": {"recipe": RECIPES["VGG"].to_json(), "trials": []}}}))
-    assert recipe_file.read(path) == {"VGG": RECIPES["VGG"]}
+    assert recipes.read_recipes(path) == {"VGG": RECIPES["VGG"]}
 
 
 @pytest.mark.parametrize(
@@ -30,10 +30,10 @@ def test_anything_else_is_one_line(tmp_path: Path, text: str, words: str) -> Non
     path = tmp_path / "recipes.json"
     path.write_text(text)
     with pytest.raises(RequestError, match=words) as caught:
-        recipe_file.read(path)
+        recipes.read_recipes(path)
     assert "\n" not in str(caught.value)
 
 
 def test_a_missing_file_is_said(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="no such file"):
-        recipe_file.read(tmp_path / "nowhere.json")
+        recipes.read_recipes(tmp_path / "nowhere.json")

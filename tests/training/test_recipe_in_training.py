@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from bench.config import Budget
-from bench.training.images import Images
+from bench.training.evaluation import Images
 from bench.training.loop import train
 from bench.training.recipe import Recipe
 from bench.training.step import TrainingStep

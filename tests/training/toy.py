@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from bench.data.batches import Split
 from bench.data.image_set import ImageSet
-from bench.training.images import Images
+from bench.training.evaluation import Images
 
 CPU = torch.device("cpu")
 

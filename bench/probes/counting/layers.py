@@ -33,7 +33,7 @@ from bench.probes.counting.operators import (
     may_compute_products,
     operator_name,
 )
-from bench.training.loss import training_loss
+from bench.training.step import training_loss
 
 BytesByCall = dict[tuple[str, int], float]
 

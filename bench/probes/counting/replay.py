@@ -28,10 +28,8 @@ from bench.probes.counting.attention import DeviceKind, fused_attention
 from bench.probes.counting.autocast import Autocast
 from bench.probes.counting.networks import CPU, Shortcuts, counted, images_for, open_attention, seeded
 from bench.probes.reading import Unsupported
-from bench.training.loss import logits
-from bench.training.optimizer import make_optimizer
 from bench.training.recipe import Recipe
-from bench.training.step import TrainingStep
+from bench.training.step import TrainingStep, logits, make_optimizer
 
 Part = Literal["weight", "gradient", "optimizer", "activation", "workspace"]
 PARTS: tuple[Part, ...] = get_args(Part)
