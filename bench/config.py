@@ -71,7 +71,7 @@ class Budget:
         return f"{self.amount:g} {unit}{'s' if self.kind == 'ep' and self.amount != 1 else ''}"
 
 
-_SECONDS = {"s": 1, "min": 60, "h": 3600}
+SECONDS = {"s": 1, "min": 60, "h": 3600}
 
 
 def parse_duration(flag: str, word: str) -> float:
@@ -83,10 +83,10 @@ def parse_duration(flag: str, word: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|min|h)", word)
     if match is None or float(match[1]) <= 0:
         raise RequestError(f"{flag} {word}: write a number above zero and a unit, such as 90s, 15min or 2h")
-    return float(match[1]) * _SECONDS[match[2]]
+    return float(match[1]) * SECONDS[match[2]]
 
 
-_MEMORY_UNITS = {"MB": 10**6, "GB": 10**9, "TB": 10**12, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+MEMORY_UNITS = {"MB": 10**6, "GB": 10**9, "TB": 10**12, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 
 
 @dataclass(frozen=True)
@@ -103,8 +103,8 @@ class MemorySize:
         Raises:
             RequestError: the word is no such amount, or it is less than a byte.
         """
-        match = re.fullmatch(rf"(\d+(?:\.\d+)?)({'|'.join(_MEMORY_UNITS)})", word)
-        if match is None or float(match[1]) * _MEMORY_UNITS[match[2]] < 1:
+        match = re.fullmatch(rf"(\d+(?:\.\d+)?)({'|'.join(MEMORY_UNITS)})", word)
+        if match is None or float(match[1]) * MEMORY_UNITS[match[2]] < 1:
             raise RequestError(
                 f"--fit {word!r}: write a number above zero and a unit, such as 16GiB (2^30 bytes), 24GB (10^9 bytes) "
                 "or 800MiB"
@@ -113,7 +113,7 @@ class MemorySize:
 
     @property
     def bytes(self) -> int:
-        return int(self.amount * _MEMORY_UNITS[self.unit])
+        return int(self.amount * MEMORY_UNITS[self.unit])
 
     def __str__(self) -> str:
         return f"{self.amount:g}{self.unit}"

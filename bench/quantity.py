@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 
+from bench.config import MEMORY_UNITS, SECONDS
 from bench.metrics import Metric
 
 _SI = ("", "k", "M", "G", "T", "P", "E")
@@ -28,6 +30,17 @@ _AXIS_UNIT = {
     "FLOP/s": "",
     "bytes/image": "per image",
     "bytes": "",
+}
+
+
+# What may stand behind a number that somebody writes, and what it multiplies.
+_TYPED_SI = {"k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
+_TYPED_BYTES = {"B": 1.0, "kB": 1e3, "KiB": 2.0**10, **MEMORY_UNITS}
+_TYPED: dict[str, Mapping[str, float]] = {
+    "fraction": {"%": 0.01},
+    "ms": {"ms": 1.0, "s": 1e3},
+    "s": SECONDS,
+    "J": {"J": 1.0, "mJ": 1e-3},
 }
 
 
@@ -70,6 +83,26 @@ def measured(value: float, low: float, high: float, unit: str) -> str:
     decimals = 1 - _exponent(half / scale, 2)
     shown = max(0, decimals)
     return f"{round(value / scale, decimals):,.{shown}f} ± {round(half / scale, decimals):,.{shown}f}{suffix}"
+
+
+def parse_quantity(word: str, unit: str) -> float:
+    """Read a number as people write it, in `unit`: "20e6", "20M" or "20,000,000", "50MiB", "5ms", "60%".
+
+    Raises:
+        ValueError: it is none, or infinite; the message says which units may follow it.
+    """
+    prefixes = _PREFIXED.get(unit)
+    suffixes = _TYPED.get(unit) or (
+        _TYPED_BYTES if prefixes is _BINARY else _TYPED_SI if prefixes else {} if unit == "ratio" else {unit: 1.0}
+    )
+    number = r"(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d*)?|\.\d+"
+    match = re.fullmatch(rf"((?:{number})(?:[eE][+-]?\d+)?)\s*(.*)", word.strip())
+    value = float(match[1].replace(",", "")) if match else math.inf
+    if match is None or not math.isfinite(value) or match[2] not in ("", *suffixes):
+        units = f", alone or with one of {' '.join(suffixes)}" if len(suffixes) > 1 else ""
+        units = units or "".join(f", alone or with {suffix}" for suffix in suffixes)
+        raise ValueError(f"write a number{units}")
+    return value * suffixes.get(match[2], 1.0)
 
 
 def listing(words: Sequence[str], most: int | None = None) -> str:

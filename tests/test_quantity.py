@@ -5,7 +5,7 @@ import math
 import pytest
 
 from bench.metrics import METRICS
-from bench.quantity import axis_label, in_sentence, listing, measured, ordinal, quantity, tick
+from bench.quantity import axis_label, in_sentence, listing, measured, ordinal, parse_quantity, quantity, tick
 
 
 @pytest.mark.parametrize(
@@ -80,3 +80,29 @@ def test_words_are_listed_as_in_a_sentence() -> None:
 )
 def test_ordinals(number: int, word: str) -> None:
     assert ordinal(number) == word
+
+
+@pytest.mark.parametrize(
+    ("word", "unit", "value"),
+    [
+        ("20e6", "count", 20e6),
+        ("20M", "FLOPs", 20e6),
+        ("1.5 GB", "bytes", 1.5e9),
+        ("512KiB", "bytes/image", 512 * 1024),
+        ("0.5s", "ms", 500),
+        ("2min", "s", 120),
+        ("3mJ", "J", 0.003),
+        ("200 images/s", "images/s", 200),
+        (".5", "ratio", 0.5),
+    ],
+)
+def test_a_number_is_read_as_people_write_it(word: str, unit: str, value: float) -> None:
+    assert parse_quantity(word, unit) == pytest.approx(value)
+
+
+@pytest.mark.parametrize(
+    ("word", "unit"), [("20m", "count"), ("5GB", "ms"), ("1e999", "s"), ("1,00", "count"), ("", "s")]
+)
+def test_what_is_no_number_of_the_unit_is_refused(word: str, unit: str) -> None:
+    with pytest.raises(ValueError, match="write a number"):
+        parse_quantity(word, unit)

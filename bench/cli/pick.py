@@ -29,7 +29,7 @@ class Pick:
     run: tyro.conf.Positional[Word] = None
     """Name of a run, or a path to its folder. Default: the newest."""
     max: Limits = ()
-    """What a network may cost at most, such as latency_ms=5 or params=20e6; may be given several times."""
+    """What a network may cost at most, such as latency_ms=5 or params=20M; may be given several times."""
     min: Limits = ()
     """What it must reach at least, such as inference_images_per_s=200."""
     track: Track = None
@@ -96,7 +96,9 @@ def run(request: Pick) -> int:
     if any(choice.uncertain for choice in selection.choices):
         print("? its 95 % interval reaches beyond a limit")
     if selection.unmeasured:
-        print(f"{len(selection.unmeasured)} more networks were not measured, or not reliably, and could not be judged.")
+        number = len(selection.unmeasured)
+        who = "1 more network was" if number == 1 else f"{number} more networks were"
+        print(f"{who} not measured, or not reliably, and could not be judged.")
     print(selection.sentence)
     return OK
 

@@ -10,12 +10,12 @@ from typing import Literal
 
 from bench.config import RequestError
 from bench.metrics import METRICS, Metric
-from bench.quantity import quantity, with_unit
+from bench.quantity import parse_quantity, quantity, with_unit
 from bench.render.results.header import Model
 from bench.render.results.table import Cell, Results
 
 ACCURACIES = ("published_top1", "reference_top1", "top1")  # kinds, never mixed in one ranking; the most telling first
-_LIMIT = re.compile(r"([a-z0-9_]+)\s*=\s*([0-9.]+(?:[eE][+-]?[0-9]+)?)")
+_LIMIT = re.compile(r"([A-Za-z0-9_]+)\s*=\s*(.+)")
 
 
 @dataclass(frozen=True)
@@ -69,17 +69,20 @@ class Selection:
             return f"None of the {self.considered} {self.track} networks qualifies {within}."
         best = self.choices[0]
         unsure = f" (its interval reaches beyond {' and '.join(map(str, best.uncertain))})" if best.uncertain else ""
+        first = (
+            f"Most accurate of {len(self.choices)}" if len(self.choices) > 1 else f"The only one of {self.considered}"
+        )
         return (
-            f"Most accurate of {len(self.choices)} {self.track} networks {within}: {best.model.name}{unsure}, "
+            f"{first} {self.track} networks {within}: {best.model.name}{unsure}, "
             f"{label} {quantity(best.accuracy.value, 'fraction')}."
         )
 
 
 def parse_limits(words: Sequence[str], kind: Literal["max", "min"]) -> tuple[Limit, ...]:
-    """Limits from words such as "latency_ms=5" and "params=20e6".
+    """Limits from words such as "latency_ms=5", "params=20e6" or "params=20M".
 
     Raises:
-        RequestError: a word is none, or names no metric.
+        RequestError: a word is none, names no metric, or its number is none of that metric.
     """
     limits = []
     for word in words:
@@ -90,10 +93,14 @@ def parse_limits(words: Sequence[str], kind: Literal["max", "min"]) -> tuple[Lim
         if name not in METRICS:
             near = difflib.get_close_matches(name, METRICS, n=3, cutoff=0.4) or list(METRICS)[:3]
             raise RequestError(f"--{kind} {word}: no metric is named {name!r}; nearest: {', '.join(near)}")
+        metric = METRICS[name]
         try:
-            limits.append(Limit(METRICS[name], float(number), kind))
-        except ValueError:
-            raise RequestError(f"--{kind} {word}: {number} is not a number") from None
+            bound = parse_quantity(number, metric.unit)
+        except ValueError as error:
+            raise RequestError(f"--{kind} {word}: {error}") from None
+        if metric.unit == "fraction" and bound > 1:
+            raise RequestError(f"--{kind} {word}: above 100 %; write {name}={number}% or a number up to 1")
+        limits.append(Limit(metric, bound, kind))
     return tuple(limits)
 
 

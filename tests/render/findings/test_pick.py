@@ -82,12 +82,27 @@ def test_the_verb_prints_json(run: Run, capsys: pytest.CaptureFixture[str]) -> N
     ]
 
 
+def test_a_limit_may_carry_its_unit() -> None:
+    words = ["params=20M", "params=20,000,000", "latency_ms=5ms", "peak_training_bytes=2MiB", "published_top1=60 %"]
+    assert [limit.bound for limit in parse_limits(words, "max")] == [20e6, 20e6, 5, 2 * 2**20, 0.6]
+
+
+def test_the_only_network_that_qualifies_is_said_to_be_that(run: Run) -> None:
+    sentence = select(read_results(run), parse_limits(["top1=94%"], "min")).sentence
+    assert sentence.startswith("The only one of 4 cifar networks with test accuracy ≥ 94.0 %: slow_cifar (")
+
+
 @pytest.mark.parametrize(
     ("word", "complaint"),
     [
         ("latncy_ms=5", "no metric is named 'latncy_ms'; nearest: latency_ms"),
         ("latency_ms<5", "write METRIC=NUMBER, such as latency_ms=5"),
-        ("latency_ms=5.5.5", "5.5.5 is not a number"),
+        ("latency_ms=5.5.5", "write a number, alone or with one of ms s"),
+        ("latency_ms=5MB", "write a number, alone or with one of ms s"),
+        ("params=1e999", "write a number, alone or with one of k K M G T"),
+        ("params=-5", "write a number"),
+        ("params=nan", "write a number"),
+        ("published_top1=60", "above 100 %; write published_top1=60% or a number up to 1"),
     ],
 )
 def test_a_word_that_is_no_limit_is_refused_in_one_line(
