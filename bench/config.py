@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench.metrics import PROBES
+from bench.quantity import MEMORY_UNITS, SECONDS
 
 if TYPE_CHECKING:
     from bench.data.image_set import ImageSet
@@ -71,9 +72,6 @@ class Budget:
         return f"{self.amount:g} {unit}{'s' if self.kind == 'ep' and self.amount != 1 else ''}"
 
 
-SECONDS = {"s": 1, "min": 60, "h": 3600}
-
-
 def parse_duration(flag: str, word: str) -> float:
     """Read "90s", "15min" or "2h", in seconds.
 
@@ -84,9 +82,6 @@ def parse_duration(flag: str, word: str) -> float:
     if match is None or float(match[1]) <= 0:
         raise RequestError(f"{flag} {word}: write a number above zero and a unit, such as 90s, 15min or 2h")
     return float(match[1]) * SECONDS[match[2]]
-
-
-MEMORY_UNITS = {"MB": 10**6, "GB": 10**9, "TB": 10**12, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 
-from bench.config import MEMORY_UNITS, SECONDS
 from bench.metrics import Metric
 
 _SI = ("", "k", "M", "G", "T", "P", "E")
@@ -33,6 +32,8 @@ _AXIS_UNIT = {
 }
 
 
+SECONDS = {"s": 1, "min": 60, "h": 3600}
+MEMORY_UNITS = {"MB": 10**6, "GB": 10**9, "TB": 10**12, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 # What may stand behind a number that somebody writes, and what it multiplies.
 _TYPED_SI = {"k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 _TYPED_BYTES = {"B": 1.0, "kB": 1e3, "KiB": 2.0**10, **MEMORY_UNITS}
