@@ -67,7 +67,7 @@ def from_elsewhere(word: str, input_size: InputSize | None = None, num_classes: 
         num_classes=num_classes or own_classes or (1000 if track == "imagenet" else 10),
         build=build,
         published_top1=published,
-        published_source="torchvision, weights IMAGENET1K_V1" if published else "",
+        published_source=f"torchvision {_release()}, weights IMAGENET1K_V1" if published else "",
     )
 
 
@@ -78,6 +78,13 @@ def _published(name: str) -> float | None:
     weights: Any = models.get_model_weights(name)
     first = getattr(weights, "IMAGENET1K_V1", None)
     return first.meta["_metrics"]["ImageNet-1K"]["acc@1"] / 100 if first else None
+
+
+def _release() -> str:
+    """Of torchvision, as "0.29"."""
+    import torchvision
+
+    return ".".join(torchvision.__version__.split(".")[:2])
 
 
 def _parted(word: str) -> tuple[str, dict[str, Any]]:

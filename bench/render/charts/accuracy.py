@@ -17,6 +17,7 @@ from bench.render.charts.palette import INK, MUTED, FamilyStyle
 from bench.render.charts.points import FRONT_DASHES, Box, Panel, Point, exact, point_chart, set_log_axis, span
 from bench.render.findings.efficiency import accuracy_front
 from bench.render.results.header import Model
+from bench.render.results.names import written_name
 from bench.render.results.published import TRACK, as_published, short_training, sources
 from bench.render.results.table import AccuracyGroup, Results
 from bench.render.tables.subtitles import (
@@ -30,6 +31,7 @@ from bench.render.tables.subtitles import (
 
 PUBLISHED = replace(METRICS["top1"], label="Published top-1 accuracy")
 _FEW = 3  # networks, fewer of which are no comparison
+_ALL_SHOWN = 5  # networks, up to which a chart shows every one, however far out
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ def scatter_chart(
         axes.plot(x[front], y[front], drawstyle=steps, color=MUTED, linewidth=1.2, linestyle=FRONT_DASHES, zorder=1.5)
         return reserved
 
-    best = ", ".join(models[i].name for i in front)
+    best = ", ".join(written_name(models[i]) for i in front)
     return point_chart(
         [
             Panel(
@@ -249,7 +251,7 @@ def textbook_charts(results: Results, styles: Mapping[str, FamilyStyle]) -> list
     conditions = f"{track_conditions(group.models)} · accuracies: {sources(group.models)} · all else counted here"
     accuracy = Accuracy(PUBLISHED, conditions, published=True)
     stem = f"{TRACK}-published"
-    unknown = [model.name for model in results.tracks()[TRACK] if model not in group.models]
+    unknown = [written_name(model) for model in results.tracks()[TRACK] if model not in group.models]
     caption = f"No published accuracy of the same source for {listing(unknown, MOST_NAMED)}." if unknown else ""
     near, beyond = _within_an_axis(published, group)
     balls = scatter_chart(published, near, METRICS["macs"], styles, stem, accuracy)
@@ -263,12 +265,17 @@ def textbook_charts(results: Results, styles: Mapping[str, FamilyStyle]) -> list
 
 
 def _within_an_axis(results: Results, group: AccuracyGroup) -> tuple[AccuracyGroup, str]:
-    """Without a network of more than twice the MACs of any other, which would push all into a corner; and its name."""
+    """Without a network of more than twice the MACs of any other, which would push all into a corner; and its name.
+
+    Of a few networks none is left out.
+    """
+    if len(group.models) <= _ALL_SHOWN:
+        return group, ""
     ordered = sorted(group.models, key=lambda model: results.cell(model, "macs").value)
     first, last = (results.cell(model, "macs").value for model in ordered[-2:])
     if not last > 2 * first:
         return group, ""
     top1 = quantity(results.cell(ordered[-1], "top1").value, "fraction")
     near = tuple(model for model in group.models if model != ordered[-1])
-    said = f"Beyond the right edge: {ordered[-1].name} with {quantity(last, 'count')} MACs and {top1}."
+    said = f"Beyond the right edge: {written_name(ordered[-1])} with {quantity(last, 'count')} MACs and {top1}."
     return replace(group, models=near), said

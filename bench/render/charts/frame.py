@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -23,6 +23,7 @@ from bench.metrics import METRICS
 from bench.quantity import in_sentence, listing
 from bench.render.charts.palette import GRID, INK, MUTED, PAPER
 from bench.render.results.header import Model
+from bench.render.results.names import written_name
 from bench.render.results.table import Results
 
 _FONT = "DejaVu Sans"  # comes with matplotlib, so that a figure looks the same everywhere
@@ -141,43 +142,9 @@ def slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60] or "other"
 
 
-# An identifier, without its track -> the name that figures use.
-_WRITTEN: dict[str, str | Callable[[re.Match[str]], str]] = {
-    r"(alex|google|squeeze)net": lambda m: f"{m[1].capitalize()}Net".replace("GoogleN", "GoogLeN"),
-    r"zfnet": "ZFNet",
-    r"nin": "NiN",
-    r"cnn": "CNN",
-    r"lenet(\d+)": r"LeNet-\1",
-    r"vgg(\d+)": r"VGG-\1",
-    r"vgg(\d+)_bn": r"VGG-\1-BN",
-    r"googlenet_aux": "GoogLeNet (aux)",
-    r"resnet(\d+)": r"ResNet-\1",
-    r"plain(\d+)": r"Plain-\1",
-    r"preact_resnet(\d+)": r"PreAct-ResNet-\1",
-    r"wide_resnet(\d+)_(\d+)": r"WRN-\1-\2",
-    r"resnext(\d+)_(\d+)x(\d+)d": r"ResNeXt-\1 \2×\3d",
-    r"stochastic_depth_resnet(\d+)": r"ResNet-\1-SD",
-    r"fractalnet(\d+)": r"FractalNet-\1",
-    r"densenet(\d+)": r"DenseNet-\1",
-    r"densenet(\d+)_k(\d+)": r"DenseNet-\1 (k=\2)",
-    r"densenet_bc(\d+)_k(\d+)": r"DenseNet-BC-\1 (k=\2)",
-    r"squeezenet(\d)_(\d)": r"SqueezeNet \1.\2",
-    r"vit_(ti|s|b|l)_(\d+)": lambda m: f"ViT-{m[1].capitalize()}/{m[2]}",
-    r"vit_(tiny|small)": lambda m: f"ViT-{m[1].capitalize()}",
-}
-
-
 def chart_name(model: Model) -> str:
-    """A network's name as its papers write it, "ResNet-18" or "WRN-28-10"; else its identifier without the track.
-
-    What tells it from itself under other conditions follows: "ResNet-18 (bf16, compiled)".
-    """
-    name, conditions = model.file_name.removesuffix(f"_{model.track}"), model.name.removeprefix(model.file_name)
-    for pattern, written in _WRITTEN.items():
-        if match := re.fullmatch(pattern, name):
-            name = written(match) if callable(written) else match.expand(written)
-            return f"{name} {printable(conditions)}".rstrip()
-    return printable(name + conditions)
+    """As `written_name`, of what the font can draw, and no longer than fits."""
+    return printable(written_name(model), 40 if model.own else 64)
 
 
 def comparable(results: Results, models: Sequence[Model], metric: str) -> tuple[list[Model], str]:

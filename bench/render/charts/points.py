@@ -179,7 +179,7 @@ def _draw_balls(
     order = np.argsort(-areas, kind="stable")
     axes.scatter(
         [points[i].x[1] for i in order], [points[i].y[1] for i in order], s=areas[order], alpha=0.33, zorder=2,
-        c=[styles[points[i].model.family].colour for i in order], edgecolors=PAPER, linewidths=0.8,
+        c=[styles[points[i].model.family].colour for i in order], edgecolors=PAPER, linewidths=0.8, clip_on=False,
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from bench.config import RequestError
 from bench.metrics import METRICS, Metric
 from bench.quantity import parse_quantity, quantity, with_unit
 from bench.render.results.header import Model
+from bench.render.results.names import name_and_identifier
 from bench.render.results.table import Cell, Results
 
 ACCURACIES = ("published_top1", "reference_top1", "top1")  # kinds, never mixed in one ranking; the most telling first
@@ -68,12 +69,12 @@ class Selection:
         if not self.choices:
             return f"None of the {self.considered} {self.track} networks qualifies {within}."
         best = self.choices[0]
-        unsure = f" (its interval reaches beyond {' and '.join(map(str, best.uncertain))})" if best.uncertain else ""
+        unsure = f", whose interval reaches beyond {' and '.join(map(str, best.uncertain))}" if best.uncertain else ""
         first = (
             f"Most accurate of {len(self.choices)}" if len(self.choices) > 1 else f"The only one of {self.considered}"
         )
         return (
-            f"{first} {self.track} networks {within}: {best.model.name}{unsure}, "
+            f"{first} {self.track} networks {within}: {name_and_identifier(best.model)}{unsure}, "
             f"{label} {quantity(best.accuracy.value, 'fraction')}."
         )
 

@@ -10,6 +10,7 @@ from bench.quantity import listing, measured, quantity, with_unit
 from bench.render.findings.efficiency import work_and_time
 from bench.render.findings.pick import ACCURACIES, parse_limits, select
 from bench.render.results.header import Model
+from bench.render.results.names import written_name
 from bench.render.results.published import as_published, short_training
 from bench.render.results.table import AccuracyGroup, Results
 from bench.render.tables.marks import launch_bound
@@ -73,13 +74,12 @@ def _most_accurate(results: Results, models: Sequence[Model], where: str) -> str
     best = max(results.cell(model, "top1").value for model in models)
     first = [model for model in models if results.cell(model, "top1").value == best]
     if len(first) > 1:
-        names = listing([model.name for model in first])
+        names = listing([written_name(model) for model in first])
         return f"{where}, {names} share the highest accuracy of {len(models)} networks: {quantity(best, 'fraction')}."
     winner = results.cell(first[0], "top1")
-    sentence = (
-        f"{where}, {first[0].name} is the most accurate of {len(models)} networks: {_text(results, first[0], 'top1')}"
-    )
-    close = [m.name for m in models if m is not first[0] and results.cell(m, "top1").high >= winner.low]
+    reached = _text(results, first[0], "top1")
+    sentence = f"{where}, {written_name(first[0])} is the most accurate of {len(models)} networks: {reached}"
+    close = [written_name(m) for m in models if m is not first[0] and results.cell(m, "top1").high >= winner.low]
     if not close:
         return f"{sentence}."
     return f"{sentence}; the 95 % interval of {listing(close, _FEW)} overlaps with its own."
@@ -94,37 +94,46 @@ def _smallest_close_to_the_best(results: Results, models: Sequence[Model]) -> st
     ]
     if len(close) < 2:
         return ""
-    small = min(close, key=lambda model: results.cell(model, "params").value)
+    fewest = min(results.cell(model, "params").value for model in close)
+    small = [model for model in close if results.cell(model, "params").value == fewest]
+    accuracy = f", {_text(results, small[0], 'top1')}" if len(small) == 1 else ""
     return (
-        f"The smallest within one percentage point of the best: {small.name} with "
-        f"{quantity(results.cell(small, 'params').value, 'count')} parameters, {_text(results, small, 'top1')}."
+        f"The smallest within one percentage point of the best: {listing([written_name(m) for m in small], _FEW)} with "
+        f"{quantity(fewest, 'count')} parameters{accuracy}."
     )
 
 
 def _dominated(results: Results, models: Sequence[Model]) -> str:
-    """Networks that another beats in accuracy, MACs and parameters at once, each with the most accurate of those."""
+    """Networks than which another is more accurate, beyond the intervals, with no more MACs and parameters.
+
+    Each with the most accurate of those.
+    """
     costs = [m for m in models if all(results.cell(m, name).measured for name in ("macs", "params"))]
 
-    def values(model: Model) -> tuple[float, ...]:
-        return -results.cell(model, "top1").value, *(results.cell(model, name).value for name in ("macs", "params"))
+    def beats(model: Model, other: Model) -> bool:
+        better, worse = results.cell(model, "top1"), results.cell(other, "top1")
+        least = better.low if better.has_interval else better.value
+        most = worse.high if worse.has_interval else worse.value
+        return least > most and all(
+            results.cell(model, name).value <= results.cell(other, name).value for name in ("macs", "params")
+        )
 
     pairs = []
     for model in costs:
-        mine = values(model)
-        better = [m for m in costs if values(m) != mine and all(a <= b for a, b in zip(values(m), mine, strict=True))]
+        better = [other for other in costs if beats(other, model)]
         if better:
             pairs.append((model, max(better, key=lambda m: results.cell(m, "top1").value)))
     if not pairs:
         return ""
     pairs.sort(key=lambda pair: -results.cell(pair[0], "macs").value)
-    named = [f"{model.name} (by {by.name})" for model, by in pairs]
-    return f"Beaten in accuracy, MACs and parameters at once: {listing(named, _FEW)}."
+    named = [f"{written_name(model)} (by {written_name(by)})" for model, by in pairs]
+    return f"Beaten in accuracy by a network with no more MACs and parameters: {listing(named, _FEW)}."
 
 
 def _at_chance(results: Results, models: Sequence[Model], group: AccuracyGroup) -> str:
     if not models or group.chance is None:
         return ""
-    names = listing([model.name for model in models], _FEW)
+    names = listing([written_name(model) for model in models], _FEW)
     return f"No better than chance ({quantity(group.chance, 'fraction')}) so far: {names}."
 
 
@@ -149,9 +158,8 @@ def _few_networks(results: Results, group: AccuracyGroup) -> list[str]:
         chance = "" if group.chance is None else f" ({quantity(group.chance, 'fraction')})"
         return [f"No network does better than chance{chance} {where}: too short a training to compare anything."]
     if len(group.models) == 1:
-        return [
-            f"{telling[0].name} reaches {_text(results, telling[0], 'top1')} {where}; no other network was trained."
-        ]
+        reached = _text(results, telling[0], "top1")
+        return [f"{written_name(telling[0])} reaches {reached} {where}; no other network was trained."]
     return _comparison(results, group, where[0].upper() + where[1:])
 
 
@@ -171,7 +179,7 @@ def _under_a_latency(results: Results) -> list[str]:
         if selection.choices:
             best = selection.choices[0].model
             sentences.append(
-                f"Under {bound:g} ms for one image, the most accurate of the {track} track is {best.name}: "
+                f"Under {bound:g} ms for one image, the most accurate of the {track} track is {written_name(best)}: "
                 f"{_text(results, best, 'latency_ms')} ms, {METRICS[kind].label.lower()} {_text(results, best, kind)}."
             )
     return sentences
@@ -189,11 +197,11 @@ def _costs(results: Results) -> list[str]:
         ("macs", "the fewest MACs"),
         ("inference_images_per_s", "the highest inference throughput"),
     ):
-        cells = {model.name: results.cell(model, name).value for model in models if results.cell(model, name).competes}
+        cells = {model: results.cell(model, name).value for model in models if results.cell(model, name).competes}
         if len(cells) < 2:
             continue
         best = min(cells.values()) if METRICS[name].better == "lower" else max(cells.values())
-        first = [model for model, value in cells.items() if value == best]
+        first = [written_name(model) for model, value in cells.items() if value == best]
         amount = with_unit(best, METRICS[name].unit)
         verb = "has" if len(first) == 1 else "have"
         sentences.append(f"{listing(first)} {verb} {words} of {len(cells)} {models[0].track} networks: {amount}.")

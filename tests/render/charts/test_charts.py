@@ -182,7 +182,7 @@ def test_names_are_text_and_not_mathematics(build: RunBuilder) -> None:
         ]
     ]
     figures = draw_charts(ReportData(read_results(build(models, rows))))
-    assert {chart.kind for chart in figures} == {"ball", "scatter", "bars", "work", "throughput"}
+    assert {chart.kind for chart in figures} == {"headline", "ball", "scatter", "bars", "work", "throughput"}
     assert not [chart.name for chart in figures if "<script" in chart.svg]
 
 
@@ -268,6 +268,23 @@ def test_every_network_of_the_registry_has_a_name_of_its_own_in_figures() -> Non
     assert [names[n] for n in ("resnet18", "resnet18_cifar", "vit_b_16", "wide_resnet28_10_cifar", "googlenet")] == [
         "ResNet-18", "ResNet-18", "ViT-B/16", "WRN-28-10", "GoogLeNet"
     ]  # fmt: skip
+
+
+def test_networks_of_torchvision_are_named_as_their_papers_do() -> None:
+    written = {
+        "mobilenet_v3_small": "MobileNetV3-Small",
+        "efficientnet_b0": "EfficientNet-B0",
+        "shufflenet_v2_x0_5": "ShuffleNetV2 0.5×",
+        "mnasnet1_0": "MNASNet-1.0",
+        "regnet_y_400mf": "RegNetY-400MF",
+        "regnet_y_1_6gf": "RegNetY-1.6GF",
+        "convnext_tiny": "ConvNeXt-T",
+        "swin_s": "Swin-S",
+        "resnet18": "torchvision:resnet18",  # the suite has a ResNet-18 of its own
+    }
+    for name, expected in written.items():
+        model = Model(f"torchvision:{name}", "torchvision", None, "", "imagenet", (3, 224, 224), 1000, (), own=True)
+        assert chart_name(model) == expected
 
 
 # --- palette ---------------------------------------------------------------------------------------------

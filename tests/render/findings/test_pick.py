@@ -46,7 +46,7 @@ def test_the_most_accurate_within_the_limits_comes_first_and_doubt_is_said(run: 
     assert [choice.model.name for choice in selection.choices] == ["noisy_cifar", "fast_cifar"]
     assert [limit.metric.name for limit in selection.choices[0].uncertain] == ["latency_ms"]
     assert not selection.choices[1].uncertain
-    assert "noisy_cifar (its interval reaches beyond latency ≤ 5.00 ms)" in selection.sentence
+    assert "noisy (noisy_cifar), whose interval reaches beyond latency ≤ 5.00 ms, " in selection.sentence
 
 
 def test_who_only_guesses_is_never_picked(run: Run) -> None:
@@ -89,7 +89,7 @@ def test_a_limit_may_carry_its_unit() -> None:
 
 def test_the_only_network_that_qualifies_is_said_to_be_that(run: Run) -> None:
     sentence = select(read_results(run), parse_limits(["top1=94%"], "min")).sentence
-    assert sentence.startswith("The only one of 4 cifar networks with test accuracy ≥ 94.0 %: slow_cifar (")
+    assert sentence.startswith("The only one of 4 cifar networks with test accuracy ≥ 94.0 %: slow (slow_cifar), ")
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from bench.render.results.literature import published_top1
 from bench.render.results.published import as_published
 from bench.render.results.table import Results, read_results
 from tests.render.charts.test_machine_charts import texts_of
-from tests.render.conftest import FIXTURE_IMAGENET, RunBuilder, kept_figures, listed, ok, training
+from tests.render.conftest import FIXTURE_IMAGENET, RunBuilder, counts, kept_figures, listed, ok, training
 
 # name, family, year, millions of parameters, GMACs: all networks with a published accuracy
 NETWORKS = (
@@ -128,8 +128,8 @@ def test_the_textbooks_chart_is_as_in_the_lecture(build: RunBuilder) -> None:
     axes = figure.axes[0]
     assert (chart.kind, axes.get_xscale(), axes.get_xlim()[0]) == ("textbook", "linear", 0)
     assert axes.get_ylim()[0] > 0.5  # nothing is wasted on guessing
-    assert "Beyond the right edge: vit_l_16 with 61.5 G MACs and 79.7 %." in chart.caption
-    assert "No published accuracy of the same source for zfnet." in chart.caption
+    assert "Beyond the right edge: ViT-L/16 with 61.5 G MACs and 79.7 %." in chart.caption
+    assert "No published accuracy of the same source for ZFNet." in chart.caption
     assert chart.alt.startswith("Bubble chart of published top-1 accuracy on ImageNet against MACs for 27 networks.")
     words = " ".join(text.get_text() for text in figure.texts)
     assert "torchvision 0.29, weights IMAGENET1K_V1" in words
@@ -224,3 +224,13 @@ def test_layers_that_a_run_kept_are_read_and_damaged_ones_named(build: RunBuilde
     assert list(found) == ["a_cifar", "b:c/d_cifar"]
     assert math.isclose(found["b:c/d_cifar"].rows["saved_activation_bytes"].sum(), 3)
     assert unreadable == ["e_cifar.parquet"]
+
+
+def test_of_a_few_networks_none_is_left_out_however_far_out_it_is(build: RunBuilder) -> None:
+    sizes = {"squeezenet1_1": (1.2e6, 3.5e8), "resnet18": (1.2e7, 1.8e9), "vgg19": (1.4e8, 1.96e10)}
+    models = [listed(name, name, 2015, "imagenet") for name in sizes]
+    rows = [row for name, (params, macs) in sizes.items() for row in counts(name, params, macs, 1e6)]
+    figures = drawn(read_results(build(models, rows)))
+    chart, _ = figures["imagenet-published-top1-vs-macs"]
+    assert "Beyond" not in chart.caption
+    assert "for 3 networks" in chart.alt
