@@ -57,12 +57,16 @@ class Estimate:
 
     def __str__(self) -> str:
         phases = ", ".join(f"{name} {minutes(seconds)}" for name, seconds in self.phases.items() if seconds >= 1)
-        said = [f"about {minutes(self.seconds)} for {len(self.tasks)} tasks" + (f": {phases}" if phases else "")]
+        said = f"about {minutes(self.seconds)} for {len(self.tasks)} tasks" + (f": {phases}" if phases else "")
+        return f"{said}\n{self.omissions}" if self.left_out else said
+
+    @property
+    def omissions(self) -> str:
+        """A line for each rule that leaves something out."""
         names: dict[str, list[str]] = {}
         for each in self.left_out:
             names.setdefault(each.rule, []).append(f"{each.task.label} ({minutes(each.seconds)})")
-        said += [f"left out by {rule}: {', '.join(labels)}" for rule, labels in names.items()]
-        return "\n".join(said)
+        return "\n".join(f"left out by {rule}: {', '.join(labels)}" for rule, labels in names.items())
 
 
 class Pace:
@@ -153,7 +157,9 @@ def _first_to_go(task: Task, pace: Pace) -> tuple[bool, int, float]:
 
 
 def minutes(seconds: float) -> str:
-    """Write a time as "45 s", "12 min" or "5.1 h"."""
+    """Write a time as "0.2 s", "45 s", "12 min" or "5.1 h"."""
     if seconds >= 5400:
         return f"{seconds / 3600:.1f} h"
+    if 0 < seconds < 1:
+        return f"{seconds:.1g} s"
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

@@ -126,7 +126,8 @@ def work(prepared: Prepared, run: Run, *, dry: bool = False) -> int:
     """Measure what the run lacks; returns how many of its rows are failed, out of memory or timed out.
 
     First come the counts and a few timed steps of each training. With them the run says what it will do and how long
-    that takes, and leaves out what takes too long; `dry` stops there.
+    that takes, and leaves out what takes too long; `dry` stops there. Under a time limit it reckons
+    again as it goes on.
     """
     start = time.monotonic()
     config, again = prepared.config, prepared.request.retry_failed
@@ -162,11 +163,28 @@ def work(prepared: Prepared, run: Run, *, dry: bool = False) -> int:
             if dry:
                 return 0
             _keep_left_out(run, reckoned)
-            measure(reckoned.tasks)
+            while reckoned.tasks:
+                several = len(prepared.devices) > 1  # which are not to wait for each other after every task
+                most = (
+                    len(reckoned.tasks) if config.time_limit_s is None else 4 * len(prepared.devices) if several else 1
+                )
+                measure(reckoned.tasks[:most])
+                # What has taken longer than was reckoned leaves less of --time-limit to the rest.
+                reckoned = estimate(reckoned.tasks[most:], pace, config, time.monotonic() - start)
+                _keep_left_out(run, reckoned)
+                if reckoned.left_out:
+                    display.expect(reckoned.tasks, pace)
+                    display.say(reckoned.omissions)
             structures.keep_descriptions(run, executor, _harmless(prepared.specs, run), interrupts)
         except EngineLost as reason:
             raise RunError(f"{reason}; what was measured is kept, and --run {run.name} goes on") from reason
     return sum(record.failed for record in run.records())
+
+
+def _tasks_between_looks_at_the_clock(prepared: Prepared) -> int | None:
+    """None without a time limit. Several devices do not wait for each other after every task."""
+    devices = len(prepared.devices)
+    return None if prepared.config.time_limit_s is None else 1 if devices == 1 else 4 * devices
 
 
 def _plain_rate(run: Run) -> float:

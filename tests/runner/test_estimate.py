@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,7 +13,8 @@ from bench.metrics import PROBES
 from bench.models import REGISTRY
 from bench.records.record import Record
 from bench.records.run_folder import Run
-from bench.runner.estimate import AROUND_TRAINING, COUNT_S, PROCESS_S, Estimate, Pace, estimate
+from bench.runner import prepare
+from bench.runner.estimate import AROUND_TRAINING, COUNT_S, PROCESS_S, Estimate, Pace, estimate, minutes
 from bench.runner.execute import left_out
 from bench.runner.plan import plan, remaining
 from tests.data.fakes import encoded, random_images
@@ -152,10 +154,30 @@ def test_a_run_writes_down_what_it_left_out_and_does_it_when_it_may(
     rows = {row.model: row for row in Run.open(tmp_path / "results", "a").records() if row.metric == "top1"}
     assert {row.status for row in rows.values()} == {"skipped"}
     assert {row.flags for row in rows.values()} == {("left_out",)}
-    assert "above --max-train-time 0 s" in rows["lenet5_cifar"].note
+    assert "above --max-train-time 0.001 s" in rows["lenet5_cifar"].note
     capsys.readouterr()
     assert main([*arguments, "--run", "a", "--max-train-time", "1h"]) == 0
     rows = {row.model: row for row in Run.open(tmp_path / "results", "a").records() if row.metric == "top1"}
     assert {row.status for row in rows.values()} == {"ok"}
     predicted = [row for row in Run.open(tmp_path / "results", "a").records() if PROBES[row.probe].when == "forecast"]
     assert {row.predicted for row in predicted} == {True}
+
+
+def test_what_takes_longer_than_was_reckoned_leaves_less_of_the_time_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter((0.0, 1.0, 2.0))  # the start, before the first task, after it; then the limit has passed
+    monkeypatch.setattr(prepare, "time", SimpleNamespace(monotonic=lambda: next(clock, 1000.0)))
+    words = ["run", "--models", "lenet5_cifar", "--probes", "params", "latency", "--rounds", "3", "--device", "cpu"]
+    places = ["--run", "late", "--results-dir", str(tmp_path)]
+    assert main([*words, "--time-limit", "5min", *places]) == 0
+    rows = [row for row in Run.open(tmp_path, "late").records() if row.metric == "latency_ms"]
+    assert [(row.round, row.status) for row in rows] == [(0, "ok"), (1, "ok"), (2, "skipped")]
+    assert "--time-limit 5 min of the run" in rows[-1].note
+    monkeypatch.setattr(prepare, "time", SimpleNamespace(monotonic=lambda: 0.0))
+    assert main([*words, *places]) == 0  # started again without a limit, it measures the rest
+    assert {row.status for row in Run.open(tmp_path, "late").records()} == {"ok"}
+
+
+def test_a_time_below_a_second_is_not_nought() -> None:
+    assert [minutes(s) for s in (0.0, 0.1, 0.96, 45, 720)] == ["0 s", "0.1 s", "1 s", "45 s", "12 min"]

@@ -138,8 +138,13 @@ def _at_chance(results: Results, models: Sequence[Model], group: AccuracyGroup) 
 
 
 def _trust(results: Results, trained: Results, group: AccuracyGroup) -> list[str]:
-    """How far a short training ranks networks as full training does."""
-    both = [model for model in group.models if results.cell(model, "published_top1").measured]
+    """How far a short training ranks networks as full training does on the same images."""
+    both = [
+        model
+        for model in group.models
+        for row in results.cell(model, "published_top1").records
+        if row.value is not None and _same_images(row.dataset, group.dataset)
+    ]
     if len(both) < _ENOUGH:
         return []
     short = [trained.cell(model, "top1").value for model in both]
@@ -148,6 +153,11 @@ def _trust(results: Results, trained: Results, group: AccuracyGroup) -> list[str
         f"How far to trust that: over {len(both)} networks, the ranks after {budget_words(group.budget)} and after "
         f"full training (published) have a correlation of {rank_correlation(short, full):.2f}."
     ]
+
+
+def _same_images(published: str | None, trained: str) -> bool:
+    """Whether a published accuracy on "CIFAR-10" is of the images that a run calls "cifar10" or "cifar10-jpeg"."""
+    return (published or "").lower().replace("-", "") == trained.partition("-")[0]
 
 
 def _few_networks(results: Results, group: AccuracyGroup) -> list[str]:

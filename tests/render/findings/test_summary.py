@@ -128,3 +128,27 @@ def test_a_crowd_is_counted_and_not_named(build: RunBuilder) -> None:
     models = [listed(f"n{place}_cifar", "N", 2015, "cifar") for place in range(7)]
     rows = [row for place in range(7) for row in numbers(f"n{place}_cifar", 0.5 + place / 1e4, 1e6, 1e6)]
     assert "interval of n0, n1, n2 and 3 more overlap" in findings(read_results(build(models, rows)))[0]
+
+
+CIFAR = (
+    "lenet5_cifar",
+    "resnet20_cifar",
+    "resnet56_cifar",
+    "densenet40_k12_cifar",
+    "wide_resnet28_10_cifar",
+    "nin_cifar",
+)
+
+
+def test_a_short_training_is_only_compared_with_published_accuracies_on_the_same_images(build: RunBuilder) -> None:
+    models = [listed(name, "F", 2015, "cifar") for name in CIFAR]
+    said = {}
+    for dataset in ("cifar10", "cifar10-jpeg", "synthetic", "folder-mine"):
+        rows = [
+            row
+            for place, name in enumerate(CIFAR)
+            for row in training(name, 0.4 + place / 20, trials=10_000, dataset=dataset, budget="1ep")
+        ]
+        sentences = findings(read_results(build(models, rows, name=dataset)))
+        said[dataset] = any(sentence.startswith("How far to trust that: over 5") for sentence in sentences)
+    assert said == {"cifar10": True, "cifar10-jpeg": True, "synthetic": False, "folder-mine": False}
