@@ -18,11 +18,48 @@ From the flags to the page, as `python -m bench run` goes, in code that runs (te
             writer.append(outcome.records)  # results/<run>/records.jsonl, a line for each number
     page = write_report(run, Path("reports")) / "index.html"  # bench.render: tables, charts, a page; needs no torch
 
-`python -m bench --help` lists the commands.
+`python -m bench --help` lists the commands. `import bench` costs nothing and gives `bench.measure`, `layers`, `table`,
+`records`, `chart`, `registry` and `build`, each imported when it is first used: docs/python.md.
 """
 
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bench.config import RequestError
+    from bench.records.frame import records
+    from bench.records.run_folder import RunError
+    from bench.render.notebook import chart, table
+    from bench.runner.measure import build, layers, measure, registry
 
 # models/ stands beside this folder in a clone and inside it in an installed package, and is `bench.models` in both:
 # the name `models` belongs to the project of whoever measures a network of their own.
 __path__.append(str(Path(__file__).resolve().parents[1]))
+
+_FROM = {  # name -> module; `records` is the package of that name, which can be called
+    "RequestError": "bench.config",
+    "RunError": "bench.records.run_folder",
+    "build": "bench.runner.measure",
+    "chart": "bench.render.notebook",
+    "layers": "bench.runner.measure",
+    "measure": "bench.runner.measure",
+    "registry": "bench.runner.measure",
+    "table": "bench.render.notebook",
+}
+
+__all__ = ["RequestError", "RunError", "build", "chart", "layers", "measure", "records", "registry", "table"]
+
+
+if not TYPE_CHECKING:  # a type checker has the imports above, and knows that there is nothing else
+
+    def __getattr__(name: str) -> Any:
+        if name == "records":
+            return import_module("bench.records")
+        if name not in _FROM:
+            raise AttributeError(f"module 'bench' has no attribute {name!r}")
+        return getattr(import_module(_FROM[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -513,3 +513,8 @@ METRICS: dict[str, Metric] = {metric.name: metric for metric in _ROWS}
 def metrics_of(probe: str) -> tuple[str, ...]:
     """Names of the metrics that one probe reports, or of those that are derived."""
     return tuple(metric.name for metric in METRICS.values() if metric.probe == probe)
+
+
+def measured_by(name: str) -> str:
+    """The probe that measures a metric; what is the name of none, as it is."""
+    return METRICS[name].probe if name in METRICS and METRICS[name].probe != DERIVED else name

@@ -25,10 +25,21 @@ from . import (
     wide_resnet,
     zfnet,
 )
-from .elsewhere import from_elsewhere
+from .elsewhere import from_elsewhere, from_factory, own_spec
 from .spec import InputSize, ModelSpec, Track, UnknownModel
 
-__all__ = ["REGISTRY", "InputSize", "ModelSpec", "Track", "UnknownModel", "from_elsewhere", "register", "select"]
+__all__ = [
+    "REGISTRY",
+    "InputSize",
+    "ModelSpec",
+    "Track",
+    "UnknownModel",
+    "from_elsewhere",
+    "from_factory",
+    "own_spec",
+    "register",
+    "select",
+]
 
 
 def register(specs: Iterable[ModelSpec]) -> dict[str, ModelSpec]:

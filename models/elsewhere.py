@@ -71,6 +71,33 @@ def from_elsewhere(word: str, input_size: InputSize | None = None, num_classes: 
     )
 
 
+def from_factory(factory: Any, name: str, input_size: InputSize, num_classes: int | None = None) -> ModelSpec:
+    """The spec of the network that a class or function returns; `num_classes` is passed on if the factory takes it.
+
+    Raises:
+        UnknownModel: it is no factory, or it takes other arguments than `num_classes`.
+    """
+    _check_factory(factory, {}, name, "pass a function without other arguments, such as functools.partial")
+    return own_spec(name, factory, _FromFactory(factory), input_size, num_classes)
+
+
+def own_spec(name: str, written: Any, build: Build, input_size: InputSize, num_classes: int | None = None) -> ModelSpec:
+    """The spec of a network that somebody brought: `written` is its factory or class, whose module is its family."""
+    module = getattr(written, "__module__", None) or "__main__"
+    track = _track(input_size)
+    chosen = num_classes or (_parameters(written).get("num_classes") if not isinstance(written, nn.Module) else None)
+    return ModelSpec(
+        name=name,
+        family="own" if module.partition(".")[0] in ("__main__", "torch") else module.partition(".")[0],
+        year=None,
+        paper="",
+        track=track,
+        input_size=input_size,
+        num_classes=chosen or (1000 if track == "imagenet" else 10),
+        build=build,
+    )
+
+
 def _published(name: str) -> float | None:
     """torchvision's own figure: accuracy on ImageNet's validation images with its first weights."""
     from torchvision import models
@@ -215,11 +242,7 @@ class _Own:
             factory = self.described
             if isinstance(factory, ModelSpec):
                 return factory.build(num_classes=num_classes)
-            chosen = {"num_classes": num_classes} if "num_classes" in _parameters(factory) else {}
-            network = factory(**chosen, **self.arguments)
-        if not isinstance(network, nn.Module):
-            raise TypeError(f"{self.source}:{self.name} returned {type(network).__name__}, not a torch.nn.Module")
-        return network
+            return _built(factory, num_classes, self.arguments, f"{self.source}:{self.name}")
 
     @property
     def file(self) -> Path | None:
@@ -259,19 +282,47 @@ class _Own:
                 f"{word}: {type(error).__name__}: {reason}; write package.module:factory, importable from here, or "
                 "./file.py:factory"
             ) from error
-        if isinstance(factory, nn.Module) or not (callable(factory) or isinstance(factory, ModelSpec)):
-            kind = "a network that is built already" if isinstance(factory, nn.Module) else type(factory).__name__
-            raise UnknownModel(
-                f"{word} is {kind}: name a class, or a function that builds the network, so that every measurement "
-                "begins with fresh weights"
-            )
         if not isinstance(factory, ModelSpec):
-            try:
-                chosen = {"num_classes": 10} if "num_classes" in _parameters(factory) else {}
-                inspect.signature(factory).bind(**chosen, **self.arguments)
-            except (TypeError, ValueError) as error:
-                raise UnknownModel(f"{word}: {error}; --model-kwargs key=value gives arguments") from None
+            _check_factory(factory, self.arguments, word, "--model-kwargs key=value gives arguments")
         return factory
+
+
+@dataclass(frozen=True, eq=False)
+class _FromFactory:
+    """A factory that was handed over; it need not be one that another process finds."""
+
+    described: Any
+
+    def __call__(self, num_classes: int) -> nn.Module:
+        """Raises TypeError if the factory returns something other than a network."""
+        return _built(self.described, num_classes, {}, getattr(self.described, "__name__", "the factory"))
+
+
+def _built(factory: Any, num_classes: int, arguments: Mapping[str, Any], word: str) -> nn.Module:
+    chosen = {"num_classes": num_classes} if "num_classes" in _parameters(factory) else {}
+    network = factory(**chosen, **arguments)
+    if not isinstance(network, nn.Module):
+        raise TypeError(f"{word} returned {type(network).__name__}, not a torch.nn.Module")
+    return network
+
+
+def _check_factory(factory: Any, arguments: Mapping[str, Any], word: str, hint: str) -> None:
+    """Check that it is a factory, and takes these arguments.
+
+    Raises:
+        UnknownModel: it is something else, or it takes others.
+    """
+    if isinstance(factory, nn.Module) or not callable(factory):
+        kind = "a network that is built already" if isinstance(factory, nn.Module) else type(factory).__name__
+        raise UnknownModel(
+            f"{word} is {kind}: name a class, or a function that builds the network, so that every measurement "
+            "begins with fresh weights"
+        )
+    try:
+        chosen = {"num_classes": 10} if "num_classes" in _parameters(factory) else {}
+        inspect.signature(factory).bind(**chosen, **arguments)
+    except (TypeError, ValueError) as error:
+        raise UnknownModel(f"{word}: {error}; {hint}") from None
 
 
 def _parameters(factory: Any) -> dict[str, int | None]:

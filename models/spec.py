@@ -45,6 +45,7 @@ class ModelSpec:
     params_source: str = ""  # who published or how it was derived
     published_top1: float | None = None  # of a network from elsewhere whose source says it
     published_source: str = ""
+    as_it_is: str = ""  # why it is neither trained nor counted without data: an object that cannot be copied
 
     @property
     def differences(self) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from bench.cli import INTERRUPTED, OK, PROG, SOME_FAILED
 from bench.config import RequestError
-from bench.metrics import DERIVED, METRICS
+from bench.metrics import measured_by
 from bench.records.run_folder import RunError, checked_name
 from bench.runner.request import Names, Request
 
@@ -40,7 +40,7 @@ def run(request: Request, probes: tuple[str, ...], arguments: Sequence[str], rep
     if request.run is not None:
         checked_name(request.run)
     try:
-        probes = tuple(dict.fromkeys(map(_probe, probes)))
+        probes = tuple(dict.fromkeys(map(measured_by, probes)))
         with contextlib.redirect_stdout(sys.stderr):  # a module of a user's own may print while it is imported
             prepared = prepare.prepare(request, probes, lambda line: print(line, file=sys.stderr))
     except UnknownModel as error:
@@ -77,8 +77,3 @@ def run(request: Request, probes: tuple[str, ...], arguments: Sequence[str], rep
     if failed:
         print(f"{failed} rows failed; the report names each with its reason", file=sys.stderr)
     return SOME_FAILED if failed else OK
-
-
-def _probe(name: str) -> str:
-    """The probe that measures a metric; what is the name of none, as it is."""
-    return METRICS[name].probe if name in METRICS and METRICS[name].probe != DERIVED else name

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import tyro
 
@@ -12,9 +11,6 @@ from bench.cli import OK
 from bench.cli.parsing import Track
 from bench.config import RequestError
 from bench.runner.request import Count, Word
-
-if TYPE_CHECKING:
-    from bench.models import ModelSpec
 
 
 @dataclass(frozen=True)
@@ -40,6 +36,7 @@ def run(request: List) -> int:
     from bench.models import REGISTRY
     from bench.quantity import quantity
     from bench.render.tables.terminal import aligned
+    from bench.runner.measure import network_row
 
     specs = [
         spec
@@ -61,20 +58,3 @@ def run(request: List) -> int:
         row["macs"] = quantity(row["macs"], "count")
     print(aligned(rows))
     return OK
-
-
-def network_row(spec: ModelSpec) -> dict[str, Any]:
-    """The facts of one network that need no measuring."""
-    from bench.probes.counting.layers import layer_products
-
-    found = layer_products(spec)
-    return {
-        "name": spec.name,
-        "family": spec.family,
-        "year": spec.year,
-        "track": spec.track,
-        "input_size": list(spec.input_size),
-        "params": found.params,
-        "macs": found.macs,
-        "paper": spec.paper,
-    }

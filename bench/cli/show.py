@@ -6,7 +6,6 @@ import contextlib
 import json
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import tyro
 
@@ -14,9 +13,6 @@ from bench.cli import OK
 from bench.cli.parsing import refuse_for_registry, with_suffix
 from bench.config import RequestError
 from bench.runner.request import Count, File, Word, Words, parse_input_size, with_model_kwargs
-
-if TYPE_CHECKING:
-    from bench.models import ModelSpec
 
 
 @dataclass(frozen=True)
@@ -48,6 +44,7 @@ def run(request: Show) -> int:
     from bench.quantity import quantity
     from bench.render.diagram import draw
     from bench.render.tables.terminal import aligned
+    from bench.runner.measure import layer_rows
     from bench.structure.panels import structure
 
     diagram_file = request.diagram and with_suffix("--diagram", request.diagram, ".svg")
@@ -94,14 +91,3 @@ def run(request: Show) -> int:
         row["saved_activation_bytes"] = quantity(row["saved_activation_bytes"], "bytes")
     print(aligned(rows))
     return OK
-
-
-def layer_rows(spec: ModelSpec) -> list[dict[str, Any]]:
-    """Every call of every module, in order: its output for one image, parameters, MACs and saved bytes per image.
-
-    The columns add up to the network's `params`, `macs`, `activations` and `saved_activation_bytes`.
-    """
-    from bench.probes.counting.layers import layer_products, layer_table
-    from bench.probes.saved_activations import saved_per_image
-
-    return layer_table(layer_products(spec).calls, saved_per_image(spec)[0])

@@ -46,8 +46,10 @@ def training_step(task: Task, batch_size: int) -> Step:
     """Forward, loss, backward and the recipe's optimizer.
 
     Raises:
-        Unsupported: the network has nothing to train, or nothing of it gets a gradient.
+        Unsupported: the network has nothing to train, nothing of it gets a gradient, or it must stay as it is.
     """
+    if task.spec.as_it_is:
+        raise Unsupported(f"no training step is taken with it: {task.spec.as_it_is}")
     spec, execution, device = task.spec, task.config.execution, torch.device(task.device)
     torch.manual_seed(task.seed)
     network = for_training(fresh_network(spec, spec.num_classes), execution, device)

@@ -155,12 +155,13 @@ def relocated(task: Any, image_sets: Mapping[str, ImageSet]) -> Any:
 
 
 def left_out(task: Task, reason: str) -> list[Record]:
-    """The rows of a task that the run did not take on."""
-    return [
-        replace(row, flags=("left_out",))
-        for probe in task.probes
-        for row in _without_value(task, probe, "skipped", reason, 0.0)
-    ]
+    """The rows of a task that the run did not take on, as it would have taken too long."""
+    return [replace(row, flags=("left_out",)) for row in skipped(task, reason)]
+
+
+def skipped(task: Task, reason: str) -> list[Record]:
+    """The rows of a task that does not apply."""
+    return [row for probe in task.probes for row in _without_value(task, probe, "skipped", reason, 0.0)]
 
 
 def crashed(task: Task, crash: Crash) -> Outcome:

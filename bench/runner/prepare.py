@@ -49,8 +49,12 @@ class Prepared:
     devices: tuple[str, ...]
 
 
-def prepare(request: Request, probes: tuple[str, ...], say: Callable[[str], None]) -> Prepared:
+def prepare(
+    request: Request, probes: tuple[str, ...], say: Callable[[str], None], given: Sequence[ModelSpec] = ()
+) -> Prepared:
     """Check a request and decode its images; what a resumed run was asked before fills in what is not said now.
+
+    The networks are those that the request names, or the `given` ones.
 
     Raises:
         RequestError, UnknownModel, RunError: the request is wrong; one line says what to do.
@@ -62,8 +66,10 @@ def prepare(request: Request, probes: tuple[str, ...], say: Callable[[str], None
     if request.engine == "local":
         execution.check(config.execution, devices)
     experiment = request.experiment
-    if experiment:
-        specs: tuple[ModelSpec, ...] = (experiment.spec(),)
+    if given:
+        specs, config = tuple(given), replace(config, counted=())
+    elif experiment:
+        specs = (experiment.spec(),)
     else:
         specs = tuple(models.select(patterns, parse_input_size(request.input_size), request.num_classes))
     data.check_name(config.dataset)

@@ -87,7 +87,7 @@ def new_header(
         recipes={family: recipe.to_json() for family, recipe in inputs.recipes.items()},
         environment=facts,
         image_sets={track: _identity(image_set) for track, image_set in inputs.image_sets.items()},
-        models=tuple(map(_described, prepared.specs)),
+        models=tuple(map(described, prepared.specs)),
     )
 
 
@@ -163,7 +163,8 @@ def _identity(image_set: ImageSet) -> dict[str, Any]:
     return {key: value for key, value in asdict(image_set).items() if key != "folder"}
 
 
-def _described(spec: ModelSpec) -> Model:
+def described(spec: ModelSpec) -> Model:
+    """A network as run.json and tables know it."""
     return Model(
         name=spec.name,
         family=spec.family,

@@ -2,12 +2,11 @@
 
 import pytest
 
-from bench.cli.networks import network_row
-from bench.cli.show import layer_rows
 from bench.config import Budget, Config, Task
 from bench.models import REGISTRY
 from bench.probes import MEASURE
 from bench.probes.reading import Reading
+from bench.runner.measure import layer_rows, network_row
 
 CONFIG = Config("quick", (), Budget(1, "ep"), 1, "auto", {"cifar": 2, "mnist": 2, "imagenet": 1}, None, None, 0.1, None)
 

@@ -37,7 +37,8 @@ def counted(spec: ModelSpec, work: Callable[[nn.Module], Result]) -> tuple[Resul
     Raises:
         Exception: what the network raises on the CPU, if it does so there as well.
     """
-    if spec not in _needs_data:
+    reason = spec.as_it_is or _needs_data.get(spec, "")
+    if not reason:
         try:
             return work(build_on_meta(spec)), ""
         except Unsupported:
@@ -49,7 +50,7 @@ def counted(spec: ModelSpec, work: Callable[[nn.Module], Result]) -> tuple[Resul
     else:
         result = work(build(spec))
     note = "counted on the CPU with random images, for the path taken there: the network does not run without data"
-    return result, f"{note} ({_needs_data[spec]})"
+    return result, f"{note} ({reason})"
 
 
 def build(spec: ModelSpec) -> nn.Module:
@@ -88,7 +89,7 @@ def _with_every_layer(network: nn.Module, spec: ModelSpec) -> nn.Module:
 @lru_cache(maxsize=64)
 def _grows(spec: ModelSpec) -> bool:
     """Whether the network makes layers in its first pass; none of the registry, torchvision or timm does."""
-    if spec.name in REGISTRY or spec.name.startswith(("torchvision:", "timm:")):
+    if spec.name in REGISTRY or spec.name.startswith(("torchvision:", "timm:")) or spec.as_it_is:
         return False
     for make in (_without_data, lambda spec: spec.build(num_classes=spec.num_classes)):
         with suppress(Exception), seeded(0):  # a network that fails says so where it is measured

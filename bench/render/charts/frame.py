@@ -98,13 +98,18 @@ def add_axes(figure: Figure, left: float, bottom: float, width: float, height: f
 def finished(
     figure: Figure, *, name: str, kind: str, track: str, title: str, conditions: str, alt: str, caption: str = ""
 ) -> Chart:
-    """Write the title and, below it, up to two lines of conditions at the top left, and save the figure."""
+    """Write the heading and save the figure."""
+    write_heading(figure, title, conditions)
+    caption = " ".join(caption.split())
+    return Chart(name, kind, track, title, alt, caption, svg=save_svg(figure), png=save_png(figure))
+
+
+def write_heading(figure: Figure, title: str, conditions: str) -> None:
+    """The title and, below it, up to two lines of conditions, at the top left."""
     across, up = figure.get_size_inches() * 72
     figure.text(12 / across, 1 - 10 / up, printable(title, 100), size=11.5, weight="bold", va="top")
     lines = textwrap.wrap(printable(conditions, 400), width=int(across / 4.75), max_lines=2, placeholder=" …")
     figure.text(12 / across, 1 - 27 / up, "\n".join(lines), color=MUTED, va="top", linespacing=1.3)
-    caption = " ".join(caption.split())
-    return Chart(name, kind, track, title, alt, caption, svg=save_svg(figure), png=save_png(figure))
 
 
 def save_svg(figure: Figure) -> str:

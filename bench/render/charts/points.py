@@ -14,7 +14,8 @@ from matplotlib.lines import Line2D
 from matplotlib.markers import MarkerStyle
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from bench.quantity import is_bytes, tick
+from bench.metrics import METRICS, Metric
+from bench.quantity import in_sentence, is_bytes, tick
 from bench.render.charts.frame import (
     HEIGHT,
     SMALL,
@@ -89,11 +90,29 @@ def point_chart(
     fills: tuple[str, str] = ("measured here", "reference"),
     small: bool = False,
 ) -> Chart:
-    """A finished chart of one panel, or of several side by side, with a legend of the families at the right.
+    """A finished chart of what `point_figure` draws."""
+    balls = None if params is None else (METRICS["params"], params)
+    figure, unnamed = point_figure(panels, styles, front=front, balls=balls, fills=fills, small=small)
+    caption = f"{caption} {without_room(unnamed)}"
+    return finished(
+        figure, name=name, kind=kind, track=track, title=title, conditions=conditions, alt=alt, caption=caption
+    )
+
+
+def point_figure(
+    panels: Sequence[Panel],
+    styles: Mapping[str, FamilyStyle],
+    *,
+    front: bool = False,
+    balls: tuple[Metric, Mapping[Model, float]] | None = None,
+    fills: tuple[str, str] = ("measured here", "reference"),
+    small: bool = False,
+) -> tuple[Figure, list[str]]:
+    """One panel, or several side by side, with a legend of the families at the right; and names without room.
 
     Args:
         front: the legend names a Pareto front, which a panel has drawn.
-        params: networks are drawn as balls whose area is their parameters.
+        balls: networks are drawn as balls whose area is in proportion to a metric.
         fills: what filled and hollow markers mean, for the legend of a chart that has both.
         small: one panel for half a page, without a legend of the families.
     """
@@ -113,20 +132,17 @@ def point_chart(
         axes.set_xlabel(panel.x_label, loc="left")
         axes.set_ylabel(panel.y_label, loc="top")
         reserved = [*panel.prepare(axes), *([_FILLS_BOX] if small and both else [])]
-        if params is not None:
-            _draw_balls(axes, panel.points, params, styles)
+        if balls is not None:
+            _draw_balls(axes, panel.points, balls[1], styles)
         _draw_points(axes, panel.points, styles)
         unnamed += name_points(axes, [point for point in panel.points if panel.named(point)], reserved)
     if small and both:
         _draw_fills(figure, fills)
     if not small:
         _draw_legend(figure, points, styles, front=front, fills=fills if both else None)
-    if params is not None and not small:
-        _draw_ball_legend(figure, [params[point.model] for point in points])
-    caption = f"{caption} {without_room(unnamed)}"
-    return finished(
-        figure, name=name, kind=kind, track=track, title=title, conditions=conditions, alt=alt, caption=caption
-    )
+    if balls is not None and not small:
+        _draw_ball_legend(figure, balls[0], [balls[1][point.model] for point in points])
+    return figure, unnamed
 
 
 def span(cell: Cell) -> Span:
@@ -318,9 +334,9 @@ def _draw_fills(figure: Figure, fills: tuple[str, str]) -> None:
     )  # fmt: skip
 
 
-def _draw_ball_legend(figure: Figure, params: Sequence[float]) -> None:
-    """Nested balls: a round number of parameters, a fifth and a fiftieth of it."""
-    largest = float(np.nanmax(params)) if np.isfinite(params).any() else 0.0
+def _draw_ball_legend(figure: Figure, metric: Metric, values: Sequence[float]) -> None:
+    """Nested balls: a round number of what they show, such as parameters, a fifth and a fiftieth of it."""
+    largest = float(np.nanmax(values)) if np.isfinite(values).any() else 0.0
     if largest <= 0:
         return
     top = 10 ** math.floor(math.log10(largest))
@@ -329,9 +345,9 @@ def _draw_ball_legend(figure: Figure, params: Sequence[float]) -> None:
     legend.set_axis_off()
     legend.set_xlim(0, 134)
     legend.set_ylim(0, 74)
-    legend.text(0, 62, "Ball area: parameters", va="bottom")
+    legend.text(0, 62, f"Ball area: {in_sentence(metric)}", va="bottom")
     for count, height in zip((top, top / 5, top / 50), (42.0, 23.0, 4.0), strict=True):
         diameter = math.sqrt(count / largest) * _LARGEST_BALL
         legend.scatter([25], [2 + diameter / 2], s=diameter**2, facecolors="none", edgecolors=MUTED, linewidths=0.8)
         legend.plot([25, 54], [2 + diameter, height + 4], color=MUTED, linewidth=0.5)
-        legend.text(57, height + 4, tick(count, "count"), va="center")
+        legend.text(57, height + 4, tick(count, metric.unit), va="center")

@@ -182,8 +182,11 @@ def read_results(run: Run) -> Results:
     Raises:
         RunError: a line of records.jsonl is damaged.
     """
-    header = read_header(run)
-    measured = run.records()
+    return results_of(read_header(run), run.records())
+
+
+def results_of(header: Header, measured: list[Record]) -> Results:
+    """Records with what is derived from them, published or in the shipped reference."""
     known = {model.name for model in header.models}
     others = dict.fromkeys(record.model for record in measured if record.model not in known)
     models, measured = kept_apart([*header.models, *map(unlisted, others)], measured)

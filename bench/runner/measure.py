@@ -1,0 +1,329 @@
+"""Measuring from Python: an object, a factory or a name, in the calling process, without a run folder.
+
+The verbs of the command line do the same for a run: what they check, plan and execute is what is called here. They
+measure each network in a fresh process; here the caller's own does it, as an object cannot be sent to another.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+import torch
+from torch import nn
+
+from bench import models
+from bench.config import MemoryFormat, Precision, RequestError, Task
+from bench.metrics import measured_by, probe_named
+from bench.models import ModelSpec, UnknownModel
+from bench.probes.counting.layers import layer_products, layer_table
+from bench.probes.counting.networks import fresh_network, images_for
+from bench.probes.reading import first_line
+from bench.probes.saved_activations import saved_per_image
+from bench.records.frame import to_frame
+from bench.records.record import Record
+from bench.runner.borrowed import Borrowed
+from bench.runner.execute import execute, skipped
+from bench.runner.plan import plan
+from bench.runner.prepare import prepare
+from bench.runner.request import Request
+from bench.runner.resume import described
+from bench.training import randomness
+from bench.training.step import logits
+
+Network = nn.Module | Callable[..., nn.Module] | str  # an object, a class or function that builds one, or a name
+InputSize = tuple[int, int, int]
+
+HERE = "measured in the calling process"  # in the note of each number that may depend on it, and each of an object
+NOT_FRESH = (
+    "training starts from fresh weights, which an object does not have: pass the class or function that builds it"
+)
+
+
+def measure(
+    network: Network,
+    input_size: InputSize | None = None,
+    probes: Sequence[str] = ("params", "macs"),
+    device: str = "auto",
+    batch_size: int | None = None,
+    *,
+    num_classes: int | None = None,
+    name: str | None = None,
+    precision: Literal["auto"] | Precision = "auto",
+    memory_format: Literal["auto"] | MemoryFormat = "auto",
+    compile: bool = False,
+    rounds: int | None = None,
+    fit: str | None = None,
+    budget: str = "1ep",
+    seeds: int = 1,
+    dataset: str = "auto",
+    data_dir: str | Path | None = None,
+    train_batch_size: int | None = None,
+    test_images: int | None = None,
+) -> pd.DataFrame:
+    """Every number that the probes find of one network: a row each, in the columns of records.jsonl.
+
+    A network that fails is a row with status "failed" (or "oom") and the reason in `note`; what does not apply is a row
+    with status "skipped" and the reason. Nothing is written to a run. Numbers are of the calling process: what it has
+    loaded, its number of threads and whatever else it does.
+
+    An object (`nn.Module`) is measured with the weights that it has, and is afterwards as it was: weights, buffers,
+    modes, hooks, gradients. Probes work on copies of it; with an object that cannot be copied no training step is
+    taken. What trains from the start (accuracy) needs a class or function that builds the network.
+
+    Args:
+        network: an object, a class or function that returns one (with `num_classes` as an argument if it can be
+            chosen), or a name as `--models` takes it, globs among them.
+        input_size: (channels, height, width) of one image. Default: that of a named network, else (3, 32, 32).
+        probes: names of probes or of metrics, such as "throughput" or "latency_ms".
+        device: "auto", "cpu", "cuda" or "cuda:N"; of several GPUs, the first.
+        batch_size: images in a step that is timed or weighed. Default: that of the preset, by the size of the image.
+        num_classes: default: what the network says, or returns.
+        name: of the network in the rows. Default: that of its class or function.
+        rounds: how often timings are taken. Default: that of the preset (5 on a CPU).
+        fit: a memory, such as "16GiB", into which the largest batch is to fit.
+        budget, seeds, dataset, data_dir, train_batch_size, test_images: of training, as the flags of `run`; a
+            training is begun however long it takes.
+
+    Raises:
+        RequestError: an argument is wrong: one line says which and what to do.
+    """
+    with _in_pythons_words():
+        if budget.split() != [budget]:
+            raise RequestError(f"budget {budget!r}: write one budget, such as 1ep")
+        probes = tuple(dict.fromkeys(map(measured_by, (probes,) if isinstance(probes, str) else probes)))
+        request = Request(
+            device=device,
+            batch_size=batch_size,
+            precision=precision,
+            memory_format=memory_format,
+            compile=compile,
+            rounds=rounds,
+            budget=(budget,),  # a stated one, so that training is not cut short by a forecast
+            seeds=seeds,
+            dataset=dataset,
+            data_dir=None if data_dir is None else Path(data_dir),
+            train_batch_size=train_batch_size,
+            test_images=test_images,
+            fit=fit,
+            dry_run=True,  # nothing is kept
+        )
+        with _specs(network, input_size, num_classes, name) as specs:
+            left_out = tuple(each for each in probes if isinstance(network, nn.Module) and probe_named(each).trains)
+            prepared = prepare(
+                request,
+                tuple(each for each in probes if each not in left_out) or ("params",),
+                lambda line: print(line, file=sys.stderr),
+                given=specs,
+            )
+            config, device = prepared.config, prepared.devices[0]
+            tasks = [] if left_out == probes != () else plan(prepared.specs, config, prepared.inputs)
+            records = [record for task in tasks for record in _executed(task, device)]
+            records += [row for each in left_out for row in skipped(Task(specs[0], config, (each,)), NOT_FRESH)]
+        return to_frame(records, map(described, specs))
+
+
+def layers(network: Network, input_size: InputSize | None = None, *, num_classes: int | None = None) -> pd.DataFrame:
+    """Every call of every module, in order: the table of `show`, a row each.
+
+    Columns: layer (its path), operation, output_shape (of one image), params, macs, activations (counts for one image)
+    and saved_activation_bytes (per image). Each adds up to the network's own number.
+
+    Args:
+        network, input_size, num_classes: as in `measure`; one network.
+
+    Raises:
+        RequestError: an argument is wrong, or the network fails.
+    """
+    with _in_pythons_words(), _specs(network, input_size, num_classes, None) as specs:
+        if len(specs) > 1:
+            raise RequestError(f"{network!r} is more than one network: name one")
+        (spec,) = specs
+        try:
+            with _undisturbed("cpu"):
+                return pd.DataFrame(layer_rows(spec))
+        except Exception as error:  # somebody's own network may do anything
+            raise RequestError(f"{spec.name} cannot be shown: {type(error).__name__}: {first_line(error)}") from error
+
+
+def registry() -> pd.DataFrame:
+    """The networks of the suite: name, family, year, track, input_size, params, macs and paper, as `list --json`."""
+    return pd.DataFrame([network_row(spec) for spec in models.REGISTRY.values()])
+
+
+def build(name: str, num_classes: int | None = None) -> nn.Module:
+    """A network by its name, with fresh weights from torch's present random state.
+
+    Args:
+        name: as `--models` takes it: "resnet18_cifar", "torchvision:resnet18", "./mine.py:tiny".
+        num_classes: default: the network's own.
+
+    Raises:
+        RequestError: there is no such network, or the name means several.
+    """
+    with _in_pythons_words():
+        _check_classes(num_classes)
+        # The size of the images does not matter to who only builds; a source that does not say it needs some.
+        specs = models.select([name], None if name in models.REGISTRY else _size_for(name), num_classes)
+        if len(specs) > 1:
+            raise RequestError(f"{name!r} is more than one network: name one")
+    return specs[0].build(num_classes=num_classes or specs[0].num_classes)
+
+
+def network_row(spec: ModelSpec) -> dict[str, Any]:
+    """The facts of one network that need no measuring."""
+    found = layer_products(spec)
+    return {
+        "name": spec.name,
+        "family": spec.family,
+        "year": spec.year,
+        "track": spec.track,
+        "input_size": list(spec.input_size),
+        "params": found.params,
+        "macs": found.macs,
+        "paper": spec.paper,
+    }
+
+
+def layer_rows(spec: ModelSpec) -> list[dict[str, Any]]:
+    """Every call of every module, in order: its output for one image, parameters, MACs and saved bytes per image.
+
+    The columns add up to the network's `params`, `macs`, `activations` and `saved_activation_bytes`.
+    """
+    return layer_table(layer_products(spec).calls, saved_per_image(spec)[0])
+
+
+def _executed(task: Task, device: str) -> list[Record]:
+    """The rows of one task, worked on here."""
+    given = isinstance(task.spec.build, Borrowed)
+    with _undisturbed(device):
+        outcome = execute(replace(task, with_peak=False), "meta" if task.static else device)
+    return [
+        replace(row, note="; ".join(filter(None, (row.note, HERE)))) if row.value is not None and said else row
+        for row in outcome.records
+        for said in (given or not probe_named(row.probe).exact,)
+    ]
+
+
+@contextmanager
+def _specs(
+    network: Network, input_size: InputSize | None, num_classes: int | None, name: str | None
+) -> Iterator[list[ModelSpec]]:
+    """The networks that are meant; an object is as it was when the context ends.
+
+    Raises:
+        RequestError, UnknownModel: they are none.
+    """
+    _check_size(input_size)
+    _check_classes(num_classes)
+    if isinstance(network, str):
+        if name is not None:
+            raise RequestError(f"name={name!r}: {network!r} has its name already; leave name out")
+        yield _named(network, input_size, num_classes)
+        return
+    size = input_size or (3, 32, 32)
+    written = type(network) if isinstance(network, nn.Module) else getattr(network, "func", network)
+    if name is None:
+        name = str(getattr(written, "__name__", type(written).__name__))
+        name = f"{written.__module__}:{name}" if name in models.REGISTRY else name
+    if name in models.REGISTRY or not name.strip():
+        raise RequestError(f"name={name!r}: choose one that no network of the registry has")
+    if not isinstance(network, nn.Module):
+        yield [_with_classes(models.from_factory(network, name, size, num_classes), num_classes)]
+        return
+    borrowed = Borrowed(network)
+    with borrowed.held():
+        spec = replace(models.own_spec(name, network, borrowed, size), as_it_is=borrowed.as_it_is)
+        yield [_with_classes(spec, num_classes)]
+
+
+def _named(name: str, input_size: InputSize | None, num_classes: int | None) -> list[ModelSpec]:
+    """The networks of a name or glob.
+
+    Raises:
+        UnknownModel: there is none.
+        RequestError: networks of the registry fix their images and classes themselves.
+    """
+    specs = models.select([name], input_size if ":" not in name else input_size or _size_for(name), num_classes)
+    for spec in specs:
+        known = models.REGISTRY.get(spec.name)
+        for argument, value, own in (
+            ("input_size", input_size, spec.input_size),
+            ("num_classes", num_classes, spec.num_classes),
+        ):
+            if known is not None and value is not None and value != own:
+                raise RequestError(f"{argument}={value}: {spec.name} has {own}; leave {argument} out")
+    return specs
+
+
+def _size_for(name: str) -> InputSize | None:
+    """Of images for a network of the user's own that does not say; torchvision and timm do."""
+    return None if name.startswith(("torchvision:", "timm:", "hf-hub:")) else (3, 32, 32)
+
+
+def _with_classes(spec: ModelSpec, num_classes: int | None) -> ModelSpec:
+    """With as many classes as asked, or as the network returns where it does not say."""
+    if num_classes is not None:
+        return replace(spec, num_classes=num_classes)
+    if "num_classes" in _arguments(spec.build):
+        return spec
+    with suppress(Exception), _undisturbed("cpu"), torch.no_grad():  # one that fails says so where it is measured
+        network = fresh_network(spec, spec.num_classes).float().eval()
+        output = network(images_for(network, 2, spec.input_size))
+        return replace(spec, num_classes=logits(output, spec.num_classes).shape[1])
+    return spec
+
+
+def _arguments(build: Any) -> Sequence[str]:
+    """Of a factory; an object has none."""
+    return () if isinstance(build, Borrowed) else tuple(inspect.signature(build.described).parameters)
+
+
+@contextmanager
+def _undisturbed(device: str) -> Iterator[None]:
+    """The caller's random states, current GPU and PyTorch settings: set for the suite, and put back."""
+    at = torch.device(device)
+    dtype, place = torch.get_default_dtype(), torch.get_default_device()
+    gpu = torch.cuda.device(at) if at.type == "cuda" else nullcontext()
+    torch.set_default_dtype(torch.float32)
+    if place.type != "cpu":
+        torch.set_default_device(None)
+    try:
+        with randomness.preserved(at), torch.inference_mode(False), torch.enable_grad(), gpu:
+            yield
+    finally:
+        torch.set_default_dtype(dtype)
+        if place.type != "cpu":
+            torch.set_default_device(place)
+
+
+@contextmanager
+def _in_pythons_words() -> Iterator[None]:
+    """Errors of a request as errors of arguments: `--batch-size 0` is batch_size.
+
+    Raises:
+        RequestError: as was raised inside, or for an unknown network.
+    """
+    try:
+        yield
+    except (RequestError, UnknownModel) as error:
+        words = re.sub(r"--([a-z][a-z-]*)", lambda flag: flag[1].replace("-", "_"), str(error))
+        raise RequestError(words) from None
+
+
+def _check_size(input_size: InputSize | None) -> None:
+    whole = isinstance(input_size, tuple | list) and all(type(n) is int and n > 0 for n in input_size)
+    if input_size is not None and not (whole and len(input_size) == 3):
+        raise RequestError(f"input_size={input_size!r}: write (channels, height, width), such as (3, 32, 32)")
+
+
+def _check_classes(num_classes: int | None) -> None:
+    if num_classes is not None and (type(num_classes) is not int or num_classes <= 0):
+        raise RequestError(f"num_classes={num_classes!r}: must be a whole number above zero")
