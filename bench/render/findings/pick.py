@@ -10,7 +10,7 @@ from typing import Literal
 
 from bench.config import RequestError
 from bench.metrics import METRICS, Metric
-from bench.quantity import parse_quantity, quantity, with_unit
+from bench.quantity import listing, parse_quantity, quantity, with_unit
 from bench.render.results.header import Model
 from bench.render.results.names import name_and_identifier
 from bench.render.results.table import Cell, Results
@@ -66,15 +66,20 @@ class Selection:
         """The answer in one line."""
         within = f"with {' and '.join(map(str, self.limits))}" if self.limits else "without any limit"
         label = METRICS[self.accuracy].label.lower()
+        if not self.choices and self.considered == 1:
+            return f"The only {self.track} network that could be judged does not qualify {within}."
         if not self.choices:
             return f"None of the {self.considered} {self.track} networks qualifies {within}."
         best = self.choices[0]
+        tied = [choice.model for choice in self.choices if choice.accuracy.value == best.accuracy.value]
         unsure = f", whose interval reaches beyond {' and '.join(map(str, best.uncertain))}" if best.uncertain else ""
         first = (
             f"Most accurate of {len(self.choices)}" if len(self.choices) > 1 else f"The only one of {self.considered}"
         )
+        names = listing([name_and_identifier(model) for model in tied]) if len(tied) > 1 and not unsure else ""
+        names = names or name_and_identifier(best.model)
         return (
-            f"{first} {self.track} networks {within}: {name_and_identifier(best.model)}{unsure}, "
+            f"{first} {self.track} networks {within}: {names}{unsure}, "
             f"{label} {quantity(best.accuracy.value, 'fraction')}."
         )
 
@@ -167,7 +172,8 @@ def _what_is_missing(results: Results, limits: Sequence[Limit], track: str | Non
         return (
             f"this run has no {names}: `python -m bench run --run {results.header.name} --probes {probes}` measures it"
         )
-    return f"no network{where} has {by or 'an accuracy'} and all of the limited metrics in this run"
+    limited = " and all of the limited metrics" if limits else ""
+    return f"no network{where} has {by or 'an accuracy'}{limited} in this run"
 
 
 def _at(cell: Cell, value: float) -> Cell:

@@ -21,6 +21,7 @@ from bench.stats.intervals import wilson_interval
 FILE = Path(__file__).parent / "reference_top1.csv"
 METRIC = "reference_top1"
 _CHANCE = 0.1  # of ten classes
+_TESTED = 10_000  # test images of CIFAR-10
 _COLUMNS = (
     "model",
     "dataset",
@@ -81,6 +82,10 @@ def reference_table(run: Run, budget: str | None = None) -> str:
     budgets = list(dict.fromkeys(str(row.budget) for row in rows))
     if budget is None and len(budgets) > 1:
         raise RequestError(f"run {run.name} has several budgets: choose one with --budget ({', '.join(budgets)})")
+    if budget is not None and budget not in budgets:
+        raise RequestError(
+            f"run {run.name} has no trainings under {budget}; it has {', '.join(budgets) or 'none at all'}"
+        )
     rows = [row for row in rows if budget in (None, row.budget)]
     _check(run, rows)
     mean = {name: sum(row.value or 0.0 for row in rows if row.model == name) for name in {row.model for row in rows}}
@@ -130,6 +135,12 @@ def _check(run: Run, rows: Sequence[Record]) -> None:
     ):
         if len(values) > 1:
             raise RequestError(f"run {run.name} has more than one {what}: {', '.join(map(str, values))}")
+    if str(rows[0].dataset).partition("-")[0] != "cifar10":
+        raise RequestError(f"run {run.name} was trained on {rows[0].dataset}: a reference is trained on CIFAR-10")
+    if rows[0].trials != _TESTED:
+        raise RequestError(
+            f"run {run.name} was tested on {rows[0].trials} images: a reference is tested on all {_TESTED}"
+        )
     guessing = [row.model for row in rows if row.trials and wilson_interval(row.value or 0.0, row.trials)[0] <= _CHANCE]
     if guessing:
         raise RequestError(f"{', '.join(guessing)} did not start: a defect of the recipe, not a reference")

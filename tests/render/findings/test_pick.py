@@ -72,6 +72,28 @@ def test_nobody_within_the_limits_is_an_answer(run: Run, capsys: pytest.CaptureF
     assert capsys.readouterr().out == "None of the 4 cifar networks qualifies with parameters ≤ 10.\n"
 
 
+def test_one_network_outside_the_limits_is_not_spoken_of_in_the_plural(build: RunBuilder) -> None:
+    rows = [ok("a_cifar", "params", 5e6), ok("a_cifar", "top1", 0.5, trials=1000, dataset="cifar10", budget="1ep")]
+    results = read_results(build([listed("a_cifar", "A", 2015, "cifar")], rows))
+    sentence = select(results, parse_limits(["params=1k"], "max")).sentence
+    assert sentence == "The only cifar network that could be judged does not qualify with parameters ≤ 1.00 k."
+
+
+def test_a_tie_has_no_single_winner(build: RunBuilder) -> None:
+    rows = [ok(f"{name}_cifar", "top1", 0.5, trials=1000, dataset="cifar10", budget="1ep") for name in "ab"]
+    results = read_results(build([listed(f"{name}_cifar", "A", 2015, "cifar") for name in "ab"], rows))
+    sentence = select(results, ()).sentence
+    assert sentence == (
+        "Most accurate of 2 cifar networks without any limit: a (a_cifar) and b (b_cifar), test accuracy 50.0 %."
+    )
+
+
+def test_a_run_without_any_accuracy_says_that(build: RunBuilder) -> None:
+    results = read_results(build([listed("a_cifar", "A", 2015, "cifar")], [ok("a_cifar", "params", 5e6)]))
+    with pytest.raises(RequestError, match="no network has an accuracy in this run"):
+        select(results, ())
+
+
 def test_the_verb_prints_json(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["pick", run.name, "--max", "latency_ms=5", "--max", "params=20e6", "--json"]
     assert main([*words, "--results-dir", str(run.folder.parent)]) == 0

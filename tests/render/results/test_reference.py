@@ -51,6 +51,8 @@ def test_the_table_has_a_row_per_network_and_seed_the_best_first(shipped: Path) 
         ([*whole()[1:], trained(QUICK[0], 0.101)], "did not start: a defect of the recipe"),
         ([*whole()[1:], trained(QUICK[0], 0.5, trials=1000)], "more than one number of test images"),
         ([*whole()[1:], trained(QUICK[0], 0.5, dataset="synthetic")], "more than one data set"),
+        (whole(dataset="synthetic"), "was trained on synthetic: a reference is trained on CIFAR-10"),
+        (whole(trials=1000), "was tested on 1000 images: a reference is tested on all 10000"),
         ([*whole(), *whole(budget="3ep")], "several budgets: choose one with --budget"),
         ([*whole(), trained(QUICK[0], 0.5, seed=1)], "more seeds of some networks than of others"),
     ],
@@ -67,6 +69,15 @@ def test_what_is_no_reference_is_refused_and_nothing_is_written(
 
 def a_run(build: RunBuilder, *rows: Record) -> Run:
     return build([listed(name, "Family", 2015, "cifar") for name in (*QUICK[:3], "mine:tiny")], rows, name="here")
+
+
+def test_a_budget_that_the_run_does_not_have_is_refused(
+    build: RunBuilder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = build([listed(name, "Family", 2015, "cifar") for name in QUICK], whole())
+    words = ["reference", run.name, "--budget", "7ep", "--out", str(tmp_path / "no.csv")]
+    assert main([*words, "--results-dir", str(run.folder.parent)]) == 2
+    assert "has no trainings under 7ep; it has 1ep" in capsys.readouterr().err
 
 
 def test_a_network_that_was_not_trained_has_its_reference_with_the_spread_of_its_seeds(
