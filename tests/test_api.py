@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import warnings
 import weakref
 from dataclasses import fields
 from functools import partial
@@ -418,3 +419,15 @@ def test_what_the_documentation_shows_runs(page: str, tmp_path: Path) -> None:
             (tmp_path / "mine.py").write_text(block)
     (shown,) = (block for block in blocks if "import bench" in block)
     run_python(shown, tmp_path)
+
+
+def test_the_notebook_runs_and_shows_the_chart(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ipykernel")
+    nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    notebook = nbformat.read(ROOT / "docs" / "notebook.ipynb", as_version=4)
+    assert len(notebook.cells) == 10
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the client's own
+        nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(ROOT / "docs")}}).execute()
+    assert "image/png" in notebook.cells[-1].outputs[0].data

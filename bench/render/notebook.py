@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -23,7 +22,7 @@ from bench.quantity import axis_label, in_sentence, listing, tick
 from bench.records.frame import from_frame
 from bench.records.run_folder import Run, find_run
 from bench.records.run_json import RunHeader
-from bench.render.charts.frame import MOST_NAMED, style, without_room, write_heading
+from bench.render.charts.frame import MOST_NAMED, save_png, style, without_room, write_heading
 from bench.render.charts.palette import family_styles
 from bench.render.charts.points import Box, Panel, Point, Span, exact, point_figure, set_log_axis
 from bench.render.results.header import Model, read_header
@@ -109,9 +108,17 @@ def chart(table: pd.DataFrame, x: str = "macs", y: str = "top1", size: str | Non
         write_heading(figure, f"{label.label} against {in_sentence(across)}", " · ".join(words))
         figure.draw_without_rendering()  # ticks are made when they are first drawn, in the style of that moment
     figure.set_dpi(_SCREEN_DPI)
-    if "IPython" in sys.modules:
-        matplotlib.get_backend()  # a notebook learns to show figures when it is first asked which way it draws
+    _shown_in_notebooks()
     return figure
+
+
+def _shown_in_notebooks() -> None:
+    """Let a notebook show figures as pictures; it learns that by itself only from who uses pyplot."""
+    shell: Any = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if shell is not None:
+        pictures = shell.display_formatter.formatters["image/png"]
+        if Figure not in pictures.type_printers:
+            pictures.for_type(Figure, save_png)
 
 
 def _metric(table: pd.DataFrame, name: str) -> Metric:
