@@ -80,6 +80,26 @@ def lazy(num_classes: int) -> nn.Module:
     )
 
 
+class LazySpare(nn.Module):
+    """A lazy head that only training uses: no pass in eval mode finds out its size."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(3, 8, 3, padding=1), nn.Linear(8, num_classes)
+        self.spare = nn.LazyLinear(num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x).relu().mean((2, 3))
+        return self.fc(x) + self.spare(x) if self.training else self.fc(x)
+
+
+class LazyNever(LazySpare):
+    """A lazy head that nothing uses."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.conv(x).relu().mean((2, 3)))
+
+
 class MadeAtFirstCall(nn.Module):
     """Its head is made when the first image shows how wide it has to be."""
 
@@ -170,8 +190,8 @@ def wrapped(wrap: Callable[[nn.Module], nn.Module], num_classes: int) -> nn.Modu
     return network
 
 
-def typed(dtype: torch.dtype, num_classes: int) -> nn.Module:
-    return plain(num_classes).to(dtype)
+def typed(dtype: torch.dtype, num_classes: int, make: Callable[[int], nn.Module] = plain) -> nn.Module:
+    return make(num_classes).to(dtype)
 
 
 class Frequencies(nn.Module):
@@ -269,6 +289,9 @@ FIELD = {
     "volume": Field(Volume, 386, 55_296 + 221_184 + 40),
     "tapped": Field(Tapped, 224 + 584 + 170, CONV + 1024 * 8 * 72 + 160),
     "lazy": Field(lazy, 224 + 16 + 5_130, CONV + 5_120),
+    "lazy in half": Field(partial(typed, torch.float16, make=lazy), 224 + 16 + 5_130, CONV + 5_120),
+    "lazy in double": Field(partial(typed, torch.float64, make=lazy), 224 + 16 + 5_130, CONV + 5_120),
+    "lazy and spare": Field(LazySpare, 224 + 180, CONV + HEAD),
     "made at the first call": Field(MadeAtFirstCall, 314, CONV + HEAD),
     "rows": Field(Rows, 9_650, 32 * (7_680 + 1_600) + 200, needs_data=True),
     "both ways": Field(BothWays, 14_570, 2 * 32 * (5_760 + 1_200) + 400),

@@ -18,12 +18,13 @@ from bench.config import Budget, Config, Execution, Inputs, MemorySize, Task
 from bench.data.image_set import ImageSet
 from bench.models import REGISTRY, ModelSpec
 from bench.probes import MEASURE
+from bench.probes.counting.networks import build
 from bench.probes.reading import Reading
 from bench.records.record import Record
 from bench.runner.execute import execute
 from bench.training.step import training_loss
 from tests.data import fakes
-from tests.probes.field_networks import FIELD, SIZE, plain, typed
+from tests.probes.field_networks import FIELD, SIZE, LazyNever, LazySpare, plain, typed
 
 CONFIG = Config(
     preset="quick",
@@ -83,10 +84,10 @@ def saved_on_the_cpu(spec: ModelSpec) -> float:
 
     def bytes_of(batch_size: int) -> int:
         torch.manual_seed(0)
-        network = spec.build(num_classes=10)
+        network = spec.build(num_classes=10).float()
         if any(map(nn.parameter.is_lazy, network.parameters())):
             network(torch.zeros(2, *spec.input_size))
-        network.float().train()
+        network.train()
         own = {t.untyped_storage().data_ptr() for t in (*network.parameters(), *network.buffers())}
         kept: dict[int, Tensor] = {}
 
@@ -153,6 +154,28 @@ def test_a_step_that_trains_nothing_has_no_training_rate() -> None:
     assert found["inference_images_per_s"].status == "ok"
     for metric in ("train_images_per_s", "peak_training_bytes"):
         assert (found[metric].status, "no parameter gets a gradient" in found[metric].note) == ("skipped", True)
+
+
+def test_lazy_layers_that_nothing_runs_are_refused_by_name() -> None:
+    found = rows(replace(spec_of("spare"), build=LazyNever), *COUNTS)
+    for row in found.values():
+        assert row.status == "skipped"
+        assert row.note == "lazy layers that do not run, so that no pass finds out their sizes: spare"
+
+
+def test_finding_out_sizes_leaves_the_statistics_of_norms_as_they_were() -> None:
+    class Normed(LazySpare):
+        def __init__(self, num_classes: int) -> None:
+            super().__init__(num_classes)
+            self.norm = nn.BatchNorm2d(3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(self.norm(x))
+
+    network = build(replace(spec_of("spare"), build=Normed))
+    assert network.get_parameter("spare.weight").shape == (10, 8)
+    assert network.get_buffer("norm.num_batches_tracked") == 0
+    assert network.get_buffer("norm.running_mean").count_nonzero() == 0
 
 
 def test_parameters_that_never_run_are_named() -> None:

@@ -80,10 +80,30 @@ def _without_data(spec: ModelSpec) -> nn.Module:
 
 
 def _with_every_layer(network: nn.Module, spec: ModelSpec) -> nn.Module:
-    """Itself, after a pass if that is where its layers are made or find out their sizes."""
-    if any(map(is_lazy, (*network.parameters(), *network.buffers()))) or _grows(spec):
+    """Itself, after a pass if that is where its layers are made or find out their sizes.
+
+    Raises:
+        Unsupported: no pass comes to all of them.
+    """
+    if _unsized(network) or _grows(spec):
         _pass(network, spec)
+    if _unsized(network):  # an auxiliary head, perhaps
+        kept = {buffer: buffer.clone() for buffer in network.buffers() if not is_lazy(buffer)}
+        _pass(network, spec, training=True)
+        for buffer, before in kept.items():
+            buffer.copy_(before)
+    if parts := _unsized(network):
+        raise Unsupported(f"lazy layers that do not run, so that no pass finds out their sizes: {', '.join(parts)}")
     return network
+
+
+def _unsized(network: nn.Module) -> list[str]:
+    """Paths of the lazy layers that do not know their sizes yet."""
+    return [
+        path
+        for path, module in network.named_modules()
+        if any(map(is_lazy, (*module.parameters(recurse=False), *module.buffers(recurse=False))))
+    ]
 
 
 @lru_cache(maxsize=64)
@@ -95,17 +115,17 @@ def _grows(spec: ModelSpec) -> bool:
         with suppress(Exception), seeded(0):  # a network that fails says so where it is measured
             network = make(spec)
             before = set(network.parameters())
-            _pass(network.float(), spec)
+            _pass(network, spec)
             return set(network.parameters()) != before
     return False
 
 
-def _pass(network: nn.Module, spec: ModelSpec) -> None:
-    """One pass of two images that trains nothing."""
-    training = network.training
+def _pass(network: nn.Module, spec: ModelSpec, training: bool = False) -> None:
+    """One pass of two images that trains nothing, in fp32 as the images are."""
+    before = network.training
     with torch.no_grad(), Shortcuts(), open_attention():
-        network.eval()(images_for(network, 2, spec.input_size))
-    network.train(training)
+        network.float().train(training)(images_for(network, 2, spec.input_size))
+    network.train(before)
 
 
 def device_of(network: nn.Module) -> torch.device:
