@@ -150,10 +150,11 @@ def _torchvision(name: str, size: InputSize | None, arguments: Mapping[str, Any]
         raise UnknownModel(f"torchvision has no classification network {name!r}{_nearest(name, known)}")
     weights: Any = models.get_model_weights(name)
     side = next(iter(weights)).transforms().crop_size[0] if len(weights) else 224
-    if size and size[1:] != (side, side) and name.startswith(("vit_", "maxvit_")):  # these are told their size
-        if size[1] != size[2]:
-            raise UnknownModel(f"torchvision:{name} takes square images: write --input-size {size[1]}")
-        told = {"image_size": size[1]} if name.startswith("vit_") else {"input_size": size[1:]}
+    height, width = size[1:] if size else (side, side)
+    if (height, width) != (224, 224) and name.startswith(("vit_", "maxvit_")):  # these must be told another size
+        if height != width:
+            raise UnknownModel(f"torchvision:{name} takes square images: write --input-size {height}")
+        told = {"image_size": height} if name.startswith("vit_") else {"input_size": (height, width)}
         arguments = {**told, **arguments}
     build = partial(_build_torchvision, name, arguments)
     return _tried(f"torchvision:{name}", build, arguments), (3, side, side), 1000

@@ -228,7 +228,8 @@ def _executor(prepared: Prepared, run: Run) -> Executor[Any, Any]:
     memory_limit = None if gib is None else int(gib * 2**30)
     if request.engine == "ray":
         return cluster.executor(prepared.devices, prepared.inputs, memory_limit, request.cache_dir)
-    return LocalMachine(prepared.devices, run.folder / "workers.log", execute.PRELOAD, memory_limit)
+    preload = execute.preload_for(prepared.specs)
+    return LocalMachine(prepared.devices, run.folder / "workers.log", preload, memory_limit)
 
 
 def devices_for(word: str) -> tuple[str, ...]:

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from bench.config import Budget, Config, Task
 from bench.engines.local import LocalMachine
 from bench.metrics import METRICS, PROBES, Metric, Probe, metrics_of, probe_named
-from bench.models import REGISTRY, ModelSpec
+from bench.models import REGISTRY, ModelSpec, select
 from bench.probes import MEASURE
 from bench.probes.reading import Measurement, Reading
 from bench.records.record import Record
 from bench.records.run_folder import Run
 from bench.records.run_json import RunHeader
-from bench.runner.execute import Outcome, execute, run_tasks
+from bench.runner.execute import PRELOAD, Outcome, execute, preload_for, run_tasks
 from bench.runner.plan import plan, remaining
 
 CONFIG = Config(
@@ -255,6 +255,13 @@ def test_a_value_that_is_no_number_is_failed(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(MEASURE, "params", lambda task: Measurement({"params": Reading(float("nan"))}))
     (row,) = rows_of(SPECS[0], "params")
     assert (row.status, row.value, row.note) == ("failed", None, "the value is nan")
+
+
+def test_workers_start_with_the_library_that_a_network_comes_from() -> None:
+    assert preload_for(SPECS) == PRELOAD
+    assert preload_for(select(["torchvision:resnet18", "lenet5_cifar"])) == (*PRELOAD, "torchvision")
+    theirs = replace(SPECS[0], name="timm:resnet18", family="timm")
+    assert preload_for([theirs, theirs]) == (*PRELOAD, "timm")
 
 
 def test_a_network_that_kills_its_process_does_not_stop_the_run(tmp_path: Path) -> None:
