@@ -248,6 +248,18 @@ class Numpy(nn.Module):
         return self.fc(F.dropout(self.conv(x).relu(), self.rate, self.training).mean((2, 3)))
 
 
+class NumpyTied(Numpy):
+    """And two of its layers have one weight."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__(num_classes)
+        self.one, self.two = nn.Linear(8, 8, bias=False), nn.Linear(8, 8, bias=False)
+        self.two.weight = self.one.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.two(self.one(self.conv(x).mean((2, 3)))))
+
+
 class Constant(nn.Module):
     """Keeps a plain tensor that nothing moves, beside a constructor that needs numbers."""
 
@@ -309,6 +321,7 @@ FIELD = {
     "leaves early": Field(LeavesEarly, 988, CONV + 80 + 1024 * 8 * 72 + 80, needs_data=True),
     "masked": Field(Masked, 314, CONV + HEAD, needs_data=True),
     "numpy": Field(Numpy, 314, CONV + HEAD),
+    "numpy and tied": Field(NumpyTied, 314 + 64, CONV + 64 + 64 + HEAD),
     "constant": Field(Constant, 314, CONV + HEAD, needs_data=True),
     "quantised": Field(quantised, 224, CONV + HEAD, needs_data=True),
     "scripted": Field(scripted, 314, CONV + HEAD),

@@ -76,7 +76,21 @@ def _without_data(spec: ModelSpec) -> nn.Module:
             return spec.build(num_classes=spec.num_classes)
     except Exception:
         # Its constructor looks at numbers, which do not exist there: build it with data, then drop them.
-        return spec.build(num_classes=spec.num_classes).to(META)
+        return _dropped(spec.build(num_classes=spec.num_classes))
+
+
+def _dropped(network: nn.Module) -> nn.Module:
+    """The network on the meta device. Layers that share a parameter go on doing so, which `Module.to` breaks there."""
+    owners: dict[nn.Parameter, str] = {}
+    shared = []
+    for name, parameter in network.named_parameters(remove_duplicate=False):
+        if (first := owners.setdefault(parameter, name)) != name:
+            shared.append((name, first))
+    network = network.to(META)
+    for name, first in shared:
+        path, _, leaf = name.rpartition(".")
+        setattr(network.get_submodule(path), leaf, network.get_parameter(first))
+    return network
 
 
 def _with_every_layer(network: nn.Module, spec: ModelSpec) -> nn.Module:
