@@ -5,14 +5,18 @@ A hundred networks of a grammar here; `--hypothesis-profile=full` tries thousand
 
 from __future__ import annotations
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 
 from bench.models import ModelSpec
 from tests.probes.random_networks import Example, networks
 from tests.probes.test_field_networks import rows
 
 
-@settings(max_examples=max(100, settings().max_examples), suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=max(100, settings().max_examples),
+    phases=[Phase.explicit, Phase.generate],  # a smaller example takes minutes to find: add Phase.shrink for it
+    suppress_health_check=list(HealthCheck),
+)
 @given(networks())
 def test_the_counts_of_any_network_are_right_or_marked(example: Example) -> None:
     spec = ModelSpec("random_cifar", "Own", 2024, "none", "cifar", example.input_size, 10, example.build)
