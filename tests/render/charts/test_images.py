@@ -112,10 +112,8 @@ def test_a_damaged_file_is_named(run: Run) -> None:
     assert image_charts(run, read_results(run)) == ([], [path.name])
 
 
-@pytest.mark.parametrize(
-    "image_sets", [None, 3, {"cifar": None}, {"cifar": {}}, {"cifar": {"name": "x", "classes": 3}}]
-)
-def test_a_header_of_the_wrong_shape_is_survived(build: RunBuilder, image_sets: object) -> None:
+@pytest.mark.parametrize("image_sets", [{}, {"cifar": {}}, {"cifar": {"name": "x", "classes": 3}}])
+def test_images_that_say_nothing_of_their_classes_are_survived(build: RunBuilder, image_sets: object) -> None:
     run = build(MODELS, training("a_cifar", 0.4, dataset="x"), image_sets=image_sets)
     assert charts(run) == {}
     assert all(not data_set.classes for data_set in read_data_sets(run))
