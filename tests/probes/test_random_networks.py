@@ -5,6 +5,7 @@ A hundred networks of a grammar here; `--hypothesis-profile=full` tries thousand
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
 from bench.models import ModelSpec
@@ -12,6 +13,7 @@ from tests.probes.random_networks import Example, networks
 from tests.probes.test_field_networks import rows
 
 
+@pytest.mark.filterwarnings("ignore:LSTM with projections", "ignore:Using padding='same' with even kernel")
 @settings(
     max_examples=max(100, settings().max_examples),
     phases=[Phase.explicit, Phase.generate],  # a smaller example takes minutes to find: add Phase.shrink for it
