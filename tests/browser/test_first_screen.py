@@ -76,5 +76,5 @@ def test_the_charts_fit_a_telephone_without_scrolling_sideways(open_page: Opener
 
 def test_the_sentences_stand_below_and_name_the_kind_of_accuracy(open_page: Opener, report: Path) -> None:
     said = open_page(report).page.locator("section.first .findings li").all_text_contents()
-    assert said[0].startswith("After full training (published), resnet50 is the most accurate of 6 networks")
-    assert any(sentence.startswith("After 1 epoch on cifar10, resnet18_cifar") for sentence in said)
+    assert said[0].startswith("After full training (published), ResNet-50 is the most accurate of 6 networks")
+    assert any(sentence.startswith("After 1 epoch on cifar10, ResNet-18") for sentence in said)

@@ -11,7 +11,7 @@ from bench.render.findings.efficiency import work_and_time
 from bench.render.findings.pick import ACCURACIES, parse_limits, select
 from bench.render.results.header import Model
 from bench.render.results.names import written_name
-from bench.render.results.published import as_published, short_training
+from bench.render.results.published import as_published, short_training, to_be_trained
 from bench.render.results.table import AccuracyGroup, Results
 from bench.render.tables.marks import launch_bound
 from bench.render.tables.subtitles import budget_words, dataset_words
@@ -167,6 +167,12 @@ def _few_networks(results: Results, group: AccuracyGroup) -> list[str]:
     if not telling:
         chance = "" if group.chance is None else f" ({quantity(group.chance, 'fraction')})"
         return [f"No network does better than chance{chance} {where}: too short a training to compare anything."]
+    due = to_be_trained(results, group.track)
+    if len(group.models) < len(due) / 2:
+        return [
+            f"Only {len(group.models)} of {len(due)} networks of the {group.track} track were trained {where}: "
+            "those that train fast, too few to compare."
+        ]
     if len(group.models) == 1:
         reached = _text(results, telling[0], "top1")
         return [f"{written_name(telling[0])} reaches {reached} {where}; no other network was trained."]
@@ -186,8 +192,9 @@ def _under_a_latency(results: Results) -> list[str]:
         middle = ordered[len(ordered) // 2]
         bound = min(_LATENCIES_MS, key=lambda ms: abs(ms - middle))
         selection = select(results, parse_limits([f"latency_ms={bound:g}"], "max"), track, kind)
-        if selection.choices:
-            best = selection.choices[0].model
+        within = [choice for choice in selection.choices if not choice.uncertain]
+        if within:
+            best = within[0].model
             sentences.append(
                 f"Under {bound:g} ms for one image, the most accurate of the {track} track is {written_name(best)}: "
                 f"{_text(results, best, 'latency_ms')} ms, {METRICS[kind].label.lower()} {_text(results, best, kind)}."

@@ -66,7 +66,8 @@ def short_training(results: Results) -> tuple[Results, AccuracyGroup, frozenset[
     """What the first screen compares after a short training: as `with_references`, else what the run itself trained.
 
     A budget in seconds measures the machine too, so it only stands there where nothing else would. None with fewer than
-    three networks, or where half of them are no better than chance.
+    three networks, where half of them are no better than chance, or where the run has not trained most of those that it
+    was to train: the ones that train fast are not the good ones.
     """
     groups = results.accuracy_groups()
     alike = [group for group in groups if Budget.kind_of(group.budget) != "s" or as_published(results)[1] is None]
@@ -76,7 +77,13 @@ def short_training(results: Results) -> tuple[Results, AccuracyGroup, frozenset[
         return None
     view, group, _ = found
     guessing = sum(map(view.at_chance, group.models))
-    return found if len(group.models) >= 3 and 2 * guessing < len(group.models) else None
+    enough = len(group.models) >= max(3, len(to_be_trained(results, group.track)) / 2)
+    return found if enough and 2 * guessing < len(group.models) else None
+
+
+def to_be_trained(results: Results, track: str) -> list[Model]:
+    """The networks of a track that the run has trained, failed to train, or left out."""
+    return [model for model in results.tracks().get(track, ()) if results.cell(model, "top1").records]
 
 
 def _kind(cell: Cell) -> tuple[str, str, int | None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bench.records.record import Record
 from bench.render.findings.summary import summary_of
 from bench.render.results.table import Results, read_results
-from tests.render.conftest import RunBuilder, counts, listed, ok, speeds, training
+from tests.render.conftest import RunBuilder, bad, counts, listed, ok, speeds, training
 
 A, B, C, D = (listed(f"{name}_cifar", name, 2015, "cifar") for name in "abcd")
 
@@ -152,3 +152,13 @@ def test_a_short_training_is_only_compared_with_published_accuracies_on_the_same
         sentences = findings(read_results(build(models, rows, name=dataset)))
         said[dataset] = any(sentence.startswith("How far to trust that: over 5") for sentence in sentences)
     assert said == {"cifar10": True, "cifar10-jpeg": True, "synthetic": False, "folder-mine": False}
+
+
+def test_the_few_that_train_fast_are_no_comparison(build: RunBuilder) -> None:
+    """Three of seven were trained and the others left out: the best of the three says nothing of the seven."""
+    models = [listed(f"n{place}_cifar", "N", 2015, "cifar") for place in range(7)]
+    trained = [row for place in range(3) for row in numbers(f"n{place}_cifar", 0.5 + place / 10, 1e6, 1e6)]
+    why = {"dataset": "cifar10", "budget": "20s", "flags": ("left_out",)}
+    left_out = [bad(f"n{place}_cifar", "top1", "skipped", "it would take too long", **why) for place in range(3, 7)]
+    (sentence,) = findings(read_results(build(models, [*trained, *left_out])))
+    assert sentence.startswith("Only 3 of 7 networks of the cifar track were trained after 20 s of training")
