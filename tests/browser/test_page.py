@@ -385,7 +385,7 @@ NO_ACCURACY = [
 @pytest.mark.parametrize(
     ("models", "rows", "words"),
     [
-        ([A], [*counts("a_cifar", 5, 7, 9), *training("a_cifar", 0.5)], "a_cifar reaches 50.0"),
+        ([A], [*counts("a_cifar", 5, 7, 9), *training("a_cifar", 0.5)], "a reaches 50.0"),
         ([A, B], [bad(n, "params", "failed", "broken") for n in ("a_cifar", "b_cifar")], "no numbers to compare"),
         ([A, B], [], "no numbers to compare"),
         ([A, B, C], NO_ACCURACY, "No accuracy was measured"),
