@@ -86,6 +86,7 @@ class Pace:
         self._predicted = {
             model: value for (model, metric), value in found.items() if metric == "predicted_train_seconds"
         }
+        self._rates = {model: value for (model, metric), value in found.items() if metric == "train_images_per_s"}
         self._flops = {model: value for (model, metric), value in found.items() if metric == "flops"}
 
     def training_s(self, task: Task) -> float | None:
@@ -109,9 +110,13 @@ class Pace:
         return PROCESS_S + max(4 * task.config.measure_seconds, _STEPS * share * task.batch_size * image_s)
 
     def _timed_image_s(self, task: Task) -> float | None:
-        """Seconds of a training step for one image."""
+        """Seconds of a training step for one image: a few steps may have met a busy moment, so what was timed at more
+        length counts where it is faster."""
         predicted, images = self._predicted.get(task.spec.name), self._images(task, self._config.budget)
-        return predicted / images if predicted is not None and images else None
+        if predicted is None or not images:
+            return None
+        rate = self._rates.get(task.spec.name, 0.0)
+        return min(predicted / images, 1 / rate) if rate > 0 else predicted / images
 
     def _images(self, task: Task, budget: Budget) -> float | None:
         count, flops = self._train_counts.get(task.spec.track), self._flops.get(task.spec.name, 0.0)

@@ -68,6 +68,15 @@ def test_ones_own_network_is_trained_however_long_it_takes() -> None:
     assert found.phases["trainings"] > 500
 
 
+def test_a_prediction_from_a_busy_moment_gives_way_to_what_was_timed_at_more_length() -> None:
+    rate = Record("googlenet_cifar", "throughput", "train_images_per_s", 2000.0, "images/s", "ok")
+    pace = Pace(CONFIG, {"cifar": IMAGES}, [*RECORDS, rate])
+    (training,) = [task for task in plan(SPECS[1:], CONFIG) if "accuracy" in task.probes]
+    assert pace.training_s(training) == pytest.approx(IMAGES / 2000)
+    slow = replace(rate, value=10.0)
+    assert Pace(CONFIG, {"cifar": IMAGES}, [*RECORDS, slow]).training_s(training) == pytest.approx(500)
+
+
 def test_phases_add_up_to_what_each_task_is_reckoned_at() -> None:
     phases = reckoned(CONFIG).phases
     heavy = 10 * 16 * 500 / IMAGES  # ten steps of sixteen images, longer than four times the time of measuring
