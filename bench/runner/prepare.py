@@ -170,10 +170,7 @@ def work(prepared: Prepared, run: Run, *, dry: bool = False) -> int:
                 return 0
             _keep_left_out(run, reckoned)
             while reckoned.tasks:
-                several = len(prepared.devices) > 1  # which are not to wait for each other after every task
-                most = (
-                    len(reckoned.tasks) if config.time_limit_s is None else 4 * len(prepared.devices) if several else 1
-                )
+                most = _tasks_between_looks_at_the_clock(prepared) or len(reckoned.tasks)
                 measure(reckoned.tasks[:most])
                 # What has taken longer than was reckoned leaves less of --time-limit to the rest.
                 reckoned = estimate(reckoned.tasks[most:], pace, config, time.monotonic() - start)
