@@ -27,8 +27,6 @@ from torch import nn
 
 from .spec import Build, InputSize, ModelSpec, Track, UnknownModel
 
-_SUITE = Path(__file__).resolve().parents[1]  # in a clone, the folder that is on the module path
-
 
 def from_elsewhere(word: str, input_size: InputSize | None = None, num_classes: int | None = None) -> ModelSpec:
     """The spec of a network named `source:name`; what is not given comes from the source where it says.
@@ -334,10 +332,9 @@ def _parameters(factory: Any) -> dict[str, int | None]:
 
 @contextmanager
 def _importable_from(folder: str) -> Iterator[None]:
-    """A user's folder first on the module path, and without this clone: its `models` is not theirs."""
+    """A user's folder first on the module path, and without any clone of this suite: its `models` is not theirs."""
     before = list(sys.path)
-    others = [entry for entry in before if Path(entry).resolve() != _SUITE or Path(folder).resolve() == _SUITE]
-    sys.path[:] = [folder, *others]
+    sys.path[:] = [folder, *(entry for entry in before if not Path(entry, "models", Path(__file__).name).is_file())]
     try:
         yield
     finally:

@@ -116,7 +116,8 @@ def test_an_installed_copy_works_beside_the_users_own_bench_and_models(project: 
     words = ["run", "--models", "models.small:Small", "./models/small.py:Small", "--input-size", "32"]
     words += ["--probes", "params", "latency", "--rounds", "1", "--device", "cpu", "--run", "own"]
     command = [sys.executable, str(script), *words]
-    done = subprocess.run(command, cwd=project, capture_output=True, text=True)
+    clone_too = {**os.environ, "PYTHONPATH": str(ROOT)}  # as `pip install -e` of a clone leaves behind
+    done = subprocess.run(command, cwd=project, env=clone_too, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     rows = [json.loads(line) for line in (project / "results" / "own" / "records.jsonl").read_text().splitlines()]
     assert {row["status"] for row in rows} == {"ok"}
