@@ -137,6 +137,8 @@ def execution_words(executions: Iterable[Execution]) -> str:
     return ", ".join(word for word in words if word)
 
 
+SECOND_LOOK = 4  # the share of the measuring time that it takes is one in so many
+
 # Two runs are compared by these settings; the fixed ones stay as they are when a run is resumed.
 _SETTING, _FIXED = {"fixed": False}, {"fixed": True}
 
@@ -159,6 +161,7 @@ class Config:
     counted: tuple[str, ...] = ()  # names of networks of which only what needs no device is measured
     execution: Execution = field(default=Execution(), metadata=_FIXED)
     any_memory_format: bool = False  # contiguous where a network does not run in that of `execution`
+    dedicated: bool = False  # nothing else uses the device: a network is measured in one process, and looked at again
     other_budgets: tuple[Budget, ...] = field(default=(), metadata=_SETTING)  # the same networks are trained under each
     checkpoint_every_s: float = 30.0  # at least so far apart
     tensorboard: bool = False  # write training curves as TensorBoard events too
@@ -207,6 +210,7 @@ class Task:
     round: int = 0
     other_budget: Budget | None = None  # where the network is not trained under the run's first one
     with_peak: bool = False  # whether it also measures what the device can do, after what it times
+    second_look: bool = False  # a short sample at the end of the run, which shows whether the device has changed
 
     @property
     def budget(self) -> Budget:
@@ -218,17 +222,28 @@ class Task:
         return self.config.batch_size[self.spec.track]
 
     @property
+    def measure_seconds(self) -> float:
+        """Of sampling, per step."""
+        return self.config.measure_seconds / (SECOND_LOOK if self.second_look else 1)
+
+    @property
     def static(self) -> bool:
         return PROBES[self.probes[0]].when == "static"
 
     @property
     def group(self) -> str:
-        """What may share a process: the counts of the suite's own networks. Every other task has a fresh one, so that a
-        measurement finds the device as new, and no network meets what another has left behind."""
+        """What shares a process. No network meets what another has left behind, but for the counts of the suite's own.
+
+        On a dedicated device all that is measured of a network shares one, and so do its trainings: libraries choose
+        kernels once. Elsewhere every task has a fresh one, so that rounds find the machine at other times.
+        """
         from bench.models import REGISTRY
 
-        own = self.static and self.spec.name in REGISTRY
-        return "counts of networks of the suite" if own else f"{self.label}, round {self.round}"
+        if self.static and self.spec.name in REGISTRY:
+            return "counts of networks of the suite"
+        if not self.config.dedicated or self.static or self.round:
+            return f"{self.label}, round {self.round}"
+        return f"{self.spec.name} {'trained' if PROBES[self.probes[0]].when == 'seeds' else 'measured'}"
 
     @property
     def label(self) -> str:

@@ -53,9 +53,9 @@ PROBES: dict[str, Probe] = {
         Probe("train_time", "forecast"),
         Probe("throughput", "rounds"),
         Probe("latency", "rounds"),
-        Probe("best_batch", own_batch=True),
-        Probe("memory", repeatable=True),
         Probe("energy"),
+        Probe("memory", repeatable=True),
+        Probe("best_batch", own_batch=True),
         Probe("gradient_flow", precision="fp32"),
         Probe("accuracy", "seeds", trains=True, portable=True),
     )

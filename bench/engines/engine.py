@@ -10,7 +10,7 @@ from typing import Literal, Protocol, TypeVar
 class GroupedTask(Protocol):
     @property
     def group(self) -> str:
-        """Tasks of one group may share a process; another group gets a fresh one."""
+        """Tasks of one group share a process as long as none fails; another group gets a fresh one."""
 
 
 Task = TypeVar("Task", bound=GroupedTask)
@@ -25,6 +25,11 @@ class Crash:
     kind: Literal["failed", "timeout"]
     reason: str
     seconds: float
+
+
+def has_failed(outcome: object) -> bool:
+    """Whether a task crashed, timed out, or returned something whose `failed` is true: its process is in doubt."""
+    return isinstance(outcome, Crash) or bool(getattr(outcome, "failed", False))
 
 
 class EngineLost(Exception):

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Generic
 
 from bench.engines import isolation
-from bench.engines.engine import Crash, Execute, Result, Stop, Task
+from bench.engines.engine import Crash, Execute, Result, Stop, Task, has_failed
 from bench.engines.output import CapturedOutput
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -31,6 +31,7 @@ class _Worker:
     connection: Connection
     output: CapturedOutput
     group: str
+    used: bool = False  # whether a task has ended in it
 
 
 @dataclass
@@ -62,7 +63,7 @@ class LocalEngine(Generic[Task, Result]):
     """Runs tasks in worker processes, one per device.
 
     Workers come from a fork server that has imported what they need, so a fresh process costs milliseconds rather than
-    the seconds of importing torch. It isolates networks from one another: what one leaves in the allocator or in
+    the seconds of importing torch. It isolates groups of tasks from one another: what one leaves in the allocator or in
     autotuning caches, and whatever it breaks, is gone before the next one starts.
     """
 
@@ -99,12 +100,24 @@ class LocalEngine(Generic[Task, Result]):
             while not (stop and stop.requested) and (waiting or any(slot.task is not None for slot in self._slots)):
                 for slot in self._slots:
                     if slot.task is None and waiting:
-                        self._begin(slot, waiting.popleft())
+                        self._begin(slot, self._next(slot, waiting))
                         on_start(slot.task, slot.device)  # type: ignore[arg-type]
-                yield from self._ended(timeout_s, stop)
+                yield from self._ended(timeout_s, stop, waiting)
         finally:
             for slot in self._slots:
                 self._end(slot)
+
+    def _next(self, slot: _Slot[Task], waiting: deque[Task]) -> Task:
+        """The first task of the group whose process the slot has, else the first of one that is at no other slot."""
+        own = slot.worker.group if slot.worker else None
+        elsewhere = {other.worker.group for other in self._slots if other is not slot and other.worker is not None}
+        groups = [task.group for task in waiting]
+        place = next((n for n, group in enumerate(groups) if group == own), None)
+        if place is None:
+            place = next((n for n, group in enumerate(groups) if group not in elsewhere), 0)
+        task = waiting[place]
+        del waiting[place]
+        return task
 
     def _begin(self, slot: _Slot[Task], task: Task) -> None:
         if slot.worker is not None and slot.worker.group != task.group:
@@ -144,8 +157,14 @@ class LocalEngine(Generic[Task, Result]):
         output.close()
         return _Worker(process, ours, CapturedOutput(captured), group)
 
-    def _ended(self, timeout_s: float | None, stop: Stop | None) -> Iterator[tuple[Task, Result | Crash]]:
-        """Wait until something happens; yield the tasks that have ended by then."""
+    def _ended(
+        self, timeout_s: float | None, stop: Stop | None, waiting: deque[Task]
+    ) -> Iterator[tuple[Task, Result | Crash]]:
+        """Wait until something happens; yield the tasks that have ended by then.
+
+        A process in which a task has failed is not used again. Where other tasks had ended in it before, they may be
+        at fault: the task is put back, to be tried once more with a process of its own.
+        """
         busy = [(slot, slot.worker, slot.task) for slot in self._slots]
         under_way = [(slot, worker, task) for slot, worker, task in busy if worker is not None and task is not None]
         patience = None
@@ -167,9 +186,13 @@ class LocalEngine(Generic[Task, Result]):
             if outcome is not None:
                 worker.output.read()
                 self._keep(worker)
-                if isinstance(outcome, Crash):
-                    self._end(slot)
                 slot.task = None
+                if has_failed(outcome):
+                    self._end(slot)
+                    if worker.used and not (isinstance(outcome, Crash) and outcome.kind == "timeout"):
+                        waiting.appendleft(task)
+                        continue
+                worker.used = True
                 yield task, outcome
 
     def _crash(self, slot: _Slot[Task], worker: _Worker) -> Crash:

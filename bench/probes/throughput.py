@@ -91,7 +91,7 @@ def _timed(make: MakeStep, task: Task, batch_size: int) -> _Timed:
     steps = steady_samples(
         step,
         synchroniser(device),
-        task.config.measure_seconds,
+        task.measure_seconds,
         shortest_sample_s=SHORTEST_SAMPLE_S[device.type],
     )
     own: tuple[float, ...] = ()

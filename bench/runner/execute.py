@@ -57,6 +57,10 @@ class Outcome:
     layers: tuple[Mapping[str, Any], ...] = ()  # a row for each call of a module
     limits: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by device: what it can do, if measured
 
+    @property
+    def failed(self) -> bool:
+        return any(record.failed for record in self.records)
+
 
 def execute(task: Task, device: str) -> Outcome:
     """Run one task here and now. Never raises: whatever goes wrong is in the rows."""

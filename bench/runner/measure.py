@@ -125,7 +125,7 @@ def measure(
             )
             config, device = prepared.config, prepared.devices[0]
             tasks = [] if left_out == probes != () else plan(prepared.specs, config, prepared.inputs)
-            records = [record for task in tasks for record in _executed(task, device)]
+            records = [record for task in tasks if not task.second_look for record in _executed(task, device)]
             records += [row for each in left_out for row in skipped(Task(specs[0], config, (each,)), NOT_FRESH)]
         return to_frame(records, map(described, specs))
 

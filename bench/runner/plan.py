@@ -14,6 +14,8 @@ from bench.models import ModelSpec
 from bench.records.record import Record, RecordKey
 from bench.runner.estimate import Pace
 
+SECOND_LOOKS = 8  # networks that are timed again at the end of a run on a dedicated device
+
 
 def plan(specs: Sequence[ModelSpec], config: Config, inputs: Inputs = Inputs(), pace: Pace | None = None) -> list[Task]:
     """Every task of a run, in its order; `pace` tells how long each may take, as far as that is known.
@@ -24,6 +26,9 @@ def plan(specs: Sequence[ModelSpec], config: Config, inputs: Inputs = Inputs(), 
     to none. The rounds are spread over all of the rest: a shared machine is slower for a minute at a time, and rounds
     within that minute would agree with each other and be wrong. For the same reason each round measures the peak of the
     device again.
+
+    On a dedicated device a network is measured in one go, and its seeds are trained in one go, each in one process. At
+    the end some networks are timed once more, briefly, so that a device that has grown hot shows.
     """
     static, forecasts, rounded, once, seeded = (
         tuple(probe for probe in config.probes if PROBES[probe].when == when)
@@ -32,21 +37,37 @@ def plan(specs: Sequence[ModelSpec], config: Config, inputs: Inputs = Inputs(), 
     tasks = [Task(spec, config, static, inputs) for spec in specs if static]
     specs = [spec for spec in specs if spec.name not in config.counted]
     tasks += [Task(spec, config, (probe,), inputs) for spec in specs for probe in forecasts]
-    rounds = [
-        [Task(spec, config, rounded, inputs, round=number) for spec in random.Random(number).sample(specs, len(specs))]
-        for number in range(config.rounds if rounded else 0)
-    ]
-    if "throughput" in rounded:  # which is compared with the peak; that is first measured before everything else
-        rounds[1:] = [[replace(first, with_peak=True), *others] for first, *others in rounds[1:]]
-    others = [Task(spec, config, (probe,), inputs) for spec in specs for probe in once]
-    others += [
+    trainings = [
         Task(spec, config, (probe,), inputs, seed=seed, other_budget=budget)
         for seed in range(config.seeds)
         for budget in (None, *config.other_budgets)
         for spec in specs
         for probe in seeded
     ]
+    rounds = [
+        [Task(spec, config, rounded, inputs, round=number) for spec in random.Random(number).sample(specs, len(specs))]
+        for number in range(config.rounds if rounded else 0)
+    ]
+    if config.dedicated:
+        in_one_go = [probe for probe in PROBES if probe in (*rounded, *once)]
+        tasks += [Task(spec, config, (probe,), inputs) for spec in specs for probe in in_one_go]
+        tasks += sorted(trainings, key=lambda task: specs.index(task.spec))
+        if config.rounds == 1 and "throughput" in rounded:
+            rounds.append(
+                [Task(spec, config, ("throughput",), inputs, round=1, second_look=True) for spec in _some(specs)]
+            )
+    if "throughput" in rounded:  # which is compared with the peak; that is first measured before everything else
+        rounds[1:] = [[replace(first, with_peak=True), *others] for first, *others in rounds[1:]]
+    if config.dedicated:
+        return tasks + [task for tasks in rounds[1:] for task in tasks]
+    others = [Task(spec, config, (probe,), inputs) for spec in specs for probe in once] + trainings
     return tasks + _spread(rounds, others, pace or Pace(config))
+
+
+def _some(specs: Sequence[ModelSpec]) -> Sequence[ModelSpec]:
+    """At most `SECOND_LOOKS` of them, evenly spaced."""
+    count = min(SECOND_LOOKS, len(specs))
+    return [specs[n * len(specs) // count] for n in range(count)]
 
 
 def _spread(rounds: Sequence[Sequence[Task]], others: Sequence[Task], pace: Pace) -> list[Task]:

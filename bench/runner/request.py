@@ -128,7 +128,7 @@ class Request(Setup):
     budget ends, but no sooner than this after the one before."""
     rounds: Count = None
     """How often each throughput and latency is measured, each time in another order of networks. Default: the
-    preset's (quick: 5)."""
+    preset's (quick: 5) on a shared CPU; on a GPU once, and a second look at some networks at the end."""
 
     @property
     def experiment(self) -> Experiment | None:
@@ -167,7 +167,7 @@ def resolve(request: Request, probes: tuple[str, ...], device_kind: str) -> tupl
     _refuse_conflicts(request, experiment)
     name = request.preset if request.preset != "auto" else "standard" if device_kind == "cuda" else "quick"
     preset = PRESETS[name]
-    batch_size = preset.batch_size
+    batch_size, dedicated = preset.batch_size, device_kind != "cpu"
     if request.batch_size is not None:
         batch_size = dict.fromkeys(preset.batch_size, request.batch_size)
     longest = None if experiment or request.budget else preset.max_train_time_s
@@ -189,12 +189,13 @@ def resolve(request: Request, probes: tuple[str, ...], device_kind: str) -> tupl
         test_images=request.test_images or (None if experiment else preset.test_images),
         measure_seconds=preset.measure_seconds,
         task_timeout_s=request.task_timeout_s,
-        rounds=request.rounds or preset.rounds,
+        rounds=request.rounds or (1 if dedicated else preset.rounds),
         counted=beside if request.models or experiment else preset.counted,
         fit=MemorySize.parse(request.fit) if request.fit is not None else None,
         max_train_time_s=longest,
         time_limit_s=limit,
         inference_only=preset.inference_only,
+        dedicated=dedicated,
         execution=_execution(request, device_kind),
         any_memory_format=request.memory_format == "auto",
         tensorboard=request.tensorboard,

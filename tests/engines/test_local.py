@@ -92,6 +92,48 @@ def test_a_group_shares_a_process_and_another_gets_its_own(tmp_path: Path) -> No
     assert os.getpid() not in {pid(outcome) for outcome in done.values()}
 
 
+@dataclass(frozen=True)
+class Result:
+    """What a worker returns of a job in whose process others may have been at work before."""
+
+    pid: int
+    failed: bool
+
+
+_done: list[str] = []  # in a worker
+
+
+def succeed_alone(job: Job, device: str) -> Result:
+    """Job 2 fails in a process in which another has run; "sick" fails anywhere, and "dies" takes its process down."""
+    first = not _done
+    _done.append(job.name)
+    if job.name == "dies" and not first:
+        os._exit(3)
+    return Result(os.getpid(), failed=job.name == "sick" or (job.name == "2" and not first))
+
+
+@pytest.mark.parametrize("fails", ["2", "dies", "sick"])
+def test_what_fails_after_others_is_tried_once_more_in_a_process_of_its_own(tmp_path: Path, fails: str) -> None:
+    engine: LocalEngine[Job, Result] = LocalEngine(("cpu",), succeed_alone, tmp_path / "workers.log")
+    started: list[str] = []
+    jobs = [Job("1"), Job(fails), Job("3"), Job("4")]
+    outcomes = engine.run(jobs, None, lambda job, device: started.append(job.name))
+    done = {job.name: outcome for job, outcome in outcomes}
+    assert started == ["1", fails, fails, "3", "4"]
+    assert not any(isinstance(outcome, Crash) for outcome in done.values())
+    found = {name: outcome for name, outcome in done.items() if isinstance(outcome, Result)}
+    assert {name for name, outcome in found.items() if outcome.failed} == ({"sick"} if fails == "sick" else set())
+    assert found["1"].pid != found[fails].pid
+    assert (found["3"].pid == found[fails].pid) is (fails != "sick")  # a process that failed is not used again
+    assert found["3"].pid == found["4"].pid
+
+
+def test_a_group_stays_at_the_device_that_has_its_process(tmp_path: Path) -> None:
+    jobs = [Job(f"{group}{n}", group=group, seconds=0.05) for group in "ab" for n in range(4)]
+    done = run(jobs, tmp_path, devices=("one", "two"))
+    assert len({pid(outcome) for outcome in done.values()}) == 2
+
+
 def test_an_empty_result_is_a_result(tmp_path: Path) -> None:
     engine: LocalEngine[Job, dict[str, str]] = LocalEngine(("cpu",), nothing, tmp_path / "workers.log")
     assert [outcome for _, outcome in engine.run([Job("1"), Job("2")], None, lambda job, device: None)] == [{}, {}]

@@ -1,5 +1,6 @@
 """Planning, resuming, and turning whatever happens into rows."""
 
+import itertools
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -97,6 +98,32 @@ def test_timings_come_in_rounds_over_all_networks_each_in_its_own_order() -> Non
     assert len({tuple(order) for order in [*rounds, names]}) == 4
     assert plan(specs, config) == tasks  # a resumed run goes on in the same order
     assert len({task.group for task in tasks}) == len(tasks)  # a fresh process for each
+
+
+def test_on_a_dedicated_device_a_network_is_measured_in_one_process_and_some_are_looked_at_again() -> None:
+    specs = tuple(REGISTRY.values())[:20]
+    probes = ("macs", "throughput", "latency", "best_batch", "memory", "energy", "accuracy")
+    config = replace(CONFIG, probes=probes, rounds=1, dedicated=True, seeds=2)
+    tasks = plan(specs, config)
+    groups = [group for group, _ in itertools.groupby(tasks, key=lambda task: task.group)]
+    assert groups == [
+        "counts of networks of the suite",
+        *(f"{spec.name} measured" for spec in specs),
+        *(f"{spec.name} trained" for spec in specs),
+        *(
+            f"{spec.name} throughput, round 2, round 1"
+            for spec in specs
+            if any(spec is task.spec and task.second_look for task in tasks)
+        ),
+    ]
+    first = [task.probes[0] for task in tasks if task.group == f"{specs[0].name} measured"]
+    assert first == ["throughput", "latency", "energy", "memory", "best_batch"]
+    again = [task for task in tasks if task.second_look]
+    assert [task.with_peak for task in again] == [True] + [False] * 7
+    assert {(task.round, task.measure_seconds) for task in again} == {(1, CONFIG.measure_seconds / 4)}
+    asked = plan(specs, replace(config, rounds=3))  # whoever asks for rounds gets them, and needs no second look
+    assert [task.round for task in asked if "throughput" in task.probes] == [0] * 20 + [1] * 20 + [2] * 20
+    assert not any(task.second_look for task in asked)
 
 
 def test_rounds_are_spread_over_the_whole_run_by_the_time_that_the_rest_takes() -> None:
