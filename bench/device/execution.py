@@ -5,7 +5,7 @@ Also a step recorded once as a CUDA graph and replayed: the host asks once for w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 
@@ -18,18 +18,32 @@ GRAPH_WARM_UP_STEPS = 3  # libraries set themselves up, and gradients exist, bef
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def check(execution: Execution, devices: Sequence[str]) -> None:
+Arithmetics = Mapping[str, frozenset[Precision]]  # that each device has: "cuda:1 (Tesla T4)" -> fp32, fp16
+
+
+def arithmetics(devices: Sequence[str]) -> Arithmetics:
+    """In what each device computes."""
+    found: dict[str, frozenset[Precision]] = {}
+    for device in devices:
+        if device == "cpu":
+            found[device] = frozenset(("fp32", "bf16", "fp16"))
+            continue
+        name = f"{device} ({torch.cuda.get_device_name(device)})"
+        # Tensor cores for bf16 and TF32 came together, with Ampere.
+        ampere = torch.cuda.get_device_capability(device) >= (8, 0)
+        found[name] = frozenset(("fp32", "tf32", "bf16", "fp16") if ampere else ("fp32", "fp16"))
+    return found
+
+
+def check(execution: Execution, devices: Arithmetics) -> None:
     """Whether every device can run so.
 
     Raises:
-        RequestError: a GPU has no such arithmetic.
+        RequestError: one has no such arithmetic.
     """
-    if execution.precision not in ("tf32", "bf16"):
-        return
-    for device in devices:
-        if device != "cpu" and torch.cuda.get_device_capability(device) < (8, 0):
-            name = torch.cuda.get_device_name(device)
-            raise RequestError(f"{device} ({name}) has no {execution.precision}: use --precision fp16 or fp32")
+    for device, has in devices.items():
+        if execution.precision not in has:
+            raise RequestError(f"{device} has no {execution.precision}: use --precision fp16 or fp32")
 
 
 @contextmanager

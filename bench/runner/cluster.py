@@ -6,11 +6,13 @@ Ray is imported here alone, and only when a run asks for it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bench.config import Inputs, RequestError
+from bench.config import Inputs, Precision, RequestError
 from bench.device import environment
+from bench.device.execution import Arithmetics, arithmetics
 from bench.runner.execute import PRELOAD, relocated
 from bench.runner.request import Request
 
@@ -18,6 +20,14 @@ if TYPE_CHECKING:
     from bench.engines.ray import RayCluster
 
 _SAME = ("torch", "python")  # on every node, or one run would mix numbers of two kinds
+
+
+@dataclass(frozen=True)
+class Node:
+    """What a node says of itself."""
+
+    facts: environment.Facts
+    has: frozenset[Precision]  # in what its devices compute
 
 
 def join(request: Request) -> tuple[str, ...]:
@@ -47,22 +57,37 @@ def join(request: Request) -> tuple[str, ...]:
     return ("cuda:0",) if wanted == "cuda" else ("cpu",)
 
 
-def facts(devices: tuple[str, ...]) -> environment.Facts:
-    """What `environment.describe` says on a node; `device` names the hardware of all.
+def described(devices: tuple[str, ...]) -> Mapping[str, Node]:
+    """What each node that has such devices says of itself, by the node's address.
 
     Raises:
         RequestError: the nodes differ in their versions.
     """
     from bench.engines import ray
 
-    nodes = ray.ask_every_node(environment.describe, _kind(devices))
+    nodes: dict[str, Node] = ray.ask_every_node(_node, _kind(devices))
     for key in _SAME:
-        versions = {address: about.get(key) for address, about in nodes.items()}
+        versions = {address: node.facts.get(key) for address, node in nodes.items()}
         if len(set(versions.values())) > 1:
             told = ", ".join(f"{version} on {address}" for address, version in versions.items())
             raise RequestError(f"the nodes of the Ray cluster have different versions of {key}: {told}")
-    about = next(iter(nodes.values()))
-    return {**about, "device": " and ".join(sorted({str(each["device"]) for each in nodes.values()}))}
+    return nodes
+
+
+def _node(device: str) -> Node:
+    (has,) = arithmetics([device]).values()
+    return Node(environment.describe(device), has)
+
+
+def of_all(nodes: Mapping[str, Node]) -> Arithmetics:
+    """In what the device of each node computes."""
+    return {f"{address} ({node.facts['device']})": node.has for address, node in nodes.items()}
+
+
+def facts(nodes: Mapping[str, Node]) -> environment.Facts:
+    """The facts of a node; `device` names the hardware of all."""
+    about = next(iter(nodes.values())).facts
+    return {**about, "device": " and ".join(sorted({str(node.facts["device"]) for node in nodes.values()}))}
 
 
 def executor(

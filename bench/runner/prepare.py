@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,7 @@ class Prepared:
     inputs: Inputs
     specs: tuple[ModelSpec, ...]
     devices: tuple[str, ...]
+    nodes: Mapping[str, cluster.Node] = field(default_factory=dict)  # of a cluster, by address
 
 
 def prepare(
@@ -62,9 +63,11 @@ def prepare(
     if request.run is not None:
         request = resume.continued(request)
     devices = cluster.join(request) if request.engine == "ray" else devices_for(request.device)
-    config, patterns = resolve(request, probes, devices[0].partition(":")[0])
-    if request.engine == "local":
-        execution.check(config.execution, devices)
+    nodes = cluster.described(devices) if request.engine == "ray" else {}
+    can = cluster.of_all(nodes) if nodes else execution.arithmetics(devices)
+    bf16 = all("bf16" in has for has in can.values())
+    config, patterns = resolve(request, probes, devices[0].partition(":")[0], bf16)
+    execution.check(config.execution, can)
     experiment = request.experiment
     if given:
         specs, config = tuple(given), replace(config, counted=())
@@ -86,7 +89,7 @@ def prepare(
         inputs = replace(inputs, image_sets=_image_sets(request, config.dataset, sorted(tracks), say))
     classes = resume.classes(request) | {track: len(images.classes) for track, images in inputs.image_sets.items()}
     specs = tuple(_with_classes_of_images(spec, classes.get(spec.track), request) for spec in specs)
-    return Prepared(request, config, inputs, specs, devices)
+    return Prepared(request, config, inputs, specs, devices, nodes)
 
 
 @contextmanager
@@ -100,8 +103,7 @@ def open_run(prepared: Prepared, command: Sequence[str]) -> Iterator[Run]:
     """
     config, request = prepared.config, prepared.request
     with execution.arithmetic(config.execution.precision):  # PyTorch's switches as they are while it is measured
-        here = request.engine == "local"
-        facts = environment.describe(prepared.devices[0]) if here else cluster.facts(prepared.devices)
+        facts = cluster.facts(prepared.nodes) if prepared.nodes else environment.describe(prepared.devices[0])
     now = datetime.now().astimezone()
     wish = f"{now:%Y%m%d-%H%M%S}-{facts['device_kind']}-{config.preset}"
     name = checked_name(request.run) if request.run else unused_name(request.results_dir, wish)

@@ -63,7 +63,7 @@ class Setup:
     test_images: Count = None
     """How many test images to use, the same number of every class. Default: all."""
     precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = "auto"
-    """Arithmetic of measuring and training. auto: bf16 on a GPU that has it, else fp32. bf16 and fp16 mean weights of
+    """Arithmetic of measuring and training. auto: bf16 where every GPU has it, else fp32. bf16 and fp16 mean weights of
     that type for inference, and autocast over fp32 weights for training."""
     memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
     """How images lie in memory. auto: channels_last, on a CPU too, where most networks are faster for it; contiguous
@@ -140,8 +140,12 @@ class Request(Setup):
         return experiment_named(self.recipe) if self.recipe else None
 
 
-def resolve(request: Request, probes: tuple[str, ...], device_kind: str) -> tuple[Config, tuple[str, ...]]:
+def resolve(
+    request: Request, probes: tuple[str, ...], device_kind: str, bf16: bool = True
+) -> tuple[Config, tuple[str, ...]]:
     """The configuration of a run on a "cpu" or "cuda" device, and the names or globs of its networks.
+
+    `bf16` says whether all of its devices have that arithmetic.
 
     Raises:
         RequestError: a number is out of range, a probe or recipe does not exist, or two flags contradict each other.
@@ -196,7 +200,7 @@ def resolve(request: Request, probes: tuple[str, ...], device_kind: str) -> tupl
         time_limit_s=limit,
         inference_only=preset.inference_only,
         dedicated=dedicated,
-        execution=_execution(request, device_kind),
+        execution=_execution(request, device_kind, bf16),
         any_memory_format=request.memory_format == "auto",
         tensorboard=request.tensorboard,
         checkpoint_every_s=request.checkpoint_every_s,
@@ -261,14 +265,14 @@ def _refuse_conflicts(request: Request, experiment: Experiment | None) -> None:
         raise RequestError(f"--weights {request.weights}: only goes with --recipe {known}")
 
 
-def _execution(request: Request, device_kind: str) -> Execution:
+def _execution(request: Request, device_kind: str, bf16: bool) -> Execution:
     """What "auto" means on a "cpu" or "cuda" device.
 
     Raises:
         RequestError: the device cannot do what was asked.
     """
     cuda = device_kind == "cuda"
-    fast: Precision = "bf16" if cuda and request.recipe is None else "fp32"
+    fast: Precision = "bf16" if cuda and bf16 and request.recipe is None else "fp32"
     precision: Precision = request.precision if request.precision != "auto" else fast
     memory_format: MemoryFormat = request.memory_format if request.memory_format != "auto" else "channels_last"
     if not cuda and precision == "tf32":

@@ -1,10 +1,16 @@
 """TF32 is said, not inherited: set both ways, undone afterwards, and visible in the arithmetic where a GPU has it."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import pytest
 import torch
 
-from bench.config import Precision
-from bench.device.execution import arithmetic
+from bench.config import Execution, Precision, RequestError
+from bench.device.execution import arithmetic, arithmetics, check
+from bench.regression.ab.revision import Revision
+from bench.runner.prepare import prepare
+from bench.runner.request import Request
 
 
 def switches() -> tuple[bool, bool]:
@@ -25,6 +31,50 @@ def test_both_switches_are_set_and_put_back(precision: Precision, allowed: bool,
         assert switches() == (before, before)
     finally:
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = found
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "precision"),
+    [
+        ([(7, 5)], "fp32"),
+        ([(8, 6)], "bf16"),
+        ([(9, 0)], "bf16"),
+        ([(8, 0), (7, 5)], "fp32"),
+        ([(8, 9), (12, 0)], "bf16"),
+    ],
+)
+def test_without_a_word_a_run_is_in_an_arithmetic_that_every_gpu_has(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capabilities: list[tuple[int, int]], precision: str
+) -> None:
+    with_gpus(monkeypatch, capabilities)
+    request = Request(device="cuda", models=("lenet5_cifar",), results_dir=tmp_path)
+    prepared = prepare(request, ("throughput",), print)
+    assert prepared.config.execution.precision == precision
+    assert len(prepared.devices) == len(capabilities)
+    assert Revision(["--device", "cuda:0"]).execution.split(",")[0] == ("bf16" if capabilities[0] >= (8, 0) else "fp32")
+
+
+@pytest.mark.parametrize("precision", ["bf16", "tf32"])
+def test_an_arithmetic_that_is_asked_for_and_that_one_gpu_lacks_is_refused(
+    monkeypatch: pytest.MonkeyPatch, precision: Precision
+) -> None:
+    with_gpus(monkeypatch, [(9, 0), (7, 5)])
+    request = Request(device="cuda", models=("lenet5_cifar",), precision=precision, dry_run=True)
+    with pytest.raises(RequestError, match=rf"cuda:1 \(card 1\) has no {precision}: use --precision fp16 or fp32"):
+        prepare(request, ("throughput",), print)
+    check(Execution("fp16"), arithmetics(["cuda:1"]))
+
+
+def with_gpus(monkeypatch: pytest.MonkeyPatch, capabilities: Sequence[tuple[int, int]]) -> None:
+    """PyTorch sees GPUs of these compute capabilities, and no more of them than that."""
+
+    def number(device: str) -> int:
+        return int(device.partition(":")[2])
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: len(capabilities))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capabilities[number(device)])
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"card {number(device)}")
 
 
 @pytest.mark.gpu

@@ -34,8 +34,10 @@ class Revision:
         self.device = request.device
         if self.device in ("auto", "cuda"):
             self.device = "cuda:0" if torch.cuda.is_available() else "cpu"
-        self._config, _ = resolve(request, (), self.device.partition(":")[0])
-        execution.check(self._config.execution, [self.device])
+        can = execution.arithmetics([self.device])
+        bf16 = all("bf16" in has for has in can.values())
+        self._config, _ = resolve(request, (), self.device.partition(":")[0], bf16)
+        execution.check(self._config.execution, can)
         self.execution = str(self._config.execution)
 
     def step(self, network: str, what: str) -> tuple[Callable[[], object], int]:
