@@ -1,4 +1,4 @@
-"""A number and its unit as people read them: "270 k", "1.25 MiB", "3.1 mJ", "71.2 ± 0.9 %"."""
+"""Numbers with their units, names and errors as people read them: "270 k", "1.25 MiB", "71.2 ± 0.9 %"."""
 
 from __future__ import annotations
 
@@ -111,6 +111,13 @@ def listing(words: Sequence[str], most: int | None = None) -> str:
     if most is not None and len(words) > most + 1:
         words = [*words[:most], f"{len(words) - most} more"]
     return " and ".join(part for part in (", ".join(words[:-1]), *words[-1:]) if part)
+
+
+def first_line(said: object) -> str:
+    """The first line of an error's message or of a text, without what a terminal would take for an order."""
+    empty = "it asked for more than it may have" if isinstance(said, MemoryError) else "no message"
+    line = (str(said).strip().splitlines() or [empty])[0]
+    return "".join(character if character.isprintable() else " " for character in line)[:500]
 
 
 def ordinal(number: int) -> str:

@@ -5,7 +5,17 @@ import math
 import pytest
 
 from bench.metrics import METRICS
-from bench.quantity import axis_label, in_sentence, listing, measured, ordinal, parse_quantity, quantity, tick
+from bench.quantity import (
+    axis_label,
+    first_line,
+    in_sentence,
+    listing,
+    measured,
+    ordinal,
+    parse_quantity,
+    quantity,
+    tick,
+)
 
 
 @pytest.mark.parametrize(
@@ -106,3 +116,17 @@ def test_a_number_is_read_as_people_write_it(word: str, unit: str, value: float)
 def test_what_is_no_number_of_the_unit_is_refused(word: str, unit: str) -> None:
     with pytest.raises(ValueError, match="write a number"):
         parse_quantity(word, unit)
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError("  first\nsecond"), "first"),
+        (ValueError("\x1b[31mred"), " [31mred"),
+        (ValueError(), "no message"),
+        (MemoryError(), "it asked for more than it may have"),
+        ("a worker's words\nmore", "a worker's words"),
+    ],
+)
+def test_of_an_error_a_person_reads_the_first_line_without_orders_to_the_terminal(error: object, line: str) -> None:
+    assert first_line(error) == line

@@ -40,8 +40,7 @@ def run(request: Show) -> int:
         RequestError: there is no such network, or it cannot be shown.
     """
     from bench.models import UnknownModel, select
-    from bench.probes.reading import first_line
-    from bench.quantity import quantity
+    from bench.quantity import first_line, quantity
     from bench.render.diagram import draw
     from bench.render.tables.terminal import aligned
     from bench.runner.measure import layer_rows

@@ -27,6 +27,7 @@ from bench.data.cache import ARRAYS, cache_dir_of, install, read_array
 from bench.data.image_set import ImageSet
 from bench.engines.engine import Crash, EngineLost, Execute, Result, Stop, Task
 from bench.engines.local import LocalEngine
+from bench.quantity import first_line
 
 CONNECT_TIMEOUT_S = 5.0
 NODES_WAITED_FOR_S = 120.0  # how long a cluster may be without any node
@@ -56,7 +57,7 @@ def connect(address: str) -> None:
             socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S).close()
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, ignore_reinit_error=True)
     except (RayError, OSError, ValueError, RuntimeError) as error:
-        raise NoCluster((str(error).strip().splitlines() or [type(error).__name__])[0]) from error
+        raise NoCluster(first_line(error)) from error
 
 
 def kind_of_cluster() -> Kind:

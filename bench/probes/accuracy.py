@@ -15,8 +15,9 @@ from bench.device.execution import arithmetic, for_training
 from bench.metrics import LEVELS, Flag
 from bench.probes.counting.layers import layer_products
 from bench.probes.counting.networks import fresh_network
-from bench.probes.reading import Answer, Measurement, Reading, Unsupported, first_line
+from bench.probes.reading import Answer, Measurement, Reading, Unsupported
 from bench.probes.steps import in_a_format_that_runs, inference_step, training_step, try_step
+from bench.quantity import first_line
 from bench.training import randomness
 from bench.training.checkpoint import Checkpoint, checkpoint_path
 from bench.training.curve import CURRENCIES, spent_to_reach

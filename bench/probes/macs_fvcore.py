@@ -16,7 +16,8 @@ from bench.config import Task
 from bench.models import ModelSpec
 from bench.probes.counting.networks import build, images_for, open_attention, seeded
 from bench.probes.counts import forward_macs
-from bench.probes.reading import Measurement, Reading, Unsupported, first_line
+from bench.probes.reading import Measurement, Reading, Unsupported
+from bench.quantity import first_line
 from bench.training.step import logits
 
 # What fvcore adds to its "flops" beyond products; the suite's MACs leave these out.

@@ -14,13 +14,6 @@ class Unsupported(Exception):
     """This measurement does not apply to this network or this device; the message is the reason."""
 
 
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message, without what a terminal would take for an order."""
-    empty = "it asked for more than it may have" if isinstance(error, MemoryError) else "no message"
-    line = (str(error).strip().splitlines() or [empty])[0]
-    return "".join(character if character.isprintable() else " " for character in line)[:500]
-
-
 @dataclass(frozen=True)
 class Reading:
     """One metric as measured: the fields of a record that only the probe knows."""

@@ -18,7 +18,8 @@ from bench.device.execution import captured, for_inference, for_training, infere
 from bench.device.out_of_memory import is_out_of_memory, release_memory
 from bench.models import REGISTRY
 from bench.probes.counting.networks import fresh_network
-from bench.probes.reading import Answer, Reading, Unsupported, first_line
+from bench.probes.reading import Answer, Reading, Unsupported
+from bench.quantity import first_line
 from bench.training.recipes import recipe_for
 from bench.training.step import TrainingStep, logits, make_optimizer
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from bench.probes.reading import first_line
+from bench.quantity import first_line
 
 
 class Borrowed:

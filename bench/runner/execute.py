@@ -27,7 +27,8 @@ from bench.engines.engine import Crash, Executor, Stop
 from bench.metrics import METRICS, PROBES, metrics_of
 from bench.models import ModelSpec
 from bench.probes import MEASURE
-from bench.probes.reading import Answer, Measurement, Unsupported, first_line
+from bench.probes.reading import Answer, Measurement, Unsupported
+from bench.quantity import first_line
 from bench.records.files import write_atomically
 from bench.records.record import Record, Status
 from bench.records.run_folder import Run

@@ -25,8 +25,8 @@ from bench.metrics import measured_by, probe_named
 from bench.models import ModelSpec, UnknownModel
 from bench.probes.counting.layers import layer_products, layer_table
 from bench.probes.counting.networks import fresh_network, images_for
-from bench.probes.reading import first_line
 from bench.probes.saved_activations import saved_per_image
+from bench.quantity import first_line
 from bench.records.frame import to_frame
 from bench.records.record import Record
 from bench.runner.borrowed import Borrowed

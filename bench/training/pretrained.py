@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from bench.config import RequestError
 from bench.data.download import DownloadError, download
 from bench.models import ModelSpec
+from bench.quantity import first_line
 from bench.training.experiments import Weights
 
 RANDOM = "random"  # the word for fresh weights
@@ -96,8 +97,7 @@ def _read(path: Path) -> dict[str, Tensor]:
             f"{path} holds more than weights, or is damaged: save a state_dict with torch.save"
         ) from error
     except Exception as error:  # a damaged archive fails in many ways
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise RequestError(f"{path} cannot be read as weights: {reason}") from error
+        raise RequestError(f"{path} cannot be read as weights: {first_line(error)}") from error
     if not isinstance(found, dict) or not all(isinstance(tensor, Tensor) for tensor in found.values()):
         raise RequestError(f"{path} does not hold a state_dict, which is tensors by name: save one with torch.save")
     return found

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from bench.config import Execution
 from bench.device.execution import captured, memory_format, synchronise
+from bench.quantity import first_line
 from bench.training import randomness
 from bench.training.evaluation import Images
 from bench.training.step import TrainingStep
@@ -59,8 +60,7 @@ def warmed_up(step: TrainingStep, images: Images, batch_size: int, execution: Ex
             try:
                 replay = captured(step, x, labels)
             except RuntimeError as error:
-                first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-                note = f"no CUDA graph: {first_line}"
+                note = f"no CUDA graph: {first_line(error)}"
             else:
                 # Whoever keeps a loss keeps a copy: the next replay overwrites it.
                 def taken(x: Tensor, labels: Tensor) -> Tensor:

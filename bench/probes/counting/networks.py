@@ -19,7 +19,8 @@ from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.models import REGISTRY, ModelSpec
-from bench.probes.reading import Unsupported, first_line
+from bench.probes.reading import Unsupported
+from bench.quantity import first_line
 from bench.training import randomness
 
 META, CPU = torch.device("meta"), torch.device("cpu")

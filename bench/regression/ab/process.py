@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from bench.config import RequestError
+from bench.quantity import first_line
 from bench.regression.ab.sides import Side
 
 START_LIMIT_S = 120.0  # importing torch from a cold disk
@@ -54,7 +55,7 @@ class WorkerProcess:
         except Failed as death:
             raise RequestError(str(death)) from None
         if "refused" in self.facts:
-            raise RequestError(f"{self.side.label}: {self.facts['refused']}")
+            raise RequestError(f"{self.side.label}: {first_line(self.facts['refused'])}")
 
     @property
     def process_id(self) -> int:
@@ -85,7 +86,7 @@ class WorkerProcess:
             raise Failed(self._death()) from None
         reply = self._answer(self._answer_limit_s)
         if "failed" in reply:
-            raise Failed(f"{self.side.label}: {reply['failed']}")
+            raise Failed(f"{self.side.label}: {first_line(reply['failed'])}")
         return reply
 
     def _answer(self, limit_s: float) -> dict[str, Any]:

@@ -215,7 +215,7 @@ def serve(suite: str, folder: str, tree: str, *flags: str) -> None:
     try:
         side = Side(Path(suite), Path(folder), Path(tree) if tree else None, list(flags))
     except Exception as error:
-        answer({"refused": _one_line(error)})
+        answer({"refused": _told(error)})
         return
     answer(side.facts())
     with side.arithmetic():
@@ -228,13 +228,12 @@ def serve(suite: str, folder: str, tree: str, *flags: str) -> None:
                     answer(side.sample(**question))
             except Exception as error:  # a network may do anything; the other comparisons go on
                 traceback.print_exc()
-                answer({"failed": _one_line(error)})
+                answer({"failed": _told(error)})
 
 
-def _one_line(error: Exception) -> str:
-    text = (str(error).strip().splitlines() or ["no message"])[0]
-    kind = type(error).__name__
-    return text if kind in ("Refused", "RequestError", "Unsupported", "UnknownModel") else f"{kind}: {text}"
+def _told(error: Exception) -> str:
+    kind, told = type(error).__name__, ("Refused", "RequestError", "Unsupported", "UnknownModel")
+    return str(error) if kind in told else f"{kind}: {str(error).strip() or 'no message'}"
 
 
 if __name__ == "__main__":
