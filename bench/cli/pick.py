@@ -99,6 +99,7 @@ def run(request: Pick) -> int:
         number = len(selection.unmeasured)
         who = "1 more network was" if number == 1 else f"{number} more networks were"
         print(f"{who} not measured, or not reliably, and could not be judged.")
+    print(selection.basis)
     print(selection.sentence)
     return OK
 

@@ -9,13 +9,19 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bench.config import RequestError
-from bench.metrics import METRICS, Metric
-from bench.quantity import listing, parse_quantity, quantity, with_unit
+from bench.metrics import METRICS, PROBES, Metric, probe_named
+from bench.quantity import in_sentence, listing, parse_quantity, quantity, with_unit
 from bench.render.results.header import Model
 from bench.render.results.names import name_and_identifier
+from bench.render.results.published import TRACK
 from bench.render.results.table import Cell, Results
 
-ACCURACIES = ("published_top1", "reference_top1", "top1")  # kinds, never mixed in one ranking; the most telling first
+# Kinds of accuracy, never mixed in one ranking, and what they are; the most telling first.
+ACCURACIES = {
+    "published_top1": "accuracy after full training, from the literature and not of this run",
+    "reference_top1": "this suite's own reference, shipped with it and not of this run",
+    "top1": "test accuracy of this run",
+}
 _LIMIT = re.compile(r"([A-Za-z0-9_]+)\s*=\s*(.+)")
 
 
@@ -29,7 +35,7 @@ class Limit:
 
     def __str__(self) -> str:
         sign = "≤" if self.kind == "max" else "≥"
-        return f"{self.metric.label.lower()} {sign} {with_unit(self.bound, self.metric.unit)}"
+        return f"{in_sentence(self.metric)} {sign} {with_unit(self.bound, self.metric.unit)}"
 
     def met_by(self, cell: Cell) -> bool:
         """Whether the value keeps the limit."""
@@ -62,10 +68,16 @@ class Selection:
     unmeasured: tuple[Model, ...]  # with this accuracy, but without a reliable value of one of the limited metrics
 
     @property
+    def basis(self) -> str:
+        """Which accuracy it is, and after how much training where that was short."""
+        budgets = sorted({row.budget for choice in self.choices for row in choice.accuracy.records if row.budget})
+        return f"By {self.accuracy}: {ACCURACIES[self.accuracy]}{''.join(f', after {each}' for each in budgets)}."
+
+    @property
     def sentence(self) -> str:
         """The answer in one line."""
         within = f"with {' and '.join(map(str, self.limits))}" if self.limits else "without any limit"
-        label = METRICS[self.accuracy].label.lower()
+        label = in_sentence(METRICS[self.accuracy])
         if not self.choices and self.considered == 1:
             return f"The only {self.track} network that could be judged does not qualify {within}."
         if not self.choices:
@@ -160,20 +172,25 @@ def _judged(results: Results, models: Sequence[Model], kind: str, limits: Sequen
 
 
 def _what_is_missing(results: Results, limits: Sequence[Limit], track: str | None, by: str | None) -> str:
-    where = f" of the {track} track" if track else ""
-    unseen = [
-        limit.metric
-        for limit in limits
-        if not any(results.cell(model, limit.metric.name).measured for model in results.models)
-    ]
-    if unseen:
-        names = ", ".join(metric.name for metric in unseen)
-        probes = " ".join(dict.fromkeys(metric.probe for metric in unseen))
-        return (
-            f"this run has no {names}: `python -m bench run --run {results.header.name} --probes {probes}` measures it"
-        )
-    limited = " and all of the limited metrics" if limits else ""
-    return f"no network{where} has {by or 'an accuracy'}{limited} in this run"
+    """Why nobody can be judged, and the command that measures what is missing, where one does.
+
+    Nothing is trained at 224x224: there, accuracies are published ones.
+    """
+    models = results.tracks()[track] if track else results.models
+    asked = [*([METRICS[by]] if by else []), *(limit.metric for limit in limits)]
+    unseen = [metric for metric in asked if not any(results.cell(model, metric.name).measured for model in models)]
+    names = ", ".join(metric.name for metric in unseen)
+    where = f"the {track} track of this run" if track else "this run"
+    if not unseen:
+        limited = " with all of the limited metrics" if limits else ""
+        return f"no network of {where} has {by or 'an accuracy'}{limited}"
+    if {model.track for model in models} == {TRACK} and any(probe_named(metric.probe).trains for metric in unseen):
+        return f"{where} has no {names}: nothing is trained on ImageNet here; its networks have published_top1"
+    probes = " ".join(dict.fromkeys(metric.probe for metric in unseen if metric.probe in PROBES))
+    command = f"run --run {results.header.name} --probes {probes}"
+    if track == TRACK and results.header.preset == "quick":  # which only counts there
+        command = "all --preset backbones"
+    return f"{where} has no {names}" + (f": `python -m bench {command}` measures it" if probes else "")
 
 
 def _at(cell: Cell, value: float) -> Cell:

@@ -46,6 +46,7 @@ class Header:
     sessions: tuple[Session, ...]
     forced: tuple[str, ...]  # "budget 10ep (now 20ep)": differences that --force let pass when the run was resumed
     sources: Mapping[str, str]  # data set name -> one sentence: where its images came from
+    own_images: frozenset[str]  # tracks whose images are the user's own: nothing is published of them
     models: tuple[Model, ...]  # in registry order
 
     @property
@@ -87,6 +88,9 @@ def read_header(run: Run) -> Header:
         ),
         forced=tuple(difference for forced in raw.forced for difference in forced.differences),
         sources={_text(entry.get("name")): _text(entry.get("source")) for entry in raw.image_sets.values()},
+        own_images=frozenset(
+            track for track, entry in raw.image_sets.items() if _text(entry.get("name")).startswith("folder-")
+        ),
         models=tuple(
             replace(model, track=model.track or unlisted(model.name).track, own=model.own or ":" in model.name)
             for model in raw.models

@@ -191,7 +191,8 @@ def results_of(header: Header, measured: list[Record]) -> Results:
     others = dict.fromkeys(record.model for record in measured if record.model not in known)
     models, measured = kept_apart([*header.models, *map(unlisted, others)], measured)
     measured = with_lower_bounds(measured)
-    elsewhere = (*reference_records(models, header.budget), *published_records(models))
+    alike = [model for model in models if model.track not in header.own_images]
+    elsewhere = (*reference_records(alike, header.budget), *published_records(alike))
     records = (*measured, *derived_records(measured, header.limits), *elsewhere)
     return Results(
         header=header,

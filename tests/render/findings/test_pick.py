@@ -69,7 +69,10 @@ def test_a_lower_bound_meets_no_limit(run: Run) -> None:
 
 def test_nobody_within_the_limits_is_an_answer(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["pick", run.name, "--max", "params=10", "--results-dir", str(run.folder.parent)]) == 0
-    assert capsys.readouterr().out == "None of the 4 cifar networks qualifies with parameters ≤ 10.\n"
+    assert capsys.readouterr().out.splitlines() == [
+        "By top1: test accuracy of this run.",
+        "None of the 4 cifar networks qualifies with parameters ≤ 10.",
+    ]
 
 
 def test_one_network_outside_the_limits_is_not_spoken_of_in_the_plural(build: RunBuilder) -> None:
@@ -90,8 +93,30 @@ def test_a_tie_has_no_single_winner(build: RunBuilder) -> None:
 
 def test_a_run_without_any_accuracy_says_that(build: RunBuilder) -> None:
     results = read_results(build([listed("a_cifar", "A", 2015, "cifar")], [ok("a_cifar", "params", 5e6)]))
-    with pytest.raises(RequestError, match="no network has an accuracy in this run"):
+    with pytest.raises(RequestError, match="no network of this run has an accuracy"):
         select(results, ())
+
+
+def test_it_says_which_accuracy_counts_and_never_advises_training_on_imagenet(
+    build: RunBuilder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ("alexnet", "resnet18")
+    run = build([listed(name, name, 2015, "imagenet") for name in names], [ok(name, "params", 5e6) for name in names])
+    where = ["--results-dir", str(run.folder.parent)]
+    assert main(["pick", run.name, *where]) == 0
+    assert "By published_top1: accuracy after full training, from the literature and not" in capsys.readouterr().out
+    for words in (["--by", "top1"], ["--min", "top1=50%"]):
+        assert main(["pick", run.name, "--track", "imagenet", *words, *where]) == 2
+        said = capsys.readouterr().err
+        assert "has no top1: nothing is trained on ImageNet here; its networks have published_top1" in said
+    assert main(["pick", run.name, "--track", "imagenet", "--max", "latency_ms=5", *where]) == 2
+    assert "`python -m bench all --preset backbones` measures it" in capsys.readouterr().err
+
+
+def test_a_short_training_is_said_with_its_budget(build: RunBuilder) -> None:
+    rows = [ok(f"{name}_cifar", "top1", 0.5, trials=1000, dataset="cifar10", budget="1ep") for name in "ab"]
+    results = read_results(build([listed(f"{name}_cifar", "A", 2015, "cifar") for name in "ab"], rows))
+    assert select(results, ()).basis == "By top1: test accuracy of this run, after 1ep."
 
 
 def test_the_verb_prints_json(run: Run, capsys: pytest.CaptureFixture[str]) -> None:

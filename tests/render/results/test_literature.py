@@ -1,11 +1,13 @@
 """Published accuracies: of our networks only, each with its source, in columns of their own."""
 
 import csv
+from pathlib import Path
 
 import pytest
 from torchvision import models as torchvision_models
 
 from bench.models import REGISTRY, select
+from bench.render.results import reference
 from bench.render.results.header import Model
 from bench.render.results.literature import FILE, published_of, published_top1
 from bench.render.results.table import read_results, to_table
@@ -66,3 +68,21 @@ def test_torchvision_says_it_of_its_own_networks() -> None:
     assert spec.published_top1 == pytest.approx(0.67668)
     assert select(["torchvision:mobilenet_v3_small"], num_classes=10)[0].published_top1 is None
     assert select(["torchvision:mobilenet_v3_small"], input_size=(3, 96, 96))[0].published_top1 is None
+
+
+def test_own_images_have_neither_published_accuracies_nor_a_reference(
+    build: RunBuilder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are of other pictures: beside these they would be read as the same."""
+    file = tmp_path / "reference.csv"
+    columns = "model,dataset,budget,seed,top1,tested,batch_size,precision,recipe,hardware,torch,torchvision,commit,run"
+    file.write_text(f"{columns}\nresnet20_cifar,cifar10,1ep,0,0.6,10000,32,fp32,a recipe,CPU,2.15,,c0ffee,made\n")
+    monkeypatch.setattr(reference, "FILE", file)
+    models = [{"name": name, "track": track} for name, track in (("resnet20_cifar", "cifar"), ("resnet18", "imagenet"))]
+    rows = [ok("resnet20_cifar", "params", 10), ok("resnet18", "params", 10)]
+    for images, has in (("folder-birds", False), ("cifar10-jpeg", True), ("synthetic", True)):
+        sets = {"cifar": {"name": images, "source": "there"}}
+        results = read_results(build(models, rows, images, image_sets=sets))
+        for metric in ("published_top1", "reference_top1"):
+            assert results.cell("resnet20_cifar", metric).measured is has
+        assert results.cell("resnet18", "published_top1").measured
