@@ -2,6 +2,7 @@
 
 results/<run>/run.json       what was asked, where, with which data (written once, atomically)
 results/<run>/records.jsonl  one record a line, appended and fsynced
+results/<run>/.lock         held by the process that writes to the run
 results/<run>/checkpoints/   from which trainings go on that were interrupted
 results/<run>/tensorboard/   training curves as TensorBoard events, if asked for
 results/<run>/curves/        curves as Parquet: one of training per (model, seed, budget), others by their probe
@@ -13,20 +14,20 @@ results/<run>/samples-*.png  an image of each class of each data set
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import io
 import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import msgspec
+from filelock import FileLock, Timeout
 
 from bench.metrics import probe_named
 from bench.records.files import TORN, append_whole, end_torn_line, write_atomically
@@ -159,21 +160,19 @@ class Run:
             yield self._claim
             return
         path = self.folder / "records.jsonl"
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            file = path.open("a+b", buffering=0)
-        except OSError as error:
-            raise RunError(f"cannot write {path}: {error.strerror}; choose another --results-dir") from error
-        with file:
+        with ExitStack() as held:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                # Not on the records themselves: on Windows nobody else could then read them.
+                held.enter_context(FileLock(self.folder / ".lock", timeout=0))
+                file = held.enter_context(path.open("a+b", buffering=0))
+            except Timeout:
                 raise RunError(f"another process is writing to run {self.name!r}; choose another --run") from None
+            except OSError as error:
+                raise RunError(f"cannot write {path}: {error.strerror}; choose another --results-dir") from error
             self._claim = file
-            try:
-                yield file
-            finally:
-                self._claim = None
+            held.callback(setattr, self, "_claim", None)
+            yield file
 
     @contextmanager
     def writer(self) -> Iterator[Run]:
