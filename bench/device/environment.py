@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 import platform
 import re
-import statistics
 import subprocess
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import cache
 from importlib import metadata
 from pathlib import Path
+
+import psutil
 
 from bench.device import nvml
 
@@ -75,11 +77,10 @@ def conditions(devices: Sequence[str]) -> State:
     driver was loaded: what was added between two moments tells whether the clocks were kept down between them.
     """
     state: State = {}
-    with suppress(OSError):  # not on this system
-        state["load_average_1min"] = round(os.getloadavg()[0], 2)
-    clocks = re.findall(r"^cpu MHz\s*:\s*([\d.]+)", _read("/proc/cpuinfo"), re.MULTILINE)
-    if clocks:
-        state["cpu_mhz"] = round(statistics.fmean(map(float, clocks)))
+    with suppress(OSError):
+        state["load_average_1min"] = round(psutil.getloadavg()[0], 2)
+    with suppress(OSError, NotImplementedError, AttributeError):  # not on this system
+        state["cpu_mhz"] = round(psutil.cpu_freq().current)
     return state | {device: _gpu_state(device) for device in devices if device.startswith("cuda")}
 
 
@@ -130,28 +131,23 @@ def _switches() -> Facts:
 def _processor() -> Facts:
     import torch
 
-    facts: Facts = {
+    return {
         "cpu": _cpu_model(),
         "cpu_count": os.cpu_count() or 0,
         "threads": torch.get_num_threads(),
         "os": platform.platform(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
     }
-    with suppress(OSError, ValueError):  # not on this system
-        facts["memory_gib"] = round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1)
-    return facts
 
 
+@cache
 def _cpu_model() -> str:
-    model = re.search(r"^model name\s*:\s*(.+)", _read("/proc/cpuinfo"), re.MULTILINE)
-    return model[1].strip() if model else platform.processor() or platform.machine()
-
-
-def _read(file: str) -> str:
-    """Empty where there is no such file."""
-    try:
-        return Path(file).read_text(encoding="utf-8")
-    except OSError:
-        return ""
+    """As its maker calls it, where the system says so."""
+    told = _output("sysctl", "-n", "machdep.cpu.brand_string") if psutil.MACOS else ""
+    with suppress(OSError):
+        found = re.search(r"^model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
+        told = found[1].strip() if found else ""
+    return told or platform.processor() or platform.machine()
 
 
 def _versions() -> Facts:
@@ -205,7 +201,7 @@ def _commit() -> Facts:
 
 def _output(*command: str) -> str:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""

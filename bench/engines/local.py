@@ -11,15 +11,15 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import ForkServerContext, ForkServerProcess
+from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Generic
 
 from bench.engines import isolation
 from bench.engines.engine import Crash, Execute, Result, Stop, Task, has_failed
-from bench.engines.output import CapturedOutput
+from bench.engines.output import CapturedOutput, print_to
 
 _ROOT = Path(__file__).resolve().parents[2]
 _STARTS = 30  # attempts to start a worker, a tenth of a second apart
@@ -27,7 +27,7 @@ _STARTS = 30  # attempts to start a worker, a tenth of a second apart
 
 @dataclass
 class _Worker:
-    process: ForkServerProcess
+    process: BaseProcess
     connection: Connection
     output: CapturedOutput
     group: str
@@ -62,9 +62,10 @@ class LocalMachine(Generic[Task, Result]):
 class LocalEngine(Generic[Task, Result]):
     """Runs tasks in worker processes, one per device.
 
-    Workers come from a fork server that has imported what they need, so a fresh process costs milliseconds rather than
-    the seconds of importing torch. It isolates groups of tasks from one another: what one leaves in the allocator or in
-    autotuning caches, and whatever it breaks, is gone before the next one starts.
+    On Linux, workers come from a fork server that has imported what they need, so a fresh process costs milliseconds
+    rather than the seconds of importing torch. Elsewhere there is no fork, or one that macOS's own libraries do not
+    survive, and each worker starts from nothing. A fresh process isolates groups of tasks from one another: what one
+    leaves in the allocator or in autotuning caches, and whatever it breaks, is gone before the next one starts.
     """
 
     devices: Sequence[str]
@@ -75,8 +76,10 @@ class LocalEngine(Generic[Task, Result]):
 
     def __post_init__(self) -> None:
         self._slots: list[_Slot[Task]] = [_Slot(device) for device in self.devices]
-        self._context: ForkServerContext = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["bench.engines.reaper", *self.preload])
+        self._forks = sys.platform == "linux" and "forkserver" in multiprocessing.get_all_start_methods()
+        self._context: BaseContext = multiprocessing.get_context("forkserver" if self._forks else "spawn")
+        if self._forks:
+            self._context.set_forkserver_preload(["bench.engines.reaper", *self.preload])
         # How long an idle OpenMP thread spins before it sleeps. With libgomp's default (300,000 rounds, milliseconds)
         # two threads are twenty times slower as soon as anything else runs; this is as fast on an idle machine, and
         # sleeping sooner costs small networks a sixth of their speed.
@@ -147,11 +150,14 @@ class LocalEngine(Generic[Task, Result]):
         limit = self.memory_limit
         if limit is None and not device.startswith("cuda"):
             limit = isolation.available_memory()
-        process = self._context.Process(
+        process = self._context.Process(  # type: ignore[attr-defined]  # every context has its own
             target=_serve, args=(theirs, output, self.execute, limit), name=f"bench-{group}", daemon=True
         )
-        with contextlib.chdir(_ROOT):  # or the server would import what a user's own folder has under the name bench
-            forkserver.ensure_running()
+        if self._forks:
+            from multiprocessing import forkserver
+
+            with contextlib.chdir(_ROOT):  # or it would import what a user's own folder has under the name bench
+                forkserver.ensure_running()
         process.start()
         theirs.close()
         output.close()
@@ -174,7 +180,10 @@ class LocalEngine(Generic[Task, Result]):
         for _, worker, _ in under_way:
             handles += [worker.connection, worker.process.sentinel]
             handles += [worker.output.pipe] if worker.output.open else []
-        ready = wait(handles, patience)  # type: ignore[arg-type]
+        try:
+            ready = wait(handles, patience)  # type: ignore[arg-type]
+        except InterruptedError:  # Windows: a signal, whose handler has made the request to stop
+            ready = []
         for slot, worker, task in under_way:
             worker.output.read()
             outcome: Result | Crash | None = None
@@ -202,8 +211,9 @@ class LocalEngine(Generic[Task, Result]):
         if code is None:
             reason = "its process stopped answering"
         elif code < 0:
-            hint = "; the system kills what uses too much memory" if -code == signal.SIGKILL else ""
-            reason = f"its process was killed by {signal.Signals(-code).name}{hint}"
+            name = signal.Signals(-code).name
+            hint = "; the system kills what uses too much memory" if name == "SIGKILL" else ""
+            reason = f"its process was killed by {name}{hint}"
         else:
             reason = f"its process ended with exit status {code}"
         tail = worker.output.tail()
@@ -223,7 +233,7 @@ class LocalEngine(Generic[Task, Result]):
         if worker is None:
             return
         assert worker.process.pid is not None
-        isolation.kill_process_group(worker.process.pid)
+        isolation.kill_with_descendants(worker.process.pid)
         worker.process.kill()  # it may not have had the time to become a group's leader
         worker.process.join()
         worker.process.close()
@@ -246,11 +256,7 @@ def _serve(connection: Connection, output: Connection, execute: Execute[Task, Re
     if limit is not None:
         isolation.limit_memory(limit)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process decides
-    os.dup2(output.fileno(), 1)
-    os.dup2(output.fileno(), 2)
-    output.close()
-    # Line-buffered, so that a worker that dies loses no output.
-    sys.stdout, sys.stderr = (os.fdopen(n, "w", buffering=1, encoding="utf-8", errors="replace") for n in (1, 2))
+    print_to(output)
     while True:
         try:
             task, device = connection.recv()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from multiprocessing.connection import Connection
 
 KEPT_BYTES = 1 << 16  # of each task
@@ -22,7 +23,7 @@ class CapturedOutput:
         for _ in range(4):  # more than a pipe holds: takes all that was there at the call, but no endless flood
             if not self.open or not self.pipe.poll(0):
                 return
-            chunk = os.read(self.pipe.fileno(), KEPT_BYTES)
+            chunk = _next_chunk(self.pipe)
             self.open = bool(chunk)
             self._dropped += max(0, len(self._end) + len(chunk) - KEPT_BYTES)
             self._end = (self._end + chunk)[-KEPT_BYTES:]
@@ -45,3 +46,29 @@ class CapturedOutput:
     def close(self) -> None:
         self.pipe.close()
         self.open = False
+
+
+def _next_chunk(pipe: Connection) -> bytes:
+    """What can be read at once; nothing at the end."""
+    if sys.platform != "win32":
+        chunk = os.read(pipe.fileno(), KEPT_BYTES)
+    else:
+        try:  # a pipe is no file there, and each write to it is a message
+            chunk = pipe.recv_bytes()
+        except (EOFError, OSError):
+            chunk = b""
+    return chunk
+
+
+def print_to(pipe: Connection) -> None:
+    """Make a pipe the standard output and standard error of this process."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        number = msvcrt.open_osfhandle(pipe.fileno(), os.O_WRONLY)
+    else:
+        number = pipe.fileno()
+    os.dup2(number, 1)
+    os.dup2(number, 2)
+    # Line-buffered, so that a worker that dies loses no output.
+    sys.stdout, sys.stderr = (os.fdopen(n, "w", buffering=1, encoding="utf-8", errors="replace") for n in (1, 2))

@@ -9,36 +9,22 @@ from __future__ import annotations
 import atexit
 import contextlib
 import ctypes
-import os
-import signal
-import sys
 import warnings
-from collections.abc import Iterator
-from pathlib import Path
+
+import psutil
 
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 
-def _children() -> Iterator[int]:
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            # pid (name, which may hold anything) state parent ...
-            parent = int(stat.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[1])
-            if parent == os.getpid():
-                yield int(stat.parent.name)
-
-
 def _reap() -> None:
     """Kill all children, then the orphans that they leave, until none is left."""
-    while children := list(_children()):
+    while children := psutil.Process().children():
         for child in children:
-            with contextlib.suppress(OSError):
-                os.kill(child, signal.SIGKILL)
-        for child in children:
-            with contextlib.suppress(OSError):
-                os.waitpid(child, 0)
+            with contextlib.suppress(psutil.Error):
+                child.kill()
+        psutil.wait_procs(children)
 
 
-if sys.platform == "linux" and ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0:
+if psutil.LINUX and ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0:
     atexit.register(_reap)
     warnings.filterwarnings("ignore", message="forkserver: waitpid returned unexpected pid")

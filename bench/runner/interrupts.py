@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from multiprocessing import Pipe
 from types import FrameType, TracebackType
 
 INTERRUPTED = 130  # exit status
@@ -23,10 +24,10 @@ class Interrupts:
 
     def fileno(self) -> int:
         """Readable once `requested`, so that it can be waited for."""
-        return self._wake
+        return self._wake.fileno()
 
     def __enter__(self) -> Interrupts:
-        self._wake, self._ring = os.pipe()
+        self._wake, self._ring = Pipe(duplex=False)  # one that can be waited for on any system
         self._before = {number: signal.signal(number, self._receive) for number in _SIGNALS}
         return self
 
@@ -35,8 +36,8 @@ class Interrupts:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
-        os.close(self._wake)
-        os.close(self._ring)
+        self._wake.close()
+        self._ring.close()
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.requested:
@@ -44,4 +45,4 @@ class Interrupts:
             os.write(2, b"\nended at once; what was measured before is kept\n")
             os._exit(INTERRUPTED)
         self.requested = True
-        os.write(self._ring, b"!")
+        self._ring.send_bytes(b"!")

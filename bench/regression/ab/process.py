@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import selectors
+import queue
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -42,6 +43,9 @@ class WorkerProcess:
         self._process = process
         self._log = log
         self._answer_limit_s = answer_limit_s
+        # A thread reads, as not every system can wait for a pipe and a clock at once.
+        self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        threading.Thread(target=self._read, daemon=True).start()
         self.facts: dict[str, Any] = {}  # what a reader must know of this side, once it is ready
 
     def wait_until_ready(self) -> None:
@@ -82,7 +86,7 @@ class WorkerProcess:
         try:
             self._process.stdin.write(json.dumps(question) + "\n")
             self._process.stdin.flush()
-        except BrokenPipeError:
+        except OSError:  # Windows has another one than BrokenPipeError
             raise Failed(self._death()) from None
         reply = self._answer(self._answer_limit_s)
         if "failed" in reply:
@@ -90,17 +94,23 @@ class WorkerProcess:
         return reply
 
     def _answer(self, limit_s: float) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._process.stdout, selectors.EVENT_READ)
-            if not selector.select(limit_s):
-                self._process.kill()
-                raise Failed(f"{self.side.label}: no answer for {limit_s:.0f} s")
-        line = self._process.stdout.readline()
+        try:
+            line = self._lines.get(timeout=limit_s)
+        except queue.Empty:
+            self._process.kill()
+            raise Failed(f"{self.side.label}: no answer for {limit_s:.0f} s") from None
         if not line:
             raise Failed(self._death())
         answer: dict[str, Any] = json.loads(line)
         return answer
+
+    def _read(self) -> None:
+        """Queue each line, and an empty one at the end."""
+        assert self._process.stdout is not None
+        with suppress(ValueError):  # it was closed
+            for line in self._process.stdout:
+                self._lines.put(line)
+        self._lines.put("")
 
     def _death(self) -> str:
         code = self._process.wait()
@@ -126,7 +136,7 @@ def running(side: Side, answer_limit_s: float) -> Iterator[WorkerProcess]:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                text=True,
+                encoding="utf-8",
                 cwd=side.folder,
                 env=environment,
             )
@@ -148,7 +158,7 @@ def workers(side: Side, count: int, answer_limit_s: float) -> Iterator[tuple[Wor
 
 def _end(process: subprocess.Popen[str]) -> None:
     assert process.stdin is not None
-    with suppress(BrokenPipeError):
+    with suppress(OSError):
         process.stdin.close()  # an idle worker ends by itself
     try:
         process.wait(2)

@@ -147,6 +147,8 @@ def _label(one: Asked, is_revision: bool) -> str:
 
 def _git(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     try:
-        return subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=False)
+        return subprocess.run(
+            ["git", "-C", str(folder), *words], capture_output=True, encoding="utf-8", errors="replace", check=False
+        )
     except OSError as error:
         raise RequestError(f"git cannot be run ({error.strerror}): name networks instead of revisions") from None
