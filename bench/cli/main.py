@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import difflib
+import io
 import sys
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -44,10 +47,23 @@ VERBS: Mapping[str, tuple[type, Callable[[Any, Sequence[str]], int]]] = {
     "doctor": (doctor.Doctor, lambda request, _: doctor.run(request)),
 }
 
+# What stands for a character of tables and sentences where an encoding lacks it.
+_PLAIN = str.maketrans(
+    {"×": "x", "÷": "/", "±": "+-", "→": "->", "≈": "~", "≠": "!=", "≥": ">=", "≤": "<=", "µ": "u"}
+    | {"†": "(a)", "‡": "(b)", "§": "(c)", "¶": "(d)", "◊": "(e)", "’": "'", "“": '"', "”": '"'}
+    | dict.fromkeys("–—−·─━╸╺", "-")
+    | dict.fromkeys("│┃", "|")
+    | dict.fromkeys("╭╮╰╯", "+")
+)
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says; returns the exit status."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    codecs.register_error("plain", _in_plain_characters)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="plain")
     try:
         return _run(arguments)
     except (RequestError, RunError) as error:
@@ -59,6 +75,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `bench list | head`
         sys.stderr.close()
         return OK
+
+
+def _in_plain_characters(error: UnicodeError) -> tuple[str, int]:
+    """Replace what an output's encoding lacks, which is no reason to end without the result."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    plain = unicodedata.normalize("NFKD", error.object[error.start : error.end].translate(_PLAIN))
+    told = "".join(character for character in plain if not unicodedata.combining(character))
+    return told.encode("ascii", "replace").decode("ascii"), error.end
 
 
 def _run(arguments: list[str]) -> int:
