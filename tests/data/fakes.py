@@ -69,6 +69,16 @@ def encoded(image: Pixels, kind: Literal["PNG", "JPEG"] = "PNG") -> bytes:
     return buffer.getvalue()
 
 
+def write_image_folder(folder: Path, classes: int = 10) -> Path:
+    """40 training and 20 test images of noise in folders of classes."""
+    for split, count in (("train", 40), ("test", 20)):
+        for number, image in enumerate(random_images(count, (3, 32, 32))):
+            path = folder / split / f"class{number % classes}" / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(encoded(image))
+    return folder
+
+
 def write_parquet(
     path: Path,
     images: Pixels,

@@ -17,7 +17,7 @@ from bench.runner import prepare
 from bench.runner.estimate import AROUND_TRAINING, COUNT_S, PROCESS_S, Estimate, Pace, estimate, minutes
 from bench.runner.execute import left_out
 from bench.runner.plan import plan, remaining
-from tests.data.fakes import encoded, random_images
+from tests.data.fakes import write_image_folder
 
 IMAGES = 50_000
 CONFIG = Config(
@@ -137,14 +137,10 @@ def test_what_is_no_duration_is_refused(word: str) -> None:
 @pytest.fixture
 def arguments(tmp_path: Path) -> list[str]:
     """Two networks on forty random images, in folders of this test."""
-    for split, count in (("train", 40), ("test", 20)):
-        for number, image in enumerate(random_images(count, (3, 32, 32))):
-            path = tmp_path / "images" / split / f"class{number % 10}" / f"{number}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(encoded(image))
+    images = write_image_folder(tmp_path / "images")
     folders = {f"--{name}-dir": str(tmp_path / name) for name in ("results", "reports", "cache")}
     words = ["run", "--models", "lenet5_cifar", "resnet20_cifar", "--probes", "macs", "accuracy", "--budget", "1ep"]
-    return [*words, "--dataset", str(tmp_path / "images"), *(word for pair in folders.items() for word in pair)]
+    return [*words, "--dataset", str(images), *(word for pair in folders.items() for word in pair)]
 
 
 def test_a_dry_run_says_what_would_be_done_and_keeps_nothing(

@@ -10,18 +10,9 @@ from pathlib import Path
 import pandas as pd
 
 from bench.records.run_folder import Run
-from tests.data.fakes import encoded, random_images
+from tests.data.fakes import write_image_folder
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def make_images(folder: Path) -> None:
-    """Two classes of noise, as a folder of class folders."""
-    for split, count in (("train", 40), ("test", 20)):
-        for number, image in enumerate(random_images(count, (3, 32, 32))):
-            path = folder / split / f"class{number % 2}" / f"{number}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(encoded(image))
 
 
 def start(tmp_path: Path, name: str) -> subprocess.Popen[bytes]:
@@ -35,7 +26,7 @@ def start(tmp_path: Path, name: str) -> subprocess.Popen[bytes]:
 
 
 def test_it_ends_as_if_it_had_not_been_killed(tmp_path: Path) -> None:
-    make_images(tmp_path / "images")
+    write_image_folder(tmp_path / "images", classes=2)
     undisturbed, killed = start(tmp_path, "whole"), start(tmp_path, "killed")
     checkpoints = tmp_path / "results" / "killed" / "checkpoints"
     written: set[int] = set()
