@@ -5,6 +5,10 @@ import os
 import pytest
 from hypothesis import settings
 
+from tests.device.nvml_library import driver
+
+__all__ = ["driver"]  # a fixture of the tests of several rooms
+
 # As bench.engines.local: before torch is imported, so that tests stay fast beside anything else that runs.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 

@@ -9,7 +9,7 @@ import os
 import platform
 import re
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache
 from importlib import metadata
@@ -97,10 +97,19 @@ def _gpu_state(device: str) -> Facts:
                     "held_back_by_power_s": lambda: round(gpu.held_back_by_power_seconds(), 3),
                     "held_back_by_heat_s": lambda: round(gpu.held_back_by_heat_seconds(), 3),
                     "memory_used_gib": lambda: round(gpu.memory_used_bytes() / 2**30, 1),
+                    "other_processes": lambda: ", ".join(map(str, gpu.others())) or "none",
                 }
             )
     except nvml.Unavailable as reason:
         return {"reason": str(reason)}
+
+
+def company(devices: Sequence[str]) -> Iterator[str]:
+    """One line for each GPU on which others compute."""
+    for device in devices:
+        others = _gpu_state(device).get("other_processes", "none") if device.startswith("cuda") else "none"
+        if others != "none":
+            yield f"{device}: others compute on it ({others}); what is measured beside them is doubtful"
 
 
 def _known(questions: dict[str, Callable[[], Fact]]) -> Facts:
@@ -180,6 +189,10 @@ def _gpu(device: str) -> Facts:
                     "power_limit_watts": gpu.power_limit_watts,
                     "max_sm_clock_mhz": gpu.max_sm_clock_mhz,
                     "max_memory_clock_mhz": gpu.max_memory_clock_mhz,
+                    "gpu_uuid": gpu.uuid,
+                    "mig": gpu.mig,
+                    "persistence_mode": gpu.persistence_mode,
+                    "compute_mode": gpu.compute_mode,
                 }
             )
     except nvml.Unavailable as reason:

@@ -5,9 +5,10 @@ The library comes with the driver. `nvidia-ml-py`, which reads it, is imported o
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 Value = TypeVar("Value")
 
@@ -25,10 +26,27 @@ REASONS = {
     0x200: "board limit",
     0x400: "reliability",
 }
+COMPUTE_MODES = ("default", "exclusive thread", "prohibited", "exclusive process")
+INSTALL_PAGE = "https://pytorch.org/get-started/locally/"
+_OLDEST_DRIVER = {11: "450", 12: "525", 13: "580"}  # of all minor versions of a CUDA (NVIDIA, "CUDA Compatibility")
 
 
 class Unavailable(Exception):
     """There is no such reading here; the message is the reason."""
+
+
+class NoLibrary(Unavailable):
+    """NVML is not installed, so there is no driver."""
+
+
+class Process(NamedTuple):
+    """One that computes on a GPU."""
+
+    pid: int  # in a container that of the host
+    gib: float | None  # of the GPU's memory
+
+    def __str__(self) -> str:
+        return f"pid {self.pid}" + ("" if self.gib is None else f" ({self.gib:.1f} GiB)")
 
 
 class Gpu:
@@ -40,10 +58,12 @@ class Gpu:
 
     def energy_joules(self) -> float:
         """Of the whole board since the driver was loaded, Volta and later; stands still between two updates."""
+        self._require_whole_board("energy")
         return self._ask("its energy", self._library.nvmlDeviceGetTotalEnergyConsumption) / 1e3
 
     def power_watts(self) -> float:
         """Of the whole board: an instant, or on Ampere and later the mean over the last second."""
+        self._require_whole_board("power")
         return self._ask("its power", self._library.nvmlDeviceGetPowerUsage) / 1e3
 
     def power_limit_watts(self) -> float:
@@ -84,9 +104,44 @@ class Gpu:
         """By all processes together."""
         return self._ask("its memory", self._library.nvmlDeviceGetMemoryInfo).used
 
+    def others(self) -> list[Process]:
+        """What computes on it, but for this process."""
+        found = self._ask("what computes on it", self._library.nvmlDeviceGetComputeRunningProcesses)
+        gib = (None if each.usedGpuMemory is None else each.usedGpuMemory / 2**30 for each in found)
+        processes = (Process(each.pid, size) for each, size in zip(found, gib, strict=True))
+        return [process for process in processes if process.pid != os.getpid()]
+
+    def uuid(self) -> str:
+        return self._ask("its identity", self._library.nvmlDeviceGetUUID)
+
+    def mig(self) -> str:
+        """Whether it is one of several parts of a GPU, "slice", or can be parted, "on" or "off"."""
+        if self._ask("whether it is a part", self._library.nvmlDeviceIsMigDeviceHandle).value:
+            return "slice"
+        return "on" if self._ask("whether it is parted", self._library.nvmlDeviceGetMigMode)[0] else "off"
+
+    def persistence_mode(self) -> bool:
+        return bool(self._ask("its persistence mode", self._library.nvmlDeviceGetPersistenceMode))
+
+    def compute_mode(self) -> str:
+        return COMPUTE_MODES[self._ask("its compute mode", self._library.nvmlDeviceGetComputeMode)]
+
     def driver(self) -> str:
         """Version of the driver."""
         return self._checked("the driver's version", self._library.nvmlSystemGetDriverVersion)
+
+    def _require_whole_board(self, what: str) -> None:
+        """Check that what the board spends is spent for who asks: the sensor is the board's, whatever it is asked for.
+
+        Raises:
+            Unavailable: the GPU is shared.
+        """
+        try:
+            parted = self.mig() != "off"
+        except Unavailable:  # a GPU or driver that knows no parts
+            return
+        if parted:
+            raise Unavailable(f"its {what} is that of the whole GPU, which other MIG instances share")
 
     def _held_back(self, policy: int) -> float:
         status = self._ask("how long it was slowed down", self._library.nvmlDeviceGetViolationStatus, policy)
@@ -126,6 +181,49 @@ def opened_by_uuid(uuid: str) -> Iterator[Gpu]:
     Raises:
         Unavailable: NVML is not there or knows no such GPU.
     """
+    with _opened_library() as library:
+        yield Gpu(library, _handle(library, uuid))
+
+
+def why_unused() -> str:
+    """Why PyTorch uses no GPU though the driver knows some, and what helps; empty where it knows none."""
+    import torch
+
+    try:
+        with _opened_library() as library:
+            handles = map(library.nvmlDeviceGetHandleByIndex, range(library.nvmlDeviceGetCount()))
+            names = " and ".join(dict.fromkeys(map(library.nvmlDeviceGetName, handles)))
+            driver, supported = library.nvmlSystemGetDriverVersion(), library.nvmlSystemGetCudaDriverVersion()
+    except NoLibrary:
+        return ""
+    except Unavailable as error:
+        return f"{error}; `nvidia-smi` says more"
+    if not names:
+        return ""
+    up_to, built = f"{supported // 1000}.{supported % 1000 // 10}", torch.version.cuda
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "unset") in ("", "-1"):
+        reason = "CUDA_VISIBLE_DEVICES hides every GPU -> unset it"
+    elif built is None:
+        reason = f"it was built without CUDA -> a build for CUDA {up_to} or older: {INSTALL_PAGE}"
+    elif (major := int(built.partition(".")[0])) > supported // 1000:
+        least = f", {_OLDEST_DRIVER[major]} or newer," if major in _OLDEST_DRIVER else ""
+        reason = f"it was built for CUDA {built} -> a newer driver{least} or a build for CUDA {up_to} or older: "
+        reason += INSTALL_PAGE
+    else:
+        reason = "`python -c 'import torch; torch.cuda.init()'` says why"
+    return (
+        f"the driver ({driver}, up to CUDA {up_to}) knows {names}, but this PyTorch ({torch.__version__}) uses no GPU: "
+        f"{reason}"
+    )
+
+
+@contextmanager
+def _opened_library() -> Iterator[Any]:
+    """nvidia-ml-py, ready to be asked; whatever it does not answer meanwhile is `Unavailable`.
+
+    Raises:
+        Unavailable: it is not there, or refuses.
+    """
     try:
         import pynvml
     except ImportError:
@@ -133,9 +231,14 @@ def opened_by_uuid(uuid: str) -> Iterator[Gpu]:
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError as error:
-        raise Unavailable(f"NVML cannot be used here: {error}") from None
+        kind = NoLibrary if error.value == pynvml.NVML_ERROR_LIBRARY_NOT_FOUND else Unavailable
+        updated = error.value == pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH
+        hint = "; the driver was updated while its old module runs: restart the machine" if updated else ""
+        raise kind(f"NVML cannot be used here: {error}{hint}") from None
     try:
-        yield Gpu(pynvml, _handle(pynvml, uuid))
+        yield pynvml
+    except pynvml.NVMLError as error:
+        raise Unavailable(f"NVML does not answer: {error}") from None
     finally:
         pynvml.nvmlShutdown()
 

@@ -4,16 +4,14 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from bench.device import nvml
-from bench.device.environment import conditions, describe
+from bench.device.environment import company, conditions, describe
 from bench.device.execution import arithmetic
+from tests.device.nvml_library import UUID, Install
 
 
 def test_a_cpu_is_described() -> None:
@@ -51,59 +49,23 @@ def test_the_state_of_a_machine_without_a_gpu() -> None:
     assert "cpu" not in state  # what belongs to the host is not said once per device
 
 
-class Gpu:
-    """Answers everything but its power, its memory clock and how long it was hot."""
-
-    def driver(self) -> str:
-        return "580.82.07"
-
-    def power_limit_watts(self) -> float:
-        return 700.0
-
-    def max_sm_clock_mhz(self) -> int:
-        return 1980
-
-    def max_memory_clock_mhz(self) -> int:
-        raise nvml.Unavailable("NVML does not tell its fastest memory clock: Not Supported")
-
-    def temperature_celsius(self) -> int:
-        return 64
-
-    def sm_clock_mhz(self) -> int:
-        return 1755
-
-    def memory_clock_mhz(self) -> int:
-        raise nvml.Unavailable("NVML does not tell its memory clock: Not Supported")
-
-    def throttle_reasons(self) -> str:
-        return "power limit"
-
-    def held_back_by_power_seconds(self) -> float:
-        return 12.3456
-
-    def held_back_by_heat_seconds(self) -> float:
-        raise nvml.Unavailable("NVML does not tell how long it was slowed down: Not Supported")
-
-    def memory_used_bytes(self) -> int:
-        return 5 * 2**30
-
-    def power_watts(self) -> float:
-        raise nvml.Unavailable("NVML does not tell its power: Not Supported")
-
-
 @pytest.fixture
-def _two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of which the second does not answer."""
+def _two_gpus(driver: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of which NVML does not know the second, and does not tell all of the first."""
+    driver(refuses="nvmlDeviceGetPowerUsage:3", throttled="4", pids="123")
 
-    @contextmanager
-    def opened(device: str) -> Iterator[Gpu]:
-        if device == "cuda:1":
-            raise nvml.Unavailable("NVML cannot be used here: Driver Not Loaded")
-        yield Gpu()
+    def properties(device: str) -> SimpleNamespace:
+        return SimpleNamespace(
+            name="NVIDIA H200",
+            total_memory=141 * 2**30,
+            multi_processor_count=132,
+            major=9,
+            minor=0,
+            uuid=UUID if device == "cuda:0" else "unknown",
+        )
 
-    card = SimpleNamespace(name="NVIDIA H200", total_memory=141 * 2**30, multi_processor_count=132, major=9, minor=0)
-    monkeypatch.setattr(nvml, "opened", opened)
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: card)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", properties)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H200")
 
 
 @pytest.mark.usefixtures("_two_gpus")
@@ -111,23 +73,34 @@ def test_a_gpu_is_described_by_cuda_and_by_its_driver() -> None:
     facts = describe("cuda:0")
     assert (facts["device"], facts["device_kind"], facts["compute_capability"]) == ("NVIDIA H200", "cuda", "9.0")
     assert (facts["gpu_memory_gib"], facts["gpu_multiprocessors"]) == (141.0, 132)
-    assert (facts["driver"], facts["power_limit_watts"], facts["max_sm_clock_mhz"]) == ("580.82.07", 700.0, 1980)
-    assert "max_memory_clock_mhz" not in facts
+    assert (facts["driver"], facts["power_limit_watts"], facts["max_sm_clock_mhz"]) == ("550.54.14", 700.0, 1980)
+    assert (facts["gpu_uuid"], facts["mig"]) == (f"GPU-{UUID}", "off")
+    assert (facts["persistence_mode"], facts["compute_mode"]) == (True, "exclusive process")
     assert facts["cudnn_benchmark"] is False
-    assert "Driver Not Loaded" in str(describe("cuda:1")["driver"])
+    assert "knows no GPU unknown" in str(describe("cuda:1")["driver"])
 
 
 @pytest.mark.usefixtures("_two_gpus")
 def test_the_state_of_each_gpu() -> None:
     state = conditions(["cuda:0", "cuda:1"])
     assert state["cuda:0"] == {
-        "temperature_celsius": 64,
-        "sm_clock_mhz": 1755,
+        "temperature_celsius": 31,
+        "sm_clock_mhz": 345,
+        "memory_clock_mhz": 2619,
         "throttle_reasons": "power limit",
-        "held_back_by_power_s": 12.346,
-        "memory_used_gib": 5.0,
+        "held_back_by_power_s": 2.5,
+        "held_back_by_heat_s": 0.0,
+        "memory_used_gib": 3.0,
+        "other_processes": "pid 123 (3.0 GiB)",
     }
-    assert state["cuda:1"] == {"reason": "NVML cannot be used here: Driver Not Loaded"}
+    assert state["cuda:1"] == {"reason": "NVML knows no GPU unknown: Not Found"}
+
+
+@pytest.mark.usefixtures("_two_gpus")
+def test_whoever_else_computes_on_a_gpu_is_said_before_a_run() -> None:
+    assert list(company(["cpu", "cuda:0", "cuda:1"])) == [
+        "cuda:0: others compute on it (pid 123 (3.0 GiB)); what is measured beside them is doubtful"
+    ]
 
 
 @pytest.mark.gpu

@@ -1,68 +1,22 @@
-"""NVML's answers, given by a library that is made up: one GPU, seen by its identity."""
+"""NVML's answers through the real nvidia-ml-py, on a library that is made up: one GPU, or a part of it."""
 
+import ctypes
+import os
+import subprocess
 import sys
-from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
 
 from bench.device import nvml
-from bench.device.nvml import REASONS, Unavailable, opened, opened_by_uuid
-
-UUID = "b66d2b9f-1111-2222-3333-444455556666"
-
-
-class Library(SimpleNamespace):
-    """What nvidia-ml-py offers, as far as it is used; `lacks` names the questions that this GPU does not answer."""
-
-    class NVMLError(Exception):
-        pass
-
-    NVML_TEMPERATURE_GPU, NVML_CLOCK_SM, NVML_CLOCK_MEM = "temperature", "sm", "memory"
-    NVML_PERF_POLICY_POWER, NVML_PERF_POLICY_THERMAL = "power", "heat"
-
-    def __init__(self, *lacks: str, identity: str = f"GPU-{UUID}", throttled: int = 0) -> None:
-        super().__init__()
-        self.open = 0
-        answers: dict[str, Callable[..., Any]] = {
-            "nvmlDeviceGetHandleByUUID": lambda uuid: "handle" if uuid == identity else self.refuse("Not Found"),
-            "nvmlDeviceGetTotalEnergyConsumption": lambda handle: 123_456_789,
-            "nvmlDeviceGetPowerUsage": lambda handle: 71_250,
-            "nvmlDeviceGetEnforcedPowerLimit": lambda handle: 700_000,
-            "nvmlDeviceGetTemperature": lambda handle, sensor: {"temperature": 31}[sensor],
-            "nvmlDeviceGetClockInfo": lambda handle, clock: {"sm": 345, "memory": 2619}[clock],
-            "nvmlDeviceGetMaxClockInfo": lambda handle, clock: {"sm": 1980, "memory": 3201}[clock],
-            "nvmlDeviceGetCurrentClocksThrottleReasons": lambda handle: throttled,
-            "nvmlDeviceGetViolationStatus": lambda handle, policy: SimpleNamespace(
-                violationTime={"power": 2_500_000_000, "heat": 0}[policy]
-            ),
-            "nvmlDeviceGetMemoryInfo": lambda handle: SimpleNamespace(used=3 * 2**30),
-            "nvmlSystemGetDriverVersion": lambda: "580.82.07",
-        }
-        for name, answer in answers.items():
-            setattr(self, name, (lambda *_: self.refuse("Not Supported")) if name in lacks else answer)
-
-    def refuse(self, reason: str) -> Any:
-        raise self.NVMLError(reason)
-
-    def nvmlInit(self) -> None:  # noqa: N802
-        self.open += 1
-
-    def nvmlShutdown(self) -> None:  # noqa: N802
-        self.open -= 1
+from bench.device.nvml import REASONS, Unavailable, opened, opened_by_uuid, why_unused
+from tests.device.nvml_library import UUID, Install, compiled
 
 
-def installed(monkeypatch: pytest.MonkeyPatch, library: Library) -> Library:
-    monkeypatch.setitem(sys.modules, "pynvml", library)
-    return library
-
-
-def test_units(monkeypatch: pytest.MonkeyPatch) -> None:
-    library = installed(monkeypatch, Library())
+def test_units(driver: Install) -> None:
+    driver(stands_still="1")
     with opened_by_uuid(UUID) as gpu:
-        assert library.open == 1
         assert gpu.energy_joules() == 123_456.789
         assert (gpu.power_watts(), gpu.power_limit_watts()) == (71.25, 700.0)
         assert gpu.temperature_celsius() == 31
@@ -70,8 +24,9 @@ def test_units(monkeypatch: pytest.MonkeyPatch) -> None:
         assert (gpu.max_sm_clock_mhz(), gpu.max_memory_clock_mhz()) == (1980, 3201)
         assert (gpu.held_back_by_power_seconds(), gpu.held_back_by_heat_seconds()) == (2.5, 0.0)
         assert gpu.memory_used_bytes() == 3 * 2**30
-        assert gpu.driver() == "580.82.07"
-    assert library.open == 0
+        assert (gpu.driver(), gpu.uuid()) == ("550.54.14", f"GPU-{UUID}")
+        assert (gpu.mig(), gpu.persistence_mode(), gpu.compute_mode()) == ("off", True, "exclusive process")
+        assert gpu.others() == []
 
 
 @pytest.mark.parametrize(
@@ -85,8 +40,8 @@ def test_units(monkeypatch: pytest.MonkeyPatch) -> None:
         (0x8 | 1 << 20, "hardware slowdown, unknown (0x100000)"),
     ],
 )
-def test_throttle_reasons_are_words(monkeypatch: pytest.MonkeyPatch, mask: int, words: str) -> None:
-    installed(monkeypatch, Library(throttled=mask))
+def test_throttle_reasons_are_words(driver: Install, mask: int, words: str) -> None:
+    driver(throttled=hex(mask))
     with opened_by_uuid(UUID) as gpu:
         assert gpu.throttle_reasons() == words
 
@@ -102,34 +57,61 @@ def test_the_bits_are_those_of_the_real_library() -> None:
     assert REASONS[named["nvmlClocksThrottleReasonHwThermalSlowdown"]] == "hot (hardware)"
 
 
-def test_the_real_library_has_every_question() -> None:
-    import pynvml
-
-    for name in (*vars(Library()), *vars(Library)):
-        if name.startswith("nvml"):
-            assert callable(getattr(pynvml, name)), name
-        if name.startswith("NVML_"):
-            assert isinstance(getattr(pynvml, name), int), name
-
-
-def test_a_reading_that_a_gpu_does_not_have_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    library = installed(monkeypatch, Library("nvmlDeviceGetTotalEnergyConsumption"))
-    with pytest.raises(Unavailable, match="its energy: Not Supported"), opened_by_uuid(UUID) as gpu:
-        gpu.energy_joules()
-    assert library.open == 0
+def test_the_library_is_found_by_its_name() -> None:
+    program = (
+        f"from bench.device import nvml\nwith nvml.opened_by_uuid({UUID!r}) as gpu: print(gpu.temperature_celsius())"
+    )
+    environment = {**os.environ, "LD_LIBRARY_PATH": str(compiled().parent)}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "31\n"
 
 
-def test_a_part_of_a_gpu_is_found_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    installed(monkeypatch, Library(identity=f"MIG-{UUID}"))
+def test_a_reading_that_a_gpu_does_not_have_is_named(driver: Install) -> None:
+    driver(refuses="nvmlDeviceGetTotalEnergyConsumption:3 nvmlDeviceGetPowerUsage:4")
     with opened_by_uuid(UUID) as gpu:
-        assert gpu.driver()
+        with pytest.raises(Unavailable, match="its energy: Not Supported"):
+            gpu.energy_joules()
+        with pytest.raises(Unavailable, match="its power: Insufficient Permissions"):
+            gpu.power_watts()
 
 
-def test_a_gpu_that_nvml_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
-    library = installed(monkeypatch, Library())
+def test_a_function_that_the_driver_lacks_is_a_reading_that_there_is_not(driver: Install) -> None:
+    driver("-DWITHOUT_ENERGY")
+    with opened_by_uuid(UUID) as gpu:
+        with pytest.raises(Unavailable, match="its energy: Function Not Found"):
+            gpu.energy_joules()
+        assert gpu.power_watts() == 71.25
+
+
+@pytest.mark.parametrize(
+    ("settings", "mode"), [({"knows": f"MIG-{UUID}"}, "slice"), ({"mig": "1"}, "on")], ids=["slice", "parted GPU"]
+)
+def test_what_a_shared_board_spends_is_nobodys(driver: Install, settings: dict[str, str], mode: str) -> None:
+    driver(**settings)
+    with opened_by_uuid(UUID) as gpu:
+        assert gpu.mig() == mode
+        for reading in (gpu.energy_joules, gpu.power_watts):
+            with pytest.raises(Unavailable, match="of the whole GPU, which other MIG instances share"):
+                reading()
+        assert gpu.sm_clock_mhz() == 345
+
+
+def test_a_gpu_that_knows_no_parts_is_whole(driver: Install) -> None:
+    driver(refuses="nvmlDeviceGetMigMode:3 nvmlDeviceIsMigDeviceHandle:3")
+    with opened_by_uuid(UUID) as gpu:
+        assert gpu.energy_joules() > 0
+
+
+def test_whoever_else_computes_on_a_gpu_is_seen(driver: Install) -> None:
+    driver(pids=f"123 {os.getpid()} 456")
+    with opened_by_uuid(UUID) as gpu:
+        assert [str(process) for process in gpu.others()] == ["pid 123 (3.0 GiB)", "pid 456 (3.0 GiB)"]
+
+
+def test_a_gpu_that_nvml_does_not_know(driver: Install) -> None:
+    driver()
     with pytest.raises(Unavailable, match="knows no GPU other: Not Found"), opened_by_uuid("other"):
         pass
-    assert library.open == 0
 
 
 def test_without_the_package_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,16 +120,63 @@ def test_without_the_package_it_says_what_to_install(monkeypatch: pytest.MonkeyP
         pass
 
 
-def test_without_a_driver_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    library = installed(monkeypatch, Library())
-    monkeypatch.setattr(library, "nvmlInit", lambda: library.refuse("NVML Shared Library Not Found"))
-    with pytest.raises(Unavailable, match="NVML Shared Library Not Found"), opened_by_uuid(UUID):
+@pytest.mark.parametrize(
+    ("code", "words"), [(9, "Driver Not Loaded"), (18, "RM version mismatch.; the driver was updated")]
+)
+def test_a_driver_that_does_not_answer_is_said(driver: Install, code: int, words: str) -> None:
+    driver(refuses=f"nvmlInitWithFlags:{code}")
+    with pytest.raises(Unavailable, match=f"NVML cannot be used here: .*{words}"), opened_by_uuid(UUID):
         pass
+    assert words in why_unused()
+    assert "nvidia-smi" in why_unused()
 
 
-def test_a_cuda_number_is_turned_into_an_identity_by_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("built", "driver_cuda", "visible", "said"),
+    [
+        (
+            "13.0",
+            "12040",
+            None,
+            "CUDA 13.0 -> a newer driver, 580 or newer, or a build for CUDA 12.4 or older",
+        ),
+        (None, "13000", None, "built without CUDA -> a build for CUDA 13.0 or older: https://pytorch.org/"),
+        ("13.0", "13000", "", "CUDA_VISIBLE_DEVICES hides every GPU"),
+        ("12.8", "12040", None, "torch.cuda.init"),  # any minor version of a CUDA runs on a driver for another
+    ],
+)
+def test_a_gpu_that_pytorch_cannot_use_is_named_with_what_helps(
+    driver: Install,
+    monkeypatch: pytest.MonkeyPatch,
+    built: str | None,
+    driver_cuda: str,
+    visible: str | None,
+    said: str,
+) -> None:
+    driver(cuda=driver_cuda)
+    monkeypatch.setattr(torch.version, "cuda", built)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    why = why_unused()
+    assert f"driver (550.54.14, up to CUDA {driver_cuda[:2]}." in why
+    assert "NVIDIA GeForce RTX 3060" in why
+    assert said in why
+
+
+def test_where_there_is_no_gpu_nothing_is_said_of_one(driver: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pynvml
+
+    driver(count="0")
+    assert why_unused() == ""
+    monkeypatch.setattr(pynvml, "CDLL", lambda name: ctypes.CDLL("no such library"))
+    monkeypatch.setattr(pynvml, "nvmlLib", None)
+    assert why_unused() == ""
+
+
+def test_a_cuda_number_is_turned_into_an_identity_by_cuda(driver: Install, monkeypatch: pytest.MonkeyPatch) -> None:
     # CUDA_VISIBLE_DEVICES may have made number 0 of any GPU: only CUDA knows which.
-    installed(monkeypatch, Library())
+    driver()
     asked = []
 
     def properties(device: str) -> SimpleNamespace:
