@@ -32,13 +32,12 @@ def run(request: Doctor) -> int:
 
 def examine(data_dir: Path | None, cache_dir: Path | None, results_dir: Path) -> Iterator[str]:
     """One line per finding; a line with "->" says how to get what is missing."""
-    import torch
-
     from bench.data.cache import cache_dir_of
-    from bench.device import environment
-    from bench.runner.prepare import data_dir_of, devices_for
+    from bench.device import environment, nvml
+    from bench.runner.prepare import ON_CPU, data_dir_of, devices_for
 
-    devices = devices_for("auto")
+    said: list[str] = []
+    devices = devices_for("auto", said.append)
     for fact, value in environment.describe(devices[0]).items():
         yield f"{fact}: {value}"
     for name, state in environment.conditions(devices).items():
@@ -47,9 +46,10 @@ def examine(data_dir: Path | None, cache_dir: Path | None, results_dir: Path) ->
         else:
             yield f"{name}: {state}"
     if devices == ("cpu",):
-        built = torch.version.cuda
-        reason = "this PyTorch was built without CUDA" if built is None else "PyTorch finds no usable GPU or driver"
-        yield f"CUDA: no ({reason}) -> `nvidia-smi` shows what the driver sees; without a GPU the preset is quick"
+        reason = " ".join(said) or nvml.why_unused() or "no NVIDIA driver is installed"
+        yield f"CUDA: no ({reason.removeprefix(ON_CPU)}); without a GPU the preset is quick"
+    else:
+        yield from said
     yield from _images(data_dir_of(data_dir))
     yield from _disk(cache_dir_of(cache_dir), "decoded images")
     yield from _disk(results_dir, "results")

@@ -5,6 +5,7 @@ Also a step recorded once as a CUDA graph and replayed: the host asks once for w
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.config import Execution, Precision, RequestError
+from bench.device.nvml import INSTALL_PAGE
 
 GRAPH_WARM_UP_STEPS = 3  # libraries set themselves up, and gradients exist, before anything is recorded
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -44,6 +46,26 @@ def check(execution: Execution, devices: Arithmetics) -> None:
     for device, has in devices.items():
         if execution.precision not in has:
             raise RequestError(f"{device} has no {execution.precision}: use --precision fp16 or fp32")
+
+
+def without_kernels(device: str) -> str:
+    """Why this PyTorch holds no kernels for a GPU, and what helps; empty where it does.
+
+    A kernel runs on later minor versions of its architecture (`sm_86` on 8.9), its PTX (`compute_90`) on whatever comes
+    later.
+    """
+    built = [re.fullmatch(r"(sm|compute)_(\d+)(\d)[af]?", word) for word in torch.cuda.get_arch_list()]
+    if not built or None in built:  # AMD's names, or none at all
+        return ""
+    major, minor = capability = torch.cuda.get_device_capability(device)
+    known = [(found[1], int(found[2]), int(found[3])) for found in built if found]
+    if any((kind == "compute" or its == major) and (its, least) <= capability for kind, its, least in known):
+        return ""
+    return (
+        f"{torch.cuda.get_device_name(device)} has compute capability {major}.{minor}, for which this PyTorch "
+        f"({torch.__version__}) holds no kernels ({', '.join(torch.cuda.get_arch_list())}) -> another build: "
+        f"{INSTALL_PAGE}"
+    )
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
@@ -21,7 +22,7 @@ from bench.config import Config, Inputs, RequestError, Task, Track
 from bench.data import ImageSet
 from bench.data.cache import cache_dir_of
 from bench.data.preview import preview_sheet
-from bench.device import environment, execution
+from bench.device import environment, execution, nvml
 from bench.engines.engine import EngineLost, Executor
 from bench.engines.local import LocalMachine
 from bench.metrics import PROBES
@@ -36,6 +37,8 @@ from bench.runner.request import Request, parse_input_size, resolve
 from bench.training import pretrained, recipes
 from bench.training.experiments import Experiment
 from bench.training.tensorboard import require_tensorboard
+
+ON_CPU = "MEASURING ON THE CPU: "
 
 
 @dataclass(frozen=True)
@@ -62,12 +65,14 @@ def prepare(
     """
     if request.run is not None:
         request = resume.continued(request)
-    devices = cluster.join(request) if request.engine == "ray" else devices_for(request.device)
+    devices = cluster.join(request) if request.engine == "ray" else devices_for(request.device, say)
     nodes = cluster.described(devices) if request.engine == "ray" else {}
     can = cluster.of_all(nodes) if nodes else execution.arithmetics(devices)
     bf16 = all("bf16" in has for has in can.values())
     config, patterns = resolve(request, probes, devices[0].partition(":")[0], bf16)
     execution.check(config.execution, can)
+    for line in environment.company(devices if not nodes else ()):
+        say(line)
     experiment = request.experiment
     if given:
         specs, config = tuple(given), replace(config, counted=())
@@ -231,27 +236,41 @@ def _executor(prepared: Prepared, run: Run) -> Executor[Any, Any]:
     return LocalMachine(prepared.devices, run.folder / "workers.log", preload, memory_limit)
 
 
-def devices_for(word: str) -> tuple[str, ...]:
-    """The devices that "auto", "cpu", "cuda" or "cuda:N" means here.
+def devices_for(word: str, say: Callable[[str], None]) -> tuple[str, ...]:
+    """The devices that "auto", "cpu", "cuda" or "cuda:N" means here; says which GPUs are left out, and why.
 
     Raises:
         RequestError: it is none of these words, or there is no such device.
     """
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if word == "auto":
-        word = "cuda" if count else "cpu"
+    kind, _, index = word.partition(":")
+    if word not in ("auto", "cpu", "cuda") and (kind != "cuda" or not index.isdecimal()):
+        raise RequestError(f"device {word!r}: write auto, cpu, cuda or cuda:N")
     if word == "cpu":
         return ("cpu",)
-    kind, _, index = word.partition(":")
-    if kind != "cuda" or not (index.isdecimal() or word == "cuda"):
-        raise RequestError(f"device {word!r}: write auto, cpu, cuda or cuda:N")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTorch's own, of which the lines below say more
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        unusable = {f"cuda:{n}": execution.without_kernels(f"cuda:{n}") for n in range(count)}
     if not count:
-        raise RequestError(f"--device {word}: PyTorch sees no CUDA device here; `python -m bench doctor` says more")
-    if not index:
-        return tuple(f"cuda:{n}" for n in range(count))
-    if int(index) >= count:
-        raise RequestError(f"--device {word}: there are {count} CUDA devices, cuda:0 to cuda:{count - 1}")
-    return (f"cuda:{int(index)}",)
+        reason = nvml.why_unused()
+        if word != "auto":
+            raise RequestError(f"--device {word}: {reason or 'PyTorch sees no CUDA device here'}")
+        if reason and "hides" not in reason:
+            say(f"{ON_CPU}{reason}")
+        return ("cpu",)
+    if index:
+        if int(index) >= count:
+            raise RequestError(f"--device {word}: there are {count} CUDA devices, cuda:0 to cuda:{count - 1}")
+        if reason := unusable[f"cuda:{int(index)}"]:
+            raise RequestError(f"--device {word}: {reason}")
+        return (f"cuda:{int(index)}",)
+    usable = tuple(device for device, reason in unusable.items() if not reason)
+    reasons = [f"{device} is left out: {reason}" for device, reason in unusable.items() if reason]
+    if not usable and word == "cuda":
+        raise RequestError(f"--device {word}: {'; '.join(reasons)}")
+    for line in reasons:
+        say(line if usable else f"{ON_CPU}{line}")
+    return usable or ("cpu",)
 
 
 def data_dir_of(request_value: Path | None) -> Path:

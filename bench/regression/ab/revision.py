@@ -6,8 +6,10 @@ worker.py may be of another revision than this file, so what it uses here stays 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 
 import torch
 import tyro
@@ -16,6 +18,7 @@ from bench import models
 from bench.config import Task
 from bench.device import execution
 from bench.probes.steps import inference_step, training_step
+from bench.runner.prepare import devices_for
 from bench.runner.request import Request, parse_input_size, resolve
 
 
@@ -31,9 +34,7 @@ class Revision:
         """
         request = tyro.cli(Request, args=list(flags))
         self._input_size, self._num_classes = parse_input_size(request.input_size), request.num_classes
-        self.device = request.device
-        if self.device in ("auto", "cuda"):
-            self.device = "cuda:0" if torch.cuda.is_available() else "cpu"
+        self.device = devices_for(request.device, partial(print, file=sys.stderr))[0]
         can = execution.arithmetics([self.device])
         bf16 = all("bf16" in has for has in can.values())
         self._config, _ = resolve(request, (), self.device.partition(":")[0], bf16)

@@ -1,0 +1,110 @@
+"""Which devices a word means, and what is said of GPUs that this PyTorch cannot use."""
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+
+from bench.cli.main import main
+from bench.config import RequestError
+from bench.device.execution import without_kernels
+from bench.runner.prepare import devices_for
+from tests.device.nvml_library import Install
+
+ARCHITECTURES = ["sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120", "compute_120"]
+
+
+def cards(
+    monkeypatch: pytest.MonkeyPatch, *capabilities: tuple[int, int], built_for: Sequence[str] = ARCHITECTURES
+) -> None:
+    """PyTorch sees these GPUs, and holds kernels for these architectures."""
+
+    def number(device: str) -> int:
+        return int(device.partition(":")[2])
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: len(capabilities))
+    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: list(built_for))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capabilities[number(device)])
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"card {number(device)}")
+
+
+@pytest.mark.parametrize(
+    ("capability", "built_for", "runs"),
+    [
+        ((7, 5), ARCHITECTURES, True),
+        ((7, 0), ARCHITECTURES, False),  # of the same generation as 7.5, and older
+        ((6, 1), ARCHITECTURES, False),
+        ((8, 9), ARCHITECTURES, True),  # what is made for 8.6 runs on it
+        ((12, 1), ARCHITECTURES, True),
+        ((13, 0), ARCHITECTURES, True),  # compiled by the driver
+        ((13, 0), ["sm_90", "sm_120"], False),
+        ((10, 3), ["sm_100f"], True),
+        ((9, 0), ["gfx90a", "gfx942"], True),  # AMD's
+        ((9, 0), [], True),  # it does not say
+    ],
+)
+def test_kernels_run_on_their_own_generation_and_ptx_on_later_ones(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], built_for: list[str], runs: bool
+) -> None:
+    cards(monkeypatch, capability, built_for=built_for)
+    reason = without_kernels("cuda:0")
+    assert (not reason) == runs
+    assert runs or f"card 0 has compute capability {capability[0]}.{capability[1]}" in reason
+
+
+def test_a_gpu_without_kernels_is_left_out_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    cards(monkeypatch, (9, 0), (7, 0))
+    said: list[str] = []
+    assert devices_for("cuda", said.append) == devices_for("auto", said.append) == ("cuda:0",)
+    assert [line[:40] for line in said] == 2 * ["cuda:1 is left out: card 1 has compute c"]
+    with pytest.raises(
+        RequestError, match=r"--device cuda:1: card 1 has compute capability 7\.0.*https://pytorch\.org"
+    ):
+        devices_for("cuda:1", said.append)
+
+
+def test_where_no_gpu_has_kernels_auto_takes_the_cpu_and_says_so_loudly(monkeypatch: pytest.MonkeyPatch) -> None:
+    cards(monkeypatch, (6, 1))
+    said: list[str] = []
+    assert devices_for("auto", said.append) == ("cpu",)
+    assert said[0].startswith("MEASURING ON THE CPU: cuda:0 is left out: card 0 has compute capability 6.1")
+    with pytest.raises(RequestError, match=r"--device cuda: cuda:0 is left out: .* 6\.1"):
+        devices_for("cuda", said.append)
+
+
+@pytest.fixture
+def _unusable(driver: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU whose driver is too old for this PyTorch."""
+    driver(cuda="12040")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+SAID = "the driver (550.54.14, up to CUDA 12.4) knows NVIDIA GeForce RTX 3060, but this PyTorch"
+
+
+@pytest.mark.usefixtures("_unusable")
+def test_a_gpu_that_pytorch_does_not_see_is_not_passed_over_in_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    assert devices_for("auto", said.append) == devices_for("cpu", said.append) == ("cpu",)
+    assert [line[: len(SAID) + 22] for line in said] == [f"MEASURING ON THE CPU: {SAID}"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # whoever hides it knows
+    assert devices_for("auto", said.append) == ("cpu",)
+    assert len(said) == 1
+
+
+@pytest.mark.usefixtures("_unusable")
+def test_who_names_a_gpu_that_pytorch_does_not_see_is_told_what_helps(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--device", "cuda", "--models", "lenet5_cifar", "--dry-run"]) == 2
+    line = capsys.readouterr().err.strip()
+    assert f"--device cuda: {SAID}" in line
+    assert "580 or newer" in line
+    assert "https://pytorch.org/get-started/locally/" in line
+
+
+@pytest.mark.usefixtures("_unusable")
+def test_doctor_says_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor"]) == 0
+    assert f"CUDA: no ({SAID}" in capsys.readouterr().out
