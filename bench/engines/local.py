@@ -52,10 +52,11 @@ class LocalMachine(Generic[Task, Result]):
     log: Path
     preload: tuple[str, ...] = ()
     memory_limit: int | None = None  # bytes for each worker
+    threads: int | None = None  # of each worker; None: PyTorch's default
 
     def engine(self, execute: Execute[Task, Result], needs_device: bool, tasks: int) -> LocalEngine[Task, Result]:
         slots = self.devices if needs_device else ("meta",) * min(os.cpu_count() or 1, 8)
-        return LocalEngine(slots[:tasks], execute, self.log, self.preload, self.memory_limit)
+        return LocalEngine(slots[:tasks], execute, self.log, self.preload, self.memory_limit, self.threads)
 
 
 @dataclass
@@ -73,6 +74,7 @@ class LocalEngine(Generic[Task, Result]):
     log: Path  # collects the end of what each task prints
     preload: Sequence[str] = ()  # modules that the fork server imports
     memory_limit: int | None = None  # bytes for each worker; None: what is free, and no limit on a GPU
+    threads: int | None = None  # of each worker; None: PyTorch's default
 
     def __post_init__(self) -> None:
         self._slots: list[_Slot[Task]] = [_Slot(device) for device in self.devices]
@@ -151,7 +153,7 @@ class LocalEngine(Generic[Task, Result]):
         if limit is None and not device.startswith("cuda"):
             limit = isolation.available_memory()
         process = self._context.Process(  # type: ignore[attr-defined]  # every context has its own
-            target=_serve, args=(theirs, output, self.execute, limit), name=f"bench-{group}", daemon=True
+            target=_serve, args=(theirs, output, self.execute, limit, self.threads), name=f"bench-{group}", daemon=True
         )
         if self._forks:
             from multiprocessing import forkserver
@@ -248,13 +250,21 @@ def _received(worker: _Worker) -> list[Any]:
     return []
 
 
-def _serve(connection: Connection, output: Connection, execute: Execute[Task, Result], limit: int | None) -> None:
+def _serve(
+    connection: Connection,
+    output: Connection,
+    execute: Execute[Task, Result],
+    limit: int | None,
+    threads: int | None,
+) -> None:
     """Run tasks in the worker process until the other side is gone."""
     isolation.die_with_main_process()
     isolation.be_killed_first()
     isolation.keep_freed_memory()
     if limit is not None:
         isolation.limit_memory(limit)
+    if threads is not None:
+        isolation.limit_threads(threads)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process decides
     print_to(output)
     while True:

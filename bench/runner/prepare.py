@@ -71,6 +71,8 @@ def prepare(
     bf16 = all("bf16" in has for has in can.values())
     config, patterns = resolve(request, probes, devices[0].partition(":")[0], bf16)
     execution.check(config.execution, can)
+    if request.threads is not None:
+        torch.set_num_threads(request.threads)  # as in the workers, so that the run says what it was measured with
     for line in environment.company(devices if not nodes else ()):
         say(line)
     experiment = request.experiment
@@ -233,7 +235,7 @@ def _executor(prepared: Prepared, run: Run) -> Executor[Any, Any]:
     if request.engine == "ray":
         return cluster.executor(prepared.devices, prepared.inputs, memory_limit, request.cache_dir)
     preload = execute.preload_for(prepared.specs)
-    return LocalMachine(prepared.devices, run.folder / "workers.log", preload, memory_limit)
+    return LocalMachine(prepared.devices, run.folder / "workers.log", preload, memory_limit, request.threads)
 
 
 def devices_for(word: str, say: Callable[[str], None]) -> tuple[str, ...]:

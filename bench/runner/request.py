@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -99,6 +100,8 @@ class Request(Setup):
     """Where tasks run: in worker processes on this machine, or on every node of a Ray cluster."""
     ray_address: str = "auto"
     """The cluster of --engine ray: auto for the one that this machine is part of, else HOST:PORT."""
+    threads: Count = None
+    """How many threads PyTorch computes with on a CPU. Default: one for each core."""
     batch_size: Count = None
     """Batch size of the throughput measurement. Default: one for each track, the same for all networks."""
     fit: Word = None
@@ -159,9 +162,14 @@ def resolve(
         ("--task-timeout-s", request.task_timeout_s),
         ("--task-memory-gib", request.task_memory_gib),
         ("--rounds", request.rounds),
+        ("--threads", request.threads),
     ):
         if value is not None and value <= 0:
             raise RequestError(f"{flag} {value}: must be above zero")
+    if request.threads and request.engine == "ray":
+        raise RequestError(f"--threads {request.threads}: only goes with --engine local")
+    if request.threads and request.threads > (cores := os.cpu_count() or 1):
+        raise RequestError(f"--threads {request.threads}: this machine has {cores}")
     if request.checkpoint_every_s < 0:
         raise RequestError(f"--checkpoint-every-s {request.checkpoint_every_s:g}: must not be below zero")
     for probe in probes:

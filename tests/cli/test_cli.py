@@ -71,6 +71,9 @@ def complaint(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (["run", "--seeds", "many"], "--seeds"),
         (["run", "--run", "../elsewhere", "--models", "lenet5_cifar", "--probes", "params"], "run name"),
         (["run", "--nonsense"], "--nonsense"),
+        (["run", "--threads", "0"], "--threads 0: must be above zero"),
+        (["run", "--threads", "100000"], "--threads 100000: this machine has"),
+        (["run", "--threads", "1", "--engine", "ray"], "only goes with --engine local"),
         (["dance"], "dance"),
         (["show", "resnet"], "no network is named 'resnet'"),
         (["show", "resnet*_cifar"], "more than one"),
@@ -94,6 +97,18 @@ def test_a_wrong_request_is_one_line_and_leaves_nothing(
 @pytest.mark.skipif("__import__('torch').cuda.is_available()")
 def test_cuda_without_a_gpu_is_said_before_any_work(capsys: pytest.CaptureFixture[str]) -> None:
     assert "no CUDA device" in complaint(capsys, "run", "--device", "cuda", "--models", "lenet5_cifar")
+
+
+def test_threads_are_those_that_were_asked_for_in_every_row_and_in_the_run(tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    try:
+        words = ["run", "--run", "one", "--models", "lenet5_mnist", "--probes", "energy", "--device", "cpu"]
+        assert main([*words, "--threads", "1", "--results-dir", str(tmp_path)]) == 0
+    finally:
+        torch.set_num_threads(before)
+    run = Run.open(tmp_path, "one")
+    assert {row.hardware.rpartition(", ")[2] for row in run.records()} == {"1 thread"}
+    assert run.header.device.endswith(", 1 thread")
 
 
 def test_an_unwritable_results_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
