@@ -18,12 +18,11 @@ from bench.cli import GATE_UNCLEAR, GATE_WORSE, INTERRUPTED, OK, SOME_FAILED
 from bench.cli.compare import write_markdown
 from bench.cli.parsing import parse, refuse_for_registry
 from bench.config import PRESETS, RequestError
-from bench.regression.verdict import MARGIN, parse_share
+from bench.regression import MARGIN, parse_share
 from bench.runner.request import Count, Names, Request, Word
 
 if TYPE_CHECKING:
-    from bench.regression.ab.process import WorkerProcess
-    from bench.regression.ab.run import Pairing, Result
+    from bench.regression.ab.run import Pairing, Result, WorkerProcess
     from bench.regression.ab.sides import Asked, Repository
 
 ERROR = 0.01  # the chance that any interval of one `ab` is wrong
@@ -242,7 +241,7 @@ def _selected(patterns: Sequence[str], request: Ab) -> list[str]:
 def _workers(
     request: Ab, revisions_of: Repository | None
 ) -> Iterator[tuple[Sequence[WorkerProcess], Sequence[WorkerProcess]]]:
-    from bench.regression.ab.process import workers
+    from bench.regression.ab.run import workers
     from bench.regression.ab.sides import Asked, sides
 
     asked = (

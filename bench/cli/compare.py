@@ -14,7 +14,7 @@ from bench.cli import GATE_UNCLEAR, GATE_WORSE, OK
 from bench.config import RequestError
 from bench.quantity import listing
 from bench.records.run_folder import find_run
-from bench.regression.verdict import MARGIN, parse_share
+from bench.regression import MARGIN, parse_share
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import tyro
 from bench.cli import OK, PROG
 from bench.cli.parsing import with_suffix
 from bench.config import RequestError
-from bench.regression.verdict import MARGIN, parse_share, percent
+from bench.regression import MARGIN, parse_share, percent
 from bench.runner.request import File, Names, Word
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from scipy import stats
 from bench.metrics import METRICS, Probe, probe_named
 from bench.records.record import Record
 from bench.records.run_folder import Run
-from bench.regression.verdict import Verdict, verdict, zone
+from bench.regression import Verdict, verdict, zone
 from bench.stats.intervals import Interval, shared_variances
 
 ERROR = 0.05  # the chance that any interval of a comparison is wrong

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from bench.structure.description import Kind
+from bench.structure import Kind
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from itertools import groupby
 
 from bench.models import ModelSpec
 from bench.probes.counting.networks import build_on_meta
+from bench.structure import Edge, Kind, Node, Panel, Structure
 from bench.structure.blocks import Blocks, Inside, Item
-from bench.structure.description import Edge, Kind, Node, Panel, Structure
 from bench.structure.flow import Operation, Scope, trace
 
 _MINOR: frozenset[Kind] = frozenset(("light", "reshape"))  # what joins the box of a neighbour

@@ -3,7 +3,7 @@ import math
 import pytest
 
 from bench.config import RequestError
-from bench.regression.verdict import parse_share, percent, percent_range, thresholds, verdict, zone
+from bench.regression import parse_share, percent, percent_range, thresholds, verdict, zone
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from bench.records.run_folder import Run
 from bench.records.run_json import RunHeader
 from bench.runner.measure import network_row
 from bench.runner.structures import DescribeTask, describe, keep_descriptions, representatives
-from bench.structure.description import Structure
+from bench.structure import Structure
 
 
 @dataclass

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from bench.models import REGISTRY, ModelSpec
 from bench.probes.counts import forward_macs
 from bench.probes.reading import Unsupported
-from bench.structure.description import Node, Panel, Structure
+from bench.structure import Node, Panel, Structure
 from bench.structure.panels import structure
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from bench.regression.verdict import Zone, thresholds, zone
+from bench.regression import Zone, thresholds, zone
 from bench.stats.intervals import Interval
 from bench.stats.sequential import LogRatioInterval, least_values
 

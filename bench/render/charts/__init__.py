@@ -1,9 +1,153 @@
 """Every figure of a report, drawn with matplotlib's objects: no pyplot and no global settings.
 
-`catalogue` says which figures a run gets; a file for each kind of figure draws it and ends in `frame.finished`.
+`draw_charts` says which figures a run gets: what a reader chooses by, about twenty-five of them; the tables have every
+metric. A file for each kind of figure draws it and ends in `frame.finished`.
 """
 
-from bench.render.charts.catalogue import ReportData, draw_charts
-from bench.render.charts.frame import Chart
+from __future__ import annotations
 
-__all__ = ["Chart", "ReportData", "draw_charts"]
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from bench.metrics import METRICS
+from bench.render.charts.accuracy import (
+    accuracy_with_references,
+    headline_charts,
+    own_accuracy,
+    scatter_chart,
+    textbook_charts,
+    year_chart,
+)
+from bench.render.charts.bars import bar_chart, density_chart, early_late_chart, memory_chart
+from bench.render.charts.curves import budget_chart, gradient_flow_charts, training_curves
+from bench.render.charts.frame import Chart, FamilyStyle, family_styles, slug, style
+from bench.render.charts.machine import prediction_chart, roofline_chart, work_chart
+from bench.render.charts.rows import latency_chart, throughput_chart
+from bench.render.findings.ranking import budget_tables
+from bench.render.results.header import Model
+from bench.render.results.kept import Curve, GradientFlow, Layers, own_currency
+from bench.render.results.published import as_published, with_references
+from bench.render.results.table import AccuracyGroup, Results
+
+_COSTS = (
+    "macs",
+    "inference_images_per_s",
+    "latency_ms",
+    "saved_activation_bytes",
+    "peak_training_bytes",
+    "energy_joules_per_image",
+    "train_seconds",
+)
+_FEW = 3  # networks; fewer are compared faster in the table
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """What the figures of a report are drawn from."""
+
+    results: Results
+    curves: Sequence[Curve] = ()
+    flows: Sequence[GradientFlow] = ()
+    layers: Mapping[str, Layers] = field(default_factory=dict)
+
+
+@style()
+def draw_charts(data: ReportData) -> list[Chart]:
+    """All figures of a report, in reading order; those that have nothing to show are left out."""
+    order = list(data.results.tracks())
+    charts = [chart for chart in _charts(data) if chart is not None]
+    return sorted(charts, key=lambda chart: order.index(chart.track))
+
+
+def _charts(data: ReportData) -> Iterator[Chart | None]:
+    """Each figure that there may be; None in place of one that has nothing to show."""
+    results = data.results
+    styles = family_styles(model.family for model in results.models)
+    yield from headline_charts(results, styles)
+    groups = results.accuracy_groups()
+    filled = with_references(results)
+    kinds = [(group.track, group.dataset, group.budget) for group in groups]
+    if filled is not None and (filled[1].track, filled[1].dataset, filled[1].budget) not in kinds:
+        view, group, elsewhere = filled
+        accuracy = accuracy_with_references(view, group, elsewhere)
+        for cost in _costs(group):
+            yield scatter_chart(view, group, METRICS[cost], styles, f"{slug(group.track)}-reference", accuracy)
+    for group, stem in zip(groups, _stems(groups), strict=True):
+        several = len(group.models) >= _FEW
+        accuracy, view, shown = own_accuracy(results, group), results, group
+        if filled is not None and (filled[1].dataset, filled[1].budget) == (group.dataset, group.budget):
+            view, shown, elsewhere = filled
+            accuracy = accuracy_with_references(view, shown, elsewhere)
+        for cost in _costs(shown):
+            yield scatter_chart(view, shown, METRICS[cost], styles, stem, accuracy)
+        yield from training_curves(results, group, data.curves, styles, stem, everything=several)
+        yield _accuracy_bars(results, group, styles, stem)
+        if several:
+            yield density_chart(results, group, styles, stem, accuracy.metric, accuracy.conditions)
+            yield year_chart(view, shown, styles, stem, accuracy)
+    yield from textbook_charts(results, styles)
+    for track, models in results.tracks().items():
+        if len(models) >= _FEW:
+            trained = any(group.track == track for group in groups)
+            yield from _cost_charts(results, models, styles, slug(track), trained=trained)
+            yield early_late_chart(models, data.layers, slug(track))
+    for table in budget_tables(results):
+        yield budget_chart(results, table, styles, slug(f"{table.track}-{table.dataset}"))
+    yield from gradient_flow_charts(results, data.flows, styles)
+
+
+def _costs(group: AccuracyGroup) -> tuple[str, ...]:
+    """What accuracy is drawn against: everything for a comparison, the MACs alone for a handful of networks.
+
+    Under a budget of seconds, all have trained for as long.
+    """
+    if len(group.models) < _FEW:
+        return _COSTS[:1]
+    return tuple(cost for cost in _COSTS if cost != "train_seconds" or own_currency(group.budget) != "seconds")
+
+
+def _cost_charts(
+    results: Results, models: Sequence[Model], styles: dict[str, FamilyStyle], stem: str, *, trained: bool
+) -> Iterator[Chart | None]:
+    """What the networks of a track cost; where accuracies do not show it already, size and energy too."""
+
+    def bars(metric: str) -> Chart | None:
+        return bar_chart(results, models, METRICS[metric], styles, stem)
+
+    yield work_chart(results, models, styles, stem) or (None if trained else bars("macs"))
+    yield throughput_chart(results, models, styles, stem)
+    yield latency_chart(results, models, styles, stem)
+    yield roofline_chart(results, models, styles, stem)
+    yield memory_chart(results, models, stem) or bars("saved_activation_bytes")  # the next best thing
+    yield prediction_chart(results, models, styles, stem)
+    if not trained:
+        if as_published(results)[1] is None:  # whose figures show it
+            yield bars("params")
+        yield bars("energy_joules_per_image")
+
+
+def _accuracy_bars(results: Results, group: AccuracyGroup, styles: dict[str, FamilyStyle], stem: str) -> Chart | None:
+    """Bars of the accuracy; networks of the track that failed to train are shown as such."""
+    failed = [
+        model
+        for model in results.tracks()[group.track]
+        if not results.cell(model, "top1").measured and _was_to_train_on(results, model.name, group)
+    ]
+    return bar_chart(results, [*group.models, *failed], METRICS["top1"], styles, stem, group)
+
+
+def _was_to_train_on(results: Results, model: str, group: AccuracyGroup) -> bool:
+    rows = results.cell(model, "top1").records
+    return any(
+        (row.dataset or group.dataset, row.budget or group.budget) == (group.dataset, group.budget) for row in rows
+    )
+
+
+def _stems(groups: Sequence[AccuracyGroup]) -> list[str]:
+    """File stems: the track alone where it has one group, else with data set and budget; all distinct."""
+    stems: list[str] = []
+    for group in groups:
+        alone = sum(other.track == group.track for other in groups) == 1
+        stem = slug(group.track if alone else f"{group.track}-{group.dataset}-{group.budget}")
+        stems.append(stem if stem not in stems else f"{stem}-{len(stems)}")
+    return stems

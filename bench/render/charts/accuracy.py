@@ -12,12 +12,10 @@ from matplotlib.ticker import FuncFormatter
 from bench.metrics import METRICS, Metric
 from bench.quantity import axis_label, in_sentence, listing, quantity, tick
 from bench.render.charts.bars import bar_chart, density_chart
-from bench.render.charts.frame import MOST_NAMED, Chart, comparable, slug
-from bench.render.charts.palette import INK, MUTED, FamilyStyle
+from bench.render.charts.frame import INK, MOST_NAMED, MUTED, Chart, FamilyStyle, comparable, slug
 from bench.render.charts.points import FRONT_DASHES, Box, Panel, Point, exact, point_chart, set_log_axis, span
 from bench.render.findings.efficiency import accuracy_front
-from bench.render.results.header import Model
-from bench.render.results.names import written_name
+from bench.render.results.header import Model, written_name
 from bench.render.results.published import TRACK, as_published, short_training, sources
 from bench.render.results.table import AccuracyGroup, Results
 from bench.render.tables.subtitles import (

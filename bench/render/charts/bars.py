@@ -11,11 +11,10 @@ from matplotlib.patches import Patch
 
 from bench.metrics import DERIVED, METRICS, Metric
 from bench.quantity import axis_label, in_sentence, listing, measured, quantity, tick
-from bench.render.charts.frame import MOST_NAMED, Chart, comparable, finished
-from bench.render.charts.palette import COLOURS, INK, MUTED, FamilyStyle
+from bench.render.charts.frame import COLOURS, INK, MOST_NAMED, MUTED, Chart, FamilyStyle, comparable, finished
 from bench.render.charts.rows import row_figure, scale_from_zero, stack_bars, without_value, write_beside, write_status
 from bench.render.results.header import Model
-from bench.render.results.layer_costs import THIRDS, Layers
+from bench.render.results.kept import THIRDS, Layers
 from bench.render.results.table import AccuracyGroup, Cell, Results
 from bench.render.tables.subtitles import chart_conditions, measured_conditions, track_conditions
 

@@ -27,7 +27,7 @@ from bench.render.charts.frame import (
     style,
 )
 from bench.render.results.header import Model
-from bench.render.results.image_grid import Confusions, DataSet, read_confusions, read_data_sets
+from bench.render.results.kept import Confusions, DataSet, read_confusions, read_data_sets
 from bench.render.results.table import AccuracyGroup, Results
 from bench.render.tables.subtitles import chart_conditions
 

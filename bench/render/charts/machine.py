@@ -10,11 +10,10 @@ from matplotlib.ticker import FuncFormatter
 
 from bench.metrics import METRICS
 from bench.quantity import axis_label, quantity, tick
-from bench.render.charts.frame import SMALL, Chart, comparable, printable
-from bench.render.charts.palette import INK, MUTED, FamilyStyle
+from bench.render.charts.frame import INK, MUTED, SMALL, Chart, FamilyStyle, comparable, printable
 from bench.render.charts.points import Box, Panel, Point, exact, point_chart, set_log_axis, span
 from bench.render.findings.efficiency import ms_per_image, work_and_time
-from bench.render.findings.utilisation import Peaks, peaks_of
+from bench.render.findings.machine import Peaks, peaks_of
 from bench.render.results.header import Model
 from bench.render.results.table import Results
 from bench.render.tables.subtitles import measured_conditions

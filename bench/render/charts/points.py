@@ -18,18 +18,21 @@ from bench.metrics import METRICS, Metric
 from bench.quantity import in_sentence, is_bytes, tick
 from bench.render.charts.frame import (
     HEIGHT,
+    MUTED,
+    PAPER,
     SMALL,
     Chart,
+    FamilyStyle,
     add_axes,
     chart_name,
     finished,
     identify,
+    marker_size,
     new_figure,
     printable,
     without_room,
 )
 from bench.render.charts.labels import place_labels, spread
-from bench.render.charts.palette import MUTED, PAPER, FamilyStyle, marker_size
 from bench.render.results.header import Model
 from bench.render.results.table import Cell
 

@@ -13,11 +13,22 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from bench.metrics import METRICS, Metric
 from bench.quantity import axis_label, in_sentence
 from bench.records.run_folder import Run
+from bench.regression import MARGIN, Verdict, percent
 from bench.regression.compare import Change
 from bench.regression.history import DEFAULT_METRICS, Point, Series, device_of, history, runs_in
-from bench.regression.verdict import MARGIN, Verdict, percent
-from bench.render.charts.frame import Chart, add_axes, finished, new_figure, printable, style, without_room
-from bench.render.charts.palette import COLOURS, INK, MUTED, PAPER
+from bench.render.charts.frame import (
+    COLOURS,
+    INK,
+    MUTED,
+    PAPER,
+    Chart,
+    add_axes,
+    finished,
+    new_figure,
+    printable,
+    style,
+    without_room,
+)
 from bench.render.charts.points import LineEnd, name_ends, set_log_axis
 from bench.render.charts.rows import row_figure, scale_from_zero
 from bench.render.results.header import Model

@@ -9,8 +9,18 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from bench.render.claims.claim import Part, Test, unknown
-from bench.render.claims.setting import LECTURE, VGGS, Setting, amount, coefficient_of_variation, percent, short
+from bench.render.claims.setting import (
+    LECTURE,
+    VGGS,
+    Part,
+    Setting,
+    Test,
+    amount,
+    coefficient_of_variation,
+    percent,
+    short,
+    unknown,
+)
 from bench.render.findings.efficiency import pareto_front, work_and_time
 from bench.stats.intervals import rank_correlation
 

@@ -6,8 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from bench.quantity import ordinal
-from bench.render.claims.claim import Part, Test, unknown
-from bench.render.claims.setting import LECTURE, RESNETS, VGGS, Setting, percent, short
+from bench.render.claims.setting import LECTURE, RESNETS, VGGS, Part, Setting, Test, percent, short, unknown
 from bench.render.findings.ranking import difference
 
 _NEAR_BEST = 0.85  # of the best accuracy: who is further off buys efficiency with accuracy

@@ -1,18 +1,19 @@
-"""Where a claim is tested: the networks of one input size, with what is known of them in a run."""
+"""What a claim is, the networks of one input size that it is tested on, and the verdict from its parts."""
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Literal
 
 from bench.config import Budget
 from bench.metrics import METRICS
 from bench.quantity import quantity, with_unit
 from bench.render.results.header import Model
-from bench.render.results.layer_costs import Layers
+from bench.render.results.kept import Layers
 from bench.render.results.published import TRACK, as_published, with_references
 from bench.render.results.table import AccuracyGroup, Cell, Results
 
@@ -153,3 +154,62 @@ def short(value: float) -> str:
 
 def coefficient_of_variation(values: Sequence[float]) -> float:
     return statistics.pstdev(values) / statistics.fmean(values)
+
+
+NOT_MEASURED = "not measured"
+HOLDS, FAILS = "holds", "does not hold"
+PARTLY, EXCEPT = "holds as far as measured", "holds except"  # followed by what is not
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of the things that a claim says."""
+
+    words: str  # "operations": what a verdict calls it
+    holds: bool | None  # None: what it takes was not measured
+    evidence: str  # the numbers, or what is missing
+
+
+@dataclass(frozen=True)
+class Finding:
+    verdict: str  # "holds", "does not hold", "holds except for ...", "holds as far as measured ...", "not measured"
+    evidence: str
+
+    @property
+    def kind(self) -> str:
+        """The verdict without its exceptions."""
+        return next((kind for kind in (PARTLY, EXCEPT) if self.verdict.startswith(kind)), self.verdict)
+
+
+Test = Callable[[Setting], Sequence[Part]]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A test is given a setting, that is an input size, and says what is true there."""
+
+    id: str
+    words: str
+    source: str
+    home: Literal["imagenet", "cifar"]  # the setting that the claim is about
+    test: Test
+    elsewhere: bool  # whether the same can be asked at the other input size
+    arithmetic: bool  # whether it can be judged without any measurement
+
+
+def finding(parts: Sequence[Part]) -> Finding:
+    """The verdict on a claim from those on its parts: a part that fails or is unknown is an exception."""
+    known = [part for part in parts if part.holds is not None]
+    evidence = "; ".join(dict.fromkeys(part.evidence for part in parts if part.evidence))
+    if not known:
+        return Finding(NOT_MEASURED, evidence)
+    failed = ", ".join(part.words for part in known if not part.holds)
+    if not any(part.holds for part in known):
+        return Finding(FAILS, evidence)
+    missing = ", ".join(part.words for part in parts if part.holds is None)
+    verdict = f"{EXCEPT} for {failed}" if failed else PARTLY if missing else HOLDS
+    return Finding(f"{verdict} (not measured: {missing})" if missing else verdict, evidence)
+
+
+def unknown(words: str, missing: str) -> Part:
+    return Part(words, None, f"missing: {missing}")

@@ -5,8 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping
 
-from bench.render.claims.claim import Part, Test, unknown
-from bench.render.claims.setting import Setting, amount
+from bench.render.claims.setting import Part, Setting, Test, amount, unknown
 from bench.render.findings.ranking import difference
 
 _KEPT = 0.1  # a gradient that reaches the first layer with this share of the last layer's has not vanished

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from xml.sax.saxutils import escape
 
 from bench.quantity import quantity
-from bench.structure.description import Node
+from bench.structure import Node
 
 LABEL_SIZE, DETAIL_SIZE = 12.0, 10.5
 LABEL_LINE, DETAIL_LINE = 16.0, 14.0

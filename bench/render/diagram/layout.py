@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from bench.render.diagram.box import Box, box_of, clipped, text_width
-from bench.structure.description import Edge, Panel
+from bench.structure import Edge, Panel
 
 FRAME_LABEL_SIZE = 10.0
 _GAP = 20.0  # between rows

@@ -1,11 +1,15 @@
-"""What the page says of the machine: its state before and after each part of a run, and what it can do at most."""
+"""What the page says of the machine: its state, what it can do at most, and who reaches the smallest share of that."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.quantity import with_unit
-from bench.render.results.header import Header, Limits, Session
+from bench.quantity import quantity, with_unit
+from bench.render.results.derived import Peak, peak_of
+from bench.render.results.header import Header, Limits, Model, Session
+from bench.render.results.table import Results
+from bench.render.tables.text import launch_bound
 
 
 @dataclass(frozen=True)
@@ -89,3 +93,101 @@ def _time(iso: str) -> str:
 
 def _words(fact: str) -> str:
     return fact.replace("_", " ")
+
+
+@dataclass(frozen=True)
+class Peaks:
+    device: str  # "cuda:0"
+    flops_per_s: float  # of large matrix products or convolutions, measured
+    bytes_per_s: float  # of large copies, measured
+    vendor_flops_per_s: float | None
+
+    @property
+    def ridge(self) -> float:
+        """FLOP/byte above which the device's arithmetic, and not its memory, is the limit."""
+        return self.flops_per_s / self.bytes_per_s
+
+
+def peaks_of(results: Results, models: Sequence[Model]) -> Peaks | None:
+    """The limits of the device that timed most of the networks; None where they were not measured."""
+    known = {
+        limits.device: Peaks(
+            limits.device, limits.peak_flops_per_s, limits.bandwidth_bytes_per_s, limits.vendor_flops_per_s
+        )
+        for limits in results.header.limits
+        if limits.peak_flops_per_s and limits.bandwidth_bytes_per_s
+    }
+    timed = [results.cell(model, "inference_images_per_s").records for model in models]
+    devices = [records[-1].device for records in timed if records and records[-1].device in known]
+    return known[max(sorted(set(devices)), key=devices.count)] if devices else None
+
+
+_NAMED = 3
+_FASTER = 1.25  # a larger batch that gains less explains nothing
+
+
+def lowest_use(results: Results, models: Sequence[Model]) -> list[str]:
+    """A sentence each on the three networks with the lowest share of the peak in a training step, lowest first.
+
+    Of fewer than twice as many networks, none is named: they are all in the table.
+    """
+    known = [model for model in models if results.cell(model, "mfu").measured]
+    if len(known) < 2 * _NAMED:
+        return []
+    reliable = [model for model in known if results.cell(model, "mfu").competes]
+    reliable.sort(key=lambda model: results.cell(model, "mfu").value)
+    return [_sentence(results, model) for model in reliable[:_NAMED]]
+
+
+def _sentence(results: Results, model: Model) -> str:
+    cell = results.cell(model, "mfu")
+    row = cell.records[-1]
+    peaks = [peak_of(limits, row.precision) for limits in results.header.limits if limits.device == row.device]
+    name = next((peak.name for peak in peaks if isinstance(peak, Peak)), "the peak")
+    share = f"{quantity(cell.value, 'fraction', digits=2)} of {name}"
+    reasons = [
+        reason for reason in (_launches(results, model), _memory(results, model), _batch(results, model)) if reason
+    ]
+    why = (
+        "; ".join(reasons) or "none of the measured causes (kernel launches, memory traffic, batch size) explains this"
+    )
+    return f"{model.name} reaches {share} in training: {why}."
+
+
+def _launches(results: Results, model: Model) -> str:
+    """Whether the device waits for the host: by its own clock it works on the step for a part of its time."""
+    if not launch_bound(results, model, "train_device_ms"):
+        return ""
+    busy, speed = results.cell(model, "train_device_ms"), results.cell(model, "train_images_per_s")
+    if not speed.measured or not speed.batch_size:
+        return "it is launch-bound"
+    share = busy.value / 1e3 * speed.value / speed.batch_size
+    return f"it is launch-bound (the device is busy for {quantity(share, 'fraction', digits=2)} of the step)"
+
+
+def _memory(results: Results, model: Model) -> str:
+    """Whether its operators move so many bytes that memory allows no more than a part of the peak."""
+    peaks = peaks_of(results, [model])
+    intensity = results.cell(model, "arithmetic_intensity").value
+    if peaks is None or not intensity < peaks.ridge:
+        return ""
+    most = intensity * peaks.bytes_per_s
+    reached = results.cell(model, "achieved_flops_per_s").value
+    so_far = f", and it reaches {quantity(reached / most, 'fraction', digits=2)} of that" if reached > 0 else ""
+    allowed = quantity(most / peaks.flops_per_s, "fraction", digits=2)
+    return (
+        f"memory allows it {allowed} of the measured peak in inference ({intensity:.3g} FLOP/byte, left of the ridge "
+        f"at {peaks.ridge:.3g}){so_far}"
+    )
+
+
+def _batch(results: Results, model: Model) -> str:
+    """Whether the common batch is too small to fill the device."""
+    common, best = results.cell(model, "train_images_per_s"), results.cell(model, "best_train_images_per_s")
+    larger = (best.batch_size or 0) > (common.batch_size or 0) > 0
+    if not larger or not best.value >= _FASTER * common.value:
+        return ""
+    return (
+        f"batch {common.batch_size} is small for it (batch {best.batch_size} is "
+        f"{best.value / common.value:.2g} times as fast)"
+    )

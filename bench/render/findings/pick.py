@@ -11,8 +11,7 @@ from typing import Literal
 from bench.config import RequestError
 from bench.metrics import METRICS, PROBES, Metric, probe_named
 from bench.quantity import in_sentence, listing, parse_quantity, quantity, with_unit
-from bench.render.results.header import Model
-from bench.render.results.names import name_and_identifier
+from bench.render.results.header import Model, name_and_identifier
 from bench.render.results.published import TRACK
 from bench.render.results.table import Cell, Results
 

@@ -12,17 +12,14 @@ from markupsafe import Markup
 from bench.metrics import METRICS
 from bench.quantity import in_sentence, listing, ordinal, quantity
 from bench.records.run_folder import Run, RunError
-from bench.render.charts.frame import chart_name
-from bench.render.charts.palette import FamilyStyle, family_styles
+from bench.render.charts.frame import FamilyStyle, chart_name, family_styles
 from bench.render.diagram import draw
 from bench.render.page.sparkline import Line, sparkline
-from bench.render.results.curves import Curve, own_currency
 from bench.render.results.header import Model
-from bench.render.results.layer_costs import COLUMNS, Layers
+from bench.render.results.kept import COLUMNS, Curve, Layers, own_currency
 from bench.render.results.table import AccuracyGroup, Results
-from bench.render.tables.marks import Mark
-from bench.render.tables.text import Column, Table, TextCell, TrackTables
-from bench.structure.description import Structure
+from bench.render.tables.text import Column, Mark, Table, TextCell, TrackTables
+from bench.structure import Structure
 
 ENOUGH = 4  # networks with a number, below which there is no top quarter
 _NAMED = 2  # networks of a family that a judgement names for each metric

@@ -7,8 +7,8 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from bench.quantity import listing, quantity
+from bench.regression import Verdict, percent
 from bench.regression.compare import ERROR, Change, Comparison
-from bench.regression.verdict import Verdict, percent
 from bench.render.page.markdown import as_grid, escape
 from bench.render.tables.terminal import aligned
 

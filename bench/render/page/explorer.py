@@ -20,14 +20,11 @@ from plotly.offline import get_plotlyjs
 
 from bench.metrics import Metric
 from bench.quantity import is_bytes, measured
-from bench.render.charts.frame import chart_name
-from bench.render.charts.palette import FamilyStyle, Marker, family_styles
+from bench.render.charts.frame import FamilyStyle, Marker, chart_name, family_styles
 from bench.render.results.header import Model
 from bench.render.results.table import Results
-from bench.render.tables.marks import MARKS, marks_of
 from bench.render.tables.subtitles import label_of
-from bench.render.tables.text import restates_a_peak
-from bench.render.tables.topics import OVERVIEW, by_topic
+from bench.render.tables.text import MARKS, OVERVIEW, by_topic, marks_of, restates_a_peak
 
 NOT_TRAINED = "not trained"
 _YEAR = Metric("year", "", "year", "Year", None, "")

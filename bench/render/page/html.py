@@ -16,17 +16,14 @@ from markupsafe import Markup, escape
 
 from bench.metrics import Metric
 from bench.render.charts import Chart
-from bench.render.charts.frame import FONTS
+from bench.render.charts.frame import FONTS, GRID, INK, MUTED, PAPER
 from bench.render.charts.images import KINDS as IMAGE_KINDS
-from bench.render.charts.palette import GRID, INK, MUTED, PAPER
 from bench.render.claims import Ruling, summary, worth_showing
 from bench.render.diagram import style_sheet
-from bench.render.findings.budgets import budget_tables
-from bench.render.findings.machine import conditions_grid, environment_facts, execution_line, limits_grid
+from bench.render.findings.machine import conditions_grid, environment_facts, execution_line, limits_grid, lowest_use
 from bench.render.findings.problems import Remark, named, remarks
-from bench.render.findings.ranking import degradation, rankings
+from bench.render.findings.ranking import budget_tables, degradation, rankings
 from bench.render.findings.summary import summary_of
-from bench.render.findings.utilisation import lowest_use
 from bench.render.page.architecture import Architecture
 from bench.render.page.explorer import explorer
 from bench.render.page.headings import TITLE, conditions_line, missing_charts, warning

@@ -7,11 +7,10 @@ from collections.abc import Iterable, Sequence
 
 from bench.render.charts import Chart
 from bench.render.claims import NOT_MEASURED, Ruling, summary, worth_showing
-from bench.render.findings.budgets import BudgetTable, budget_tables
+from bench.render.findings.machine import lowest_use
 from bench.render.findings.problems import Remark, named, remarks
-from bench.render.findings.ranking import Ranking, degradation, rankings
+from bench.render.findings.ranking import BudgetTable, Ranking, budget_tables, degradation, rankings
 from bench.render.findings.summary import summary_of
-from bench.render.findings.utilisation import lowest_use
 from bench.render.page.architecture import Architecture
 from bench.render.page.headings import TITLE, conditions_line, missing_charts, warning
 from bench.render.results.published import accuracy_note

@@ -18,8 +18,8 @@ from markupsafe import Markup
 
 from bench.metrics import METRICS, Metric
 from bench.records.run_folder import Run, RunError
+from bench.regression import MARGIN, percent
 from bench.regression.compare import Change, Comparison, compare
-from bench.regression.verdict import MARGIN, percent
 from bench.render.charts import Chart
 from bench.render.charts.frame import slug
 from bench.render.charts.runs import pair_chart
@@ -28,7 +28,7 @@ from bench.render.page.html import inline_svg, page_environment, read_part, scri
 from bench.render.page.markdown import as_grid, escape
 from bench.render.report import figure_files, swap_in
 from bench.render.results.header import Model, read_header, unlisted
-from bench.render.tables.topics import OVERVIEW
+from bench.render.tables.text import OVERVIEW
 
 _ALWAYS_DIFFERENT = ("created", "command", "load_average_1min")  # not worth a mark
 _LONGEST_NAME = 150  # of a folder

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from markupsafe import Markup, escape
 
 from bench.quantity import listing, quantity
-from bench.render.results.curves import Currency
+from bench.render.results.kept import Currency
 
 _WIDTH, _HEIGHT = 340.0, 130.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44.0, 12.0, 10.0, 22.0

@@ -10,8 +10,8 @@ from bench.config import Budget
 from bench.quantity import quantity
 from bench.records.record import Record
 from bench.records.run_folder import Run
+from bench.render.results.derived import METRIC, published_of
 from bench.render.results.header import Model
-from bench.render.results.literature import METRIC, published_of
 from bench.render.results.table import AccuracyGroup, Cell, Results, read_results
 
 TRACK = "imagenet"

@@ -16,9 +16,8 @@ import pandas as pd
 from bench.metrics import METRICS, Metric, probe_named
 from bench.records.record import Record
 from bench.records.run_folder import Run
-from bench.render.results.derived import derived_records, with_lower_bounds
+from bench.render.results.derived import derived_records, published_records, with_lower_bounds
 from bench.render.results.header import Header, Model, read_header, unlisted
-from bench.render.results.literature import published_records
 from bench.render.results.reference import reference_records
 from bench.stats.intervals import Interval, mean_interval, median_interval, rounds_interval, wilson_interval
 

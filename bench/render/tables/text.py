@@ -1,4 +1,7 @@
-"""Results -> tables of text by track and topic, which report.md, index.html and the terminal print each in its way."""
+"""Results -> tables of text by track and topic, which report.md, index.html and the terminal print each in its way.
+
+TOPICS says which metrics stand together, MARKS which numbers must not be read like their neighbours.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from bench.config import Budget
-from bench.metrics import DERIVED, Metric, probe_named
+from bench.metrics import DERIVED, METRICS, Metric, probe_named
 from bench.quantity import measured
 from bench.render.results.header import Model
 from bench.render.results.table import NOT_RUN, Cell, Results
-from bench.render.tables.marks import CHANCE, MARKS, PREDICTED, Mark, marks_of
 from bench.render.tables.subtitles import (
     accuracy_conditions,
     label_of,
@@ -19,7 +21,144 @@ from bench.render.tables.subtitles import (
     track_conditions,
     usual_execution,
 )
-from bench.render.tables.topics import OVERVIEW, by_topic
+
+
+@dataclass(frozen=True)
+class Mark:
+    symbol: str
+    meaning: str  # completes "this number ..."
+
+
+CHANCE = Mark("†", "no better than chance")
+UNSTEADY = Mark("‡", "timing had not settled")
+SMALLER_BATCH = Mark(
+    "§", "measured at a smaller batch because the common one did not fit: not comparable within this column"
+)
+LAUNCH_BOUND = Mark("¶", "launch-bound: the device waits for the host, so this is the speed of both together")
+PREDICTED = Mark("≈", "predicted, not measured")
+INCOMPLETE = Mark("!", "a seed or round failed and is missing here")
+LOWER_BOUND = Mark("≥", "a lower bound, or based on one: the network has an operator that cannot be counted")
+ABOVE_PEAK = Mark("?", "more than the device can do: not reliable")
+MARKS = (CHANCE, UNSTEADY, SMALLER_BATCH, LAUNCH_BOUND, PREDICTED, LOWER_BOUND, ABOVE_PEAK, INCOMPLETE)
+
+
+def marks_of(results: Results, model: Model, metric: str) -> tuple[Mark, ...]:
+    """The marks of one number, in the order of MARKS; none where there is no number."""
+    cell = results.cell(model, metric)
+    if not cell.measured:
+        return ()
+    found = (
+        (CHANCE, metric == "top1" and results.at_chance(model)),
+        (UNSTEADY, "unsteady" in cell.flags),
+        (SMALLER_BATCH, cell.asked_batch_size is not None),
+        (LAUNCH_BOUND, launch_bound(results, model, metric)),
+        (PREDICTED, cell.predicted),
+        (LOWER_BOUND, "lower_bound" in cell.flags),
+        (ABOVE_PEAK, "above_peak" in cell.flags),
+        (INCOMPLETE, bool(cell.lost)),
+    )
+    return tuple(mark for mark, holds in found if holds)
+
+
+def launch_bound(results: Results, model: Model, metric: str) -> bool:
+    """Whether the device's own time of the same step is far below that of the whole step."""
+    known = METRICS.get(metric)
+    return known is not None and "launch_bound" in results.cell(model, known.device_time).flags
+
+
+@dataclass(frozen=True)
+class Topic:
+    title: str
+    metrics: tuple[str, ...]  # in the order of their columns
+
+
+# One table that fits on a screen: what a network buys, then what it costs.
+OVERVIEW = (
+    "top1",
+    "params",
+    "macs",
+    "peak_training_bytes",
+    "inference_images_per_s",
+    "train_images_per_s",
+    "latency_ms",
+    "energy_joules_per_image",
+    "mfu",
+)
+
+TOPICS = (
+    Topic("Accuracy and training", ("top1", "reference_top1", "published_top1", "train_seconds", "compile_seconds")),
+    Topic(
+        "How soon an accuracy is reached",
+        tuple(f"{currency}_to_{level}" for level in (70, 80, 90) for currency in ("seconds", "images", "flops")),
+    ),
+    Topic("Size and work", ("params", "macs", "activations", "traffic_bytes", "arithmetic_intensity")),
+    Topic(
+        "Memory of a training step",
+        (
+            "peak_training_bytes",
+            "predicted_training_bytes",
+            "reserved_training_bytes",
+            "weight_bytes",
+            "gradient_bytes",
+            "optimizer_bytes",
+            "activation_bytes",
+            "workspace_bytes",
+            "saved_activation_bytes",
+            "largest_training_batch",
+        ),
+    ),
+    Topic(
+        "Memory of inference",
+        (
+            "peak_inference_bytes",
+            "predicted_inference_bytes",
+            "reserved_inference_bytes",
+            "largest_inference_batch",
+        ),
+    ),
+    Topic(
+        "Speed",
+        (
+            "inference_images_per_s",
+            "best_inference_images_per_s",
+            "inference_device_ms",
+            "train_images_per_s",
+            "best_train_images_per_s",
+            "train_device_ms",
+            "latency_ms",
+            "latency_p95_ms",
+            "latency_p99_ms",
+        ),
+    ),
+    Topic(
+        "Gradients from the first layer to the last",
+        ("gradient_norm_ratio", "gradient_norm_ratio_sigmoid", "gradient_norm_ratio_batch_norm"),
+    ),
+    Topic(
+        "Energy and utilisation",
+        (
+            "energy_joules_per_image",
+            "train_energy_joules_per_image",
+            "idle_watts",
+            "achieved_flops_per_s",
+            "inference_mfu",
+            "mfu",
+        ),
+    ),
+)
+
+# In table.csv only: the numbers of another column once more, and what training curves show better.
+_RESTATED = ("flops", "macs_fvcore", "train_loss")
+
+
+def by_topic(metrics: Sequence[Metric]) -> list[tuple[str, list[Metric]]]:
+    """The metrics that tables show, under the titles of their topics; scores that no topic names come last."""
+    known = {metric.name: metric for metric in metrics}
+    topics = [(topic.title, [known[name] for name in topic.metrics if name in known]) for topic in TOPICS]
+    named = {name for topic in TOPICS for name in topic.metrics}
+    others = [m for m in metrics if m.name not in named and m.name not in _RESTATED and m.better is not None]
+    return [(title, columns) for title, columns in [*topics, ("Other measurements", others)] if columns]
+
 
 _SAID_BY_THE_NUMBER = ("count", "images", "FLOPs", "FLOP/s", "bytes", "fraction", "s", "J")  # units with prefix or sign
 _HEADINGS = {**dict.fromkeys(_SAID_BY_THE_NUMBER, ""), "bytes/image": "per image"}

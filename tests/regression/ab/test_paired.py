@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from bench.regression import verdict
 from bench.regression.ab.paired import LEAST_PAIRS, Comparison, Rules, compare_paired
-from bench.regression.verdict import verdict
 
 SAMPLE_S = 0.01
 RULES = Rules(margin=0.02, fail_on=None, time_limit_s=60.0, error=0.01)

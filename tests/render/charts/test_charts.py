@@ -27,8 +27,7 @@ from bench.models import REGISTRY
 from bench.render import charts
 from bench.render.charts import ReportData, draw_charts
 from bench.render.charts.accuracy import own_accuracy, scatter_chart
-from bench.render.charts.frame import chart_name, printable, style
-from bench.render.charts.palette import COLOURS, MARKERS, PAPER, family_styles, marker_size
+from bench.render.charts.frame import COLOURS, MARKERS, PAPER, chart_name, family_styles, marker_size, printable, style
 from bench.render.charts.points import ball_areas
 from bench.render.results.header import Model
 from bench.render.results.table import Results, read_results

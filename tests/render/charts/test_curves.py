@@ -13,9 +13,8 @@ from bench.records.run_folder import Run
 from bench.records.run_json import RunHeader
 from bench.render.charts import Chart, frame
 from bench.render.charts.curves import training_curves
-from bench.render.charts.frame import style
-from bench.render.charts.palette import family_styles
-from bench.render.results.curves import own_currency, read_curves
+from bench.render.charts.frame import family_styles, style
+from bench.render.results.kept import own_currency, read_curves
 from bench.render.results.table import read_results
 from tests.render.conftest import RunBuilder, curve, kept_figures, listed, ok, training
 

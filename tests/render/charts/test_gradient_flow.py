@@ -12,10 +12,9 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bench.render.charts.frame import Chart, style
-from bench.render.charts.gradient_flow import gradient_flow_charts
-from bench.render.charts.palette import family_styles
-from bench.render.results.curves import read_gradient_flows
+from bench.render.charts.curves import gradient_flow_charts
+from bench.render.charts.frame import Chart, family_styles, style
+from bench.render.results.kept import read_gradient_flows
 from bench.render.results.table import read_results
 from tests.render.conftest import RunBuilder, kept_figures, listed, ok
 

@@ -14,12 +14,11 @@ import pytest
 from bench.records.record import Record
 from bench.records.run_folder import Run
 from bench.records.run_json import header_of
-from bench.render.claims import canziani, lecture, rulings, summary, tutorials, worth_showing, write_claims_csv
-from bench.render.claims.claim import NOT_MEASURED, Finding, Part, finding
-from bench.render.claims.ruling import CLAIMS
+from bench.render.claims import CLAIMS, canziani, lecture, rulings, summary, tutorials, worth_showing, write_claims_csv
+from bench.render.claims.setting import NOT_MEASURED, Finding, Part, finding
+from bench.render.results.derived import published_records
 from bench.render.results.header import read_header
-from bench.render.results.layer_costs import Layers
-from bench.render.results.literature import published_records
+from bench.render.results.kept import Layers
 from bench.render.results.table import Results, cells_of
 from tests.render.conftest import header, listed, ok
 

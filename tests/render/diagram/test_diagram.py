@@ -7,11 +7,10 @@ from dataclasses import replace
 import pytest
 
 from bench.models import REGISTRY
-from bench.render.diagram import draw
+from bench.render.diagram import described, draw
 from bench.render.diagram.box import clipped, letter, text_width, wrapped
 from bench.render.diagram.layout import Layout, PlacedBox, Point, layout_of
-from bench.render.diagram.picture import described
-from bench.structure.description import Edge, Node, Panel, Structure
+from bench.structure import Edge, Node, Panel, Structure
 from bench.structure.panels import structure
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -8,10 +8,9 @@ import io
 import numpy as np
 
 from bench.render.charts.curves import budget_chart
-from bench.render.charts.frame import style
-from bench.render.charts.palette import family_styles
-from bench.render.findings.budgets import budget_tables
+from bench.render.charts.frame import family_styles, style
 from bench.render.findings.problems import problems
+from bench.render.findings.ranking import budget_tables
 from bench.render.page.html import write_html
 from bench.render.page.markdown import write_markdown
 from bench.render.results.table import Results, read_results, to_table, write_csv

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bench.render.charts.palette import MARKERS, family_styles
+from bench.render.charts.frame import MARKERS, family_styles
 from bench.render.page.explorer import Explorer, explorer, inert_json, plotly
 from bench.render.results.table import read_results
 from tests.render.conftest import RunBuilder, bad, counts, listed, ok, training

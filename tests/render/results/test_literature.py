@@ -8,8 +8,8 @@ from torchvision import models as torchvision_models
 
 from bench.models import REGISTRY, select
 from bench.render.results import reference
+from bench.render.results.derived import FILE, published_of, published_top1
 from bench.render.results.header import Model
-from bench.render.results.literature import FILE, published_of, published_top1
 from bench.render.results.table import read_results, to_table
 from tests.render.conftest import RunBuilder, ok
 

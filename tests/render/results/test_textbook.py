@@ -17,10 +17,9 @@ from bench.records.run_folder import Run
 from bench.render.charts import Chart, ReportData, draw_charts
 from bench.render.charts.accuracy import own_accuracy, textbook_charts
 from bench.render.charts.bars import density_chart, early_late_chart
-from bench.render.charts.frame import style
-from bench.render.charts.palette import family_styles
-from bench.render.results.layer_costs import Layers, read_layers
-from bench.render.results.literature import published_top1
+from bench.render.charts.frame import family_styles, style
+from bench.render.results.derived import published_top1
+from bench.render.results.kept import Layers, read_layers
 from bench.render.results.published import as_published
 from bench.render.results.table import Results, read_results
 from tests.render.charts.test_machine_charts import texts_of

@@ -11,12 +11,19 @@ from bench.metrics import METRICS
 from bench.records.record import Record
 from bench.render.charts.frame import comparable
 from bench.render.findings.efficiency import accuracy_front
-from bench.render.findings.utilisation import lowest_use
+from bench.render.findings.machine import lowest_use
 from bench.render.results.table import read_results
-from bench.render.tables.marks import LAUNCH_BOUND, SMALLER_BATCH
 from bench.render.tables.terminal import summary
-from bench.render.tables.text import Table, TextCell, track_tables
-from bench.render.tables.topics import OVERVIEW, TOPICS, by_topic
+from bench.render.tables.text import (
+    LAUNCH_BOUND,
+    OVERVIEW,
+    SMALLER_BATCH,
+    TOPICS,
+    Table,
+    TextCell,
+    by_topic,
+    track_tables,
+)
 from tests.render.conftest import RunBuilder, counts, gpu_run, listed, ok, speeds, training
 
 A, B = (listed(f"{name}_cifar", name, 2015, "cifar") for name in "ab")

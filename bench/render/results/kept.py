@@ -1,0 +1,217 @@
+"""What a run kept beside its records: training curves, gradients by depth, layers, images and confusions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeVar
+from urllib.parse import unquote
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bench.config import Budget
+from bench.records.record import Record
+from bench.records.run_folder import Run
+from bench.render.results.header import Model
+
+Currency = Literal["images", "seconds", "flops"]
+_CURRENCIES: dict[str, Currency] = {"ep": "images", "kimg": "images", "s": "seconds", "pflop": "flops"}
+_CURVE = ("images", "seconds", "flops", "train_loss", "test_top1")
+_FLOW = ("activation", "initialisation", "batch_norm", "step", "depth", "gradient_norm")
+
+Kept = TypeVar("Kept")
+
+
+def read_tables(
+    paths: Iterable[Path], columns: Sequence[str], read: Callable[[pd.DataFrame], Kept]
+) -> tuple[dict[Path, Kept], list[str]]:
+    """What `read` makes of the columns of each file that exists, and the names of the files that cannot be read."""
+    found: dict[Path, Kept] = {}
+    unreadable: list[str] = []
+    for path in paths:
+        if not path.exists():
+            continue
+        try:
+            found[path] = read(pd.read_parquet(path, columns=list(columns)))
+        except (OSError, ValueError, KeyError, TypeError):  # pyarrow's errors are kinds of these
+            unreadable.append(path.name)
+    return found, unreadable
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What one training measured of itself."""
+
+    model: str
+    seed: int
+    budget: str  # empty: the run's first
+    steps: pd.DataFrame  # images, seconds, flops, train_loss, test_top1
+
+
+def read_curves(folder: Path) -> tuple[list[Curve], list[str]]:
+    """The curves of a run, and the names of the files that cannot be read; both empty without the folder."""
+    names = {path: re.fullmatch(r"(.+)-seed(\d+)(?:-([\d.]+[a-z]+))?", path.stem) for path in folder.glob("*.parquet")}
+    named = {path: match for path, match in sorted(names.items()) if match is not None}
+    found, unreadable = read_tables(named, _CURVE, lambda steps: steps.astype(float))
+    curves = [
+        Curve(unquote(match[1]), int(match[2]), match[3] or "", found[path])
+        for path, match in named.items()
+        if path in found
+    ]
+    return curves, unreadable
+
+
+def own_currency(budget: str) -> Currency:
+    """What a budget is counted in: against it, all curves end at the same place. Images where it is no budget."""
+    return _CURRENCIES[Budget.kind_of(budget) or "kimg"]
+
+
+@dataclass(frozen=True)
+class GradientFlow:
+    """What the probe of one network kept: a row per variant, step and convolution."""
+
+    model: str
+    rows: pd.DataFrame  # activation, initialisation, batch_norm, step, depth, gradient_norm
+
+    def norms(self, activation: str, initialisation: str, batch_norm: bool, *, last: bool) -> pd.Series:
+        """By depth, at initialisation or after the last step; empty where that was not measured."""
+        rows = self.rows
+        rows = rows[(rows.activation == activation) & (rows.initialisation == initialisation)]
+        rows = rows[rows.batch_norm == batch_norm]
+        steps = rows.step.unique()
+        if last and len(steps) < 2:
+            return pd.Series(dtype=float)
+        rows = rows[rows.step == (max(steps) if last else 0)] if len(steps) else rows
+        return rows.set_index("depth").gradient_norm.sort_index()
+
+
+def read_gradient_flows(folder: Path) -> tuple[list[GradientFlow], list[str]]:
+    """The gradient flows of a run, and the names of the files that cannot be read; both empty without the folder."""
+    found, unreadable = read_tables(sorted(folder.glob("*-gradient_flow.parquet")), _FLOW, lambda rows: rows)
+    flows = [GradientFlow(unquote(path.stem.removesuffix("-gradient_flow")), rows) for path, rows in found.items()]
+    return flows, unreadable
+
+
+NUMBERS = ("params", "macs", "activations", "saved_activation_bytes")
+COLUMNS = ("layer", "operation", "output_shape", *NUMBERS)
+THIRDS = ("first third", "middle third", "last third")
+
+
+@dataclass(frozen=True)
+class Layers:
+    """The calls of a network in their order, a row each, with the columns of `COLUMNS`."""
+
+    model: str
+    rows: pd.DataFrame
+
+    def thirds(self, column: str) -> tuple[float, float, float] | None:
+        """Shares of a column in the first, middle and last third of the layers that multiply; None where it is all 0.
+
+        What lies between two such layers belongs to the one before it.
+        """
+        total = float(self.rows[column].sum())
+        multiplies = self.rows["macs"] > 0
+        count = int(multiplies.sum())
+        if total <= 0 or count == 0:
+            return None
+        place = (multiplies.cumsum() - 1).clip(lower=0)
+        third = (3 * place) // count
+        first, middle, last = (float(self.rows[column][third == number].sum()) / total for number in range(3))
+        return first, middle, last
+
+    def share(self, column: str, operation: str) -> float:
+        """Of the calls of one kind of module, such as "Linear"."""
+        total = float(self.rows[column].sum())
+        return float(self.rows[column][self.rows["operation"] == operation].sum()) / total if total else 0.0
+
+
+def read_layers(run: Run, models: Sequence[Model]) -> tuple[Mapping[str, Layers], list[str]]:
+    """Of the networks that the run kept them of, and the names of the files that cannot be read."""
+    paths = {model.name: run.layers_path(model.file_name) for model in models}  # of two kinds of hardware: one file
+    found, unreadable = read_tables(dict.fromkeys(paths.values()), COLUMNS, _rows)
+    return {name: Layers(name, found[path]) for name, path in paths.items() if path in found}, unreadable
+
+
+def _rows(table: pd.DataFrame) -> pd.DataFrame:
+    rows = table.astype(dict.fromkeys(NUMBERS, float))
+    return rows.assign(output_shape=rows["output_shape"].map(tuple))
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A data set as the run knew it; anything may be empty."""
+
+    track: str
+    name: str
+    classes: tuple[str, ...]
+    sheet: bytes  # PNG: an image of each of the first classes, from left to right
+
+
+@dataclass(frozen=True)
+class Confusions:
+    """How many test images of each class (row) were taken for each (column), over the seeds of one network."""
+
+    counts: NDArray[np.int64]  # (classes, classes)
+    tested: NDArray[np.int64]  # (classes,): of each class, whatever they were taken for
+
+    @property
+    def shares(self) -> NDArray[np.float64]:
+        """Of the tested images of each class."""
+        shares: NDArray[np.float64] = self.counts / np.maximum(self.tested, 1)[:, None]
+        return shares
+
+    def most_confused(self, most: int) -> list[tuple[int, int, float]]:
+        """(class, what it is taken for, share of the class), the largest shares first; only pairs that occur."""
+        shares = self.shares
+        np.fill_diagonal(shares, 0)
+        order = np.argsort(-shares, axis=None, kind="stable")[:most]
+        pairs = [(int(place) // len(shares), int(place) % len(shares)) for place in order]
+        return [(label, other, float(shares[label, other])) for label, other in pairs if shares[label, other] > 0]
+
+
+def read_data_sets(run: Run) -> list[DataSet]:
+    """Of the run's header, with the images that the run kept; older runs kept none."""
+    found = []
+    for track, entry in run.header.image_sets.items():
+        if not entry.get("name"):
+            continue
+        name, classes = str(entry["name"]), entry.get("classes")
+        known = tuple(map(str, classes)) if isinstance(classes, list | tuple) else ()  # a tuple in a run just made
+        try:
+            sheet = run.samples_path(str(track), name).read_bytes()
+        except OSError:
+            sheet = b""
+        found.append(DataSet(str(track), name, known, sheet))
+    return found
+
+
+def read_confusions(run: Run, records: Iterable[Record], classes: int) -> tuple[Confusions | None, list[str]]:
+    """Of the trainings behind some accuracies of one network, and the names of the files that cannot be read.
+
+    None where there is no file: older runs kept none.
+    """
+    counts = np.zeros((classes, classes), dtype=np.int64)
+    tested = np.zeros(classes, dtype=np.int64)
+    paths = [run.confusion_path(record.model, f"seed{record.seed}") for record in records]
+    found, unreadable = read_tables(paths, ("label", "predicted", "count"), lambda table: _columns(table, classes))
+    for label, predicted, count in found.values():
+        np.add.at(tested, label, count)
+        known = predicted < classes  # a network may have more outputs than there are classes
+        np.add.at(counts, (label[known], predicted[known]), count[known])
+    return (Confusions(counts, tested) if tested.any() else None), unreadable
+
+
+def _columns(table: pd.DataFrame, classes: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Label, predicted class and count of each row.
+
+    Raises:
+        ValueError: they are no counts of these classes.
+    """
+    label, predicted, count = (table[name].to_numpy(dtype=np.int64) for name in ("label", "predicted", "count"))
+    if not ((label >= 0) & (label < classes) & (predicted >= 0) & (count >= 0)).all():
+        raise ValueError("not the classes of this data set")
+    return label, predicted, count
