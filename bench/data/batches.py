@@ -19,9 +19,7 @@ from torch import Tensor
 from bench.data.cache import read_array
 from bench.data.image_set import ImageSet
 
-# Of input made at once, but never less than a batch: on a CPU as much as its cache holds, on a GPU enough that
-# launching the work costs less than doing it.
-PREPARED_BYTES = {"cpu": 2 << 20, "cuda": 64 << 20}
+PREPARED_BYTES = 2 << 20  # of input made at once, but never less than a batch: as much as a CPU's cache holds
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +88,7 @@ class TrainingBatches(Iterator[tuple[Tensor, Tensor]]):
         resize: bool = False,
         dtype: torch.dtype = torch.float32,
         memory_format: torch.memory_format = torch.contiguous_format,
+        prepared_bytes: int = PREPARED_BYTES,
     ) -> None:
         """Draw nothing yet.
 
@@ -106,7 +105,7 @@ class TrainingBatches(Iterator[tuple[Tensor, Tensor]]):
         self._flip = flip and image_set.mirror_ok
         self._windows = _Windows(split.images, crop_padding, memory_format, mirror=self._flip)
         self._prepare = Preparation(image_set, input_size, device, dtype, memory_format, resize)
-        self._batches_at_once = max(1, PREPARED_BYTES[device.type] // (batch_size * self._prepare.bytes_per_image))
+        self._batches_at_once = max(1, prepared_bytes // (batch_size * self._prepare.bytes_per_image))
         # What is to come: image, rows down, columns right, mirrored or not; one column per image.
         self._plan = torch.empty(4, 0, dtype=torch.int64, device=device)
         self._taken = 0  # columns of the plan

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psutil
 
-from bench.device import nvml
+from bench.device import accelerator, nvml
 
 Fact = str | int | float | bool
 Facts = dict[str, Fact]
@@ -56,7 +56,7 @@ def describe(device: str) -> Facts:
     Unknown facts are left out. PyTorch's switches are told as they are set at the moment of asking.
     """
     facts: Facts = {"device_kind": device.partition(":")[0], **_processor(), **_versions(), **_commit()}
-    if device.startswith("cuda"):
+    if not accelerator.named(device).is_host:
         facts |= _gpu(device)
     return {**facts, "device": hardware(device), **_switches()}
 
@@ -65,14 +65,12 @@ def hardware(device: str) -> str:
     """What does the work: "NVIDIA H200", or "AMD EPYC, 2 threads"."""
     import torch
 
-    if device.startswith("cuda"):
-        return torch.cuda.get_device_name(device)
-    threads = torch.get_num_threads()
-    return f"{_cpu_model()}, {threads} thread{'' if threads == 1 else 's'}"
+    found, threads = accelerator.named(device), torch.get_num_threads()
+    return f"{found.name}, {threads} thread{'' if threads == 1 else 's'}" if found.is_host else found.name
 
 
 def conditions(devices: Sequence[str]) -> State:
-    """What changes while a run lasts: load and clock of the processors, and one group of facts per GPU.
+    """What changes while a run lasts: load and clock of the processors, and one group of facts per accelerator.
 
     Unknown facts are left out; a GPU of which nothing is known has a `reason`. Seconds held back are counted since the
     driver was loaded: what was added between two moments tells whether the clocks were kept down between them.
@@ -82,7 +80,7 @@ def conditions(devices: Sequence[str]) -> State:
         state["load_average_1min"] = round(psutil.getloadavg()[0], 2)
     with suppress(OSError, NotImplementedError, AttributeError):  # not on this system
         state["cpu_mhz"] = round(psutil.cpu_freq().current)
-    return state | {device: _gpu_state(device) for device in devices if device.startswith("cuda")}
+    return state | {device: _gpu_state(device) for device in devices if not accelerator.named(device).is_host}
 
 
 def _gpu_state(device: str) -> Facts:
@@ -108,7 +106,7 @@ def _gpu_state(device: str) -> Facts:
 def company(devices: Sequence[str]) -> Iterator[str]:
     """One line for each GPU on which others compute."""
     for device in devices:
-        others = _gpu_state(device).get("other_processes", "none") if device.startswith("cuda") else "none"
+        others = _gpu_state(device).get("other_processes", "none")
         if others != "none":
             yield f"{device}: others compute on it ({others}); what is measured beside them is doubtful"
 
@@ -142,7 +140,7 @@ def _processor() -> Facts:
     import torch
 
     return {
-        "cpu": _cpu_model(),
+        "cpu": processor_model(),
         "cpu_count": os.cpu_count() or 0,
         "threads": torch.get_num_threads(),
         "os": platform.platform(),
@@ -151,7 +149,7 @@ def _processor() -> Facts:
 
 
 @cache
-def _cpu_model() -> str:
+def processor_model() -> str:
     """As its maker calls it, where the system says so."""
     told = _output("sysctl", "-n", "machdep.cpu.brand_string") if psutil.MACOS else ""
     with suppress(OSError):
@@ -171,17 +169,7 @@ def _versions() -> Facts:
 
 
 def _gpu(device: str) -> Facts:
-    import torch
-
-    properties = torch.cuda.get_device_properties(device)
-    facts: Facts = {
-        "device": properties.name,
-        "gpu_memory_gib": round(properties.total_memory / 2**30, 1),
-        "gpu_multiprocessors": properties.multi_processor_count,
-        "compute_capability": f"{properties.major}.{properties.minor}",
-        "cuda": torch.version.cuda or "",
-        "cudnn": torch.backends.cudnn.version() or 0,
-    }
+    facts: Facts = accelerator.named(device).facts()
     try:
         with nvml.opened(device) as gpu:
             facts |= _known(

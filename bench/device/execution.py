@@ -5,16 +5,15 @@ Also a step recorded once as a CUDA graph and replayed: the host asks once for w
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from bench.config import Execution, Precision, RequestError
-from bench.device.nvml import INSTALL_PAGE
+from bench.device import accelerator
+from bench.device.accelerator import Device
 
 GRAPH_WARM_UP_STEPS = 3  # libraries set themselves up, and gradients exist, before anything is recorded
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -25,16 +24,8 @@ Arithmetics = Mapping[str, frozenset[Precision]]  # that each device has: "cuda:
 
 def arithmetics(devices: Sequence[str]) -> Arithmetics:
     """In what each device computes."""
-    found: dict[str, frozenset[Precision]] = {}
-    for device in devices:
-        if device == "cpu":
-            found[device] = frozenset(("fp32", "bf16", "fp16"))
-            continue
-        name = f"{device} ({torch.cuda.get_device_name(device)})"
-        # Tensor cores for bf16 and TF32 came together, with Ampere.
-        ampere = torch.cuda.get_device_capability(device) >= (8, 0)
-        found[name] = frozenset(("fp32", "tf32", "bf16", "fp16") if ampere else ("fp32", "fp16"))
-    return found
+    them = map(accelerator.named, devices)
+    return {each.word if each.is_host else f"{each.word} ({each.name})": each.precisions for each in them}
 
 
 def check(execution: Execution, devices: Arithmetics) -> None:
@@ -46,26 +37,6 @@ def check(execution: Execution, devices: Arithmetics) -> None:
     for device, has in devices.items():
         if execution.precision not in has:
             raise RequestError(f"{device} has no {execution.precision}: use --precision fp16 or fp32")
-
-
-def without_kernels(device: str) -> str:
-    """Why this PyTorch holds no kernels for a GPU, and what helps; empty where it does.
-
-    A kernel runs on later minor versions of its architecture (`sm_86` on 8.9), its PTX (`compute_90`) on whatever comes
-    later.
-    """
-    built = [re.fullmatch(r"(sm|compute)_(\d+)(\d)[af]?", word) for word in torch.cuda.get_arch_list()]
-    if not built or None in built:  # AMD's names, or none at all
-        return ""
-    major, minor = capability = torch.cuda.get_device_capability(device)
-    known = [(found[1], int(found[2]), int(found[3])) for found in built if found]
-    if any((kind == "compute" or its == major) and (its, least) <= capability for kind, its, least in known):
-        return ""
-    return (
-        f"{torch.cuda.get_device_name(device)} has compute capability {major}.{minor}, for which this PyTorch "
-        f"({torch.__version__}) holds no kernels ({', '.join(torch.cuda.get_arch_list())}) -> another build: "
-        f"{INSTALL_PAGE}"
-    )
 
 
 @contextmanager
@@ -127,26 +98,6 @@ def as_written(execution: Execution) -> AbstractContextManager[object]:
     return stance
 
 
-def choose(device: str) -> None:
-    """Make "cuda:1" the GPU of this process: streams, graphs and compiled kernels are made there."""
-    if device.startswith("cuda"):
-        torch.cuda.set_device(device)
-
-
-def synchronise(device: torch.device) -> None:
-    """Wait until the device has done everything that was asked of it."""
-    synchroniser(device)()
-
-
-def synchroniser(device: torch.device) -> Callable[[], object]:
-    """`synchronise` for one device, as what is timed with every step: on a CPU even asking for its kind shows."""
-    return partial(torch.cuda.synchronize, device) if device.type == "cuda" else _nothing
-
-
-def _nothing() -> None:
-    pass
-
-
 def _compiled(network: nn.Module, execution: Execution) -> nn.Module:
     if execution.compile:
         # In place, so that parameters keep their names. `network.compile()` would do that too, but in PyTorch 2.11 it
@@ -155,7 +106,7 @@ def _compiled(network: nn.Module, execution: Execution) -> nn.Module:
     return network
 
 
-def captured(step: Callable[..., Tensor], *inputs: Tensor) -> Callable[..., Tensor]:
+def captured(device: Device, step: Callable[..., Tensor], *inputs: Tensor) -> Callable[..., Tensor]:
     """`step(*inputs)` as a graph: the same function of tensors of the same shapes.
 
     `step` must not look at numbers on the host. It runs a few times for real before it is recorded. What the replay
@@ -165,20 +116,17 @@ def captured(step: Callable[..., Tensor], *inputs: Tensor) -> Callable[..., Tens
         RuntimeError: the step does something that a graph cannot hold.
     """
     own = [tensor.clone() for tensor in inputs]
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
+
+    def warm_up() -> None:
         for _ in range(GRAPH_WARM_UP_STEPS):
             step(*own)
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        output = step(*own)
+
+    output, replayed = device.capture(lambda: step(*own), warm_up)
 
     def replay(*inputs: Tensor) -> Tensor:
         for place, tensor in zip(own, inputs, strict=True):
             place.copy_(tensor)
-        graph.replay()
+        replayed()
         return output
 
     return replay

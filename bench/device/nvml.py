@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 
+from bench.device import accelerator
+
 Value = TypeVar("Value")
 
 # Bits of nvmlDeviceGetCurrentClocksThrottleReasons (NVML reference manual, "NvmlClocksEventReasons").
@@ -159,18 +161,14 @@ class Gpu:
 
 @contextmanager
 def opened(device: str) -> Iterator[Gpu]:
-    """The GPU that PyTorch calls `device`, "cuda:N", whatever CUDA_VISIBLE_DEVICES makes of the numbers.
+    """What reads a device's energy, clocks and heat. Of "cuda:N", whatever CUDA_VISIBLE_DEVICES makes of the numbers.
 
     Sets CUDA up in this process, but allocates nothing on the device.
 
     Raises:
         Unavailable: the device is no GPU, or NVML cannot be asked about it.
     """
-    if not device.startswith("cuda"):
-        raise Unavailable("needs an NVIDIA GPU: its driver's library (NVML) reads no other device")
-    import torch
-
-    with opened_by_uuid(str(torch.cuda.get_device_properties(device).uuid)) as gpu:
+    with accelerator.named(device).board() as gpu:
         yield gpu
 
 

@@ -8,6 +8,8 @@ from typing import TypeVar
 
 import torch
 
+from bench.device import accelerator
+
 Result = TypeVar("Result")
 
 _IN_OTHER_WORDS = ("can't allocate memory", "CUDA error: out of memory")
@@ -40,5 +42,6 @@ def with_batch_that_fits(attempt: Callable[[int], Result], batch_size: int) -> t
 def release_memory() -> None:
     """Give back what nothing refers to any more, so that the next network starts as the first did."""
     gc.collect()
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
-        torch.cuda.empty_cache()
+    memory = accelerator.chosen().memory
+    if memory is not None:
+        memory.release()

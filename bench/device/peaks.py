@@ -14,17 +14,14 @@ from typing import Any
 import torch
 
 from bench.config import Execution, Precision
-from bench.device.execution import arithmetic, inference_dtype, synchroniser
+from bench.device import accelerator
+from bench.device.accelerator import Device
+from bench.device.execution import arithmetic, inference_dtype
 from bench.device.timing import Timing, steady_samples
 
 MEASURE_SECONDS = 0.1  # for each size
 LONG_STEP_S = 0.02  # a product that takes this long is large enough
 LARGEST_SIZE = 16384
-SMALLEST_SIZE = {"cuda": 2048, "cpu": 256}
-# Images, channels, height and width, kernel. On GPUs the kernel is 1, since libraries have ways to compute others with
-# fewer multiplications than are counted (Lavin & Gray 2016), which no device's peak is about.
-CONVOLUTION = {"cuda": (256, 1024, 16, 1), "cpu": (16, 512, 16, 3)}
-BUFFER_BYTES = {"cuda": 1 << 29, "cpu": 1 << 27}  # far above what caches hold
 
 
 @dataclass(frozen=True)
@@ -57,15 +54,13 @@ class _Rate:
         return [self.work / seconds for seconds in self.timing.seconds]
 
 
-def measure_limits(task: LimitsTask, device: str) -> dict[str, Any]:
+def measure_limits(task: LimitsTask, word: str) -> dict[str, Any]:
     """What run.json keeps of a device: both rates with their samples, and the vendor's peak where it is known."""
+    device = accelerator.choose(word)
     with arithmetic(task.precision):
-        products = [
-            *_products(task.precision, torch.device(device)),
-            _convolution(task.precision, torch.device(device)),
-        ]
-        product = _best(products)
-        copy = _best(_copies(task.precision, torch.device(device)))
+        product = _best([*_products(task.precision, device), _convolution(task.precision, device)])
+        copy = _best(_copies(task.precision, device))
+    vendor = vendor_peak(device.name, task.precision)
     return {
         "precision": task.precision,
         "peak_flops_per_s": product.per_second,
@@ -75,13 +70,8 @@ def measure_limits(task: LimitsTask, device: str) -> dict[str, Any]:
         "bandwidth": copy.what,
         "bandwidth_samples": copy.samples,
         "note": "; ".join(f"{rate.what}: {rate.timing.note}" for rate in (product, copy) if rate.timing.note),
-        **_vendor_limits(task.precision, device),
+        **({"vendor_flops_per_s": vendor[0], "vendor_source": vendor[1]} if vendor else {}),
     }
-
-
-def _vendor_limits(precision: Precision, device: str) -> dict[str, Any]:
-    known = vendor_peak(torch.cuda.get_device_name(device), precision) if device != "cpu" else None
-    return {"vendor_flops_per_s": known[0], "vendor_source": known[1]} if known else {}
 
 
 def _best(rates: list[_Rate]) -> _Rate:
@@ -90,10 +80,10 @@ def _best(rates: list[_Rate]) -> _Rate:
     return max(steady or rates, key=lambda rate: rate.per_second)
 
 
-def _products(precision: Precision, device: torch.device) -> list[_Rate]:
+def _products(precision: Precision, device: Device) -> list[_Rate]:
     """Square matrix products, each of twice the size of the last, until one takes long."""
     rates: list[_Rate] = []
-    size = SMALLEST_SIZE[device.type]
+    size = device.sizes.smallest_product
     while size <= LARGEST_SIZE:
         timing = _timed(_product(size, precision, device), device)
         rates.append(_Rate(f"{size} x {size} matrices", 2.0 * size**3, timing))
@@ -103,29 +93,31 @@ def _products(precision: Precision, device: torch.device) -> list[_Rate]:
     return rates
 
 
-def _product(size: int, precision: Precision, device: torch.device) -> Callable[[], object]:
+def _product(size: int, precision: Precision, device: Device) -> Callable[[], object]:
     dtype = inference_dtype(Execution(precision))
-    left, right, out = (torch.randn(size, size, device=device).to(dtype) for _ in range(3))
+    left, right, out = (torch.randn(size, size, device=device.place).to(dtype) for _ in range(3))
     return lambda: torch.mm(left, right, out=out)
 
 
-def _convolution(precision: Precision, device: torch.device) -> _Rate:
+def _convolution(precision: Precision, device: Device) -> _Rate:
     """A convolution that computes much with little memory: on many CPUs it is another library's, and twice as fast."""
-    images, channels, edge, kernel = CONVOLUTION[device.type]
+    images, channels, edge, kernel = device.sizes.convolution
     dtype = inference_dtype(Execution(precision))
-    maps = torch.randn(images, channels, edge, edge, device=device).to(dtype, memory_format=torch.channels_last)
-    weight = torch.randn(channels, channels, kernel, kernel, device=device).to(dtype, memory_format=torch.channels_last)
+    maps, weight = (
+        torch.randn(*shape, device=device.place).to(dtype, memory_format=torch.channels_last)
+        for shape in ((images, channels, edge, edge), (channels, channels, kernel, kernel))
+    )
     out_edge = edge - kernel + 1
     work = 2.0 * images * channels**2 * kernel**2 * out_edge**2
     timing = _timed(lambda: torch.nn.functional.conv2d(maps, weight), device)
     return _Rate(f"{kernel} x {kernel} convolution, {channels} channels", work, timing)
 
 
-def _copies(precision: Precision, device: torch.device) -> list[_Rate]:
+def _copies(precision: Precision, device: Device) -> list[_Rate]:
     """A copy moves two buffers, a scaled sum (the "triad" of McCalpin's STREAM) three."""
     dtype = inference_dtype(Execution(precision))
-    elements = BUFFER_BYTES[device.type] // dtype.itemsize
-    first, second, out = (torch.ones(elements, dtype=dtype, device=device) for _ in range(3))
+    elements = device.sizes.buffer_bytes // dtype.itemsize
+    first, second, out = (torch.ones(elements, dtype=dtype, device=device.place) for _ in range(3))
     buffer = elements * dtype.itemsize
     return [
         _Rate("copy", 2.0 * buffer, _timed(lambda: out.copy_(first), device)),
@@ -133,8 +125,8 @@ def _copies(precision: Precision, device: torch.device) -> list[_Rate]:
     ]
 
 
-def _timed(step: Callable[[], object], device: torch.device) -> Timing:
-    return steady_samples(step, synchroniser(device), MEASURE_SECONDS)
+def _timed(step: Callable[[], object], device: Device) -> Timing:
+    return steady_samples(step, device.synchronise, MEASURE_SECONDS)
 
 
 # What vendors state their GPUs can do: dense matrix products, never the doubled figure for sparse ones.

@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import torch
 from scipy.stats import mannwhitneyu
 
+from bench.device.accelerator import Device
 from bench.metrics import Flag
 from bench.stats.intervals import median_interval
 
@@ -20,7 +20,7 @@ Clock = Callable[[], float]
 AGREEMENT = 0.05  # two stretches of steps whose medians differ by less are the same to us
 WARM_UP_LIMIT = 5  # times the measuring time, then warm-up is given up
 DEVICE_SAMPLES = 7
-CYCLES_PER_SECOND = 2e9  # of a GPU, roughly: only the length of a wait depends on it
+LONGEST_WAIT_S = 0.25  # a kernel of 2 s is killed where the GPU has a display to serve
 
 
 @dataclass(frozen=True)
@@ -108,21 +108,38 @@ def drift_note(seconds: Sequence[float]) -> str:
     return f"not steady: steps got {abs(change):.0%} {'slower' if change > 0 else 'faster'} while they were sampled"
 
 
-def device_seconds(step: Callable[[], object], device: torch.device, step_seconds: float) -> tuple[float, ...]:
-    """Seconds between two CUDA events around `step`, with its launches queued before the first of them starts.
+class NoClock(Exception):
+    """The device's own time cannot be told; the message is the reason."""
 
-    The device is kept busy while the host queues the step (which takes at most `step_seconds`), so that a host that
-    is slower than the device does not show. Of a step of more than about a thousand launches, which is what the queue
-    holds, a part of the host's time remains in the result.
+
+def device_seconds(step: Step, device: Device, clock: Clock = time.perf_counter) -> tuple[float, ...]:
+    """Seconds of a step by the device's clock, with all its launches queued before the first of them starts.
+
+    The device is kept busy while the host queues the step, so that a host that is slower than the device does not
+    show. A step of more launches than the queue holds (about a thousand) is under way before all of it is queued: then
+    nobody can tell whether the device has waited in between, and the sample does not count.
+
+    Raises:
+        NoClock: the device has no clock, cannot be kept busy, or had begun too early in most of the samples.
     """
+    device.synchronise()
+    start = clock()
+    step()
+    to_queue = clock() - start
     seconds = []
     for _ in range(DEVICE_SAMPLES):
-        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        torch.cuda.synchronize(device)
-        torch.cuda._sleep(int(2 * step_seconds * CYCLES_PER_SECOND))
-        begin.record()
+        device.synchronise()
+        busy = device.sleep(min(1.5 * to_queue, LONGEST_WAIT_S))
+        begin = device.event()
+        if begin is None:
+            raise NoClock("only an accelerator works apart from the host, with a clock of its own")
+        if not busy:
+            raise NoClock("this device cannot be kept busy while a step is queued")
         step()
-        end.record()
-        end.synchronize()
-        seconds.append(begin.elapsed_time(end) / 1e3)
+        end, too_early = device.event(), begin.query()
+        device.synchronise()
+        if not too_early:
+            seconds.append(begin.elapsed_time(end) / 1e3)
+    if len(seconds) <= DEVICE_SAMPLES // 2:
+        raise NoClock("the device had begun before the host had queued the step: it may have waited for the host")
     return tuple(seconds)

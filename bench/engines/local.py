@@ -17,6 +17,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Generic
 
+from bench.device import accelerator
 from bench.engines import isolation
 from bench.engines.engine import Crash, Execute, Result, Stop, Task, has_failed
 from bench.engines.output import CapturedOutput, print_to
@@ -150,7 +151,7 @@ class LocalEngine(Generic[Task, Result]):
         ours, theirs = self._context.Pipe()
         captured, output = self._context.Pipe(duplex=False)
         limit = self.memory_limit
-        if limit is None and not device.startswith("cuda"):
+        if limit is None and accelerator.on_host(device):
             limit = isolation.available_memory()
         process = self._context.Process(  # type: ignore[attr-defined]  # every context has its own
             target=_serve, args=(theirs, output, self.execute, limit, self.threads), name=f"bench-{group}", daemon=True

@@ -25,6 +25,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from bench.data.cache import ARRAYS, cache_dir_of, install, read_array
 from bench.data.image_set import ImageSet
+from bench.device import accelerator
 from bench.engines.engine import Crash, EngineLost, Execute, Result, Stop, Task
 from bench.engines.local import LocalEngine
 from bench.quantity import first_line
@@ -171,7 +172,7 @@ class RayEngine(Generic[Task, Result]):
     def _start(self, slot: _Slot, task: Task, timeout_s: float | None) -> Any:
         cluster = self.cluster
         contents = pickle.dumps((self.execute, cluster.relocate, task))
-        gpus = int(self.device.startswith("cuda"))
+        gpus = int(not accelerator.on_host(self.device))
         options = _run.options(
             num_cpus=slot.processors, num_gpus=gpus, max_retries=0, scheduling_strategy=_at(slot.node)
         )

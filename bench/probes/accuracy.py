@@ -11,6 +11,7 @@ from torch import nn
 from bench.config import Task
 from bench.data import ImageSet
 from bench.data.batches import load_split
+from bench.device import accelerator
 from bench.device.execution import arithmetic, for_training
 from bench.metrics import LEVELS, Flag
 from bench.probes.counting.layers import layer_products
@@ -44,11 +45,11 @@ def measure(task: Task) -> Measurement:
     recipe = recipe_for(spec.family, task.inputs.recipes)
     if recipe.mean and recipe.std:
         image_set = replace(image_set, mean=recipe.mean, std=recipe.std)
-    device = torch.device(task.device)
+    place = accelerator.named(task.device).place
     images = Images(
         image_set,
-        train=load_split(image_set, "train", device),
-        test=load_split(image_set, "test", device, limit=config.test_images),
+        train=load_split(image_set, "train", place),
+        test=load_split(image_set, "test", place, limit=config.test_images),
         input_size=spec.input_size,
         resize=recipe.resize,
     )
@@ -58,7 +59,7 @@ def measure(task: Task) -> Measurement:
     network = fresh_network(spec, len(image_set.classes))
     if task.inputs.initial_weights is not None:
         load_weights(task.inputs.initial_weights, network)
-    network = for_training(network, config.execution, device)
+    network = for_training(network, config.execution, place)
     checkpoint = _checkpoint(task, recipe, image_set, batch_size, network)
     with arithmetic(config.execution.precision):
         outcome = train(
@@ -143,7 +144,7 @@ def _checkpoint(
         "budget": str(task.budget),
         "seed": task.seed,
         "execution": asdict(task.config.execution),
-        "device": torch.device(task.device).type,
+        "device": task.device.partition(":")[0],
         "torch": torch.__version__,
     }
     path = checkpoint_path(task.inputs.checkpoints, task.spec.name, task.seed, str(task.budget))

@@ -7,12 +7,10 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 
-import torch
-
 from bench.config import Task
-from bench.device import nvml
+from bench.device import accelerator, nvml
 from bench.device.energy_counter import Idle, Read, Spent, StandsStill, Window, measure_idle, measure_steps
-from bench.device.execution import arithmetic, synchroniser
+from bench.device.execution import arithmetic
 from bench.device.out_of_memory import with_batch_that_fits
 from bench.device.timing import Timing, steady_samples
 from bench.probes.reading import Answer, Measurement, Reading, Unsupported
@@ -80,12 +78,12 @@ def integrated(power_watts: Callable[[], float], clock: Callable[[], float] = ti
 
 def _per_image(metric: str, make: MakeStep, read: Read, source: str, idle: Idle, task: Task) -> Mapping[str, Answer]:
     asked = task.batch_size
-    device = torch.device(task.device)
+    synchronise = accelerator.named(task.device).synchronise
 
     def attempt(batch_size: int) -> tuple[Spent, Timing]:
         step = make(task, batch_size)
-        warm = steady_samples(step, synchroniser(device), task.config.measure_seconds / 2)
-        spent = measure_steps(step, synchroniser(device), read, idle.period, WINDOW * task.config.measure_seconds)
+        warm = steady_samples(step, synchronise, task.config.measure_seconds / 2)
+        spent = measure_steps(step, synchronise, read, idle.period, WINDOW * task.config.measure_seconds)
         check_finite(step())
         return spent, warm
 

@@ -26,6 +26,8 @@ from torch import Tensor, nn
 
 from bench.config import Task
 from bench.data.batches import TrainingBatches, load_split
+from bench.device import accelerator
+from bench.device.accelerator import Device
 from bench.device.execution import arithmetic
 from bench.models import REGISTRY, ModelSpec
 from bench.probes.reading import Measurement, Reading, Unsupported
@@ -63,7 +65,6 @@ REPORTED = {
 }
 
 DRAWS = 3  # of initial weights, each with a batch of its own; also the steps behind a point during training
-STEPS = {"cpu": 12, "cuda": 100}  # of training
 BATCH_SIZE = 16
 # Small and the same for all: the variants differ in what reaches a layer, not in how well they were tuned.
 RATE, MOMENTUM, CLIP_NORM = 0.01, 0.9, 1.0
@@ -82,7 +83,7 @@ def measure(task: Task) -> Measurement:
     """
     if twin_of(task.spec) is None:
         raise Unsupported("compares networks that differ in their shortcuts alone, such as plain20 and resnet20_cifar")
-    device = torch.device(task.device)
+    device = accelerator.named(task.device)
     torch.manual_seed(task.seed)
     curve: list[dict[str, Any]] = []
     ratios: dict[Variant, list[float]] = {}
@@ -96,7 +97,7 @@ def measure(task: Task) -> Measurement:
                 for depth, norms in enumerate(zip(*several, strict=True), start=1):
                     row = {**asdict(variant), "step": step, "depth": depth, "gradient_norm": statistics.median(norms)}
                     curve.append(row)
-            if max(points) < STEPS[device.type]:
+            if max(points) < device.sizes.gradient_steps:
                 words = f"{variant.activation}, {variant.initialisation}{', batch norm' if variant.batch_norm else ''}"
                 remarks.append(f"training of {words} diverged")
     readings = {
@@ -134,21 +135,21 @@ def gradient_norms(network: nn.Module, images: Tensor, labels: Tensor, num_class
     return torch.stack(norms).tolist()
 
 
-def _points(task: Task, variant: Variant, device: torch.device) -> Mapping[int, list[Norms]]:
+def _points(task: Task, variant: Variant, device: Device) -> Mapping[int, list[Norms]]:
     """Step -> the norms of several batches: draws of weights at step 0, then the last steps up to each point.
 
     A training that overflows ends early and has no point after that.
     """
     network = task.spec.build(num_classes=task.spec.num_classes)
     change(network, variant)
-    network.to(device).train()
+    network.to(device.place).train()
     batches = _batches(task, device)
     points: dict[int, list[Norms]] = {0: []}
     for images, labels in itertools.islice(batches, DRAWS):
         initialise(network, variant.initialisation)
         points[0].append(gradient_norms(network, images, labels, task.spec.num_classes))
     optimizer = torch.optim.SGD(network.parameters(), lr=RATE, momentum=MOMENTUM)
-    steps = STEPS[device.type]
+    steps = device.sizes.gradient_steps
     recent: list[Norms] = []
     for step, (images, labels) in enumerate(itertools.islice(batches, steps), start=1):
         recent = [*recent, gradient_norms(network, images, labels, task.spec.num_classes)][-DRAWS:]
@@ -161,17 +162,17 @@ def _points(task: Task, variant: Variant, device: torch.device) -> Mapping[int, 
     return points
 
 
-def _batches(task: Task, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+def _batches(task: Task, device: Device) -> Iterator[tuple[Tensor, Tensor]]:
     """The same for every variant: of the run's training images, or of random ones where the run has none."""
     spec = task.spec
-    generator = torch.Generator(device).manual_seed(task.seed)
+    generator = torch.Generator(device.place).manual_seed(task.seed)
     image_set = task.inputs.image_sets.get(spec.track)
     if image_set is not None:
-        split = load_split(image_set, "train", device, limit=100 * len(image_set.classes))
+        split = load_split(image_set, "train", device.place, limit=100 * len(image_set.classes))
         yield from TrainingBatches(split, image_set, spec.input_size, BATCH_SIZE, generator)
     while True:
-        images = torch.randn(BATCH_SIZE, *spec.input_size, generator=generator, device=device)
-        yield images, torch.randint(spec.num_classes, (BATCH_SIZE,), generator=generator, device=device)
+        images = torch.randn(BATCH_SIZE, *spec.input_size, generator=generator, device=device.place)
+        yield images, torch.randint(spec.num_classes, (BATCH_SIZE,), generator=generator, device=device.place)
 
 
 def _ratio(norms: Norms) -> float:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
-
 from bench.config import Task
-from bench.device.execution import arithmetic, synchroniser
+from bench.device import accelerator
+from bench.device.execution import arithmetic
 from bench.device.timing import steady_samples
 from bench.metrics import metrics_of
 from bench.probes.reading import Answer, Measurement, Reading
@@ -23,12 +22,11 @@ def measure(task: Task) -> Measurement:
 
 
 def _readings(task: Task) -> Mapping[str, Answer]:
-    device = torch.device(task.device)
     with arithmetic(task.config.execution.precision):
         step = inference_step(task, batch_size=1)
         timing = steady_samples(
             step,
-            synchroniser(device),
+            accelerator.named(task.device).synchronise,
             task.config.measure_seconds,
             least_samples=LEAST_SAMPLES,
             shortest_sample_s=0.0,

@@ -1,4 +1,4 @@
-"""What a step needs in memory: measured by the CUDA allocator, predicted by a replay on the meta device, and its parts.
+"""What a step needs in memory: measured by an allocator, predicted by a replay on the meta device, and its parts.
 
 "Above what was held before" means before the network was built: weights, buffers, the batch, gradients and optimizer
 state count. What the GPU's matrix library keeps for the whole process is held before, and does not count.
@@ -10,15 +10,15 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from typing import Literal
 
 import torch
 from torch import nn
 
 from bench.config import Execution, MemorySize, Task
-from bench.device.execution import HALF, arithmetic, inference_dtype, synchronise
+from bench.device import accelerator
+from bench.device.accelerator import Device, Memory
+from bench.device.execution import HALF, arithmetic, inference_dtype
 from bench.device.out_of_memory import is_out_of_memory, release_memory, with_batch_that_fits
-from bench.probes.counting.attention import DeviceKind
 from bench.probes.counting.replay import (
     PARTS,
     Footprint,
@@ -50,12 +50,8 @@ class _Weighed:
         return self.make(self.task, batch_size)
 
     @property
-    def device(self) -> torch.device:
-        return torch.device(self.task.device)
-
-    @property
-    def on_gpu(self) -> bool:
-        return self.device.type == "cuda"
+    def device(self) -> Device:
+        return accelerator.named(self.task.device)
 
 
 def measure(task: Task) -> Measurement:
@@ -65,8 +61,8 @@ def measure(task: Task) -> Measurement:
     task = replace(task, config=replace(task.config, execution=execution))
     readings: dict[str, Answer] = {}
     with arithmetic(execution.precision):
-        if task.device != "cpu":
-            _warm_up_libraries(torch.device(task.device), execution)
+        if accelerator.named(task.device).memory:
+            _warm_up_libraries(accelerator.named(task.device), execution)
         for name, weigh in (("inference", _inference), ("training", _training)):
             metrics = [f"{what}_{name}_bytes" for what in ("peak", "predicted", "reserved")]
             metrics += [f"largest_{name}_batch", *(_PARTS if name == "training" else ())]
@@ -75,13 +71,13 @@ def measure(task: Task) -> Measurement:
 
 
 def _inference(task: Task) -> _Weighed:
-    kind: DeviceKind = "cpu" if task.device == "cpu" else "cuda"
+    kind = accelerator.named(task.device).kernels
     replayed = lru_cache(partial(inference_footprint, task.spec, task.config.execution, kind))
     return _Weighed("inference", inference_step, replayed, task.batch_size, task)
 
 
 def _training(task: Task) -> _Weighed:
-    kind: DeviceKind = "cpu" if task.device == "cpu" else "cuda"
+    kind = accelerator.named(task.device).kernels
     recipe = recipe_for(task.spec.family, task.inputs.recipes)
     replayed = lru_cache(partial(training_footprint, task.spec, recipe, task.config.execution, kind))
     return _Weighed("training", training_step, replayed, task.batch_size, task)
@@ -92,7 +88,7 @@ def _readings(weighed: _Weighed) -> dict[str, Answer]:
     name, config = weighed.name, weighed.task.config
     parts = _PARTS if name == "training" else ()
     try:
-        if not weighed.on_gpu:
+        if not weighed.device.memory:
             try_step(weighed.make, weighed.task)
         footprint = weighed.footprint(weighed.batch_size)
     except Unsupported as reason:
@@ -100,11 +96,11 @@ def _readings(weighed: _Weighed) -> dict[str, Answer]:
         readings: dict[str, Answer] = dict.fromkeys(parts, predicted)
         largest: Answer = reason
     else:
-        kernels = "a GPU" if weighed.on_gpu else "a CPU"
+        kernels = "a GPU" if weighed.device.memory else "a CPU"
         eager = ", without torch.compile" if config.execution.compile else ""
         where = "replayed on the CPU" if footprint.place else "replayed on the meta device"
         note = f"{where} as {kernels} would run it{eager}; scratch space of kernels is not in it"
-        if not weighed.on_gpu and config.execution.precision in HALF:
+        if not weighed.device.memory and config.execution.precision in HALF:
             half = config.execution.precision
             note += f"; a CPU without {half} arithmetic computes {half} through copies, which are not in it either"
         note += f"; {footprint.place}" if footprint.place else ""
@@ -113,9 +109,9 @@ def _readings(weighed: _Weighed) -> dict[str, Answer]:
         readings = {part: replace(predicted, value=bytes_) for part, bytes_ in zip(parts, values, strict=False)}
         largest = _largest(weighed, config.fit) if config.fit else Unsupported("name a memory with --fit")
     peak: Answer = predicted
-    reserved: Answer = Unsupported("only the CUDA allocator reserves memory")
-    if weighed.on_gpu:
-        peak, reserved = _measured(weighed)
+    reserved: Answer = Unsupported("there is no allocator here that reserves memory and says how much")
+    if memory := weighed.device.memory:
+        peak, reserved = _measured(weighed, memory)
     return readings | {
         f"peak_{name}_bytes": peak,
         f"predicted_{name}_bytes": predicted,
@@ -124,23 +120,19 @@ def _readings(weighed: _Weighed) -> dict[str, Answer]:
     }
 
 
-def _measured(weighed: _Weighed) -> tuple[Reading, Reading] | tuple[Unsupported, Unsupported]:
-    """Peak and reserved bytes by the CUDA allocator, warm, above what was held before the network was built."""
+def _measured(weighed: _Weighed, memory: Memory) -> tuple[Reading, Reading] | tuple[Unsupported, Unsupported]:
+    """Peak and reserved bytes by the device's allocator, warm, above what was held before the network was built."""
     device, asked = weighed.device, weighed.batch_size
 
     def attempt(batch_size: int) -> tuple[int, int, int]:
-        held, reserved = torch.cuda.memory_allocated(device), torch.cuda.memory_reserved(device)
-        requested = _requested(device, "current")
+        before = memory.now()
         step = weighed.step(batch_size)
         _run(step, WARM_UP_STEPS, device)
-        torch.cuda.empty_cache()  # what only the choice of kernels needed
-        torch.cuda.reset_peak_memory_stats(device)
+        memory.release()  # what only the choice of kernels needed
+        memory.reset()
         _run(step, MEASURED_STEPS, device)
-        return (
-            torch.cuda.max_memory_allocated(device) - held,
-            torch.cuda.max_memory_reserved(device) - reserved,
-            _requested(device, "peak") - requested,
-        )
+        most = memory.most()
+        return most.held - before.held, most.reserved - before.reserved, most.requested - before.requested
 
     try:
         (peak, reserved, requested), used = with_batch_that_fits(attempt, asked)
@@ -154,23 +146,18 @@ def _measured(weighed: _Weighed) -> tuple[Reading, Reading] | tuple[Unsupported,
     return reading, replace(reading, value=reserved, note="; ".join(halved))
 
 
-def _run(step: Step, times: int, device: torch.device) -> None:
+def _run(step: Step, times: int, device: Device) -> None:
     for _ in range(times):
         step()
-    synchronise(device)
+    device.synchronise()
 
 
-def _requested(device: torch.device, moment: Literal["current", "peak"]) -> int:
-    """Bytes that were asked of the CUDA allocator, which hands out whole blocks."""
-    return int(torch.cuda.memory_stats(device)[f"requested_bytes.all.{moment}"])
-
-
-def _warm_up_libraries(device: torch.device, execution: Execution) -> None:
+def _warm_up_libraries(device: Device, execution: Execution) -> None:
     """Let cuBLAS take the workspace that it keeps for the process, in this thread and in that of backward passes."""
     for dtype in {torch.float32, inference_dtype(execution)}:
-        product = nn.Linear(64, 64, device=device, dtype=dtype)
-        product(torch.ones(64, 64, device=device, dtype=dtype)).sum().backward()
-    synchronise(device)
+        product = nn.Linear(64, 64, device=device.place, dtype=dtype)
+        product(torch.ones(64, 64, device=device.place, dtype=dtype)).sum().backward()
+    device.synchronise()
     del product
     release_memory()
 
@@ -183,9 +170,9 @@ def _largest(weighed: _Weighed, fit: MemorySize) -> Reading:
     if batch_size == 0:
         return Reading(0, predicted=True, note=f"{fit} holds not even one image: {more}")
     note = f"within {fit}: {peak(batch_size):,} bytes predicted, {more}"
-    if not weighed.on_gpu:
+    if weighed.device.memory is None:
         return Reading(batch_size, batch_size=batch_size, predicted=True, note=note)
-    tried = _tried(weighed, batch_size, fit)
+    tried = _tried(weighed, weighed.device.memory, batch_size, fit)
     return Reading(
         batch_size, batch_size=batch_size, predicted=True, device=weighed.task.device, note=f"{note}; {tried}"
     )
@@ -203,22 +190,21 @@ def _peak_by_batch(weighed: _Weighed) -> Callable[[int], int]:
     return lambda size: math.ceil(first.peak + slope * (size - weighed.batch_size))
 
 
-def _tried(weighed: _Weighed, batch_size: int, fit: MemorySize) -> str:
-    """What happens to steps at the predicted batch while the CUDA allocator may hold no more than `fit`."""
-    device = weighed.device
+def _tried(weighed: _Weighed, memory: Memory, batch_size: int, fit: MemorySize) -> str:
+    """What happens to steps at the predicted batch while the allocator may reserve no more than `fit`."""
     release_memory()
-    total = torch.cuda.get_device_properties(device).total_memory
-    allowed = fit.bytes + torch.cuda.memory_reserved(device)
-    if allowed > total:
-        return f"not tried: this GPU has {total:,} bytes"
-    torch.cuda.set_per_process_memory_fraction(allowed / total, device)
+    allowed = fit.bytes + memory.now().reserved
+    if allowed > memory.total:
+        return f"not tried: this device has {memory.total:,} bytes"
+    if not memory.limit(allowed):
+        return "not tried: this device's allocator takes no limit"
     try:
         for size in (batch_size, *(max(1, int(share * batch_size)) for share in SMALLER)):
             if _runs(weighed, size):
                 return "tried: it fits" if size == batch_size else f"tried: it does not fit, a batch of {size} does"
         return f"tried: it does not fit, nor does {SMALLER[-1]:.0%} of it"
     finally:
-        torch.cuda.set_per_process_memory_fraction(1.0, device)
+        memory.limit(None)
 
 
 def _runs(weighed: _Weighed, batch_size: int) -> bool:

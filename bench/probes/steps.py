@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from bench.config import Task
+from bench.device import accelerator
 from bench.device.execution import captured, for_inference, for_training, inference_dtype, memory_format
 from bench.device.out_of_memory import is_out_of_memory, release_memory
 from bench.models import REGISTRY
@@ -30,7 +31,7 @@ Result = TypeVar("Result")
 
 def inference_step(task: Task, batch_size: int) -> Step:
     """A forward pass in eval mode; weights and images are of the type that is computed in."""
-    spec, execution, device = task.spec, task.config.execution, torch.device(task.device)
+    spec, execution, device = task.spec, task.config.execution, accelerator.named(task.device).place
     torch.manual_seed(task.seed)
     network = for_inference(fresh_network(spec, spec.num_classes), execution, device)
     images = torch.randn(batch_size, *spec.input_size, device=device, dtype=inference_dtype(execution))
@@ -40,7 +41,7 @@ def inference_step(task: Task, batch_size: int) -> Step:
     def forward() -> Tensor:
         return logits(network(images), spec.num_classes)
 
-    return captured(forward) if execution.cuda_graphs else forward
+    return captured(accelerator.named(task.device), forward) if execution.cuda_graphs else forward
 
 
 def training_step(task: Task, batch_size: int) -> Step:
@@ -51,7 +52,7 @@ def training_step(task: Task, batch_size: int) -> Step:
     """
     if task.spec.as_it_is:
         raise Unsupported(f"no training step is taken with it: {task.spec.as_it_is}")
-    spec, execution, device = task.spec, task.config.execution, torch.device(task.device)
+    spec, execution, device = task.spec, task.config.execution, accelerator.named(task.device).place
     torch.manual_seed(task.seed)
     network = for_training(fresh_network(spec, spec.num_classes), execution, device)
     trainable = [p for p in network.parameters() if p.requires_grad]
@@ -68,7 +69,7 @@ def training_step(task: Task, batch_size: int) -> Step:
     if all(parameter.grad is None for parameter in trainable):
         raise Unsupported("nothing is trained: no parameter gets a gradient in a training step")
     if execution.cuda_graphs:
-        replay = captured(step, images, labels)
+        replay = captured(accelerator.named(task.device), step, images, labels)
         return lambda: replay(images, labels)
     return lambda: step(images, labels)
 

@@ -7,26 +7,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
-import torch
-
 from bench.config import Task
-from bench.device.execution import arithmetic, synchroniser
+from bench.device import accelerator
+from bench.device.execution import arithmetic
 from bench.device.out_of_memory import with_batch_that_fits
-from bench.device.timing import Timing, device_seconds, steady_samples
+from bench.device.timing import NoClock, Timing, device_seconds, steady_samples
 from bench.probes.reading import Answer, Measurement, Reading, Unsupported
 from bench.probes.steps import MakeStep, attempted, check_finite, inference_step, training_step
 
 LAUNCH_BOUND = 1.25  # times the device's own time
 
-# How long a sample lasts at least. A GPU has to be kept busy while the next step is queued; a CPU only takes turns, and
-# timing its steps one by one keeps what disturbs one of them from disturbing more.
-SHORTEST_SAMPLE_S = {"cuda": 0.01, "cpu": 0.0}
-
 
 @dataclass(frozen=True)
 class _Timed:
     steps: Timing
-    device_seconds: tuple[float, ...]  # empty where the device has no clock of its own
+    device_seconds: tuple[float, ...] | Exception  # by the device's own clock, or why there are none
 
 
 def measure(task: Task) -> Measurement:
@@ -73,8 +68,8 @@ def _readings(kind: str, make: MakeStep, task: Task) -> Mapping[str, Answer]:
         note="; ".join(notes),
         flags=result.steps.flags,
     )
-    if not result.device_seconds:
-        busy: Answer = Unsupported("only a GPU works apart from the host, with a clock of its own")
+    if isinstance(result.device_seconds, Exception):
+        busy: Answer = result.device_seconds
     else:
         ms = tuple(1e3 * seconds for seconds in result.device_seconds)
         share = statistics.median(ms) / (1e3 * statistics.median(result.steps.seconds))
@@ -86,16 +81,19 @@ def _readings(kind: str, make: MakeStep, task: Task) -> Mapping[str, Answer]:
 
 
 def _timed(make: MakeStep, task: Task, batch_size: int) -> _Timed:
-    device = torch.device(task.device)
+    device = accelerator.named(task.device)
     step = make(task, batch_size)
     steps = steady_samples(
         step,
-        synchroniser(device),
+        device.synchronise,
         task.measure_seconds,
-        shortest_sample_s=SHORTEST_SAMPLE_S[device.type],
+        shortest_sample_s=device.sizes.shortest_sample_s,
     )
-    own: tuple[float, ...] = ()
-    if device.type == "cuda":
-        own = device_seconds(step, device, statistics.median(steps.seconds))
     check_finite(step())
+    try:
+        own: tuple[float, ...] | Exception = device_seconds(step, device)
+    except NoClock as reason:
+        own = Unsupported(str(reason))
+    except Exception as error:  # it must not cost the rate, which was measured without it
+        own = error.with_traceback(None)
     return _Timed(steps, own)

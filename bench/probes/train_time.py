@@ -5,10 +5,9 @@ from __future__ import annotations
 import statistics
 import time
 
-import torch
-
 from bench.config import Task
-from bench.device.execution import arithmetic, synchroniser
+from bench.device import accelerator
+from bench.device.execution import arithmetic
 from bench.probes.accuracy import image_set_for
 from bench.probes.counts import forward_macs
 from bench.probes.reading import Measurement, Reading, Unsupported
@@ -32,7 +31,7 @@ def measure(task: Task) -> Measurement:
     batch_size = task.config.train_batch_size or recipe_for(task.spec.family, task.inputs.recipes).batch_size
     flops = 2 * forward_macs(task.spec) if task.budget.kind == "pflop" else 0.0
     images = budget_images(task.budget, image_set.train_count, flops)
-    synchronise = synchroniser(torch.device(task.device))
+    synchronise = accelerator.named(task.device).synchronise
     with arithmetic(task.config.execution.precision):
         step = training_step(task, batch_size)
         for _ in range(WARM_UP_STEPS):

@@ -19,8 +19,7 @@ import pandas as pd
 
 from bench.config import Execution, Task
 from bench.data.image_set import ImageSet
-from bench.device import environment
-from bench.device.execution import choose
+from bench.device import accelerator, environment
 from bench.device.out_of_memory import is_out_of_memory
 from bench.device.peaks import LimitsTask, measure_limits
 from bench.engines.engine import Crash, Executor, Stop
@@ -73,7 +72,7 @@ def execute(task: Task, device: str) -> Outcome:
     for probe in task.probes:
         start = time.perf_counter()
         try:
-            choose(device)
+            accelerator.choose(device)
             measurement = MEASURE[probe](task)
         except Exception as error:
             measurement = Measurement(dict.fromkeys(metrics_of(probe), error))

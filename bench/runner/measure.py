@@ -10,7 +10,7 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +21,7 @@ from torch import nn
 
 from bench import models
 from bench.config import MemoryFormat, Precision, RequestError, Task
+from bench.device import accelerator
 from bench.metrics import measured_by, probe_named
 from bench.models import ModelSpec, UnknownModel
 from bench.probes.counting.layers import layer_products, layer_table
@@ -83,7 +84,7 @@ def measure(
             chosen), or a name as `--models` takes it, globs among them.
         input_size: (channels, height, width) of one image. Default: that of a named network, else (3, 32, 32).
         probes: names of probes or of metrics, such as "throughput" or "latency_ms".
-        device: "auto", "cpu", "cuda" or "cuda:N"; of several GPUs, the first.
+        device: as --device: "auto", "cpu", "cuda", "cuda:N", "mps", "xpu"; of several, the first.
         batch_size: images in a step that is timed or weighed. Default: that of the preset, by the size of the image.
         num_classes: default: what the network says, or returns.
         name: of the network in the rows. Default: that of its class or function.
@@ -289,18 +290,18 @@ def _arguments(build: Any) -> Sequence[str]:
 @contextmanager
 def _undisturbed(device: str) -> Iterator[None]:
     """The caller's random states, current GPU and PyTorch settings: set for the suite, and put back."""
-    at = torch.device(device)
+    at = accelerator.named(device).place
     dtype, place = torch.get_default_dtype(), torch.get_default_device()
-    gpu = torch.cuda.device(at) if at.type == "cuda" else nullcontext()
+    current = torch.accelerator.device_index(at.index)
     torch.set_default_dtype(torch.float32)
-    if place.type != "cpu":
+    if str(place) != "cpu":
         torch.set_default_device(None)
     try:
-        with randomness.preserved(at), torch.inference_mode(False), torch.enable_grad(), gpu:
+        with randomness.preserved(at), torch.inference_mode(False), torch.enable_grad(), current:
             yield
     finally:
         torch.set_default_dtype(dtype)
-        if place.type != "cpu":
+        if str(place) != "cpu":
             torch.set_default_device(place)
 
 

@@ -22,7 +22,7 @@ from bench.config import Config, Inputs, RequestError, Task, Track
 from bench.data import ImageSet
 from bench.data.cache import cache_dir_of
 from bench.data.preview import preview_sheet
-from bench.device import environment, execution, nvml
+from bench.device import accelerator, environment, execution
 from bench.engines.engine import EngineLost, Executor
 from bench.engines.local import LocalMachine
 from bench.metrics import PROBES
@@ -239,36 +239,40 @@ def _executor(prepared: Prepared, run: Run) -> Executor[Any, Any]:
 
 
 def devices_for(word: str, say: Callable[[str], None]) -> tuple[str, ...]:
-    """The devices that "auto", "cpu", "cuda" or "cuda:N" means here; says which GPUs are left out, and why.
+    """The devices that "auto", a kind ("cuda": all of them) or one of a kind ("cuda:1") means here; says which ones are
+    left out, and why.
 
     Raises:
         RequestError: it is none of these words, or there is no such device.
     """
-    kind, _, index = word.partition(":")
-    if word not in ("auto", "cpu", "cuda") and (kind != "cuda" or not index.isdecimal()):
-        raise RequestError(f"device {word!r}: write auto, cpu, cuda or cuda:N")
-    if word == "cpu":
-        return ("cpu",)
+    kind, _, index = (accelerator.preferred_kind() if word == "auto" else word).partition(":")
+    known = accelerator.kind_named(kind)
+    if known is None or (":" in word and (known.is_host or not index.isdecimal())):
+        raise RequestError(f"device {word!r}: write auto, {', '.join(accelerator.words())}")
+    if known.is_host:
+        return (word,)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PyTorch's own, of which the lines below say more
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        unusable = {f"cuda:{n}": execution.without_kernels(f"cuda:{n}") for n in range(count)}
+        count = known.count()
+        unusable = {f"{kind}:{n}": accelerator.named(f"{kind}:{n}").unusable() for n in range(count)}
     if not count:
-        reason = nvml.why_unused()
+        reason = known.why_none()
         if word != "auto":
-            raise RequestError(f"--device {word}: {reason or 'PyTorch sees no CUDA device here'}")
+            raise RequestError(f"--device {word}: {reason or f'PyTorch sees no {kind.upper()} device here'}")
         if reason and "hides" not in reason:
             say(f"{ON_CPU}{reason}")
         return ("cpu",)
     if index:
         if int(index) >= count:
-            raise RequestError(f"--device {word}: there are {count} CUDA devices, cuda:0 to cuda:{count - 1}")
-        if reason := unusable[f"cuda:{int(index)}"]:
+            raise RequestError(
+                f"--device {word}: there are {count} {kind.upper()} devices, {kind}:0 to {kind}:{count - 1}"
+            )
+        if reason := unusable[f"{kind}:{int(index)}"]:
             raise RequestError(f"--device {word}: {reason}")
-        return (f"cuda:{int(index)}",)
+        return (f"{kind}:{int(index)}",)
     usable = tuple(device for device, reason in unusable.items() if not reason)
     reasons = [f"{device} is left out: {reason}" for device, reason in unusable.items() if reason]
-    if not usable and word == "cuda":
+    if not usable and word != "auto":
         raise RequestError(f"--device {word}: {'; '.join(reasons)}")
     for line in reasons:
         say(line if usable else f"{ON_CPU}{line}")

@@ -22,6 +22,8 @@ from bench.config import (
     RequestError,
     parse_duration,
 )
+from bench.device import accelerator
+from bench.device.accelerator import Device
 from bench.metrics import PROBES
 from bench.training.experiments import EXPERIMENTS, Experiment, experiment_named
 
@@ -49,7 +51,7 @@ class Setup:
     model_kwargs: Words = ()
     """Arguments of such a network's factory: drop_path_rate=0.1 depth=2. They become a part of its name."""
     device: str = "auto"
-    """auto, cpu, cuda (every GPU) or cuda:N."""
+    """auto, cpu, cuda (every GPU) or cuda:N, mps, xpu."""
     preset: Literal["auto", "quick", "standard", "full", "backbones"] = "auto"
     """How much to do: quick on a CPU, standard on a GPU, full for a ranking with several seeds; backbones for the speed
     of published networks at 224x224."""
@@ -146,7 +148,7 @@ class Request(Setup):
 def resolve(
     request: Request, probes: tuple[str, ...], device_kind: str, bf16: bool = True
 ) -> tuple[Config, tuple[str, ...]]:
-    """The configuration of a run on a "cpu" or "cuda" device, and the names or globs of its networks.
+    """The configuration of a run on a kind of device ("cuda"), and the names or globs of its networks.
 
     `bf16` says whether all of its devices have that arithmetic.
 
@@ -177,9 +179,11 @@ def resolve(
             raise RequestError(f"no probe is named {probe!r}; there are: {', '.join(PROBES)}")
     experiment = request.experiment
     _refuse_conflicts(request, experiment)
-    name = request.preset if request.preset != "auto" else "standard" if device_kind == "cuda" else "quick"
+    kind = accelerator.kind_named(device_kind)
+    assert kind is not None
+    name = request.preset if request.preset != "auto" else kind.preset
     preset = PRESETS[name]
-    batch_size, dedicated = preset.batch_size, device_kind != "cpu"
+    batch_size, dedicated = preset.batch_size, not kind.is_host
     if request.batch_size is not None:
         batch_size = dict.fromkeys(preset.batch_size, request.batch_size)
     longest = None if experiment or request.budget else preset.max_train_time_s
@@ -208,7 +212,7 @@ def resolve(
         time_limit_s=limit,
         inference_only=preset.inference_only,
         dedicated=dedicated,
-        execution=_execution(request, device_kind, bf16),
+        execution=_execution(request, kind, bf16),
         any_memory_format=request.memory_format == "auto",
         tensorboard=request.tensorboard,
         checkpoint_every_s=request.checkpoint_every_s,
@@ -273,21 +277,20 @@ def _refuse_conflicts(request: Request, experiment: Experiment | None) -> None:
         raise RequestError(f"--weights {request.weights}: only goes with --recipe {known}")
 
 
-def _execution(request: Request, device_kind: str, bf16: bool) -> Execution:
-    """What "auto" means on a "cpu" or "cuda" device.
+def _execution(request: Request, kind: type[Device], bf16: bool) -> Execution:
+    """What "auto" means on a kind of device.
 
     Raises:
         RequestError: the device cannot do what was asked.
     """
-    cuda = device_kind == "cuda"
-    fast: Precision = "bf16" if cuda and bf16 and request.recipe is None else "fp32"
+    fast: Precision = "bf16" if not kind.is_host and bf16 and request.recipe is None else "fp32"
     precision: Precision = request.precision if request.precision != "auto" else fast
     memory_format: MemoryFormat = request.memory_format if request.memory_format != "auto" else "channels_last"
-    if not cuda and precision == "tf32":
+    if kind.is_host and precision == "tf32":
         raise RequestError("--precision tf32: only GPUs have it; on a CPU use fp32 or bf16")
-    if not cuda and request.cuda_graphs:
+    if not kind.captures and request.cuda_graphs:
         raise RequestError("--cuda-graphs: needs --device cuda")
-    return Execution(precision, memory_format, request.compile, request.cuda_graphs if cuda else False)
+    return Execution(precision, memory_format, request.compile, request.cuda_graphs if kind.captures else False)
 
 
 def parse_input_size(word: str | None) -> tuple[int, int, int] | None:

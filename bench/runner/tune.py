@@ -14,7 +14,8 @@ import torch
 from bench.config import Config, Inputs, RequestError
 from bench.data import ImageSet
 from bench.data.batches import load_split
-from bench.device.execution import arithmetic, choose, for_training
+from bench.device import accelerator
+from bench.device.execution import arithmetic, for_training
 from bench.engines.engine import Crash, Executor, Stop
 from bench.models import ModelSpec
 from bench.probes.counts import forward_macs
@@ -52,9 +53,8 @@ def execute_trial(task: TrialTask, device: str) -> Trial:
         Exception: whatever the network raises.
         ValueError: a class has fewer than ten training images.
     """
-    choose(device)
     spec, config, recipe, seed = task.spec, task.config, task.recipe, task.seed
-    at = torch.device(device)
+    at = accelerator.choose(device).place
     kept, out = held_out(load_split(task.image_set, "train", at), seed, config.test_images)
     images = Images(task.image_set, kept, out, spec.input_size)
     torch.manual_seed(seed)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from bench.config import Execution
 from bench.data.batches import Split, evaluation_batches
 from bench.data.image_set import ImageSet
+from bench.device import accelerator
 from bench.device.execution import as_written, autocast, memory_format
 from bench.training.step import logits
 
@@ -27,7 +28,6 @@ class Images:
     resize: bool = False  # bring images to that size; otherwise small ones are framed in black
 
 
-EVALUATION_BATCH = {"cpu": 50, "cuda": 500}  # fits a cache, fills a GPU
 SETTLING_BATCHES = 8  # of the training batch size
 
 
@@ -57,7 +57,7 @@ def predicted_classes(network: nn.Module, images: Images, execution: Execution =
             images.test,
             images.image_set,
             images.input_size,
-            EVALUATION_BATCH[device.type],
+            accelerator.of(device).sizes.evaluation_batch,
             images.resize,
             memory_format=memory_format(execution),
         ):

@@ -11,7 +11,9 @@ from torch import nn
 
 from bench.config import Budget, Execution
 from bench.data.batches import TrainingBatches, first_of_each_class
-from bench.device.execution import memory_format, synchronise
+from bench.device import accelerator
+from bench.device.accelerator import Device, Event
+from bench.device.execution import memory_format
 from bench.training import randomness
 from bench.training.checkpoint import Checkpoint
 from bench.training.curve import CURVE_TEST_IMAGES, CurvePoint, History
@@ -54,7 +56,8 @@ def train(
     Raises:
         Diverged: the loss became infinite or not a number.
     """
-    device = images.train.images.device
+    place = images.train.images.device
+    device = accelerator.of(place)
     rate = recipe.rate_at(batch_size)
     optimizer = make_optimizer(recipe, network.parameters(), rate)
     step = TrainingStep(network, optimizer, recipe, execution, len(images.image_set.classes))
@@ -63,16 +66,17 @@ def train(
         images.image_set,
         images.input_size,
         batch_size,
-        torch.Generator(device).manual_seed(seed),
+        torch.Generator(place).manual_seed(seed),
         recipe.crop_padding,
         recipe.flip,
         images.resize,
         memory_format=memory_format(execution),
+        prepared_bytes=device.sizes.prepared_bytes,
     )
     meter = Meter(budget, len(images.train.labels), forward_flops)
     on_the_way = replace(images, test=first_of_each_class(images.test, CURVE_TEST_IMAGES))
     history = History(meter, len(on_the_way.test.labels), recipe.curve_every)
-    progress = _Progress(step, batches, meter, history, device)
+    progress = _Progress(step, batches, meter, history, place)
     warm = warmed_up(step, images, batch_size, execution)
     saved = checkpoint.load() if checkpoint else None
     if saved:
@@ -90,14 +94,14 @@ def train(
         meter.images += batch_size
         pace.keep()
         if history.note(loss, upcoming, batch_size):
-            synchronise(device)
+            device.synchronise()
             meter.pause()
             history.add_point(evaluate(network, on_the_way, execution)[0] if history.test_due() else None)
             if checkpoint and checkpoint.due():
                 checkpoint.write(progress.state())
             network.train()
             meter.start()
-    synchronise(device)
+    device.synchronise()
     meter.pause()
     if recipe.settle_batch_norm:
         settle_batch_norm(network, batches, execution)
@@ -139,14 +143,12 @@ class _Progress:
 class _Pace:
     """Keeps the host at most two steps ahead of the device, so that a budget in seconds sees time pass."""
 
-    def __init__(self, device: torch.device, in_step: bool) -> None:
-        self._device = device
-        self._active = in_step and device.type == "cuda"
-        self._queued: deque[torch.cuda.Event] = deque()
+    def __init__(self, device: Device, in_step: bool) -> None:
+        self._mark = device.event if in_step else lambda: None
+        self._queued: deque[Event] = deque()
 
     def keep(self) -> None:
-        if not self._active:
-            return
-        self._queued.append(torch.cuda.current_stream(self._device).record_event())
+        if mark := self._mark():
+            self._queued.append(mark)
         if len(self._queued) > 2:
             self._queued.popleft().synchronize()

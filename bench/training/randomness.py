@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from bench.device import accelerator
+
 _HOST = torch.device("cpu")
 
 
@@ -32,9 +34,8 @@ def state(device: torch.device) -> dict[str, Any]:
         "numpy_key": torch.from_numpy(numpy["state"]["key"].astype(np.int64)),
         "numpy_rest": (numpy["state"]["pos"], numpy["has_gauss"], float(numpy["gauss"])),
     }
-    if device.type == "cuda":
-        kept["cuda"] = torch.cuda.get_rng_state(device)
-    return kept
+    own = accelerator.of(device).rng_state()
+    return kept if own is None else {**kept, "device": own}
 
 
 def restore(kept: Mapping[str, Any], device: torch.device) -> None:
@@ -44,8 +45,8 @@ def restore(kept: Mapping[str, Any], device: torch.device) -> None:
     position, has_gauss, gauss = kept["numpy_rest"]
     key = kept["numpy_key"].numpy().astype(np.uint32)
     np.random.set_state(("MT19937", key, position, has_gauss, gauss))  # noqa: NPY002
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(kept["cuda"], device)
+    if "device" in kept:
+        accelerator.of(device).set_rng_state(kept["device"])
 
 
 @contextmanager

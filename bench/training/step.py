@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bench.config import Execution
+from bench.device import accelerator
 from bench.device.execution import autocast
 from bench.training.recipe import Recipe
 
@@ -72,13 +73,13 @@ def _described(item: Any) -> str:
 def make_optimizer(recipe: Recipe, parameters: Iterable[nn.Parameter], rate: float) -> torch.optim.Optimizer:
     """The recipe's optimizer. AdamW decays only matrices and kernels, as ViT's recipes do; SGD decays everything.
 
-    One kernel updates all weights, on a CPU too, where a step of VGG-11 is a tenth shorter for it. On a GPU the rate
-    is a tensor there, so that a recorded CUDA graph sees it change.
+    One kernel updates all weights, on a CPU too, where a step of VGG-11 is a tenth shorter for it. Where steps can
+    be recorded the rate is a tensor on the device, so that a graph sees it change.
     """
     trainable = [p for p in parameters if p.requires_grad]
     fused = all(p.is_floating_point() for p in trainable)  # not complex
-    on_gpu = bool(trainable) and all(p.is_cuda for p in trainable)
-    lr: float | Tensor = torch.tensor(rate, device=trainable[0].device) if on_gpu else rate
+    recorded = bool(trainable) and accelerator.of(trainable[0].device).captures
+    lr: float | Tensor = torch.tensor(rate, device=trainable[0].device) if recorded else rate
     if recipe.optimizer == "sgd":
         sgd = torch.optim.SGD(
             trainable,
@@ -95,12 +96,12 @@ def make_optimizer(recipe: Recipe, parameters: Iterable[nn.Parameter], rate: flo
                 sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
         return sgd
     if recipe.optimizer == "adam":
-        return torch.optim.Adam(trainable, lr=lr, weight_decay=recipe.weight_decay, fused=fused, capturable=on_gpu)
+        return torch.optim.Adam(trainable, lr=lr, weight_decay=recipe.weight_decay, fused=fused, capturable=recorded)
     groups = [
         {"params": [p for p in trainable if p.dim() > 1], "weight_decay": recipe.weight_decay},
         {"params": [p for p in trainable if p.dim() <= 1], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=lr, fused=fused, capturable=on_gpu)
+    return torch.optim.AdamW(groups, lr=lr, fused=fused, capturable=recorded)
 
 
 class TrainingStep:

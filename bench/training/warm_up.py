@@ -11,13 +11,12 @@ import torch
 from torch import Tensor
 
 from bench.config import Execution
-from bench.device.execution import captured, memory_format, synchronise
+from bench.device import accelerator
+from bench.device.execution import captured, memory_format
 from bench.quantity import first_line
 from bench.training import randomness
 from bench.training.evaluation import Images
 from bench.training.step import TrainingStep
-
-STEPS = {"cpu": 1, "cuda": 3}
 
 
 @dataclass(frozen=True)
@@ -38,19 +37,20 @@ def warmed_up(step: TrainingStep, images: Images, batch_size: int, execution: Ex
     back in place, where a graph looks for them.
     """
     start = time.perf_counter()
-    device = images.train.images.device
+    place = images.train.images.device
+    device = accelerator.of(place)
     before = copy.deepcopy(step.state())
-    wanted = device.type == "cuda" and execution.cuda_graphs is not False
+    wanted = device.captures and execution.cuda_graphs is not False
     taken: Callable[[Tensor, Tensor], Tensor] = step
     note = ""
-    with randomness.preserved(device):
-        x = torch.randn(batch_size, *images.input_size, device=device).to(memory_format=memory_format(execution))
-        labels = torch.randint(len(images.image_set.classes), (batch_size,), device=device)
+    with randomness.preserved(place):
+        x = torch.randn(batch_size, *images.input_size, device=place).to(memory_format=memory_format(execution))
+        labels = torch.randint(len(images.image_set.classes), (batch_size,), device=place)
         step.network.train()
         step.set_rate(1e-6)
 
         def steps() -> None:
-            for _ in range(STEPS[device.type]):
+            for _ in range(device.sizes.warm_up_steps):
                 step(x, labels)
 
         decides_on_the_host = randomness.draws_on_the_host(steps)
@@ -58,7 +58,7 @@ def warmed_up(step: TrainingStep, images: Images, batch_size: int, execution: Ex
             note = "no CUDA graph: the network draws random numbers on the host"
         elif wanted:
             try:
-                replay = captured(step, x, labels)
+                replay = captured(device, step, x, labels)
             except RuntimeError as error:
                 note = f"no CUDA graph: {first_line(error)}"
             else:
@@ -67,5 +67,5 @@ def warmed_up(step: TrainingStep, images: Images, batch_size: int, execution: Ex
                     return replay(x, labels).clone()
 
     step.resume(before)
-    synchronise(device)
+    device.synchronise()
     return WarmedUp(taken, time.perf_counter() - start, wanted and not note, note)

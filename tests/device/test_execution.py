@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from bench.config import Execution, Precision, RequestError
+from bench.device import accelerator
 from bench.device.execution import arithmetic, arithmetics, check
 from bench.regression.ab.revision import Revision
 from bench.runner.prepare import prepare
@@ -75,6 +76,8 @@ def with_gpus(monkeypatch: pytest.MonkeyPatch, capabilities: Sequence[tuple[int,
     monkeypatch.setattr(torch.cuda, "device_count", lambda: len(capabilities))
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capabilities[number(device)])
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"card {number(device)}")
+    monkeypatch.setattr(torch.accelerator, "set_device_index", lambda index: None)
+    monkeypatch.setattr(accelerator, "_chosen", [])
 
 
 @pytest.mark.gpu

@@ -1,14 +1,22 @@
 """What the device can do at most, measured; and what vendors say."""
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 import torch
 
 from bench.config import Precision
 from bench.device import peaks
+from bench.device.accelerator import OF_HOST
 from bench.device.peaks import LimitsTask, measure_limits, vendor_peak
 from bench.device.timing import Timing
+from bench.device.torch_devices import Host
 
-SMALL = {"cpu": (1, 4, 4, 3), "cuda": (1, 4, 4, 1)}
+
+def resize(patch: pytest.MonkeyPatch, **sizes: Any) -> None:
+    """Give the host other sizes of work."""
+    patch.setattr(Host, "sizes", replace(OF_HOST, **sizes))
 
 
 @pytest.fixture
@@ -16,8 +24,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same measurement with less to do."""
     monkeypatch.setattr(peaks, "MEASURE_SECONDS", 0.02)
     monkeypatch.setattr(peaks, "LARGEST_SIZE", 256)
-    monkeypatch.setattr(peaks, "BUFFER_BYTES", {"cpu": 1 << 22, "cuda": 1 << 28})
-    monkeypatch.setattr(peaks, "CONVOLUTION", SMALL)
+    resize(monkeypatch, buffer_bytes=1 << 22, convolution=(1, 4, 4, 3))
 
 
 @pytest.mark.usefixtures("_small")
@@ -34,17 +41,16 @@ def test_a_cpu_is_measured() -> None:
 
 
 def test_work_is_counted_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    def timed(step: object, device: torch.device) -> Timing:
+    def timed(step: object, device: object) -> Timing:
         return Timing((0.5,), 1, "")
 
     monkeypatch.setattr(peaks, "_timed", timed)
     monkeypatch.setattr(peaks, "LONG_STEP_S", 1.0)
     monkeypatch.setattr(peaks, "LARGEST_SIZE", 512)
-    monkeypatch.setattr(peaks, "BUFFER_BYTES", {"cpu": 4000})
-    monkeypatch.setattr(peaks, "CONVOLUTION", SMALL)
+    resize(monkeypatch, buffer_bytes=4000, convolution=(1, 4, 4, 3))
     found = measure_limits(LimitsTask("fp32", 0), "cpu")
     assert found["peak_flops_per_s"] == 2 * 512**3 / 0.5
-    monkeypatch.setattr(peaks, "CONVOLUTION", {"cpu": (8, 64, 30, 3)})
+    resize(monkeypatch, buffer_bytes=4000, convolution=(8, 64, 30, 3))
     found = measure_limits(LimitsTask("fp32", 0), "cpu")
     assert found["peak"] == "3 x 3 convolution, 64 channels"
     assert found["peak_flops_per_s"] == 2 * 8 * 28 * 28 * 64 * 64 * 9 / 0.5
@@ -56,7 +62,7 @@ def test_the_best_steady_rate_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = iter(seconds)
     monkeypatch.setattr(peaks, "_timed", lambda step, device: seconds[next(sizes)])
     monkeypatch.setattr(peaks, "LARGEST_SIZE", 1024)
-    best = peaks._best(peaks._products("fp32", torch.device("cpu")))
+    best = peaks._best(peaks._products("fp32", Host()))
     assert best.per_second == pytest.approx(2 * 1024**3 / 0.02)
 
 
@@ -71,8 +77,7 @@ def test_the_precision_is_that_of_the_run() -> None:
 
     with pytest.MonkeyPatch.context() as patch, Look():
         patch.setattr(peaks, "_timed", lambda step, device: (step(), Timing((1.0,), 1, ""))[1])
-        patch.setattr(peaks, "BUFFER_BYTES", {"cpu": 4000})
-        patch.setattr(peaks, "CONVOLUTION", SMALL)
+        resize(patch, buffer_bytes=4000, convolution=(1, 4, 4, 3))
         measure_limits(LimitsTask("fp32", 0), "cpu")
         measure_limits(LimitsTask("bf16", 0), "cpu")
     assert seen == [(torch.float32, False)] * 2 + [(torch.bfloat16, True)] * 2

@@ -12,17 +12,17 @@ import pytest
 import torch
 
 from bench.config import PRESETS, Budget, Config, Execution, Task
-from bench.device.execution import arithmetic, synchronise, synchroniser
+from bench.device import accelerator
+from bench.device.execution import arithmetic
 from bench.device.timing import steady_samples
 from bench.models import REGISTRY
 from bench.probes.steps import MakeStep, Step, inference_step, training_step
-from bench.probes.throughput import SHORTEST_SAMPLE_S
 from bench.stats.intervals import median_interval
 
 pytestmark = pytest.mark.perf
 
 CUDA = torch.cuda.is_available()
-DEVICE = torch.device("cuda:0" if CUDA else "cpu")
+DEVICE = accelerator.named("cuda:0" if CUDA else "cpu")
 NETWORKS = [
     "lenet5_cifar",
     "resnet20_cifar",
@@ -53,19 +53,19 @@ def config() -> Config:
 
 def reported(step: Step, seconds: float) -> float:
     """Seconds of a step as the throughput probe takes them."""
-    timing = steady_samples(step, synchroniser(DEVICE), seconds, shortest_sample_s=SHORTEST_SAMPLE_S[DEVICE.type])
+    timing = steady_samples(step, DEVICE.synchronise, seconds, shortest_sample_s=DEVICE.sizes.shortest_sample_s)
     return statistics.median(timing.seconds)
 
 
 def bare(step: Step, seconds: float) -> float:
     """The same by hand: on a GPU one wait at the end of them all, on a CPU a stopwatch around each."""
     if CUDA:
-        synchronise(DEVICE)
+        DEVICE.synchronise()
         steps, start = 0, time.perf_counter()
         while time.perf_counter() - start < seconds:
             step()
             steps += 1
-        synchronise(DEVICE)
+        DEVICE.synchronise()
         return (time.perf_counter() - start) / steps
     times: list[float] = []
     while sum(times) < seconds:
@@ -82,7 +82,7 @@ def test_the_harness_costs_nothing(name: str, kind: str, capsys: pytest.CaptureF
     make: MakeStep = inference_step if kind == "inference" else training_step
     ours: Callable[[Step, float], float] = reported
     with arithmetic(config().execution.precision):
-        step = make(Task(REGISTRY[name], config(), device=str(DEVICE)), 8)
+        step = make(Task(REGISTRY[name], config(), device=DEVICE.word), 8)
         for _ in range(5):
             step()
         seconds = max(0.1, 6 * bare(step, 0.1))

@@ -9,7 +9,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench.data.batches import Split, TrainingBatches
 from bench.data.image_set import ImageSet
-from bench.device.execution import synchronise
+from bench.device import accelerator
 from tests.perf.baselines import DEVICE
 
 pytestmark = pytest.mark.perf
@@ -45,6 +45,6 @@ def test_training_batches(benchmark: BenchmarkFixture, batch_size: int) -> None:
     def many() -> None:
         for _ in range(BATCHES_PER_ROUND):
             next(batches)
-        synchronise(device)
+        accelerator.of(device).synchronise()
 
     benchmark.pedantic(many, rounds=10, warmup_rounds=2)

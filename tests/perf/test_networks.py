@@ -15,11 +15,11 @@ from collections.abc import Callable
 from fnmatch import fnmatchcase
 
 import pytest
-import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench.config import PRESETS, Task
-from bench.device.execution import arithmetic, synchronise
+from bench.device import accelerator
+from bench.device.execution import arithmetic
 from bench.models import REGISTRY, ModelSpec
 from bench.probes import MEASURE
 from bench.probes.counting.layers import layer_products
@@ -62,13 +62,13 @@ class Synchronised:
         self._step = step
         self._steps_per_round = steps_per_round
         self._taken = 0
-        self._device = torch.device(DEVICE)
+        self._device = accelerator.named(DEVICE)
 
     def __call__(self) -> None:
         self._step()
         self._taken += 1
         if self._taken % self._steps_per_round == 0:
-            synchronise(self._device)
+            self._device.synchronise()
 
 
 def warm_seconds(step: Callable[[], object]) -> float:

@@ -25,7 +25,7 @@ def measured_in_a_process(device: str, batch_size: int, network: str) -> float:
 def _measure(device: str, batch_size: int, network: str) -> float:
     import torch
 
-    from bench.device.execution import synchronise
+    from bench.device import accelerator
     from bench.models import REGISTRY
 
     place = torch.device(device)
@@ -37,10 +37,10 @@ def _measure(device: str, batch_size: int, network: str) -> float:
             model(images)
         total = 0.0
         for _ in range(STEPS):
-            synchronise(place)
+            accelerator.of(place).synchronise()
             start = time.perf_counter()
             model(images)
-            synchronise(place)
+            accelerator.of(place).synchronise()
             total += time.perf_counter() - start
     return STEPS * batch_size / total
 

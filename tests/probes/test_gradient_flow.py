@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from bench.config import Task
+from bench.device.accelerator import OF_HOST
+from bench.device.torch_devices import Host
 from bench.models import REGISTRY
 from bench.probes import gradient_flow
 from bench.probes.gradient_flow import SMALL_STD, VARIANTS, Variant, change, gradient_norms, measure, twin_of
@@ -95,7 +98,7 @@ def test_a_network_without_a_twin_is_skipped(name: str) -> None:
 
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gradient_flow, "STEPS", {"cpu": 4, "cuda": 4})
+    monkeypatch.setattr(Host, "sizes", replace(OF_HOST, gradient_steps=4))
     monkeypatch.setattr(gradient_flow, "BATCH_SIZE", 2)
     monkeypatch.setattr(gradient_flow, "DRAWS", 2)
 

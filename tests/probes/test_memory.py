@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,10 +15,12 @@ from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
 
 from bench.config import PRESETS, Budget, Config, Execution, Inputs, MemorySize, Precision, RequestError, Task
+from bench.device import accelerator
+from bench.device.accelerator import Kernels, MemoryUse
+from bench.device.torch_devices import Host
 from bench.metrics import metrics_of
 from bench.models import REGISTRY, ModelSpec
 from bench.probes import memory
-from bench.probes.counting.attention import DeviceKind
 from bench.probes.counting.autocast import Autocast
 from bench.probes.counting.replay import (
     PARTS,
@@ -26,6 +29,7 @@ from bench.probes.counting.replay import (
     largest_batch,
     training_footprint,
 )
+from bench.probes.memory import _Weighed
 from bench.probes.reading import Answer, Reading
 from bench.probes.steps import MakeStep, inference_step, training_step
 from bench.runner.request import Request, resolve
@@ -280,7 +284,7 @@ def test_a_gpu_keeps_a_byte_for_each_element_that_dropout_may_drop() -> None:
             return self.head(F.dropout(self.features(x.flatten(1)), 0.5, self.training))
 
     batch_size = 4096
-    on: dict[DeviceKind, Footprint] = {
+    on: dict[Kernels, Footprint] = {
         kind: training_footprint(spec_of(Dropout), MOMENTUM, FP32, kind, batch_size) for kind in ("cpu", "cuda")
     }
     assert on["cpu"].activation - on["cuda"].activation == 3 * 2048 * batch_size
@@ -288,7 +292,7 @@ def test_a_gpu_keeps_a_byte_for_each_element_that_dropout_may_drop() -> None:
 
 @pytest.mark.parametrize("module", [True, False])
 @pytest.mark.parametrize("kind", ["cpu", "cuda"])
-def test_attention_does_not_hold_the_scores_of_all_pairs(module: bool, kind: DeviceKind) -> None:
+def test_attention_does_not_hold_the_scores_of_all_pairs(module: bool, kind: Kernels) -> None:
     class Attention(nn.Module):
         """1,024 tokens of 16 features."""
 
@@ -442,46 +446,51 @@ def test_memory_that_cannot_be_read_is_refused_in_one_line(word: str) -> None:
     assert "\n" not in str(refusal.value)
 
 
-class FakeGPU:
-    """An allocator whose steps are as large as told: 10 bytes an image once warm, 90 more while kernels are chosen."""
+class FakeGPU(Host):
+    """Its allocator sees steps as large as told: 10 bytes an image once warm, 90 more while kernels are chosen."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.held = self.most = 500  # by libraries
-        self.limit = 4_000
+        super().__init__()
+        self.held = self.peak = 500  # by libraries
+        self.total = self.allowed = 10_000
+        self.fits = 4_000
         self.warm_after = 2
-        for name in ("memory_allocated", "memory_reserved"):
-            monkeypatch.setattr(torch.cuda, name, lambda device: self.held)
-        for name in ("max_memory_allocated", "max_memory_reserved"):
-            monkeypatch.setattr(torch.cuda, name, lambda device: self.most)
-        monkeypatch.setattr(
-            torch.cuda,
-            "memory_stats",
-            lambda device: {"requested_bytes.all.current": self.held, "requested_bytes.all.peak": self.most - 1},
-        )
-        monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: setattr(self, "most", self.held))
-        monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
-        monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
-        monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", self.set_fraction)
-        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: self)
-        self.total_memory = 10_000
+        monkeypatch.setattr(accelerator, "named", lambda word: self)
 
-    def set_fraction(self, fraction: float, device: torch.device) -> None:
-        self.limit = round(fraction * self.total_memory)
+    @property
+    def memory(self) -> Any:
+        return self
+
+    def now(self) -> MemoryUse:
+        return MemoryUse(self.held, self.held, self.held)
+
+    def most(self) -> MemoryUse:
+        return MemoryUse(self.peak, self.peak, self.peak - 1)
+
+    def reset(self) -> None:
+        self.peak = self.held
+
+    def release(self) -> None:
+        pass
+
+    def limit(self, allowed: int | None) -> bool:
+        self.allowed = allowed or self.total
+        return True
 
     def step(self, batch_size: int) -> Callable[[], Tensor]:
         steps = iter(range(100))
 
         def run() -> Tensor:
             needs = self.held + 10 * batch_size + (90 if next(steps) < self.warm_after else 0)
-            if needs > self.limit:
+            if needs > min(self.fits, self.allowed):
                 raise torch.OutOfMemoryError("planted")
-            self.most = max(self.most, needs)
+            self.peak = max(self.peak, needs)
             return torch.zeros(())
 
         return run
 
-    def weighed(self, batch_size: int, fit: MemorySize | None = None) -> memory._Weighed:
-        return memory._Weighed(
+    def weighed(self, batch_size: int, fit: MemorySize | None = None) -> Any:
+        return _Weighed(
             "training",
             lambda _, batch_size: self.step(batch_size),
             lambda size: Footprint(workspace=10 * size),
@@ -491,7 +500,8 @@ class FakeGPU:
 
 
 def test_a_gpu_is_asked_once_it_is_warm_and_for_what_was_not_held_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    peak, reserved = memory._measured(FakeGPU(monkeypatch).weighed(16))
+    gpu = FakeGPU(monkeypatch)
+    peak, reserved = memory._measured(gpu.weighed(16), gpu.memory)
     assert value(peak) == value(reserved) == 160
     assert isinstance(peak, Reading)
     assert (peak.predicted, peak.batch_size, peak.asked_batch_size, peak.device) == (False, 16, 16, "cuda:0")
@@ -499,7 +509,8 @@ def test_a_gpu_is_asked_once_it_is_warm_and_for_what_was_not_held_before(monkeyp
 
 
 def test_a_batch_that_a_gpu_cannot_hold_is_halved_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    peak, _ = memory._measured(FakeGPU(monkeypatch).weighed(1_000))
+    gpu = FakeGPU(monkeypatch)
+    peak, _ = memory._measured(gpu.weighed(1_000), gpu.memory)
     assert isinstance(peak, Reading)
     assert (peak.value, peak.batch_size, peak.asked_batch_size) == (2_500, 250, 1_000)
     assert "batch 1000 did not fit" in peak.note
@@ -515,8 +526,8 @@ def test_the_largest_batch_is_tried_within_the_memory_named(monkeypatch: pytest.
     too_large = memory._largest(gpu.weighed(16), MemorySize(0.002, "MB"))
     assert too_large.value == 200
     assert too_large.note.endswith("tried: it does not fit, a batch of 188 does")
-    assert gpu.limit == gpu.total_memory  # lifted
-    assert "not tried: this GPU has 10,000 bytes" in memory._largest(gpu.weighed(16), MemorySize(1, "GB")).note
+    assert gpu.allowed == gpu.total  # lifted
+    assert "not tried: this device has 10,000 bytes" in memory._largest(gpu.weighed(16), MemorySize(1, "GB")).note
 
 
 ON_GPU = Execution("bf16", "channels_last")

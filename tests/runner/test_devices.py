@@ -7,7 +7,7 @@ import torch
 
 from bench.cli.main import main
 from bench.config import RequestError
-from bench.device.execution import without_kernels
+from bench.device import accelerator
 from bench.runner.prepare import devices_for
 from tests.device.nvml_library import Install
 
@@ -48,7 +48,7 @@ def test_kernels_run_on_their_own_generation_and_ptx_on_later_ones(
     monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], built_for: list[str], runs: bool
 ) -> None:
     cards(monkeypatch, capability, built_for=built_for)
-    reason = without_kernels("cuda:0")
+    reason = accelerator.named("cuda:0").unusable()
     assert (not reason) == runs
     assert runs or f"card 0 has compute capability {capability[0]}.{capability[1]}" in reason
 

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-DeviceKind = Literal["cpu", "cuda"]
+from bench.device.accelerator import Kernels
 
 _PLAIN = F.scaled_dot_product_attention
 
 
 @contextmanager
-def fused_attention(device: DeviceKind) -> Iterator[Callable[[], bool]]:
+def fused_attention(device: Kernels) -> Iterator[Callable[[], bool]]:
     """While entered, attention on the meta device is the kernel that `device` would take; others are left alone.
 
     PyTorch's own Python functions, in which no mode sees a call, find it under its name; all others meet the mode.
@@ -53,7 +53,7 @@ class _Fused(TorchFunctionMode):
 
 
 def _attention(
-    device: DeviceKind,
+    device: Kernels,
     query: Tensor,
     key: Tensor,
     value: Tensor,

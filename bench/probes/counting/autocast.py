@@ -8,12 +8,14 @@ functions they are not seen; the network's calls are.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
+
+from bench.device.accelerator import Kernels
 
 IN_HALF: frozenset[Callable[..., Any]] = frozenset(
     {
@@ -75,7 +77,7 @@ IN_FP32_ON_CUDA: frozenset[Callable[..., Any]] = frozenset(
 class Autocast(TorchFunctionMode):
     """Casts what goes into a function, around one forward pass; weights once for all calls that use them."""
 
-    def __init__(self, half: torch.dtype, device: Literal["cpu", "cuda"]) -> None:
+    def __init__(self, half: torch.dtype, device: Kernels) -> None:
         super().__init__()
         self._half = half
         self._in_fp32 = IN_FP32_ON_CUDA if device == "cuda" else frozenset()

@@ -22,9 +22,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from bench.config import Execution
+from bench.device.accelerator import Kernels
 from bench.device.execution import HALF, for_inference, for_training, inference_dtype, memory_format
 from bench.models import ModelSpec
-from bench.probes.counting.attention import DeviceKind, fused_attention
+from bench.probes.counting.attention import fused_attention
 from bench.probes.counting.autocast import Autocast
 from bench.probes.counting.networks import CPU, Shortcuts, counted, images_for, open_attention, seeded
 from bench.probes.reading import Unsupported
@@ -68,7 +69,7 @@ class Ledger(TorchDispatchMode):
 
     supports_higher_order_operators = True
 
-    def __init__(self, device: DeviceKind, draw: float) -> None:
+    def __init__(self, device: Kernels, draw: float) -> None:
         super().__init__()
         self.drew = False  # whether the network asked the host for random numbers
         self.decides = True  # what they are: not where the images themselves are on the host
@@ -143,7 +144,7 @@ class Ledger(TorchDispatchMode):
 _DRAWS = (torch.ops.aten.rand.default, torch.ops.aten.uniform_.default)
 
 
-def inference_footprint(spec: ModelSpec, execution: Execution, device: DeviceKind, batch_size: int) -> Footprint:
+def inference_footprint(spec: ModelSpec, execution: Execution, device: Kernels, batch_size: int) -> Footprint:
     """Of a forward pass in eval mode, network and images included, without torch.compile."""
 
     def replay(network: nn.Module) -> Footprint:
@@ -164,7 +165,7 @@ def inference_footprint(spec: ModelSpec, execution: Execution, device: DeviceKin
 
 
 def training_footprint(
-    spec: ModelSpec, recipe: Recipe, execution: Execution, device: DeviceKind, batch_size: int
+    spec: ModelSpec, recipe: Recipe, execution: Execution, device: Kernels, batch_size: int
 ) -> Footprint:
     """Of a training step that is not the first, network, images and optimizer state included, without torch.compile.
 
@@ -176,7 +177,7 @@ def training_footprint(
 
 
 def _training(
-    network: nn.Module, spec: ModelSpec, recipe: Recipe, execution: Execution, device: DeviceKind, batch_size: int
+    network: nn.Module, spec: ModelSpec, recipe: Recipe, execution: Execution, device: Kernels, batch_size: int
 ) -> Footprint:
     images = images_for(network, batch_size, spec.input_size).to(memory_format=memory_format(execution))
     labels = torch.zeros(batch_size, dtype=torch.int64, device=images.device)
@@ -214,7 +215,7 @@ def _training(
     return _largest(run, device, images.device)
 
 
-def _largest(run: Callable[[Ledger], None], device: DeviceKind, place: torch.device) -> Footprint:
+def _largest(run: Callable[[Ledger], None], device: Kernels, place: torch.device) -> Footprint:
     """Of a network that draws random numbers on the host, which decide what it computes, the larger of both ends.
 
     Blocks are dropped where a draw is above or below a rate, so that at one of the ends all of them are kept. Where

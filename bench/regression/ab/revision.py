@@ -1,7 +1,7 @@
 """How any `ab` times this revision: flags and the name of a network in, a step out.
 
 worker.py may be of another revision than this file, so what it uses here stays as it is: `Revision(flags)`, `device`,
-`execution`, `step`, `synchronise` and `arithmetic`.
+`execution`, `hardware`, `sample_s`, `step`, `synchronise` and `arithmetic`.
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 
-import torch
 import tyro
 
 from bench import models
 from bench.config import Task
-from bench.device import execution
+from bench.device import accelerator, execution
 from bench.probes.steps import inference_step, training_step
 from bench.runner.prepare import devices_for
 from bench.runner.request import Request, parse_input_size, resolve
@@ -40,6 +39,9 @@ class Revision:
         self._config, _ = resolve(request, (), self.device.partition(":")[0], bf16)
         execution.check(self._config.execution, can)
         self.execution = str(self._config.execution)
+        self._chosen = accelerator.choose(self.device)  # where streams, graphs and compiled kernels are made
+        self.hardware = "cpu" if self._chosen.is_host else self._chosen.name
+        self.sample_s = self._chosen.sizes.paired_sample_s
 
     def step(self, network: str, what: str) -> tuple[Callable[[], object], int]:
         """A step with fresh weights, `what` being "inference" or "train", and its batch size.
@@ -55,7 +57,7 @@ class Revision:
 
     def synchronise(self) -> None:
         """Wait until the device has done all that it was given."""
-        execution.synchronise(torch.device(self.device))
+        self._chosen.synchronise()
 
     def arithmetic(self) -> AbstractContextManager[None]:
         """PyTorch's switches as the precision wants them."""

@@ -52,6 +52,7 @@ class WorkerProcess:
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
         threading.Thread(target=self._read, daemon=True).start()
         self.facts: dict[str, Any] = {}  # what a reader must know of this side, once it is ready
+        self.sample_s = 0.0  # how long a sample of its steps lasts
 
     def wait_until_ready(self) -> None:
         """Wait before the first question.
@@ -65,6 +66,7 @@ class WorkerProcess:
             raise RequestError(str(death)) from None
         if "refused" in self.facts:
             raise RequestError(f"{self.side.label}: {first_line(self.facts['refused'])}")
+        self.sample_s = self.facts.pop("sample_s")
 
     @property
     def process_id(self) -> int:
@@ -169,11 +171,6 @@ def _end(process: subprocess.Popen[str]) -> None:
         process.wait(2)
     except subprocess.TimeoutExpired:
         process.kill()
-
-
-# A sample holds as many steps as fill this. On a CPU it is best over before the scheduler takes the processor away: on
-# a busy machine, one of 5 ms scatters five times as much as one of 1 ms. A GPU is asked for a queue of steps at once.
-SAMPLE_S = {"cpu": 0.001, "cuda": 0.01}
 
 
 @dataclass(frozen=True)
@@ -292,7 +289,7 @@ def run_all(
     """Yield every pairing with its result; a side that fails spoils its own comparison only."""
     rng = random.Random(seed)
     bind = all(worker.facts["threads"] == 1 for worker in (*a, *b))
-    sample_s = SAMPLE_S["cpu" if a[0].facts["device"] == "cpu" else "cuda"]
+    sample_s = a[0].sample_s  # as many steps as fill this
     for pairing in pairings:
         # Every worker of A meets every worker of B.
         side_a = _Workers(a, pairing.a, pairing.step, 1, bind)

@@ -70,13 +70,13 @@ class Side:
     def facts(self) -> dict[str, Any]:
         """What a reader must know of this side."""
         torch = importlib.import_module("torch")
-        device = torch.device(self._revision.device)
         return {
-            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+            "device": self._revision.hardware,
             "torch": torch.__version__,
             "python": sys.version.split()[0],
             "threads": torch.get_num_threads(),
             "execution": self._revision.execution,
+            "sample_s": self._revision.sample_s,
         }
 
     def build(self, network: str, what: str, where: float | None) -> dict[str, Any]:
@@ -136,7 +136,19 @@ def _revision(flags: list[str]) -> Any:
             raise
         return _Older(flags)
     revision.packages = ("bench",)
+    if not hasattr(revision, "hardware"):  # it is older than the room `device` as it is now
+        _choose(revision, importlib.import_module("bench.device.execution"))
     return revision
+
+
+def _choose(revision: Any, execution: Any) -> None:
+    """Let a revision that does not do so work on its own GPU alone, and say what that is."""
+    on_gpu = revision.device != "cpu"
+    if hasattr(execution, "choose"):
+        execution.choose(revision.device)
+    cuda = importlib.import_module("torch").cuda
+    revision.hardware = cuda.get_device_name(revision.device) if on_gpu else "cpu"
+    revision.sample_s = 0.01 if on_gpu else 0.001
 
 
 class _Older:
@@ -157,6 +169,7 @@ class _Older:
         self._execution.check(config.execution, [self.device])
         self._config = config.__class__(**{**vars(config), "device": self.device})
         self.execution = str(config.execution)
+        _choose(self, self._execution)
 
     def step(self, network: str, what: str) -> tuple[Callable[[], object], int]:
         (spec,) = self._models.select([network], self._input_size, self._num_classes)

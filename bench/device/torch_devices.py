@@ -1,0 +1,291 @@
+"""The devices that PyTorch knows: the host, NVIDIA's and AMD's GPUs as CUDA, and others by `torch.accelerator`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar
+
+import torch
+from torch import Tensor
+
+from bench.config import Precision
+from bench.device import environment, nvml
+from bench.device.accelerator import OF_ACCELERATOR, OF_HOST, Device, Event, Kernels, MemoryUse, Sizes
+
+Result = TypeVar("Result")
+CYCLES_PER_SECOND = 2e9  # of a GPU, roughly: only the length of a wait depends on it
+_Facts = dict[str, str | int | float | bool]
+
+
+class Host:
+    """The processors that Python runs on: nothing is queued, so nothing is waited for."""
+
+    kind: ClassVar[str] = "cpu"
+    is_host: ClassVar[bool] = True
+    preset: ClassVar[str] = "quick"
+    kernels: ClassVar[Kernels] = "cpu"
+    captures: ClassVar[bool] = False
+    sizes: ClassVar[Sizes] = OF_HOST
+    word = "cpu"
+    place = torch.device("cpu")
+
+    def __init__(self, number: int = 0) -> None:
+        """There is one, whatever its number."""
+
+    @classmethod
+    def count(cls) -> int:
+        return 1
+
+    @property
+    def name(self) -> str:
+        return environment.processor_model()
+
+    @property
+    def precisions(self) -> frozenset[Precision]:
+        return frozenset(("fp32", "bf16", "fp16"))
+
+    @classmethod
+    def why_none(cls) -> str:
+        return ""
+
+    def unusable(self) -> str:
+        return ""
+
+    def facts(self) -> _Facts:
+        return {}
+
+    def choose(self) -> None:
+        pass
+
+    def synchronise(self) -> None:
+        pass
+
+    def event(self) -> Event | None:
+        return None
+
+    def sleep(self, seconds: float) -> bool:
+        return False
+
+    def waiting_is_an_error(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def capture(self, work: Callable[[], Result], warm_up: Callable[[], object]) -> tuple[Result, Callable[[], None]]:
+        raise RuntimeError(f"{self.word} records no graphs")
+
+    @property
+    def memory(self) -> AllocatorOfTorch | None:
+        return None
+
+    def rng_state(self) -> Tensor | None:
+        return None
+
+    def set_rng_state(self, state: Tensor) -> None:
+        pass
+
+    def board(self) -> AbstractContextManager[nvml.Gpu]:
+        raise nvml.Unavailable("needs an NVIDIA GPU: its driver's library (NVML) reads no other device")
+
+
+class TorchAccelerator(Host):
+    """An accelerator as `torch.accelerator` has it: Intel's XPU, Apple's MPS, a vendor's own. PyTorch knows one kind at
+    a time."""
+
+    kind: ClassVar[str] = ""
+    is_host: ClassVar[bool] = False
+    preset: ClassVar[str] = "standard"
+    kernels: ClassVar[Kernels] = "cuda"
+    sizes: ClassVar[Sizes] = OF_ACCELERATOR
+
+    def __init__(self, number: int) -> None:
+        self.word = f"{self.kind}:{number}"
+        self.place = torch.device(self.kind, number)
+
+    @classmethod
+    def count(cls) -> int:
+        present = torch.accelerator.current_accelerator(check_available=True)
+        return torch.accelerator.device_count() if present is not None and present.type == cls.kind else 0
+
+    @property
+    def _module(self) -> Any:
+        """torch.cuda, torch.xpu, torch.mps: what of it is missing in one of them is a capability that it lacks."""
+        return torch.get_device_module(self.kind)
+
+    @property
+    def name(self) -> str:
+        return str(self._module.get_device_name(self.word))
+
+    def facts(self) -> _Facts:
+        memory = self.memory
+        return {"device": self.name} | ({"gpu_memory_gib": round(memory.total / 2**30, 1)} if memory else {})
+
+    def choose(self) -> None:
+        torch.accelerator.set_device_index(self.place.index)
+
+    def synchronise(self) -> None:
+        torch.accelerator.synchronize(self.place)
+
+    def event(self) -> Event | None:
+        event = torch.Event(self.place, enable_timing=True)
+        event.record()
+        return event
+
+    def sleep(self, seconds: float) -> bool:
+        if not hasattr(self._module, "_sleep"):
+            return False
+        self._module._sleep(int(seconds * CYCLES_PER_SECOND))
+        return True
+
+    @property
+    def memory(self) -> AllocatorOfTorch | None:
+        return AllocatorOfTorch(self.place)
+
+    def rng_state(self) -> Tensor:
+        state: Tensor = self._module.get_rng_state(self.place)
+        return state
+
+    def set_rng_state(self, state: Tensor) -> None:
+        self._module.set_rng_state(state, self.place)
+
+
+@dataclass(frozen=True)
+class AllocatorOfTorch:
+    """The caching allocator of one device."""
+
+    place: torch.device
+
+    @property
+    def total(self) -> int:
+        return torch.accelerator.get_memory_info(self.place)[1]
+
+    def now(self) -> MemoryUse:
+        return self._told("current")
+
+    def most(self) -> MemoryUse:
+        return self._told("peak")
+
+    def _told(self, moment: str) -> MemoryUse:
+        stats = torch.accelerator.memory_stats(self.place)  # empty before anything was allocated
+        held, reserved, requested = (
+            int(stats.get(f"{what}_bytes.all.{moment}", 0)) for what in ("allocated", "reserved", "requested")
+        )
+        return MemoryUse(held, reserved, requested)
+
+    def reset(self) -> None:
+        torch.accelerator.reset_peak_memory_stats(self.place)
+
+    def release(self) -> None:
+        torch.accelerator.empty_cache()
+
+    def limit(self, allowed: int | None) -> bool:
+        set_fraction = getattr(torch.get_device_module(self.place), "set_per_process_memory_fraction", None)
+        if set_fraction is None:
+            return False
+        set_fraction(1.0 if allowed is None else allowed / self.total, self.place)
+        return True
+
+
+class Cuda(TorchAccelerator):
+    """A GPU of NVIDIA's, or one of AMD's, which PyTorch calls CUDA too."""
+
+    kind = "cuda"
+    captures = True
+
+    @classmethod
+    def count(cls) -> int:
+        return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+    @classmethod
+    def why_none(cls) -> str:
+        return nvml.why_unused()
+
+    def unusable(self) -> str:
+        """A kernel runs on later minor versions of its architecture (`sm_86` on 8.9), its PTX (`compute_90`) on
+        whatever comes later."""
+        built = [re.fullmatch(r"(sm|compute)_(\d+)(\d)[af]?", word) for word in torch.cuda.get_arch_list()]
+        if not built or None in built:  # AMD's names, or none at all
+            return ""
+        major, minor = capability = torch.cuda.get_device_capability(self.word)
+        known = [(found[1], int(found[2]), int(found[3])) for found in built if found]
+        if any((kind == "compute" or its == major) and (its, least) <= capability for kind, its, least in known):
+            return ""
+        return (
+            f"{self.name} has compute capability {major}.{minor}, for which this PyTorch ({torch.__version__}) holds "
+            f"no kernels ({', '.join(torch.cuda.get_arch_list())}) -> another build: {nvml.INSTALL_PAGE}"
+        )
+
+    @property
+    def precisions(self) -> frozenset[Precision]:
+        """Tensor cores for bf16 and TF32 came together, with Ampere; AMD numbers its GPUs in another way."""
+        if torch.version.hip is None and torch.cuda.get_device_capability(self.word) < (8, 0):
+            return frozenset(("fp32", "fp16"))
+        return frozenset(("fp32", "tf32", "bf16", "fp16"))
+
+    def facts(self) -> _Facts:
+        properties = torch.cuda.get_device_properties(self.word)
+        return {
+            "device": properties.name,
+            "gpu_memory_gib": round(properties.total_memory / 2**30, 1),
+            "gpu_multiprocessors": properties.multi_processor_count,
+            "compute_capability": f"{properties.major}.{properties.minor}",
+            "cuda": torch.version.cuda or "",
+            **({"rocm": torch.version.hip} if torch.version.hip else {}),
+            "cudnn": torch.backends.cudnn.version() or 0,
+        }
+
+    @contextmanager
+    def waiting_is_an_error(self) -> Iterator[None]:
+        before = torch.cuda.get_sync_debug_mode()
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            yield
+        finally:
+            torch.cuda.set_sync_debug_mode(before)
+
+    def capture(self, work: Callable[[], Result], warm_up: Callable[[], object]) -> tuple[Result, Callable[[], None]]:
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            warm_up()
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            output = work()
+        return output, graph.replay
+
+    def board(self) -> AbstractContextManager[nvml.Gpu]:
+        if torch.version.hip is not None:
+            return super().board()
+        return nvml.opened_by_uuid(str(torch.cuda.get_device_properties(self.word).uuid))
+
+
+class Xpu(TorchAccelerator):
+    """An Intel GPU."""
+
+    kind = "xpu"
+
+
+class Mps(TorchAccelerator):
+    """The GPU of an Apple processor. It shares the host's memory, and its allocator has no peak."""
+
+    kind = "mps"
+    preset = "quick"
+
+    @property
+    def memory(self) -> None:
+        return None
+
+    @property
+    def name(self) -> str:
+        return str(torch.backends.mps.get_name()) if hasattr(torch.backends.mps, "get_name") else "Apple GPU"
+
+    def rng_state(self) -> Tensor:
+        return torch.mps.get_rng_state()
+
+    def set_rng_state(self, state: Tensor) -> None:
+        torch.mps.set_rng_state(state)
+
+
+KINDS: dict[str, type[Device]] = {each.kind: each for each in (Host, Cuda, Xpu, Mps)}

@@ -1,0 +1,111 @@
+"""The seam between the suite and its devices: what each kind says of itself, and that nothing else asks for a kind."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+
+from bench.config import RequestError
+from bench.device import accelerator
+from bench.device.torch_devices import Cuda, Mps, TorchAccelerator, Xpu
+from bench.runner.prepare import devices_for
+from bench.runner.request import Request, resolve
+
+BENCH = Path(accelerator.__file__).parents[1]
+SEAM = {"device/accelerator.py", "device/torch_devices.py", "device/nvml.py"}
+# Runs under revisions of the suite that have no seam.
+SEAM_OF_OLDER_REVISIONS = {"regression/ab/worker.py"}
+BY_KIND = re.compile(
+    r"""\.type\s*[!=]=\s*["'](cuda|cpu|mps|xpu)"""
+    r"""|startswith\(\s*["'](cuda|cpu|mps|xpu)"""
+    r"""|\btorch\.(cuda|mps|xpu)\b"""
+    r"""|["'](cuda|cpu)["']\s*:\s*[^,}\]]+,\s*["'](cuda|cpu)["']\s*:"""
+    r"""|\bis_cuda\b"""
+)
+
+
+@pytest.fixture(autouse=True)
+def _forget(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accelerator, "_chosen", [])
+
+
+def test_nothing_outside_the_seam_asks_for_a_kind_of_device() -> None:
+    found = {
+        f"{path.relative_to(BENCH)}: {match[0]}"
+        for path in BENCH.rglob("*.py")
+        if str(path.relative_to(BENCH)) not in SEAM | SEAM_OF_OLDER_REVISIONS
+        for match in BY_KIND.finditer(path.read_text(encoding="utf-8"))
+    }
+    assert not found
+
+
+def test_the_host_has_no_queue_no_allocator_and_nothing_to_wait_for() -> None:
+    host = accelerator.named("cpu")
+    assert (host.is_host, host.captures, host.memory, host.event(), host.sleep(1.0)) == (True, False, None, None, False)
+    assert accelerator.named("meta") is host
+    assert accelerator.of(torch.zeros(1).device) is host
+    assert accelerator.chosen() is host
+
+
+@pytest.mark.parametrize(("kind", "word"), [(Cuda, "cuda:1"), (Xpu, "xpu:1"), (Mps, "mps:1")])
+def test_a_device_is_known_by_its_word_whether_or_not_there_is_one(kind: type[TorchAccelerator], word: str) -> None:
+    device = accelerator.named(word)
+    assert isinstance(device, kind)
+    assert (device.word, device.place, device.is_host) == (word, torch.device(word), False)
+    assert accelerator.of(torch.device(word)) is device
+
+
+@pytest.mark.parametrize("kind", ["mps", "xpu"])
+def test_a_kind_that_is_not_here_is_said_before_any_work(kind: str) -> None:
+    with pytest.raises(RequestError, match=f"--device {kind}: PyTorch sees no {kind.upper()} device"):
+        devices_for(kind, print)
+
+
+def test_a_kind_that_nobody_knows_is_refused_with_those_that_are_known() -> None:
+    for word in ("gpu", "cuda:x", "cuda:", "cpu:0", "meta"):
+        with pytest.raises(RequestError, match="auto, cpu, cuda or cuda:N, mps, xpu"):
+            devices_for(word, print)
+
+
+def test_what_a_kind_lacks_is_left_out_of_its_defaults() -> None:
+    config, _ = resolve(Request(), (), "mps")
+    assert (config.preset, config.execution.cuda_graphs, config.execution.precision) == ("quick", False, "bf16")
+    with pytest.raises(RequestError, match="--cuda-graphs"):
+        resolve(Request(cuda_graphs=True), (), "xpu")
+
+
+class Hpu(TorchAccelerator):
+    """A vendor's own, which PyTorch knows as an accelerator."""
+
+    kind = "hpu"
+
+    @classmethod
+    def count(cls) -> int:
+        return 2
+
+
+@contextmanager
+def uncached() -> Iterator[None]:
+    """What the environment names is read anew inside, and again afterwards."""
+    accelerator._brought.cache_clear()
+    try:
+        yield
+    finally:
+        accelerator._brought.cache_clear()
+
+
+def test_a_vendor_brings_a_device_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(accelerator.VARIABLE, f"{__name__}:Hpu")
+    with uncached():
+        assert devices_for("hpu", print) == ("hpu:0", "hpu:1")
+        assert devices_for("auto", print) == ("hpu:0", "hpu:1")
+        assert "hpu" in accelerator.words()
+
+
+def test_a_device_that_cannot_be_brought_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(accelerator.VARIABLE, "tests.no_such_module:Hpu")
+    with uncached(), pytest.raises(RequestError, match=r"no_such_module.*write package\.module:Class"):
+        devices_for("auto", print)
