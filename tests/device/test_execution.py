@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -76,6 +77,7 @@ def with_gpus(monkeypatch: pytest.MonkeyPatch, capabilities: Sequence[tuple[int,
     monkeypatch.setattr(torch.cuda, "device_count", lambda: len(capabilities))
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capabilities[number(device)])
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"card {number(device)}")
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(uuid=device))
     monkeypatch.setattr(torch.accelerator, "set_device_index", lambda index: None)
     monkeypatch.setattr(accelerator, "_chosen", [])
 
