@@ -2,6 +2,8 @@
 
 import itertools
 import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +24,7 @@ from bench.records.run_json import RunHeader
 from bench.runner.execute import PRELOAD, Outcome, execute, preload_for, run_tasks
 from bench.runner.plan import plan, remaining
 
+ROOT = Path(__file__).resolve().parents[2]
 CONFIG = Config(
     "quick",
     ("params", "macs", "accuracy"),
@@ -289,6 +292,20 @@ def test_workers_start_with_the_library_that_a_network_comes_from() -> None:
     assert preload_for(select(["torchvision:resnet18", "lenet5_cifar"])) == (*PRELOAD, "torchvision")
     theirs = replace(SPECS[0], name="timm:resnet18", family="timm")
     assert preload_for([theirs, theirs]) == (*PRELOAD, "timm")
+
+
+def test_the_server_that_workers_are_forked_from_leaves_cuda_alone() -> None:
+    """Once CUDA has been asked for anything, no process that is forked can use it."""
+    program = f"""
+import importlib, os, torch
+for module in {PRELOAD}:
+    importlib.import_module(module)
+if (child := os.fork()) == 0:
+    os._exit(torch.cuda._is_in_bad_fork())
+assert os.waitpid(child, 0)[1] == 0
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_network_that_kills_its_process_does_not_stop_the_run(tmp_path: Path) -> None:
