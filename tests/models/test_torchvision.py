@@ -2,8 +2,9 @@
 
 Both lists of parameters (and of buffers) are in the order in which the layers work, so theirs are handed over
 in that order, one after the other. The order and every shape are compared for all networks; the numbers for all
-but the longer or wider rows of a network that is compared (VGG-13 to -19, ResNet-101 and -152, the 101-layer
-wide and grouped ones, ViT-L): the code is the same, and their counts are compared in test_counts.py.
+but the longer, wider or coarser rows of a network that is compared (VGG-13 to -19 and those without batch norm,
+ResNet-34, -101 and -152, the 101-layer wide and grouped ones, DenseNet-169, ViT-B/32, ViT-L): the code is the same, and
+their counts are compared in test_counts.py.
 """
 
 from __future__ import annotations
@@ -26,21 +27,17 @@ IN_TORCHVISION = [
 ]
 COMPARED_IN_NUMBERS = (
     "alexnet",
-    "vgg11",
     "vgg11_bn",
     "googlenet",
     "googlenet_aux",
     "resnet18",
-    "resnet34",
     "resnet50",
     "wide_resnet50_2",
     "resnext50_32x4d",
     "densenet121",
-    "densenet169",
     "squeezenet1_0",
     "squeezenet1_1",
     "vit_b_16",
-    "vit_b_32",
 )
 
 

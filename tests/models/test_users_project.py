@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.cli.main import main
 from bench.cli.parsing import parse
 from bench.cli.show import Show, run
 from bench.config import RequestError
@@ -45,11 +46,13 @@ def project(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.parametrize("project", ["a package"], indirect=True)
 def test_show_takes_the_users_module(project: Path) -> None:
     said = bench(project, "show", "models.small:Small", "--input-size", "32")
     assert "36,122" in said  # 4 x 27 + 4, and 3,600 x 10 + 10
 
 
+@pytest.mark.parametrize("project", ["a folder without __init__.py"], indirect=True)
 def test_a_run_measures_it_in_worker_processes(project: Path) -> None:
     words = ["--models", "models.small:Small", "lenet5_cifar", "--input-size", "32", "--probes", "params", "latency"]
     bench(project, "run", *words, "--run", "own", "--device", "cpu", "--rounds", "1")
@@ -59,20 +62,16 @@ def test_a_run_measures_it_in_worker_processes(project: Path) -> None:
     assert rows.count("latency") > 1
 
 
-def test_an_empty_folder_called_models_changes_nothing(tmp_path: Path) -> None:
-    (tmp_path / "models").mkdir()
-    assert "resnet18_cifar" in bench(tmp_path, "list")
-
-
-def test_two_runs_with_other_arguments_are_two_networks(tmp_path: Path) -> None:
+def test_two_runs_with_other_arguments_are_two_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text(
         "from torch import nn\n"
         "def tiny(width=4, num_classes=10):\n"
         "    return nn.Sequential(nn.Conv2d(3, width, 32), nn.Flatten(), nn.Linear(width, num_classes))\n"
     )
     words = ["run", "--models", "./mine.py:tiny", "--input-size", "32", "--probes", "params", "--device", "cpu"]
-    bench(tmp_path, *words, "--run", "a")
-    bench(tmp_path, *words, "--run", "a", "--model-kwargs", "width=8")
+    assert main([*words, "--run", "a"]) == 0
+    assert main([*words, "--run", "a", "--model-kwargs", "width=8"]) == 0
     rows = [json.loads(line) for line in (tmp_path / "results" / "a" / "records.jsonl").read_text().splitlines()]
     counts = {row["model"]: row["value"] for row in rows if row["metric"] == "params"}
     assert counts == {"./mine.py:tiny": 4 * 3073 + 50, "./mine.py:tiny(width=8)": 8 * 3073 + 90}
