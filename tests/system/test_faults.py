@@ -123,7 +123,6 @@ def test_a_training_that_is_killed_goes_on_and_ends_as_if_it_had_not_been(tmp_pa
     write_image_folder(tmp_path / "images", classes=2)
     flags = ("--budget", "2kimg", "--checkpoint-every-s", "0")
     killed = start(command(tmp_path, "killed", *flags))
-    assert main(command(tmp_path, "undisturbed", *flags)) == 0
     checkpoints = tmp_path / "results" / "killed" / "checkpoints"
     written: set[int] = set()
     while len(written) < 3 and killed.poll() is None:
@@ -140,7 +139,8 @@ def test_a_training_that_is_killed_goes_on_and_ends_as_if_it_had_not_been(tmp_pa
         "activations",
     }
 
-    assert main(command(tmp_path, "killed", *flags)) == 0
+    for name in ("undisturbed", "killed"):
+        assert main(command(tmp_path, name, *flags)) == 0
     check(tmp_path / "results", "killed")
     whole, resumed = (Run.open(tmp_path / "results", name) for name in ("undisturbed", "killed"))
     assert rows_of(resumed)["lenet5_cifar", "top1", 0].note.startswith("interrupted, and resumed after ")
@@ -165,7 +165,7 @@ def test_a_run_that_is_killed_at_fifty_moments_has_every_row_once(
         check(tmp_path / "results", name)
 
     began = time.monotonic()
-    assert start(command(tmp_path, "undisturbed", *flags)).wait() == 0
+    bring_to_its_end("undisturbed")
     length = time.monotonic() - began
     generator = random.Random(0)
     killed: Counter[str] = Counter()
