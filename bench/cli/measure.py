@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shlex
 import sys
 from collections.abc import Sequence
@@ -46,7 +47,8 @@ def run(request: Request, probes: tuple[str, ...], arguments: Sequence[str], rep
     except UnknownModel as error:
         raise RequestError(str(error)) from None
     if request.dry_run:
-        prepare.preview(prepared, [PROG, *arguments])
+        found = prepare.preview(prepared, [PROG, *arguments])
+        print(json.dumps(found.to_json(), indent=2) if request.json else found.table())
         return OK
     with prepare.open_run(prepared, [PROG, *arguments]) as run:
         flags = arguments if request.run else [*arguments, "--run", run.name]

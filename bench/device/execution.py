@@ -40,17 +40,17 @@ def check(execution: Execution, devices: Arithmetics) -> None:
 
 
 @contextmanager
-def arithmetic(precision: Precision) -> Iterator[None]:
+def arithmetic(precision: Precision, autotune: bool = True) -> Iterator[None]:
     """Run fp32 matrix products and convolutions as `precision` says, with the fastest kernels for fixed shapes.
 
     fp32 is 24-bit arithmetic everywhere: PyTorch's own default lets cuDNN use TF32 for convolutions.
-    Everything but fp32 allows TF32 for what is left in fp32. cuDNN tries its kernels on the first step of each shape,
-    which warm-up leaves outside every measurement.
+    Everything but fp32 allows TF32 for what is left in fp32. With `autotune`, cuDNN tries its kernels on the first step
+    of each shape, which warm-up leaves outside every measurement; without, it takes what it holds to be the best.
     """
     matmul, convolution = torch.backends.cuda.matmul, torch.backends.cudnn
     before = matmul.allow_tf32, convolution.allow_tf32, convolution.benchmark
     matmul.allow_tf32 = convolution.allow_tf32 = precision != "fp32"
-    convolution.benchmark = True
+    convolution.benchmark = autotune
     try:
         yield
     finally:

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from bench.config import Execution, Precision
+from bench.config import Execution, Precision, RequestError
 from bench.device import accelerator
 from bench.device.accelerator import Device
 from bench.device.execution import arithmetic, inference_dtype
@@ -138,6 +138,7 @@ class VendorPeak:
 
     name: str  # pattern of the whole name that CUDA gives the GPU
     tflops: dict[Precision, float]
+    gbytes_per_s: float  # of its memory; the least where models of this name differ
     source: str
 
 
@@ -148,43 +149,66 @@ _PEAKS = (
     VendorPeak(
         r"NVIDIA H200",  # the SXM module; the H200 NVL is slower
         {"fp32": 66.9, "tf32": 494.7, "bf16": 989.4, "fp16": 989.4},
+        4800,
         f"NVIDIA H200 data sheet (2024), whose figures for sparsity are twice these; {_HOPPER}, H100 SXM5",
     ),
     VendorPeak(
-        r"NVIDIA H100 80GB HBM3", {"fp32": 66.9, "tf32": 494.7, "bf16": 989.4, "fp16": 989.4}, f"{_HOPPER}, H100 SXM5"
+        r"NVIDIA H100 80GB HBM3",
+        {"fp32": 66.9, "tf32": 494.7, "bf16": 989.4, "fp16": 989.4},
+        3352,
+        f"{_HOPPER}, H100 SXM5",
     ),
     VendorPeak(
-        r"NVIDIA H100 PCIe", {"fp32": 51.2, "tf32": 378.0, "bf16": 756.0, "fp16": 756.0}, f"{_HOPPER}, H100 PCIe"
+        r"NVIDIA H100 PCIe", {"fp32": 51.2, "tf32": 378.0, "bf16": 756.0, "fp16": 756.0}, 2039, f"{_HOPPER}, H100 PCIe"
     ),
     VendorPeak(
-        r"(NVIDIA )?A100[ -](SXM4|PCIE|80GB).*", {"fp32": 19.5, "tf32": 156.0, "bf16": 312.0, "fp16": 312.0}, _AMPERE
+        r"(NVIDIA )?A100[ -](SXM4|PCIE|80GB).*",
+        {"fp32": 19.5, "tf32": 156.0, "bf16": 312.0, "fp16": 312.0},
+        1555,
+        _AMPERE,
     ),
-    VendorPeak(r"(NVIDIA |Tesla )?V100-SXM2-.*", {"fp32": 15.7, "fp16": 125.0}, "NVIDIA V100 data sheet (2020), SXM2"),
-    VendorPeak(r"(NVIDIA |Tesla )?V100-PCIE-.*", {"fp32": 14.0, "fp16": 112.0}, "NVIDIA V100 data sheet (2020), PCIe"),
-    VendorPeak(r"(NVIDIA |Tesla )?T4", {"fp32": 8.1, "fp16": 65.0}, "NVIDIA T4 data sheet (2019)"),
+    VendorPeak(
+        r"(NVIDIA |Tesla )?V100-SXM2-.*", {"fp32": 15.7, "fp16": 125.0}, 900, "NVIDIA V100 data sheet (2020), SXM2"
+    ),
+    VendorPeak(
+        r"(NVIDIA |Tesla )?V100-PCIE-.*", {"fp32": 14.0, "fp16": 112.0}, 900, "NVIDIA V100 data sheet (2020), PCIe"
+    ),
+    VendorPeak(r"(NVIDIA |Tesla )?T4", {"fp32": 8.1, "fp16": 65.0}, 320, "NVIDIA T4 data sheet (2019)"),
     VendorPeak(
         r"NVIDIA L4",
         {"fp32": 30.3, "tf32": 60.0, "bf16": 121.0, "fp16": 121.0},
+        300,
         "NVIDIA L4 data sheet (2023), half of its figures for sparsity",
     ),
     VendorPeak(
         r"NVIDIA L40S",
         {"fp32": 91.6, "tf32": 183.0, "bf16": 362.05, "fp16": 362.05},
+        864,
         "NVIDIA L40S data sheet (2023), without sparsity",
     ),
     VendorPeak(
         r"NVIDIA GeForce RTX 3090",
         {"fp32": 35.6, "tf32": 35.6, "bf16": 71.0, "fp16": 71.0},
+        936,
         "NVIDIA Ampere GA102 GPU Architecture white paper (2021), RTX 3090",
     ),
     VendorPeak(
         r"NVIDIA GeForce RTX 4090",
         {"fp32": 82.6, "tf32": 82.6, "bf16": 165.2, "fp16": 165.2},
+        1008,
         "NVIDIA Ada GPU Architecture white paper (2022), RTX 4090",
+    ),
+    VendorPeak(
+        r"NVIDIA GeForce RTX 3060",
+        {"fp32": 12.7, "tf32": 12.7, "bf16": 25.5, "fp16": 25.5},
+        360,
+        "NVIDIA GeForce RTX 3060 specifications (2021): 28 multiprocessors at 1.777 GHz, 12 GB; each does what the "
+        "Ampere GA102 white paper says of one",
     ),
     VendorPeak(
         r"NVIDIA A10",
         {"fp32": 31.2, "tf32": 62.5, "bf16": 125.0, "fp16": 125.0},
+        600,
         "NVIDIA A10 data sheet (2021), without sparsity",
     ),
 )
@@ -202,3 +226,17 @@ def vendor_peak(device_name: str, precision: Precision) -> tuple[float, str] | N
         if re.fullmatch(peak.name, device_name) and precision in peak.tflops:
             return peak.tflops[precision] * 1e12, peak.source
     return None
+
+
+def vendor_named(words: str) -> VendorPeak:
+    """The first GPU of the table whose name has these words: "H100", "RTX 3060".
+
+    Raises:
+        RequestError: there is none.
+    """
+    wanted = words.lower().split()
+    known = {re.sub(r"\W+", " ", peak.name).strip(): peak for peak in _PEAKS}
+    for name, peak in known.items():
+        if wanted and set(wanted) <= set(name.lower().split()):
+            return peak
+    raise RequestError(f"{words!r} is in no vendor's table here; there are: {', '.join(known)}")

@@ -1,5 +1,6 @@
 """One file per measurement, with a function `measure(task)`; `bench.metrics.PROBES` says what kind each is.
 
+One that can say without a device that it does not apply has a function `require(task)`, which raises `Unsupported`.
 A `Task` is all that a probe gets: the network (`task.spec`), what the run is (`task.config`), what was found for it
 (`task.inputs`), and where and how this piece of it is measured: `device`, `seed`, `round`, `budget`, `batch_size`.
 """
@@ -11,9 +12,21 @@ from importlib import import_module
 
 from bench.config import Task
 from bench.metrics import PROBES, Probe
-from bench.probes.reading import Measurement
+from bench.probes.reading import Measurement, Unsupported
 
 Measure = Callable[[Task], Measurement]
+
+
+def refusal(task: Task) -> str:
+    """Why a task's only probe does not apply, where that needs no device to be known; else empty."""
+    if len(task.probes) == 1:
+        require = getattr(import_module(MEASURE[task.probes[0]].__module__), "require", None)
+        try:
+            if require is not None:
+                require(task)
+        except Unsupported as reason:
+            return str(reason)
+    return ""
 
 
 def _measure(probe: Probe) -> Measure:

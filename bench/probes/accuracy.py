@@ -31,6 +31,15 @@ from bench.training.recipes import recipe_for
 CHECKPOINT_FORMAT = 1  # raise it with any change to how training goes
 
 
+def require(task: Task) -> None:
+    """Check that the network is trained here.
+
+    Raises:
+        Unsupported: the run has no images for networks of this track.
+    """
+    image_set_for(task)
+
+
 def measure(task: Task) -> Measurement:
     """Train from fresh weights under `task.budget`, test once at the end; `task.seed` decides all randomness.
 

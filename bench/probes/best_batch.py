@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from bench.config import Task
@@ -15,6 +15,7 @@ from bench.probes.reading import Answer, Measurement, Reading
 from bench.probes.steps import MakeStep, attempted, inference_step, training_step
 from bench.probes.throughput import timed
 
+SWEEP_S = 0.1  # of sampling at each size
 WORTH_IT = 1.02  # a doubled batch must gain 2 % to be tried further
 LARGEST = 1 << 16
 
@@ -78,15 +79,18 @@ def sweep(attempt: Callable[[int], Timing], start: int) -> Sweep:
 
 
 def _best(metric: str, make: MakeStep, task: Task) -> Mapping[str, Answer]:
-    start = task.batch_size
-    found = sweep(lambda batch_size: timed(make, task, batch_size), start)
-    timing = found.tried[found.best]
+    """Each size is tried briefly, with kernels as libraries would take them unasked; the best one is timed in full."""
+    brief = replace(task, config=replace(task.config, measure_seconds=SWEEP_S))
+    with arithmetic(task.config.execution.precision, autotune=False):
+        found = sweep(lambda batch_size: timed(make, brief, batch_size), task.batch_size)
+    release_memory()
+    timing = timed(make, task, found.best)
     rates = tuple(found.best / seconds for seconds in timing.seconds)
     tried = ", ".join(f"{size}: {found.rate(size):,.0f}/s" for size in sorted(found.tried))
     limit = f"; batch {found.too_large} did not fit into memory" if found.too_large else ""
     steadiness = f"; {timing.note}" if timing.note else ""
     best = Reading(
-        value=found.rate(found.best),
+        value=statistics.median(rates),
         samples=rates,
         batch_size=found.best,
         cuda_graphs=bool(task.config.execution.cuda_graphs),

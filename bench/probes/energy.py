@@ -16,7 +16,7 @@ from bench.device.timing import Timing, steady_samples
 from bench.probes.reading import Answer, Measurement, Reading, Unsupported
 from bench.probes.steps import MakeStep, attempted, check_finite, inference_step, training_step
 
-WINDOW = 2.5  # times the measuring time: one second, where that is 0.4
+WINDOW, LEAST_WINDOW_S = 2.5, 1.0  # times the measuring time, and at least so long
 
 
 def measure(task: Task) -> Measurement:
@@ -35,8 +35,13 @@ def measure(task: Task) -> Measurement:
         raise Unsupported(str(reason)) from None
 
 
+def window_seconds(task: Task) -> float:
+    """How long the counter is watched for one number."""
+    return max(LEAST_WINDOW_S, WINDOW * task.measure_seconds)
+
+
 def _readings(task: Task, read: Read, source: str) -> dict[str, Answer]:
-    idle = measure_idle(read, WINDOW * task.config.measure_seconds)
+    idle = measure_idle(read, window_seconds(task))
     readings: dict[str, Answer] = {}
     with arithmetic(task.config.execution.precision):
         for name, make in (
@@ -82,8 +87,8 @@ def _per_image(metric: str, make: MakeStep, read: Read, source: str, idle: Idle,
 
     def attempt(batch_size: int) -> tuple[Spent, Timing]:
         step = make(task, batch_size)
-        warm = steady_samples(step, synchronise, task.config.measure_seconds / 2)
-        spent = measure_steps(step, synchronise, read, idle.period, WINDOW * task.config.measure_seconds)
+        warm = steady_samples(step, synchronise, task.measure_seconds / 2, least_samples=1)
+        spent = measure_steps(step, synchronise, read, idle.period, window_seconds(task))
         check_finite(step())
         return spent, warm
 

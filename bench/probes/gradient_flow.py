@@ -72,6 +72,16 @@ RATE, MOMENTUM, CLIP_NORM = 0.01, 0.9, 1.0
 Norms = list[float]  # of each convolution's weight gradient, from the input to the output
 
 
+def require(task: Task) -> None:
+    """Check that there is something to compare.
+
+    Raises:
+        Unsupported: the network has no twin that differs in its shortcuts alone.
+    """
+    if twin_of(task.spec) is None:
+        raise Unsupported("compares networks that differ in their shortcuts alone, such as plain20 and resnet20_cifar")
+
+
 def measure(task: Task) -> Measurement:
     """Gradient norms at initialisation, half-way through a short training and at its end, for each of `VARIANTS`.
 
@@ -81,8 +91,7 @@ def measure(task: Task) -> Measurement:
     Raises:
         Unsupported: the network has no twin that differs in its shortcuts alone.
     """
-    if twin_of(task.spec) is None:
-        raise Unsupported("compares networks that differ in their shortcuts alone, such as plain20 and resnet20_cifar")
+    require(task)
     device = accelerator.named(task.device)
     torch.manual_seed(task.seed)
     curve: list[dict[str, Any]] = []

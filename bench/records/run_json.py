@@ -44,6 +44,8 @@ class Session:
     before: Mapping[str, Any] = field(default_factory=dict)
     ended: str = ""  # empty: it was cut short
     after: Mapping[str, Any] = field(default_factory=dict)
+    predicted: Mapping[str, float] = field(default_factory=dict)  # seconds by phase, as said before they began
+    taken: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -18,16 +18,33 @@ from bench.records.run_json import Session
 TIME_LIMIT_S = 60.0  # for what takes one to three seconds
 
 
+@dataclass
+class Said:
+    """Seconds of each phase: as the run said beforehand, and as it took."""
+
+    predicted: Mapping[str, float] = field(default_factory=dict)
+    taken: Mapping[str, float] = field(default_factory=dict)
+
+
 @contextmanager
-def conditions_kept(run: Run, devices: Sequence[str]) -> Iterator[None]:
-    """Add a session to the header of the run: before what is done within, and after it, however that ends."""
+def conditions_kept(run: Run, devices: Sequence[str]) -> Iterator[Said]:
+    """Add a session to the header of the run: before what is done within, and after it, however that ends.
+
+    Yields what the run says of its time, for whoever knows it to fill in.
+    """
+    said = Said()
     earlier = run.header.sessions
     session = Session(_now(), environment.conditions(devices))
     run.rewrite_header(replace(run.header, sessions=(*earlier, session)))
     try:
-        yield
+        yield said
     finally:
-        session = replace(session, ended=_now(), after=environment.conditions(devices))
+        predicted, taken = (
+            {name: round(each, 1) for name, each in part.items()} for part in (said.predicted, said.taken)
+        )
+        session = replace(
+            session, ended=_now(), after=environment.conditions(devices), predicted=predicted, taken=taken
+        )
         run.rewrite_header(replace(run.header, sessions=(*earlier, session)))
 
 

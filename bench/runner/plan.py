@@ -14,7 +14,7 @@ from bench.models import ModelSpec
 from bench.records.record import Record, RecordKey
 from bench.runner.estimate import Pace
 
-SECOND_LOOKS = 8  # networks that are timed again at the end of a run on a dedicated device
+SECOND_LOOKS = 4  # networks that are timed again at the end of a run on a dedicated device
 
 
 def plan(specs: Sequence[ModelSpec], config: Config, inputs: Inputs = Inputs(), pace: Pace | None = None) -> list[Task]:
@@ -72,7 +72,7 @@ def _some(specs: Sequence[ModelSpec]) -> Sequence[ModelSpec]:
 
 def _spread(rounds: Sequence[Sequence[Task]], others: Sequence[Task], pace: Pace) -> list[Task]:
     """The first round before everything else, the last one after it, those between about equally far apart in time."""
-    starts = list(accumulate(map(pace.task_s, others), initial=0.0))
+    starts = list(accumulate(pace.seconds(others), initial=0.0))
     distance = starts[-1] / max(len(rounds) - 1, 1)
     timed = [(number * distance, tasks) for number, tasks in enumerate(rounds)]
     timed += [(start, [task]) for start, task in zip(starts, others, strict=False)]  # the last one is the end

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import shutil
 import tempfile
@@ -23,15 +22,19 @@ from bench.data import ImageSet
 from bench.data.cache import cache_dir_of
 from bench.data.preview import preview_sheet
 from bench.device import accelerator, environment, execution
+from bench.device.peaks import vendor_named
 from bench.engines.engine import EngineLost, Executor
 from bench.engines.local import LocalMachine
 from bench.metrics import PROBES
 from bench.models import ModelSpec
+from bench.probes import refusal
 from bench.records.files import write_atomically
+from bench.records.record import Record
 from bench.records.run_folder import Run, RunError, checked_name, run_names, unused_name
 from bench.runner import cluster, execute, machine_state, progress, resume, structures
-from bench.runner.estimate import Estimate, Pace, estimate
+from bench.runner.estimate import LIMITS_S, Counts, Estimate, Pace, counted_kernels, estimate, speed_of
 from bench.runner.interrupts import Interrupts
+from bench.runner.machine_state import Said
 from bench.runner.plan import plan, remaining
 from bench.runner.request import Request, parse_input_size, resolve
 from bench.training import pretrained, recipes
@@ -65,12 +68,14 @@ def prepare(
     """
     if request.run is not None:
         request = resume.continued(request)
-    devices = cluster.join(request) if request.engine == "ray" else devices_for(request.device, say)
+    named = vendor_named(request.on) if request.on else None
+    devices = cluster.join(request) if request.engine == "ray" else devices_for("cpu" if named else request.device, say)
     nodes = cluster.described(devices) if request.engine == "ray" else {}
     can = cluster.of_all(nodes) if nodes else execution.arithmetics(devices)
-    bf16 = all("bf16" in has for has in can.values())
-    config, patterns = resolve(request, probes, devices[0].partition(":")[0], bf16)
-    execution.check(config.execution, can)
+    has = named.tflops.keys() if named else set.intersection(*map(set, can.values()))
+    config, patterns = resolve(request, probes, "cuda" if named else devices[0].partition(":")[0], "bf16" in has)
+    if not named:
+        execution.check(config.execution, can)
     if request.threads is not None:
         torch.set_num_threads(request.threads)  # as in the workers, so that the run says what it was measured with
     for line in environment.company(devices if not nodes else ()):
@@ -123,10 +128,14 @@ def open_run(prepared: Prepared, command: Sequence[str]) -> Iterator[Run]:
         yield run
 
 
-def preview(prepared: Prepared, command: Sequence[str]) -> None:
-    """Say what a run would do and about how long it takes, from a few timed steps; nothing is kept."""
+def preview(prepared: Prepared, command: Sequence[str]) -> Estimate:
+    """What a run would do and about how long it takes; nothing is kept, and nothing measured but the device's limits.
+
+    Raises:
+        RequestError: nothing is known of the device that --on names.
+    """
     request = prepared.request
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, Interrupts() as interrupts:
         if request.run is not None and request.run in run_names(request.results_dir):
             copy = Path(folder, request.run)
             copy.mkdir()
@@ -134,49 +143,41 @@ def preview(prepared: Prepared, command: Sequence[str]) -> None:
                 shutil.copy(request.results_dir / request.run / name, copy)
         elsewhere = replace(prepared, request=replace(request, results_dir=Path(folder)))
         with open_run(elsewhere, command) as run:
-            work(elsewhere, run, dry=True)
+            todo, _ = _todo(prepared, run)
+            limits = any("throughput" in task.probes for task in todo)
+            if not request.on:
+                precision = prepared.config.execution.precision
+                machine_state.keep_limits(run, _executor(prepared, run), prepared.devices, precision, interrupts)
+            pace = _pace(prepared, run, todo, interrupts)
+            return estimate(todo, pace, prepared.config, before={"limits": LIMITS_S} if limits else {})
 
 
-def work(prepared: Prepared, run: Run, *, dry: bool = False) -> int:
+def work(prepared: Prepared, run: Run) -> int:
     """Measure what the run lacks; returns how many of its rows are failed, out of memory or timed out.
 
-    First come the counts and a few timed steps of each training. With them the run says what it will do and how long
-    that takes, and leaves out what takes too long; `dry` stops there. Under a time limit it reckons
+    First come the counts and what the device can do; on a shared CPU the first round of timings too. With them the run
+    says what it will do and how long that takes, and leaves out what takes too long. Under a time limit it reckons
     again as it goes on.
     """
     start = time.monotonic()
-    config, again = prepared.config, prepared.request.retry_failed
-    inputs = replace(prepared.inputs, checkpoints=run.folder.absolute() / "checkpoints")
-    counts = {track: image_set.train_count for track, image_set in inputs.image_sets.items()}
-    todo = remaining(plan(prepared.specs, config, inputs), run.records(), again)
-    first = [task for task in todo if PROBES[task.probes[0]].when in ("static", "forecast")]
+    config = prepared.config
+    todo, refused = _todo(prepared, run)
+    with run.writer() as writer:
+        writer.append(refused)
     executor = _executor(prepared, run)
     here = prepared.request.engine == "local"  # the state of this machine says nothing about a cluster's
     with (
         Interrupts() as interrupts,
         progress.Display(todo, Pace(config)) as display,
-        machine_state.conditions_kept(run, prepared.devices) if todo and here and not dry else nullcontext(),
+        machine_state.conditions_kept(run, prepared.devices) if todo and here else nullcontext(Said()) as said,
     ):
 
         def measure(tasks: Sequence[Task]) -> None:
             execute.run_tasks(run, tasks, executor, config.task_timeout_s, display.started, display.ended, interrupts)
 
-        try:
-            measure(first)
-            if not dry:
-                _keep_samples(run, inputs.image_sets)
-                suite = [spec for spec in prepared.specs if spec.name in models.REGISTRY]
-                structures.keep_descriptions(run, executor, suite, interrupts)
-            if any("throughput" in task.probes for task in todo):  # what is compared with the limits
-                machine_state.keep_limits(run, executor, prepared.devices, config.execution.precision, interrupts)
-            pace = Pace(config, counts, run.records(), _plain_rate(run))
-            todo = remaining(plan(prepared.specs, config, inputs, pace), run.records(), again)
-            reckoned = estimate(todo, pace, config, time.monotonic() - start)
+        def measure_what_fits(tasks: Sequence[Task], pace: Pace) -> None:
+            reckoned = estimate(tasks, pace, config, time.monotonic() - start)
             display.expect(reckoned.tasks, pace)
-            if todo:
-                display.say(str(reckoned))
-            if dry:
-                return 0
             _keep_left_out(run, reckoned)
             while reckoned.tasks:
                 most = _tasks_between_looks_at_the_clock(prepared) or len(reckoned.tasks)
@@ -187,22 +188,60 @@ def work(prepared: Prepared, run: Run, *, dry: bool = False) -> int:
                 if reckoned.left_out:
                     display.expect(reckoned.tasks, pace)
                     display.say(reckoned.omissions)
+
+        try:
+            measure([task for task in todo if PROBES[task.probes[0]].when in ("static", "forecast")])
+            _keep_samples(run, prepared.inputs.image_sets)
+            suite = [spec for spec in prepared.specs if spec.name in models.REGISTRY]
+            structures.keep_descriptions(run, executor, suite, interrupts)
+            if any("throughput" in task.probes for task in todo):  # what is compared with the limits
+                machine_state.keep_limits(run, executor, prepared.devices, config.execution.precision, interrupts)
+            pace = _pace(prepared, run, todo, interrupts)
+            if not config.dedicated:  # what trainings are held against is timed, not guessed in a busy moment
+                todo, _ = _todo(prepared, run, pace)
+                measure_what_fits(
+                    [task for task in todo if PROBES[task.probes[0]].when == "rounds" and not task.round], pace
+                )
+                pace = _pace(prepared, run, todo, interrupts)
+            todo, _ = _todo(prepared, run, pace)
+            if todo:
+                reckoned = estimate(todo, pace, config, time.monotonic() - start)
+                display.say(str(reckoned))
+                said.predicted, said.taken = reckoned.phases, pace.taken
+            measure_what_fits(todo, pace)
             structures.keep_descriptions(run, executor, _harmless(prepared.specs, run), interrupts)
         except EngineLost as reason:
             raise RunError(f"{reason}; what was measured is kept, and --run {run.name} goes on") from reason
     return sum(record.failed for record in run.records())
 
 
+def _todo(prepared: Prepared, run: Run, pace: Pace | None = None) -> tuple[list[Task], list[Record]]:
+    """The tasks that a run lacks, and the rows of those that say without a device why they do not apply."""
+    inputs = replace(prepared.inputs, checkpoints=run.folder.absolute() / "checkpoints")
+    tasks = plan(prepared.specs, prepared.config, inputs, pace)
+    left = remaining(tasks, run.records(), prepared.request.retry_failed)
+    reasons = [refusal(replace(task, device=prepared.devices[0])) for task in left]
+    rows = [row for task, why in zip(left, reasons, strict=True) if why for row in execute.skipped(task, why)]
+    return [task for task, why in zip(left, reasons, strict=True) if not why], rows
+
+
+def _pace(prepared: Prepared, run: Run, todo: Sequence[Task], interrupts: Interrupts) -> Pace:
+    """What is known by now of how long things take here, or on the device that --on names."""
+    config, request = prepared.config, prepared.request
+    images = {track: Counts(each.train_count, each.test_count) for track, each in prepared.inputs.image_sets.items()}
+    speed = speed_of(config, run.header.limits.values(), vendor_named(request.on) if request.on else None)
+    kernels = {}
+    if request.dry_run or config.dedicated:  # elsewhere, what was timed in the first round says more
+        specs = list({task.spec.name: task.spec for task in todo if not task.static}.values())
+        executor = _executor(prepared, run)
+        kernels = counted_kernels(executor, specs, config, prepared.inputs, interrupts) if speed else {}
+    return Pace(config, images, run.records(), kernels, speed, len(prepared.devices))
+
+
 def _tasks_between_looks_at_the_clock(prepared: Prepared) -> int | None:
     """None without a time limit. Several devices do not wait for each other after every task."""
     devices = len(prepared.devices)
     return None if prepared.config.time_limit_s is None else 1 if devices == 1 else 4 * devices
-
-
-def _plain_rate(run: Run) -> float:
-    """FLOP/s that a network may reach on the slowest of the run's devices: a fifth of its measured peak."""
-    peaks = [limits.get("peak_flops_per_s") for limits in run.header.limits.values()]
-    return min((peak / 5 for peak in peaks if peak), default=math.inf)
 
 
 def _keep_left_out(run: Run, reckoned: Estimate) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from collections.abc import Sequence
 from types import TracebackType
 
@@ -17,15 +16,12 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from bench.config import Budget, Task
+from bench.config import Task
 from bench.metrics import METRICS
 from bench.quantity import in_sentence, with_unit
 from bench.records.record import Record
 from bench.runner.estimate import Pace, minutes
 from bench.runner.execute import Outcome
-
-Kind = tuple[tuple[str, ...], Budget]  # tasks that take about as long: the same probes under the same budget
-
 
 _SHOWN = 4  # scores of a task, of which some have twenty
 
@@ -36,14 +32,14 @@ class Display:
     def __init__(self, tasks: Sequence[Task], pace: Pace, console: Console | None = None) -> None:
         self._console = console or Console(stderr=True, highlight=False)
         self._done = 0
-        self._taken: defaultdict[Kind, list[tuple[float, float]]] = defaultdict(list)  # seconds reckoned, and taken
         self._started: dict[str, float] = {}  # by label: what is under way
         self._bar: Progress | None = None
         self.expect(tasks, pace)
 
     def expect(self, tasks: Sequence[Task], pace: Pace) -> None:
         """From now on these are what is left to do."""
-        self._left = {task.label: (_kind(task), pace.task_s(task)) for task in tasks}
+        self._pace = pace
+        self._left = {task.label: (task, needs) for task, needs in zip(tasks, pace.reckoned(tasks), strict=True)}
         self._total = self._done + len(tasks)
         if self._bar is not None:
             self._bar.update(self._row, total=self._total)
@@ -80,9 +76,9 @@ class Display:
 
     def ended(self, task: Task, outcome: Outcome) -> None:
         self._done += 1
-        kind, reckoned = self._left.pop(task.label)
+        _, reckoned = self._left.pop(task.label)
         elapsed = time.monotonic() - self._started.pop(task.label)
-        self._taken[kind].append((reckoned, elapsed))
+        self._pace.ended(task, reckoned, elapsed)
         line = f"{task.label}: {_told(outcome.records)} ({elapsed:.1f} s)"
         if self._bar is None:
             self.say(f"[{self._done}/{self._total}] {line}, {self.time_left()}")
@@ -100,16 +96,8 @@ class Display:
         """What is reckoned for the rest, corrected by how long tasks of its kind have taken so far."""
         if not self._left:
             return "done"
-        seconds = 0.0
-        for kind, reckoned in self._left.values():
-            seen = self._taken.get(kind)
-            off = sum(taken for _, taken in seen) / sum(before for before, _ in seen) if seen else 1.0
-            seconds += reckoned * off
+        seconds = sum(reckoned * self._pace.off(task) for task, reckoned in self._left.values())
         return f"about {minutes(seconds)} left"
-
-
-def _kind(task: Task) -> Kind:
-    return task.probes, task.budget
 
 
 def _told(records: Sequence[Record]) -> str:

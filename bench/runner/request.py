@@ -125,7 +125,12 @@ class Request(Setup):
     time_limit: Word = None
     """Leave out what does not fit into this time, such as 15min: the longest trainings first."""
     dry_run: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Say what would be done and about how long it takes, from a few timed steps; nothing is kept."""
+    """Say what would be done and about how long each phase takes, reckoned from what networks compute and what the
+    device can do; nothing is kept."""
+    on: Annotated[str | None, tyro.conf.arg(metavar="GPU", help_behavior_hint="")] = None
+    """With --dry-run: on a GPU that is not here, by its name: H100, "RTX 3060"."""
+    json: tyro.conf.FlagCreatePairsOff[bool] = False
+    """With --dry-run: print it as JSON, times in minutes."""
     tensorboard: tyro.conf.FlagCreatePairsOff[bool] = False
     """Also write training curves as TensorBoard events, to tensorboard/ in the folder of the run."""
     checkpoint_every_s: Annotated[float, tyro.conf.arg(metavar="SECONDS")] = 30.0
@@ -249,6 +254,7 @@ def with_model_kwargs(names: Sequence[str], words: Sequence[str]) -> tuple[str, 
 def _with_forecasts(probes: tuple[str, ...], needed: bool) -> tuple[str, ...]:
     """The probes with the predictions of trainings, where something follows from them."""
     trained = any(PROBES[probe].trains for probe in probes)
+    needed = needed and "throughput" not in probes  # which says the same, timed at more length
     forecasts = [name for name, probe in PROBES.items() if probe.when == "forecast" and trained and needed]
     return tuple(
         dict.fromkeys((*forecasts, *(probe for probe in probes if PROBES[probe].when != "forecast" or needed)))
@@ -272,6 +278,9 @@ def _refuse_conflicts(request: Request, experiment: Experiment | None) -> None:
         ):
             if value:
                 raise RequestError(f"--recipe {request.recipe} fixes how training goes: leave out {flag}")
+    for flag, given in (("--on", request.on), ("--json", request.json)):
+        if given and not request.dry_run:
+            raise RequestError(f"{flag}: only goes with --dry-run")
     if request.weights and (experiment is None or experiment.weights is None):
         known = ", ".join(name for name, known in EXPERIMENTS.items() if known.weights)
         raise RequestError(f"--weights {request.weights}: only goes with --recipe {known}")

@@ -23,7 +23,18 @@ if TYPE_CHECKING:
     from bench.runner.prepare import Prepared
 
 # The flags that a resumed run does not take from its first command: they find it, or are meant for this time only.
-_NOT_REMEMBERED = {"run", "results_dir", "retry_failed", "force", "engine", "ray_address", "dry_run", "time_limit"}
+_NOT_REMEMBERED = {
+    "run",
+    "results_dir",
+    "retry_failed",
+    "force",
+    "engine",
+    "ray_address",
+    "dry_run",
+    "time_limit",
+    "on",
+    "json",
+}
 
 
 def continued(request: Request) -> Request:

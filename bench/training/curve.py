@@ -65,16 +65,16 @@ class History:
         return self._epoch_ended or regular or _crossed(fraction * CURVE_POINTS, (fraction - before) * CURVE_POINTS)
 
     def test_due(self) -> bool:
-        """Whether to test at this point: at the ends of epochs and at twentieths of the budget, both no closer to the
-        last of their kind than a twentieth; and only once so many images were trained on since the last test that it
-        costs at most `CURVE_TEST_SHARE` of that. The end of the budget is tested anyway."""
+        """Whether to test at this point: at the ends of epochs, till the first of them at twentieths of the budget too,
+        both no closer to the last of their kind than a twentieth; and only once so many images were trained on since
+        the last test that it costs at most `CURVE_TEST_SHARE` of that. The end of the budget is tested anyway."""
         trained = self._meter.images - self._images_at_test
         if self.fraction >= 1 or self._test_images > CURVE_TEST_SHARE * TRAINING_PER_FORWARD * trained:
             return False
         step = 1 / CURVE_POINTS - 1e-9
         if self._epoch_ended and self.fraction - self._epoch_tested_at >= step:
             self._epoch_tested_at = self.fraction
-        elif self.fraction - self._tested_at < step:
+        elif self._meter.epochs >= 1 or self.fraction - self._tested_at < step:
             return False
         self._tested_at, self._images_at_test = self.fraction, self._meter.images
         return True

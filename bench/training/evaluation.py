@@ -13,7 +13,7 @@ from bench.config import Execution
 from bench.data.batches import Split, evaluation_batches
 from bench.data.image_set import ImageSet
 from bench.device import accelerator
-from bench.device.execution import as_written, autocast, memory_format
+from bench.device.execution import arithmetic, as_written, autocast, memory_format
 from bench.training.step import logits
 
 
@@ -52,7 +52,7 @@ def predicted_classes(network: nn.Module, images: Images, execution: Execution =
     network.eval()
     device = images.test.labels.device
     found: list[Tensor] = []
-    with torch.inference_mode(), as_written(execution):
+    with torch.inference_mode(), as_written(execution), arithmetic(execution.precision, autotune=False):
         for x, _ in evaluation_batches(
             images.test,
             images.image_set,

@@ -1,5 +1,7 @@
 """What a run says it will do: reckoned by hand from timed steps of two networks."""
 
+import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,18 +10,33 @@ from types import SimpleNamespace
 import pytest
 
 from bench.cli.main import main
-from bench.config import Budget, Config, RequestError, Task, parse_duration
+from bench.config import Budget, Config, Execution, RequestError, Task, parse_duration
+from bench.device.peaks import vendor_named
 from bench.metrics import PROBES
 from bench.models import REGISTRY
+from bench.probes.counting.kernels import Kernel, Kernels, StepKernels
 from bench.records.record import Record
 from bench.records.run_folder import Run
 from bench.runner import prepare
-from bench.runner.estimate import AROUND_TRAINING, COUNT_S, PROCESS_S, Estimate, Pace, estimate, minutes
+from bench.runner.estimate import (
+    COUNT_S,
+    CPU,
+    H100,
+    REPLAY_S,
+    Counts,
+    Estimate,
+    Pace,
+    Speed,
+    estimate,
+    minutes,
+    speed_of,
+    step_seconds,
+)
 from bench.runner.execute import left_out
 from bench.runner.plan import plan, remaining
 from tests.data.fakes import write_image_folder
 
-IMAGES = 50_000
+IMAGES = {"cifar": Counts(50_000, 10_000)}
 CONFIG = Config(
     preset="quick",
     probes=("macs", "train_time", "throughput", "memory", "accuracy"),
@@ -42,7 +59,7 @@ RECORDS = [  # a light network that trains an epoch in 5 s, and one that needs 5
 
 
 def reckoned(config: Config, records: Sequence[Record] = RECORDS, spent_s: float = 0.0) -> Estimate:
-    pace = Pace(config, {"cifar": IMAGES}, records)
+    pace = Pace(config, IMAGES, records)
     return estimate(plan(SPECS, config, pace=pace), pace, config, spent_s)
 
 
@@ -62,7 +79,7 @@ def test_a_training_that_takes_too_long_is_left_out_with_its_time() -> None:
 def test_ones_own_network_is_trained_however_long_it_takes() -> None:
     own = replace(SPECS[1], name="mine:large")
     slow = [replace(RECORDS[1], model="mine:large")]
-    pace = Pace(CONFIG, {"cifar": IMAGES}, slow)
+    pace = Pace(CONFIG, IMAGES, slow)
     found = estimate(plan([own], CONFIG, pace=pace), pace, CONFIG)
     assert names(found.tasks, "accuracy") == ["mine:large"]
     assert found.phases["trainings"] > 500
@@ -70,25 +87,88 @@ def test_ones_own_network_is_trained_however_long_it_takes() -> None:
 
 def test_a_prediction_from_a_busy_moment_gives_way_to_what_was_timed_at_more_length() -> None:
     rate = Record("googlenet_cifar", "throughput", "train_images_per_s", 2000.0, "images/s", "ok")
-    pace = Pace(CONFIG, {"cifar": IMAGES}, [*RECORDS, rate])
+    pace = Pace(CONFIG, IMAGES, [*RECORDS, rate])
     (training,) = [task for task in plan(SPECS[1:], CONFIG) if "accuracy" in task.probes]
-    assert pace.training_s(training) == pytest.approx(IMAGES / 2000)
+    assert pace.training_s(training) == pytest.approx(50_000 / 2000)
     slow = replace(rate, value=10.0)
-    assert Pace(CONFIG, {"cifar": IMAGES}, [*RECORDS, slow]).training_s(training) == pytest.approx(500)
+    assert Pace(CONFIG, IMAGES, [*RECORDS, slow]).training_s(training) == pytest.approx(500)
 
 
 def test_phases_add_up_to_what_each_task_is_reckoned_at() -> None:
     phases = reckoned(CONFIG).phases
-    heavy = 10 * 16 * 500 / IMAGES  # ten steps of sixteen images, longer than four times the time of measuring
     assert phases["counts"] == pytest.approx(2 * COUNT_S)
-    assert phases["timings"] == pytest.approx(3 * (PROCESS_S + 1.0 + PROCESS_S + heavy))
-    assert phases["trainings"] == pytest.approx(PROCESS_S + AROUND_TRAINING * 5.0)
+    # Both steps for 1.6 times the quarter of a second; nothing is known of how long a step takes.
+    assert phases["throughput"] == pytest.approx(2 * 3 * (CPU.process_s + 2 * 1.6 * 0.25))
+    assert phases["memory"] == pytest.approx(2 * (CPU.process_s + REPLAY_S))
+    assert phases["trainings"] == pytest.approx(CPU.process_s + CPU.stage_s + 1.05 * 5)
+
+
+# One kernel that only its launch bounds, one that memory bounds, one that arithmetic does; the last is a narrow one.
+SPEED = Speed(1e12, 1e9, 1e-3, 2e-3, 1.0, 0.1, 0.5, width=64, missed=2.0)
+STEP = Kernels(
+    ((Kernel(1, 1, 1, 0), 3), (Kernel(0, 1e6, 1e6, 0), 1), (Kernel(1e10, 0, 0, 64), 1), (Kernel(1e10, 0, 0, 16), 1)), 5
+)
+KERNELS = {spec.name: StepKernels(STEP, STEP, 1000) for spec in SPECS}
+
+
+def test_a_step_takes_as_long_as_what_bounds_each_of_its_kernels() -> None:
+    at_4 = 2.0 * (3 * 1e-3 + 5e6 / 1e9 + 4e10 / 1e12 + 4 * 4e10 / 1e12)
+    assert step_seconds(STEP, 4, SPEED) == pytest.approx(at_4)
+    slow_host = replace(SPEED, launch_s=1.0)
+    assert step_seconds(STEP, 4, slow_host) == 6.0
+    assert step_seconds(STEP, 4, slow_host, replayed=True) == pytest.approx(at_4)
+
+
+def test_what_was_timed_counts_at_other_batch_sizes_too() -> None:
+    rate = Record("lenet5_cifar", "throughput", "train_images_per_s", 100.0, "images/s", "ok", batch_size=16)
+    pace = Pace(CONFIG, IMAGES, [rate], KERNELS, SPEED)
+    training = next(task for task in plan(SPECS, CONFIG) if "accuracy" in task.probes)
+    ratio = step_seconds(STEP, 32, SPEED) / step_seconds(STEP, 16, SPEED)
+    assert pace.training_s(training) == pytest.approx(0.16 * ratio * 50_000 / 32)
+    assert Pace(CONFIG, IMAGES, [rate]).training_s(training) == pytest.approx(50_000 / 100)
+    alone = Record("lenet5_cifar", "throughput", "train_device_ms", 80.0, "ms", "ok", batch_size=16)
+    busy = Pace(CONFIG, IMAGES, [rate, alone], KERNELS, SPEED)  # replayed, it does not wait for the host
+    assert busy.training_s(training) == pytest.approx(0.08 * ratio * 50_000 / 32)
+
+
+def test_on_a_dedicated_device_kernels_are_chosen_once_for_each_shape_in_a_process() -> None:
+    probes = ("throughput", "latency", "memory", "best_batch", "accuracy")
+    config = replace(CONFIG, probes=probes, dedicated=True, rounds=1, seeds=3, max_train_time_s=None)
+    pace = Pace(config, IMAGES, (), KERNELS, SPEED)
+    found = estimate(plan(SPECS, config), pace, config)
+    assert found.processes == 2 * 3  # measured, trained, looked at again
+    # Of five convolutions: forward at three batch sizes, both gradients at two; then in training; then looked at again.
+    assert found.autotuned == 2 * 5 * (3 + 2 * 2 + 3 + 3)
+    apart = estimate(plan(SPECS, replace(config, dedicated=False, rounds=3)), pace, config)
+    assert apart.processes == 2 * (3 + 2 + 3)
+    assert sum(found.phases.values()) < sum(apart.phases.values())
+
+
+def test_the_rest_is_reckoned_by_what_has_ended() -> None:
+    pace = Pace(CONFIG, IMAGES, RECORDS)
+    first, second, *_ = [task for task in plan(SPECS, CONFIG) if "throughput" in task.probes]
+    before = pace.seconds([second])[0]
+    pace.ended(first, pace.reckoned([first])[0], 3 * pace.reckoned([first])[0])
+    assert pace.seconds([second])[0] == pytest.approx(3 * before)
+    assert pace.taken == {"throughput": pytest.approx(3 * before)}
+
+
+def test_another_gpu_is_scaled_by_what_its_vendor_says() -> None:
+    config = replace(CONFIG, dedicated=True, execution=Execution("bf16"))
+    assert speed_of(config, (), vendor_named("H100")) == H100
+    small = speed_of(config, (), vendor_named("rtx 3060"))
+    assert small is not None
+    assert small.flops_per_s == pytest.approx(H100.flops_per_s * 25.5 / 989.4)
+    assert small.bytes_per_s == pytest.approx(H100.bytes_per_s * 360 / 3352)
+    with pytest.raises(RequestError, match=r"no vendor's table here; there are: .*H100"):
+        vendor_named("RTX 9999")
+    assert speed_of(config, ({"reason": "it died"},)) is None
 
 
 @pytest.mark.parametrize(("budget", "trained"), [("2ep", 10.0), ("100kimg", 10.0), ("3s", 3.0)])
 def test_other_budgets_follow_from_the_same_steps(budget: str, trained: float) -> None:
     config = replace(CONFIG, other_budgets=(Budget.parse(budget),))
-    pace = Pace(config, {"cifar": IMAGES}, RECORDS)
+    pace = Pace(config, IMAGES, RECORDS)
     (task,) = [t for t in plan(SPECS[:1], config) if t.other_budget]
     assert pace.training_s(task) == pytest.approx(trained)
 
@@ -147,9 +227,22 @@ def test_a_dry_run_says_what_would_be_done_and_keeps_nothing(
     arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*arguments, "--dry-run", "--max-train-time", "1h"]) == 0
-    said = capsys.readouterr().err
-    assert "for 2 tasks: trainings" in said
+    said = capsys.readouterr().out
+    assert "6 tasks, 2 of them trainings, in 4 processes" in said
+    assert re.search(r"trainings +\S+ s", said)
     assert not (tmp_path / "results").exists()
+
+
+def test_a_dry_run_on_a_gpu_that_is_not_here(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    words = [*arguments, "--preset", "standard", "--dry-run", "--json"]
+    words[words.index("macs")] = "throughput"
+    assert main([*words, "--on", "RTX 3060"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["processes"] == 3 * found["trainings"] == 6
+    assert set(found["phases"]) == {"limits", "throughput", "trainings", "second look"}
+    assert sum(found["phases"].values()) == pytest.approx(found["minutes"], abs=0.03)
+    assert main([*words, "--on", "RTX 9999"]) == 2
+    assert main([*arguments, "--json"]) == 2
 
 
 def test_a_run_writes_down_what_it_left_out_and_does_it_when_it_may(
@@ -171,7 +264,7 @@ def test_a_run_writes_down_what_it_left_out_and_does_it_when_it_may(
 def test_what_takes_longer_than_was_reckoned_leaves_less_of_the_time_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = iter((0.0, 1.0, 2.0))  # the start, before the first task, after it; then the limit has passed
+    clock = iter((0.0, 1.0, 2.0, 3.0, 4.0))  # at every look until the second task begins; then the limit has passed
     monkeypatch.setattr(prepare, "time", SimpleNamespace(monotonic=lambda: next(clock, 1000.0)))
     words = ["run", "--models", "lenet5_cifar", "--probes", "params", "latency", "--rounds", "3", "--device", "cpu"]
     places = ["--run", "late", "--results-dir", str(tmp_path)]

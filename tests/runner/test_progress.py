@@ -59,9 +59,9 @@ def test_plain_lines_say_what_was_done_and_what_is_left(clock: Clock) -> None:
         follow(display, TASKS[2], clock, 50.0)
         follow(display, TASKS[3], clock, 50.0)
     lines = out.getvalue().splitlines()
-    # A training is reckoned at 1.1 times its budget and a second: 34 s each. Then by what the first of them took.
-    assert lines[0] == "[1/4] lenet5_cifar params: parameters 62.0 k (2.0 s), about 70 s left"
-    assert lines[1] == "[2/4] resnet20_cifar params: failed: RuntimeError: no (2.0 s), about 68 s left"
+    # A training is reckoned at 1.05 times its budget and 1.5 s: 33 s each. Then by what the first of them took.
+    assert lines[0] == "[1/4] lenet5_cifar params: parameters 62.0 k (2.0 s), about 68 s left"
+    assert lines[1] == "[2/4] resnet20_cifar params: failed: RuntimeError: no (2.0 s), about 66 s left"
     assert lines[2].endswith("(50.0 s), about 50 s left")
     assert lines[3].endswith("done")
 
@@ -80,7 +80,7 @@ def test_a_terminal_gets_one_live_line_and_every_failure(clock: Clock) -> None:
     out = io.StringIO()
     with Display(TASKS, Pace(CONFIG), Console(file=out, force_terminal=True, width=120)) as display:
         display.started(TASKS[0], "cpu")
-        assert display.time_left() == "about 69 s left"
+        assert display.time_left() == "about 67 s left"
         clock.now += 1
         display.ended(TASKS[0], Outcome((OK,)))
         follow(display, TASKS[1], clock, 1.0, replace(OK, value=None, status="oom", note="too big [red]"))

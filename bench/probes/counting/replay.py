@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
@@ -176,9 +176,24 @@ def training_footprint(
     return replace(footprint, place=place)
 
 
-def _training(
+class ReplayedStep(NamedTuple):
+    """A training step that is not the first, and all that it works on."""
+
+    take: Callable[[], object]
+    network: nn.Module
+    trainable: list[nn.Parameter]
+    optimizer: torch.optim.Optimizer
+    batch: tuple[Tensor, Tensor]
+
+
+def replayed_step(
     network: nn.Module, spec: ModelSpec, recipe: Recipe, execution: Execution, device: Kernels, batch_size: int
-) -> Footprint:
+) -> ReplayedStep:
+    """The step of training, wherever the network is, as `device` would take it.
+
+    Raises:
+        Unsupported: the network has nothing to train.
+    """
     images = images_for(network, batch_size, spec.input_size).to(memory_format=memory_format(execution))
     labels = torch.zeros(batch_size, dtype=torch.int64, device=images.device)
     network = for_training(network, replace(execution, compile=False), images.device)
@@ -191,28 +206,35 @@ def _training(
     half = HALF.get(execution.precision)
     cast = _Casting(network, Autocast(half, device)) if half else network
     step = TrainingStep(cast, optimizer, recipe, Execution(), spec.num_classes)
+    return ReplayedStep(lambda: step(images, labels), network, trainable, optimizer, (images, labels))
+
+
+def _training(
+    network: nn.Module, spec: ModelSpec, recipe: Recipe, execution: Execution, device: Kernels, batch_size: int
+) -> Footprint:
+    step = replayed_step(network, spec, recipe, execution, device, batch_size)
 
     def keep(ledger: Ledger, tensor: Tensor) -> Tensor:
         ledger.hold([tensor], "activation")
         return tensor
 
     def run(ledger: Ledger) -> None:
-        ledger.hold((*network.parameters(), *network.buffers()), "weight")
-        ledger.hold((t for t in tree_leaves(optimizer.state_dict()) if isinstance(t, Tensor)), "optimizer")
-        ledger.hold((images, labels), "activation")
+        ledger.hold((*step.network.parameters(), *step.network.buffers()), "weight")
+        ledger.hold((t for t in tree_leaves(step.optimizer.state_dict()) if isinstance(t, Tensor)), "optimizer")
+        ledger.hold(step.batch, "activation")
         handles = [
-            optimizer.register_step_pre_hook(lambda *_: setattr(ledger, "in_place", True)),
-            optimizer.register_step_post_hook(lambda *_: setattr(ledger, "in_place", False)),
+            step.optimizer.register_step_pre_hook(lambda *_: setattr(ledger, "in_place", True)),
+            step.optimizer.register_step_post_hook(lambda *_: setattr(ledger, "in_place", False)),
         ]
         saved = saved_tensors_hooks(partial(keep, ledger), lambda tensor: tensor)
         with fused_attention(device), saved, Shortcuts(), ledger:
-            step(images, labels)
-        ledger.hold((parameter.grad for parameter in trainable if parameter.grad is not None), "gradient")
-        optimizer.zero_grad()
+            step.take()
+        ledger.hold((parameter.grad for parameter in step.trainable if parameter.grad is not None), "gradient")
+        step.optimizer.zero_grad()
         for handle in handles:
             handle.remove()
 
-    return _largest(run, device, images.device)
+    return _largest(run, device, step.batch[0].device)
 
 
 def _largest(run: Callable[[Ledger], None], device: Kernels, place: torch.device) -> Footprint:
