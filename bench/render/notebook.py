@@ -22,7 +22,7 @@ from bench.quantity import axis_label, in_sentence, listing, tick
 from bench.records.frame import from_frame
 from bench.records.run_folder import Run, find_run
 from bench.records.run_json import RunHeader
-from bench.render.charts.frame import MOST_NAMED, family_styles, save_png, style, without_room, write_heading
+from bench.render.charts.frame import MOST_NAMED, family_styles, save_png, style, write_heading
 from bench.render.charts.points import Box, Panel, Point, Span, exact, point_figure, set_log_axis
 from bench.render.results.header import Model, read_header
 from bench.render.results.table import read_results, results_of, to_table
@@ -103,7 +103,7 @@ def chart(table: pd.DataFrame, x: str = "macs", y: str = "top1", size: str | Non
     with style():
         panel = Panel(points, axis_label(_with_budget(across, known)), axis_label(label), prepare)
         figure, unnamed = point_figure([panel], family_styles(model.family for model in models), balls=balls)
-        words = [*conditions, *filter(None, [without_room(unnamed)])]
+        words = [*conditions, *filter(None, [unnamed])]
         write_heading(figure, f"{label.label} against {in_sentence(across)}", " · ".join(words))
         figure.draw_without_rendering()  # ticks are made when they are first drawn, in the style of that moment
     figure.set_dpi(_SCREEN_DPI)

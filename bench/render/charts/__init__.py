@@ -7,20 +7,21 @@ metric. A file for each kind of figure draws it and ends in `frame.finished`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bench.metrics import METRICS
 from bench.render.charts.accuracy import (
-    accuracy_with_references,
+    density_chart,
     headline_charts,
-    own_accuracy,
+    own_accuracies,
     scatter_chart,
     textbook_charts,
+    with_reference,
     year_chart,
 )
-from bench.render.charts.bars import bar_chart, density_chart, early_late_chart, memory_chart
+from bench.render.charts.bars import bar_chart, early_late_chart, memory_chart
 from bench.render.charts.curves import budget_chart, gradient_flow_charts, training_curves
-from bench.render.charts.frame import Chart, FamilyStyle, family_styles, slug, style
+from bench.render.charts.frame import Chart, slug, style
 from bench.render.charts.machine import prediction_chart, roofline_chart, work_chart
 from bench.render.charts.rows import latency_chart, throughput_chart
 from bench.render.findings.ranking import budget_tables
@@ -62,38 +63,35 @@ def draw_charts(data: ReportData) -> list[Chart]:
 def _charts(data: ReportData) -> Iterator[Chart | None]:
     """Each figure that there may be; None in place of one that has nothing to show."""
     results = data.results
-    styles = family_styles(model.family for model in results.models)
-    yield from headline_charts(results, styles)
+    yield from headline_charts(results)
     groups = results.accuracy_groups()
     filled = with_references(results)
     kinds = [(group.track, group.dataset, group.budget) for group in groups]
     if filled is not None and (filled[1].track, filled[1].dataset, filled[1].budget) not in kinds:
-        view, group, elsewhere = filled
-        accuracy = accuracy_with_references(view, group, elsewhere)
-        for cost in _costs(group):
-            yield scatter_chart(view, group, METRICS[cost], styles, f"{slug(group.track)}-reference", accuracy)
+        accuracy = with_reference(filled, f"{slug(filled[1].track)}-reference")
+        for cost in _costs(accuracy.group):
+            yield scatter_chart(accuracy, METRICS[cost])
     for group, stem in zip(groups, _stems(groups), strict=True):
         several = len(group.models) >= _FEW
-        accuracy, view, shown = own_accuracy(results, group), results, group
+        accuracy = own_accuracies(results, group, stem)
         if filled is not None and (filled[1].dataset, filled[1].budget) == (group.dataset, group.budget):
-            view, shown, elsewhere = filled
-            accuracy = accuracy_with_references(view, shown, elsewhere)
-        for cost in _costs(shown):
-            yield scatter_chart(view, shown, METRICS[cost], styles, stem, accuracy)
-        yield from training_curves(results, group, data.curves, styles, stem, everything=several)
-        yield _accuracy_bars(results, group, styles, stem)
+            accuracy = with_reference(filled, stem)
+        for cost in _costs(accuracy.group):
+            yield scatter_chart(accuracy, METRICS[cost])
+        yield from training_curves(results, group, data.curves, stem, everything=several)
+        yield _accuracy_bars(results, group, stem)
         if several:
-            yield density_chart(results, group, styles, stem, accuracy.metric, accuracy.conditions)
-            yield year_chart(view, shown, styles, stem, accuracy)
-    yield from textbook_charts(results, styles)
+            yield density_chart(replace(accuracy, results=results, group=group))
+            yield year_chart(accuracy)
+    yield from textbook_charts(results)
     for track, models in results.tracks().items():
         if len(models) >= _FEW:
             trained = any(group.track == track for group in groups)
-            yield from _cost_charts(results, models, styles, slug(track), trained=trained)
-            yield early_late_chart(models, data.layers, slug(track))
+            yield from _cost_charts(results, models, trained=trained)
+            yield early_late_chart(models, data.layers)
     for table in budget_tables(results):
-        yield budget_chart(results, table, styles, slug(f"{table.track}-{table.dataset}"))
-    yield from gradient_flow_charts(results, data.flows, styles)
+        yield budget_chart(results, table)
+    yield from gradient_flow_charts(results, data.flows)
 
 
 def _costs(group: AccuracyGroup) -> tuple[str, ...]:
@@ -106,34 +104,32 @@ def _costs(group: AccuracyGroup) -> tuple[str, ...]:
     return tuple(cost for cost in _COSTS if cost != "train_seconds" or own_currency(group.budget) != "seconds")
 
 
-def _cost_charts(
-    results: Results, models: Sequence[Model], styles: dict[str, FamilyStyle], stem: str, *, trained: bool
-) -> Iterator[Chart | None]:
+def _cost_charts(results: Results, models: Sequence[Model], *, trained: bool) -> Iterator[Chart | None]:
     """What the networks of a track cost; where accuracies do not show it already, size and energy too."""
 
     def bars(metric: str) -> Chart | None:
-        return bar_chart(results, models, METRICS[metric], styles, stem)
+        return bar_chart(results, models, METRICS[metric])
 
-    yield work_chart(results, models, styles, stem) or (None if trained else bars("macs"))
-    yield throughput_chart(results, models, styles, stem)
-    yield latency_chart(results, models, styles, stem)
-    yield roofline_chart(results, models, styles, stem)
-    yield memory_chart(results, models, stem) or bars("saved_activation_bytes")  # the next best thing
-    yield prediction_chart(results, models, styles, stem)
+    yield work_chart(results, models) or (None if trained else bars("macs"))
+    yield throughput_chart(results, models)
+    yield latency_chart(results, models)
+    yield roofline_chart(results, models)
+    yield memory_chart(results, models) or bars("saved_activation_bytes")  # the next best thing
+    yield prediction_chart(results, models)
     if not trained:
         if as_published(results)[1] is None:  # whose figures show it
             yield bars("params")
         yield bars("energy_joules_per_image")
 
 
-def _accuracy_bars(results: Results, group: AccuracyGroup, styles: dict[str, FamilyStyle], stem: str) -> Chart | None:
+def _accuracy_bars(results: Results, group: AccuracyGroup, stem: str) -> Chart | None:
     """Bars of the accuracy; networks of the track that failed to train are shown as such."""
     failed = [
         model
         for model in results.tracks()[group.track]
         if not results.cell(model, "top1").measured and _was_to_train_on(results, model.name, group)
     ]
-    return bar_chart(results, [*group.models, *failed], METRICS["top1"], styles, stem, group)
+    return bar_chart(results, [*group.models, *failed], METRICS["top1"], stem, group)
 
 
 def _was_to_train_on(results: Results, model: str, group: AccuracyGroup) -> bool:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
-from bench.metrics import METRICS, Metric
+from bench.metrics import DERIVED, METRICS, Metric
 from bench.quantity import axis_label, in_sentence, listing, quantity, tick
-from bench.render.charts.bars import bar_chart, density_chart
-from bench.render.charts.frame import INK, MOST_NAMED, MUTED, Chart, FamilyStyle, comparable, slug
-from bench.render.charts.points import FRONT_DASHES, Box, Panel, Point, exact, point_chart, set_log_axis, span
+from bench.render.charts.bars import bar_chart
+from bench.render.charts.frame import INK, MOST_NAMED, MUTED, Chart, comparable, finished, slug, styles_of
+from bench.render.charts.points import FRONT_DASHES, Box, Panel, Point, exact, point_figure, set_log_axis, span
 from bench.render.findings.efficiency import accuracy_front
 from bench.render.results.header import Model, written_name
 from bench.render.results.published import TRACK, as_published, short_training, sources
-from bench.render.results.table import AccuracyGroup, Results
+from bench.render.results.table import AccuracyGroup, Cell, Results
 from bench.render.tables.subtitles import (
     budget_words,
     chart_conditions,
@@ -27,41 +27,51 @@ from bench.render.tables.subtitles import (
     track_conditions,
 )
 
+_DENSITY = Metric("density", DERIVED, "percentage points per million parameters", "", "higher", "")
 PUBLISHED = replace(METRICS["top1"], label="Published top-1 accuracy")
 _FEW = 3  # networks, fewer of which are no comparison
 _ALL_SHOWN = 5  # networks, up to which a chart shows every one, however far out
 
 
 @dataclass(frozen=True)
-class Accuracy:
-    """Whose accuracy a figure shows, in words."""
+class Accuracies:
+    """Accuracies that share an axis, and what figures say of them."""
 
+    results: Results
+    group: AccuracyGroup
+    stem: str  # of the figures' files
     metric: Metric  # top1, under the label that is meant
     conditions: str  # under the title
     published: bool = False  # not of this run: then drawn as in the lecture, MACs from zero and no line for guessing
     reference: Collection[str] = ()  # networks whose accuracy was measured elsewhere: drawn hollow
 
 
-def own_accuracy(results: Results, group: AccuracyGroup) -> Accuracy:
-    """The test accuracy that the run itself has measured, which says after how much training."""
-    return Accuracy(_after(group), chart_conditions(results, group))
+def own_accuracies(results: Results, group: AccuracyGroup, stem: str) -> Accuracies:
+    """What the run itself has measured, which says after how much training."""
+    return Accuracies(results, group, stem, _after(group), chart_conditions(results, group))
 
 
-def scatter_chart(
-    results: Results,
-    group: AccuracyGroup,
-    cost: Metric,
-    styles: Mapping[str, FamilyStyle],
-    stem: str,
-    accuracy: Accuracy,
-    *,
-    headline: str = "",
-) -> Chart | None:
+def with_reference(view: tuple[Results, AccuracyGroup, Collection[str]], stem: str) -> Accuracies:
+    """What was measured in the same way as the shipped reference, which fills the gaps."""
+    results, group, elsewhere = view
+    trained = len(group.models) - len(elsewhere)
+    whose = f"{trained} trained here, {len(elsewhere)} from the shipped reference" if elsewhere else "all trained here"
+    words = f"{group.track} track · {dataset_words(group)} · budget {group.budget} · {whose}"
+    return Accuracies(results, group, stem, _after(group), words, reference=elsewhere)
+
+
+def _after(group: AccuracyGroup) -> Metric:
+    """Test accuracy, with how much training it is after."""
+    return replace(METRICS["top1"], label=f"{METRICS['top1'].label} after {budget_words(group.budget)}")
+
+
+def scatter_chart(accuracy: Accuracies, cost: Metric, *, headline: str = "", beyond: str = "") -> Chart | None:
     """Accuracy of a group against one metric, with the Pareto front; None with fewer than two networks to compare.
 
     Against MACs, networks are balls whose area is their parameters. With a `headline` for its title, it is a small
-    chart for the first screen.
+    chart for the first screen. `beyond` says who is left out.
     """
+    results, group = accuracy.results, accuracy.group
     models, missing = comparable(results, group.models, cost.name)
     if len(models) < 2:
         return None
@@ -87,14 +97,18 @@ def scatter_chart(
         return reserved
 
     best = ", ".join(written_name(models[i]) for i in front)
-    return point_chart(
-        [
-            Panel(
-                points, axis_label(label, step_conditions(results, models, cost)), axis_label(accuracy.metric), prepare
-            )
-        ],
-        styles,
-        name=f"{stem}-headline" if headline else f"{stem}-top1-vs-{cost.name}",
+    x_label = axis_label(label, step_conditions(results, models, cost))
+    params = {model: results.cell(model, "params").value for model in models}
+    figure, unnamed = point_figure(
+        [Panel(points, x_label, axis_label(accuracy.metric), prepare)],
+        styles_of(results),
+        front=len(front) > 1,
+        balls=(METRICS["params"], params) if balls else None,
+        small=bool(headline),
+    )
+    return finished(
+        figure,
+        name=f"{accuracy.stem}-headline" if headline else f"{accuracy.stem}-top1-vs-{cost.name}",
         kind="headline" if headline else "scatter" if not balls else "textbook" if accuracy.published else "ball",
         track=group.track,
         title=headline or f"{accuracy.metric.label} against {in_sentence(label)}",
@@ -103,52 +117,34 @@ def scatter_chart(
             f"{'Bubble' if balls else 'Scatter'} chart of {in_sentence(accuracy.metric)} on {group.dataset} against "
             f"{in_sentence(cost)} for {len(models)} networks. On the Pareto front: {best}."
         ),
-        caption=missing,
-        front=len(front) > 1,
-        small=bool(headline),
-        params={model: results.cell(model, "params").value for model in models} if balls else None,
+        caption=f"{missing} {unnamed} {beyond}",
     )
 
 
-def accuracy_with_references(results: Results, group: AccuracyGroup, elsewhere: Collection[str]) -> Accuracy:
-    """The accuracy of a run where it was measured in the same way as the shipped reference, which fills the gaps."""
-    trained = len(group.models) - len(elsewhere)
-    whose = f"{trained} trained here, {len(elsewhere)} from the shipped reference" if elsewhere else "all trained here"
-    words = f"{group.track} track · {dataset_words(group)} · budget {group.budget} · {whose}"
-    return Accuracy(_after(group), words, reference=elsewhere)
-
-
-def _after(group: AccuracyGroup) -> Metric:
-    """Test accuracy, with how much training it is after."""
-    return replace(METRICS["top1"], label=f"{METRICS['top1'].label} after {budget_words(group.budget)}")
-
-
-def headline_charts(results: Results, styles: Mapping[str, FamilyStyle]) -> list[Chart | None]:
+def headline_charts(results: Results) -> Iterator[Chart | None]:
     """The two charts of the first screen: after full training, as published; and after this run's budget.
 
     Where a short training is not what the run has, or most networks are no better than chance after it, the second is
     left out.
     """
-    charts: list[Chart | None] = []
-    published, group = as_published(results)
-    if group is not None and len(group.models) >= _FEW:
-        near, beyond = _within_an_axis(published, group)
-        words = f"{group.dataset} · {sources(group.models)} · MACs counted here"
-        chart = scatter_chart(
-            published, near, METRICS["macs"], styles, f"{TRACK}-published", Accuracy(PUBLISHED, words, published=True),
-            headline="After full training (published)",
-        )  # fmt: skip
-        charts.append(chart and replace(chart, caption=f"{chart.caption} {beyond}".strip()))
+    published = _published(results)
+    if published is not None:
+        near, beyond = _within_an_axis(published)
+        near = replace(near, conditions=f"{near.group.dataset} · {sources(published.group.models)} · MACs counted here")
+        yield scatter_chart(near, METRICS["macs"], headline="After full training (published)", beyond=beyond)
     view = short_training(results)
     if view is not None:
-        trained, group, elsewhere = view
-        charts.append(
-            scatter_chart(
-                trained, group, METRICS["macs"], styles, f"{slug(group.track)}-trained",
-                accuracy_with_references(trained, group, elsewhere), headline=f"After {budget_words(group.budget)}",
-            )
-        )  # fmt: skip
-    return charts
+        short = with_reference(view, f"{slug(view[1].track)}-trained")
+        yield scatter_chart(short, METRICS["macs"], headline=f"After {budget_words(short.group.budget)}")
+
+
+def _published(results: Results) -> Accuracies | None:
+    """As others published them; None where the run has fewer than three such, or accuracies of its own."""
+    published, group = as_published(results)
+    if group is None or len(group.models) < _FEW:
+        return None
+    words = f"{track_conditions(group.models)} · accuracies: {sources(group.models)} · all else counted here"
+    return Accuracies(published, group, f"{TRACK}-published", PUBLISHED, words, published=True)
 
 
 def _set_accuracy_axis(axes: Axes, points: Sequence[Point], chance: float | None) -> list[Box]:
@@ -176,10 +172,9 @@ def _set_accuracy_axis(axes: Axes, points: Sequence[Point], chance: float | None
     return [(0.84, place - 0.05, 1.0, place + 0.004)]
 
 
-def year_chart(
-    results: Results, group: AccuracyGroup, styles: Mapping[str, FamilyStyle], stem: str, accuracy: Accuracy
-) -> Chart | None:
+def year_chart(accuracy: Accuracies) -> Chart | None:
     """A point per network and the line of the best so far; None where all papers are of one year."""
+    results, group = accuracy.results, accuracy.group
     shown = [model for model in group.models if model.year is not None]
     years = sorted({model.year for model in shown if model.year is not None})
     if len(years) < 2:
@@ -205,16 +200,17 @@ def year_chart(
         if last != first
         else "no later one has more."
     )
-    return point_chart(
-        [Panel(points, "Year of the paper, a column each", axis_label(accuracy.metric), prepare)],
-        styles,
-        name=f"{stem}-years",
+    panel = Panel(points, "Year of the paper, a column each", axis_label(accuracy.metric), prepare)
+    figure, unnamed = point_figure([panel], styles_of(results))
+    return finished(
+        figure,
+        name=f"{accuracy.stem}-years",
         kind="years",
         track=group.track,
         title=f"{accuracy.metric.label} by year of the paper",
         conditions=accuracy.conditions,
         alt=f"Scatter chart of {in_sentence(accuracy.metric)} by year for {len(shown)} networks. {said}",
-        caption=f"{said} Dashed: the best so far.",
+        caption=f"{said} Dashed: the best so far. {unnamed}",
     )
 
 
@@ -237,43 +233,63 @@ def _best_so_far(results: Results, models: Sequence[Model]) -> list[tuple[int, f
     return best
 
 
-def textbook_charts(results: Results, styles: Mapping[str, FamilyStyle]) -> list[Chart | None]:
+def density_chart(accuracy: Accuracies) -> Chart | None:
+    """Accuracy per parameter (Canziani et al. 2016: information density), of the networks better than chance.
+
+    None with fewer than two. A network without use has a high density too, if it only is small: chance divided by next
+    to nothing.
+    """
+    results, models = accuracy.results, accuracy.group.models
+    guessing = [model for model in models if results.at_chance(model)]
+    shown = [model for model in models if results.cell(model, "params").value > 0 and model not in guessing]
+    metric = replace(_DENSITY, label=f"{accuracy.metric.label} per parameter")
+    cells = {(model.name, metric.name): _density(results, model) for model in shown}
+    dense = replace(results, cells={**results.cells, **cells})
+    chart = bar_chart(dense, shown, metric, accuracy.stem, conditions=accuracy.conditions)
+    omitted = f"Omitted because they did no better than chance: {listing([m.name for m in guessing], MOST_NAMED)}."
+    return chart and replace(chart, kind="density", caption=omitted if guessing else "")
+
+
+def _density(results: Results, model: Model) -> Cell:
+    cell = results.cell(model, "top1")
+    per = 1e8 / results.cell(model, "params").value
+    return replace(cell, value=cell.value * per, low=cell.low * per, high=cell.high * per)
+
+
+def textbook_charts(results: Results) -> list[Chart | None]:
     """The figures of Canziani et al. 2016 for networks that nobody trains here, with published accuracies.
 
-    The ball chart, accuracy by network, by parameter and by year. Nothing where the run has fewer than three networks
-    with a published accuracy, or accuracies of its own.
+    The ball chart, accuracy by network, by parameter and by year. Nothing where `_published` finds nothing.
     """
-    published, group = as_published(results)
-    if group is None or len(group.models) < _FEW:
+    published = _published(results)
+    if published is None:
         return []
-    conditions = f"{track_conditions(group.models)} · accuracies: {sources(group.models)} · all else counted here"
-    accuracy = Accuracy(PUBLISHED, conditions, published=True)
-    stem = f"{TRACK}-published"
-    unknown = [written_name(model) for model in results.tracks()[TRACK] if model not in group.models]
+    models = published.group.models
+    unknown = [written_name(model) for model in results.tracks()[TRACK] if model not in models]
     caption = f"No published accuracy of the same source for {listing(unknown, MOST_NAMED)}." if unknown else ""
-    near, beyond = _within_an_axis(published, group)
-    balls = scatter_chart(published, near, METRICS["macs"], styles, stem, accuracy)
+    near, beyond = _within_an_axis(published)
     charts = (
-        balls and replace(balls, caption=f"{balls.caption} {beyond}".strip()),
-        bar_chart(published, group.models, PUBLISHED, styles, stem, conditions=conditions),
-        density_chart(published, group, styles, stem, PUBLISHED, conditions),
-        year_chart(published, group, styles, stem, accuracy),
+        scatter_chart(near, METRICS["macs"], beyond=beyond),
+        bar_chart(published.results, models, PUBLISHED, published.stem, conditions=published.conditions),
+        density_chart(published),
+        year_chart(published),
     )
     return [chart and replace(chart, caption=f"{chart.caption} {caption}".strip()) for chart in charts]
 
 
-def _within_an_axis(results: Results, group: AccuracyGroup) -> tuple[AccuracyGroup, str]:
+def _within_an_axis(published: Accuracies) -> tuple[Accuracies, str]:
     """Without a network of more than twice the MACs of any other, which would push all into a corner; and its name.
 
     Of a few networks none is left out.
     """
+    results, group = published.results, published.group
     if len(group.models) <= _ALL_SHOWN:
-        return group, ""
+        return published, ""
     ordered = sorted(group.models, key=lambda model: results.cell(model, "macs").value)
     first, last = (results.cell(model, "macs").value for model in ordered[-2:])
     if not last > 2 * first:
-        return group, ""
+        return published, ""
     top1 = quantity(results.cell(ordered[-1], "top1").value, "fraction")
     near = tuple(model for model in group.models if model != ordered[-1])
     said = f"Beyond the right edge: {written_name(ordered[-1])} with {quantity(last, 'count')} MACs and {top1}."
-    return replace(group, models=near), said
+    return replace(published, group=replace(group, models=near)), said

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from bench.metrics import DERIVED, METRICS, Metric
-from bench.quantity import axis_label, in_sentence, listing, measured, quantity, tick
-from bench.render.charts.frame import COLOURS, INK, MOST_NAMED, MUTED, Chart, FamilyStyle, comparable, finished
-from bench.render.charts.rows import row_figure, scale_from_zero, stack_bars, without_value, write_beside, write_status
+from bench.metrics import METRICS, Metric
+from bench.quantity import axis_label, in_sentence, measured, quantity, tick
+from bench.render.charts.frame import (
+    COLOURS,
+    INK,
+    MUTED,
+    Chart,
+    comparable,
+    finished,
+    slug,
+    styles_of,
+)
+from bench.render.charts.rows import ranked, row_figure, scale_from_zero, stack_bars, write_beside, write_status
 from bench.render.results.header import Model
 from bench.render.results.kept import THIRDS, Layers
-from bench.render.results.table import AccuracyGroup, Cell, Results
+from bench.render.results.table import AccuracyGroup, Results
 from bench.render.tables.subtitles import chart_conditions, measured_conditions, track_conditions
 
 MEMORY_PARTS = {
@@ -28,36 +36,32 @@ MEMORY_PARTS = {
 _MEMORY_COLOURS = (COLOURS[4], COLOURS[2], COLOURS[0], COLOURS[6], MUTED)
 _SHADES = ("#0f4c75", "#2ca1e9", "#b5def7")  # of one hue: from dark to light on a grey print too
 _DEPTH_COLUMNS = {"params": "Parameters", "macs": "MACs", "saved_activation_bytes": "Saved activations"}
-_DENSITY = Metric("density", DERIVED, "percentage points per million parameters", "", "higher", "")
 
 
 def bar_chart(
     results: Results,
     models: Sequence[Model],
     metric: Metric,
-    styles: Mapping[str, FamilyStyle],
-    stem: str,
+    stem: str = "",
     group: AccuracyGroup | None = None,
     conditions: str = "",
 ) -> Chart | None:
     """Bars for one metric, best first; None where fewer than two networks have a value or all are equal.
 
     `group` names the data set and budget for what training measured; None for everything else. `conditions` stand
-    under the title in place of those of the measurement.
+    under the title in place of those of the measurement. The `stem` of its file's name is that of the track.
     """
-    bad = without_value(results, models, metric.name)
-    good, missing = comparable(results, [model for model in models if model not in bad], metric.name)
-    if len({results.cell(model, metric.name).value for model in good}) < 2:
-        return None
-    good.sort(key=lambda model: results.cell(model, metric.name).value, reverse=metric.better == "higher")
+    good, bad, missing = ranked(results, models, metric)
     cells = [results.cell(model, metric.name) for model in good]
+    if len({cell.value for cell in cells}) < 2:
+        return None
     ends = [cell.high if cell.has_interval else cell.value for cell in cells]
     words = [measured(cell.value, cell.low, cell.high, metric.unit) for cell in cells]
 
     figure, (axes,) = row_figure([*good, *bad], right=100)
     axes.barh(
         range(len(good)), [cell.value for cell in cells], height=0.66, alpha=0.8, linewidth=0,
-        color=[styles[model.family].colour for model in good],
+        color=[styles_of(results)[model.family].colour for model in good],
     )  # fmt: skip
     scale_from_zero(axes, max(ends), metric.unit)
     for row, (cell, end) in enumerate(zip(cells, ends, strict=True)):
@@ -75,7 +79,7 @@ def bar_chart(
         )  # fmt: skip
     return finished(
         figure,
-        name=f"{stem}-bars-{metric.name}",
+        name=f"{stem or slug(models[0].track)}-bars-{metric.name}",
         kind="bars",
         track=models[0].track,
         title=metric.label,
@@ -89,31 +93,7 @@ def bar_chart(
     )
 
 
-def density_chart(
-    results: Results, group: AccuracyGroup, styles: Mapping[str, FamilyStyle], stem: str, top1: Metric, conditions: str
-) -> Chart | None:
-    """Accuracy per parameter (Canziani et al. 2016: information density), of the networks better than chance.
-
-    None with fewer than two. A network without use has a high density too, if it only is small: chance divided by next
-    to nothing.
-    """
-    shown = [m for m in group.models if results.cell(m, "params").value > 0 and not results.at_chance(m)]
-    guessing = [model.name for model in group.models if results.at_chance(model)]
-    metric = replace(_DENSITY, label=f"{top1.label} per parameter")
-    cells = {(model.name, metric.name): _density(results, model) for model in shown}
-    dense = replace(results, cells={**results.cells, **cells})
-    chart = bar_chart(dense, shown, metric, styles, stem, conditions=conditions)
-    omitted = f"Omitted because they did no better than chance: {listing(guessing, MOST_NAMED)}."
-    return chart and replace(chart, kind="density", caption=omitted if guessing else "")
-
-
-def _density(results: Results, model: Model) -> Cell:
-    cell = results.cell(model, "top1")
-    per = 1e8 / results.cell(model, "params").value
-    return replace(cell, value=cell.value * per, low=cell.low * per, high=cell.high * per)
-
-
-def memory_chart(results: Results, models: Sequence[Model], stem: str) -> Chart | None:
+def memory_chart(results: Results, models: Sequence[Model]) -> Chart | None:
     """What the memory of a training step holds at its peak, the smallest first: bytes of each part, and their shares.
 
     None with fewer than two networks whose parts are all known.
@@ -146,7 +126,7 @@ def memory_chart(results: Results, models: Sequence[Model], stem: str) -> Chart 
     scale_from_zero(share, 0.99, "fraction")
     return finished(
         figure,
-        name=f"{stem}-memory",
+        name=f"{slug(models[0].track)}-memory",
         kind="memory",
         track=models[0].track,
         title="Memory of a training step, predicted",
@@ -160,7 +140,7 @@ def memory_chart(results: Results, models: Sequence[Model], stem: str) -> Chart 
     )
 
 
-def early_late_chart(models: Sequence[Model], layers: Mapping[str, Layers], stem: str) -> Chart | None:
+def early_late_chart(models: Sequence[Model], layers: Mapping[str, Layers]) -> Chart | None:
     """Where parameters, MACs and the bytes that training keeps sit: stacked bars of the thirds of a network's depth.
 
     None with fewer than two networks.
@@ -185,7 +165,7 @@ def early_late_chart(models: Sequence[Model], layers: Mapping[str, Layers], stem
     said = f"In the median network, the first third of the layers has {', '.join(medians[:-1])} and {medians[-1]}."
     return finished(
         figure,
-        name=f"{stem}-early-late",
+        name=f"{slug(models[0].track)}-early-late",
         kind="early_late",
         track=models[0].track,
         title="Where parameters, MACs and saved activations sit",

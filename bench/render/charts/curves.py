@@ -27,6 +27,8 @@ from bench.render.charts.frame import (
     chart_name,
     finished,
     new_figure,
+    slug,
+    styles_of,
     without_room,
 )
 from bench.render.charts.points import LineEnd, Point, exact, name_ends, name_points, set_log_axis
@@ -54,7 +56,6 @@ def training_curves(
     results: Results,
     group: AccuracyGroup,
     curves: Sequence[Curve],
-    styles: Mapping[str, FamilyStyle],
     stem: str,
     *,
     everything: bool,
@@ -67,8 +68,8 @@ def training_curves(
     own = own_currency(group.budget)
     across = [own, *(other for other in _CURRENCIES if other != own and everything)]
     return [
-        curve_chart(results, group, first, "train_loss", own, styles, stem),
-        *(curve_chart(results, group, first, "test_top1", currency, styles, stem) for currency in across),
+        curve_chart(results, group, first, "train_loss", own, stem),
+        *(curve_chart(results, group, first, "test_top1", currency, stem) for currency in across),
     ]
 
 
@@ -78,7 +79,6 @@ def curve_chart(
     curves: Sequence[Curve],
     column: Column,
     across: Currency,
-    styles: Mapping[str, FamilyStyle],
     stem: str,
 ) -> Chart | None:
     """Loss or accuracy of a group's networks over what training spent; None where no curve has two points of it.
@@ -92,6 +92,7 @@ def curve_chart(
     drawn = [(models[curve.model], points) for curve, points in found if len(points) > 1]
     if not drawn:
         return None
+    styles = styles_of(results)
     own, loss = across == own_currency(group.budget), column == "train_loss"
     axis, unit = _CURRENCIES[across]
     figure = new_figure()
@@ -187,14 +188,14 @@ def _end(model: Model, at: tuple[float, float], styles: Mapping[str, FamilyStyle
     return LineEnd(model.name, chart_name(model), at, styles[model.family].colour)
 
 
-def budget_chart(results: Results, table: BudgetTable, styles: Mapping[str, FamilyStyle], stem: str) -> Chart | None:
+def budget_chart(results: Results, table: BudgetTable) -> Chart | None:
     """Accuracy under each budget: lines that cross where ranks change. None for fewer than two networks with all."""
     rows = [row for row in table.rows if all(cell.cell.measured for cell in row.cells)]
     if len(rows) < 2:
         return None
     figure = new_figure()
     axes = add_axes(figure, *_AXES)
-    places = range(len(table.budgets))
+    places, styles = range(len(table.budgets)), styles_of(results)
     for row in rows:
         axes.plot(
             places, [cell.cell.value for cell in row.cells], color=styles[row.model.family].colour, linewidth=1.2,
@@ -212,7 +213,7 @@ def budget_chart(results: Results, table: BudgetTable, styles: Mapping[str, Fami
     title = "Test accuracy under each budget"
     return finished(
         figure,
-        name=f"{stem}-budgets",
+        name=f"{slug(f'{table.track}-{table.dataset}')}-budgets",
         kind="budgets",
         track=table.track,
         title=title,
@@ -231,9 +232,7 @@ _ROWS = ("he", "small_normal")
 _WORDS = {"sigmoid": "Sigmoid", "tanh": "Tanh", "relu": "ReLU", "he": "He's weights", "small_normal": "std 0.01"}
 
 
-def gradient_flow_charts(
-    results: Results, flows: Sequence[GradientFlow], styles: Mapping[str, FamilyStyle]
-) -> list[Chart]:
+def gradient_flow_charts(results: Results, flows: Sequence[GradientFlow]) -> list[Chart]:
     """One chart for each depth: the plain network, the residual one, or both."""
     models = {model.name: model for model in results.models}
     by_depth: dict[str, list[tuple[Model, GradientFlow]]] = {}
@@ -241,13 +240,11 @@ def gradient_flow_charts(
         if flow.model in models:
             depth = re.search(r"\d+", flow.model)
             by_depth.setdefault(depth[0] if depth else flow.model, []).append((models[flow.model], flow))
-    return [_chart(results, depth, found, styles) for depth, found in sorted(by_depth.items(), key=lambda i: len(i[0]))]
+    return [_chart(results, depth, found) for depth, found in sorted(by_depth.items(), key=lambda i: len(i[0]))]
 
 
-def _chart(
-    results: Results, depth: str, found: Sequence[tuple[Model, GradientFlow]], styles: Mapping[str, FamilyStyle]
-) -> Chart:
-    figure = new_figure(height=_HEIGHT)
+def _chart(results: Results, depth: str, found: Sequence[tuple[Model, GradientFlow]]) -> Chart:
+    figure, styles = new_figure(height=_HEIGHT), styles_of(results)
     names = " and ".join(chart_name(model) for model, _ in found)
     title = f"Gradient that reaches each layer of {names}"
     limits = {norm: _limits([flow.rows[flow.rows.batch_norm == norm] for _, flow in found]) for norm in (False, True)}

@@ -96,6 +96,11 @@ def family_styles(families: Iterable[str]) -> dict[str, FamilyStyle]:
     }
 
 
+def styles_of(results: Results) -> dict[str, FamilyStyle]:
+    """The styles of a run's families, the same in each of its figures."""
+    return family_styles(model.family for model in results.models)
+
+
 def marker_size(marker: Marker, area: float) -> float:
     """matplotlib's `s` for a marker of `area` square points: a star weighs as much as a square."""
     style = MarkerStyle(marker)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,8 +10,18 @@ from matplotlib.ticker import FuncFormatter
 
 from bench.metrics import METRICS
 from bench.quantity import axis_label, quantity, tick
-from bench.render.charts.frame import INK, MUTED, SMALL, Chart, FamilyStyle, comparable, printable
-from bench.render.charts.points import Box, Panel, Point, exact, point_chart, set_log_axis, span
+from bench.render.charts.frame import (
+    INK,
+    MUTED,
+    SMALL,
+    Chart,
+    comparable,
+    finished,
+    printable,
+    slug,
+    styles_of,
+)
+from bench.render.charts.points import Box, Panel, Point, exact, point_figure, set_log_axis, span
 from bench.render.findings.efficiency import ms_per_image, work_and_time
 from bench.render.findings.machine import Peaks, peaks_of
 from bench.render.results.header import Model
@@ -21,7 +31,7 @@ from bench.render.tables.subtitles import measured_conditions
 CLOSE = 0.05  # a measured peak this near to its prediction is as predicted
 
 
-def work_chart(results: Results, models: Sequence[Model], styles: Mapping[str, FamilyStyle], stem: str) -> Chart | None:
+def work_chart(results: Results, models: Sequence[Model]) -> Chart | None:
     """Time of an image against its MACs, with the line of equal time per MAC; None with fewer than three networks."""
     macs, speed = METRICS["macs"], METRICS["inference_images_per_s"]
     counted = [model for model in models if results.cell(model, macs.name).value > 0]
@@ -39,22 +49,21 @@ def work_chart(results: Results, models: Sequence[Model], styles: Mapping[str, F
         return []
 
     said = f"{found.correlation_sentence} {found.outlier_sentence}".strip()
-    return point_chart(
-        [Panel(points, axis_label(macs), "Inference (ms per image)", prepare)],
-        styles,
-        name=f"{stem}-time-vs-macs",
+    panel = Panel(points, axis_label(macs), "Inference (ms per image)", prepare)
+    figure, unnamed = point_figure([panel], styles_of(results))
+    return finished(
+        figure,
+        name=f"{slug(models[0].track)}-time-vs-macs",
         kind="work",
         track=models[0].track,
         title="Time per image against MACs",
         conditions=measured_conditions(results, shown, speed),
         alt=f"Scatter chart of the time of an image against its MACs for {len(shown)} networks. {said}",
-        caption=f"{said} Dashed: the median time per MAC. {missing}",
+        caption=f"{said} Dashed: the median time per MAC. {missing} {unnamed}",
     )
 
 
-def roofline_chart(
-    results: Results, models: Sequence[Model], styles: Mapping[str, FamilyStyle], stem: str
-) -> Chart | None:
+def roofline_chart(results: Results, models: Sequence[Model]) -> Chart | None:
     """What each network achieves, under what the device allows at most (Williams, Waterman, Patterson 2009).
 
     None without the device's peaks or with fewer than two networks.
@@ -78,17 +87,18 @@ def roofline_chart(
         f"{len(below)} of {len(shown)} networks are left of the ridge at {peaks.ridge:.3g} FLOP/byte, where memory "
         "and not arithmetic is the limit"
     )
-    return point_chart(
-        [Panel(points, axis_label(intensity), axis_label(achieved), prepare)],
-        styles,
-        name=f"{stem}-roofline",
+    panel = Panel(points, axis_label(intensity), axis_label(achieved), prepare)
+    figure, unnamed = point_figure([panel], styles_of(results))
+    return finished(
+        figure,
+        name=f"{slug(models[0].track)}-roofline",
         kind="roofline",
         track=models[0].track,
         title="Roofline of inference",
         conditions=measured_conditions(results, shown, achieved),
         alt=f"Roofline: achieved FLOP/s against arithmetic intensity for {len(shown)} networks. {said}.",
         caption=f"{said}. Traffic is counted as if every operator read its inputs from memory and wrote its outputs "
-        f"there; what caches or fused kernels save lifts a point above the slanted roof. {missing}",
+        f"there; what caches or fused kernels save lifts a point above the slanted roof. {missing} {unnamed}",
     )
 
 
@@ -119,9 +129,7 @@ def _write_level(axes: Axes, level: float, words: str, *, below: bool) -> Box:
     return (0.38, place - 0.05, 1.0, place + 0.006) if below else (0.38, place - 0.006, 1.0, place + 0.05)
 
 
-def prediction_chart(
-    results: Results, models: Sequence[Model], styles: Mapping[str, FamilyStyle], stem: str
-) -> Chart | None:
+def prediction_chart(results: Results, models: Sequence[Model]) -> Chart | None:
     """Measured over predicted bytes, a point per network; None with fewer than two networks that have both.
 
     A panel for inference and one for training.
@@ -147,16 +155,16 @@ def prediction_chart(
     said = "; ".join(
         f"{sum(map(_is_close, points))} of {len(points)} networks in {kind}" for kind, points in found.items() if points
     )
-    return point_chart(
-        [panel(kind, points) for kind, points in found.items()],
-        styles,
-        name=f"{stem}-memory-prediction",
+    figure, unnamed = point_figure([panel(kind, points) for kind, points in found.items()], styles_of(results))
+    return finished(
+        figure,
+        name=f"{slug(models[0].track)}-memory-prediction",
         kind="prediction",
         track=models[0].track,
         title="Measured against predicted memory",
         conditions=measured_conditions(results, models, *(METRICS[f"peak_{kind}_bytes"] for kind in found)),
         alt=f"Scatter chart of measured over predicted peak memory. Within ±{tick(CLOSE, 'fraction')}: {said}.",
-        caption=f"Within ±{tick(CLOSE, 'fraction')} of the prediction: {said}. Only the others are named.",
+        caption=f"Within ±{tick(CLOSE, 'fraction')} of the prediction: {said}. Only the others are named. {unnamed}",
     )
 
 

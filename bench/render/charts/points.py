@@ -14,18 +14,16 @@ from matplotlib.lines import Line2D
 from matplotlib.markers import MarkerStyle
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from bench.metrics import METRICS, Metric
+from bench.metrics import Metric
 from bench.quantity import in_sentence, is_bytes, tick
 from bench.render.charts.frame import (
     HEIGHT,
     MUTED,
     PAPER,
     SMALL,
-    Chart,
     FamilyStyle,
     add_axes,
     chart_name,
-    finished,
     identify,
     marker_size,
     new_figure,
@@ -77,46 +75,19 @@ class Panel:
     named: Callable[[Point], bool] = lambda _: True
 
 
-def point_chart(
-    panels: Sequence[Panel],
-    styles: Mapping[str, FamilyStyle],
-    *,
-    name: str,
-    kind: str,
-    track: str,
-    title: str,
-    conditions: str,
-    alt: str,
-    caption: str,
-    front: bool = False,
-    params: Mapping[Model, float] | None = None,
-    fills: tuple[str, str] = ("measured here", "reference"),
-    small: bool = False,
-) -> Chart:
-    """A finished chart of what `point_figure` draws."""
-    balls = None if params is None else (METRICS["params"], params)
-    figure, unnamed = point_figure(panels, styles, front=front, balls=balls, fills=fills, small=small)
-    caption = f"{caption} {without_room(unnamed)}"
-    return finished(
-        figure, name=name, kind=kind, track=track, title=title, conditions=conditions, alt=alt, caption=caption
-    )
-
-
 def point_figure(
     panels: Sequence[Panel],
     styles: Mapping[str, FamilyStyle],
     *,
     front: bool = False,
     balls: tuple[Metric, Mapping[Model, float]] | None = None,
-    fills: tuple[str, str] = ("measured here", "reference"),
     small: bool = False,
-) -> tuple[Figure, list[str]]:
-    """One panel, or several side by side, with a legend of the families at the right; and names without room.
+) -> tuple[Figure, str]:
+    """One panel, or several side by side, with a legend of the families at the right; and who has no room for a name.
 
     Args:
         front: the legend names a Pareto front, which a panel has drawn.
         balls: networks are drawn as balls whose area is in proportion to a metric.
-        fills: what filled and hollow markers mean, for the legend of a chart that has both.
         small: one panel for half a page, without a legend of the families.
     """
     points = [point for panel in panels for point in panel.points]
@@ -140,12 +111,12 @@ def point_figure(
         _draw_points(axes, panel.points, styles)
         unnamed += name_points(axes, [point for point in panel.points if panel.named(point)], reserved)
     if small and both:
-        _draw_fills(figure, fills)
+        _draw_fills(figure)
     if not small:
-        _draw_legend(figure, points, styles, front=front, fills=fills if both else None)
+        _draw_legend(figure, points, styles, front=front, both=both)
     if balls is not None and not small:
         _draw_ball_legend(figure, balls[0], [balls[1][point.model] for point in points])
-    return figure, unnamed
+    return figure, without_room(unnamed)
 
 
 def span(cell: Cell) -> Span:
@@ -296,12 +267,7 @@ def name_ends(axes: Axes, ends: Sequence[LineEnd]) -> list[str]:
 
 
 def _draw_legend(
-    figure: Figure,
-    points: Sequence[Point],
-    styles: Mapping[str, FamilyStyle],
-    *,
-    front: bool,
-    fills: tuple[str, str] | None,
+    figure: Figure, points: Sequence[Point], styles: Mapping[str, FamilyStyle], *, front: bool, both: bool
 ) -> None:
     """Marker and colour of every family; below them a Pareto front, and what filled and hollow mean, where drawn."""
     across, up = figure.get_size_inches() * 72
@@ -309,7 +275,7 @@ def _draw_legend(
     entries = [(printable(family, 20), _legend_marker(styles[family])) for family in families]
     if front:
         entries.append(("Pareto front", Line2D([], [], color=MUTED, linewidth=1.2, linestyle=FRONT_DASHES)))
-    entries += _fill_entries(fills) if fills else []
+    entries += _fill_entries() if both else []
     figure.legend(
         [handle for _, handle in entries], [label for label, _ in entries], loc="upper left", borderaxespad=0,
         handletextpad=0.5, bbox_to_anchor=(_LEGEND / across, (HEIGHT - 58) / up), labelspacing=0.36,
@@ -322,15 +288,15 @@ def _legend_marker(style: FamilyStyle, **changes: Any) -> Line2D:
     return Line2D([], [], linestyle="", **{**look, **changes})
 
 
-def _fill_entries(fills: tuple[str, str]) -> list[tuple[str, Line2D]]:
+def _fill_entries() -> list[tuple[str, Line2D]]:
     plain = FamilyStyle(MUTED, "o")
     hollow = _legend_marker(plain, markerfacecolor=PAPER, markeredgecolor=MUTED, markeredgewidth=1.4)
-    return [(fills[0], _legend_marker(plain)), (fills[1], hollow)]
+    return [("measured here", _legend_marker(plain)), ("reference", hollow)]
 
 
-def _draw_fills(figure: Figure, fills: tuple[str, str]) -> None:
+def _draw_fills(figure: Figure) -> None:
     """What filled and hollow mean, at the lower right of the axes of a small chart."""
-    entries = _fill_entries(fills)
+    entries = _fill_entries()
     figure.legend(
         [handle for _, handle in entries], [label for label, _ in entries], loc="lower right", borderaxespad=0,
         handletextpad=0.3, bbox_to_anchor=((_SMALL_LEFT + _SMALL_WIDE) / _SMALL_WIDTH, (_BOTTOM + 3) / _SMALL_HEIGHT),

@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from bench.metrics import METRICS
+from bench.metrics import METRICS, Metric
 from bench.quantity import is_bytes, listing, quantity, tick
 from bench.render.charts.frame import (
     INK,
@@ -32,6 +32,8 @@ from bench.render.charts.frame import (
     finished,
     identify,
     new_figure,
+    slug,
+    styles_of,
 )
 from bench.render.charts.points import set_log_axis
 from bench.render.results.header import Model
@@ -79,13 +81,12 @@ def row_figure(
     return figure, found
 
 
-def without_value(results: Results, models: Sequence[Model], metric: str) -> list[Model]:
-    """The networks whose measurement failed; those that were skipped have no row."""
-    return [
-        model
-        for model in models
-        if not results.cell(model, metric).measured and results.cell(model, metric).status in STATUS_WORDS
-    ]
+def ranked(results: Results, models: Sequence[Model], metric: Metric) -> tuple[list[Model], list[Model], str]:
+    """The networks with a value, the best first; those whose measurement failed; and who has no row and why."""
+    cells = {model: results.cell(model, metric.name) for model in models}
+    bad = [model for model, cell in cells.items() if not cell.measured and cell.status in STATUS_WORDS]
+    good, missing = comparable(results, [model for model in models if model not in bad], metric.name)
+    return sorted(good, key=lambda m: cells[m].value, reverse=metric.better == "higher"), bad, missing
 
 
 def stack_bars(axes: Axes, parts: Sequence[Sequence[float]], colours: Sequence[str]) -> None:
@@ -145,16 +146,12 @@ def _legend(*marks: dict[str, Any]) -> list[Line2D]:
     return [Line2D([], [], linestyle="", color=MUTED, **mark) for mark in marks]
 
 
-def latency_chart(
-    results: Results, models: Sequence[Model], styles: Mapping[str, FamilyStyle], stem: str
-) -> Chart | None:
+def latency_chart(results: Results, models: Sequence[Model]) -> Chart | None:
     """A row per network, from its median to its 99th percentile; None with fewer than two networks."""
-    metric = METRICS["latency_ms"]
-    bad = without_value(results, models, metric.name)
-    rows, missing = comparable(results, [model for model in models if model not in bad], metric.name)
+    metric, styles = METRICS["latency_ms"], styles_of(results)
+    rows, bad, missing = ranked(results, models, metric)
     if len(rows) < 2:
         return None
-    rows.sort(key=lambda model: results.cell(model, metric.name).value)
     figure, (axes,) = row_figure([*rows, *bad], legend=_legend(*_PERCENTILES.values()), right=58)
     drawn: list[float] = []
     for row, model in enumerate(rows):
@@ -175,7 +172,7 @@ def latency_chart(
     best, last = (f"{m.name} ({quantity(results.cell(m, metric.name).value, 'ms')} ms)" for m in (rows[0], rows[-1]))
     return finished(
         figure,
-        name=f"{stem}-latency",
+        name=f"{slug(models[0].track)}-latency",
         kind="latency",
         track=models[0].track,
         title=metric.label,
@@ -185,9 +182,7 @@ def latency_chart(
     )
 
 
-def throughput_chart(
-    results: Results, models: Sequence[Model], styles: Mapping[str, FamilyStyle], stem: str
-) -> Chart | None:
+def throughput_chart(results: Results, models: Sequence[Model]) -> Chart | None:
     """Images per second at the batch size common to all and at each network's best, the fastest first.
 
     None with fewer than two networks that were timed.
@@ -203,13 +198,13 @@ def throughput_chart(
     headings = [f"{_KINDS[kind]} (images/s)" for kind in panels]
     figure, axes = row_figure(rows, headings, _legend(_COMMON, _BEST) if best else ())
     for kind, panel in zip(panels, axes, strict=True):
-        _draw_throughputs(panel, cells, rows, kind, styles)
+        _draw_throughputs(panel, cells, rows, kind, styles_of(results))
     # The common batch size of those that could not be run at it.
     asked = {model.name: size for model in rows if (size := _asked(cells[model]))}
     fastest = max(cell.value for cell in cells[timed[0]].values() if cell.measured)
     return finished(
         figure,
-        name=f"{stem}-throughput",
+        name=f"{slug(models[0].track)}-throughput",
         kind="throughput",
         track=models[0].track,
         title="Throughput",

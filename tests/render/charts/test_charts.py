@@ -26,7 +26,7 @@ from bench.metrics import METRICS
 from bench.models import REGISTRY
 from bench.render import charts
 from bench.render.charts import ReportData, draw_charts
-from bench.render.charts.accuracy import own_accuracy, scatter_chart
+from bench.render.charts.accuracy import own_accuracies, scatter_chart
 from bench.render.charts.frame import COLOURS, MARKERS, PAPER, chart_name, family_styles, marker_size, printable, style
 from bench.render.charts.points import ball_areas
 from bench.render.results.header import Model
@@ -54,9 +54,8 @@ def pair(build: RunBuilder, top1: tuple[float, float], **changes: object) -> Res
 def drawn(results: Results, cost: str) -> tuple[Figure, list[Text]]:
     """A scatter of the first group, and its labels: the annotations that say something."""
     group = results.accuracy_groups()[0]
-    styles = family_styles(model.family for model in group.models)
     with kept_figures() as kept:
-        chart = scatter_chart(results, group, METRICS[cost], styles, "cifar", own_accuracy(results, group))
+        chart = scatter_chart(own_accuracies(results, group, "cifar"), METRICS[cost])
     assert chart is not None
     assert "No room" not in chart.caption
     return kept[0], [text for text in kept[0].axes[0].texts if isinstance(text, Annotation) and text.get_text()]
@@ -151,8 +150,7 @@ def test_a_network_without_the_cost_is_named(build: RunBuilder) -> None:
     results = read_results(build(models, rows))
     with style():
         group = results.accuracy_groups()[0]
-        accuracy = own_accuracy(results, group)
-        chart = scatter_chart(results, group, METRICS["macs"], family_styles(["family"]), "cifar", accuracy)
+        chart = scatter_chart(own_accuracies(results, group, "cifar"), METRICS["macs"])
     assert chart is not None
     assert chart.caption == "No MACs measured for c_cifar."
     assert "for 2 networks" in chart.alt
@@ -244,10 +242,10 @@ def test_a_marker_and_a_name_say_the_identifier(build: RunBuilder) -> None:
 def test_accuracies_of_elsewhere_are_hollow_and_the_legend_says_so(build: RunBuilder) -> None:
     results = pair(build, (0.3, 0.6))
     group = results.accuracy_groups()[0]
-    accuracy = replace(own_accuracy(results, group), reference=("b_cifar",))
+    accuracy = replace(own_accuracies(results, group, "cifar"), reference=("b_cifar",))
     with style(), kept_figures() as kept:
         for cost in ("macs", "params"):
-            assert scatter_chart(results, group, METRICS[cost], family_styles("ab"), "cifar", accuracy)
+            assert scatter_chart(accuracy, METRICS[cost])
     for figure in kept:
         markers = [c for c in figure.axes[0].collections if np.size(c.get_offsets()) == 2]
         colours = [to_hex(tuple(np.asarray(c.get_facecolor())[0])) for c in markers]

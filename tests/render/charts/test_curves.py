@@ -13,7 +13,7 @@ from bench.records.run_folder import Run
 from bench.records.run_json import RunHeader
 from bench.render.charts import Chart, frame
 from bench.render.charts.curves import training_curves
-from bench.render.charts.frame import family_styles, style
+from bench.render.charts.frame import style
 from bench.render.results.kept import own_currency, read_curves
 from bench.render.results.table import read_results
 from tests.render.conftest import RunBuilder, curve, kept_figures, listed, ok, training
@@ -41,9 +41,8 @@ def drawn(run: Run) -> dict[str, Chart]:
     assert not unreadable
     results = read_results(run)
     (group,) = results.accuracy_groups()
-    styles = family_styles(model.family for model in group.models)
     with style():
-        charts = training_curves(results, group, curves, styles, "cifar", everything=True)
+        charts = training_curves(results, group, curves, "cifar", everything=True)
     return {chart.name: chart for chart in charts if chart is not None}
 
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from bench.render.charts.curves import gradient_flow_charts
-from bench.render.charts.frame import Chart, family_styles, style
+from bench.render.charts.frame import Chart, style
 from bench.render.results.kept import read_gradient_flows
 from bench.render.results.table import read_results
 from tests.render.conftest import RunBuilder, kept_figures, listed, ok
@@ -62,7 +62,7 @@ def draw(build: RunBuilder, flows: dict[str, pd.DataFrame]) -> list[Chart]:
     assert not unreadable
     results = read_results(run)
     with style():
-        return gradient_flow_charts(results, found, family_styles(model.family for model in results.models))
+        return gradient_flow_charts(results, found)
 
 
 def test_twins_of_one_depth_share_a_figure_of_eight_panels(build: RunBuilder, saved: list[Figure]) -> None:

@@ -15,7 +15,7 @@ from matplotlib.transforms import Bbox
 
 from bench.render.charts import Chart, ReportData, draw_charts
 from bench.render.charts.bars import MEMORY_PARTS, memory_chart
-from bench.render.charts.frame import family_styles, style
+from bench.render.charts.frame import style
 from bench.render.charts.machine import prediction_chart, roofline_chart
 from bench.render.charts.rows import throughput_chart
 from bench.render.results.table import Results, read_results
@@ -122,7 +122,7 @@ def test_a_point_of_the_roofline_is_flops_times_speed(
 def test_no_roofline_without_limits(results: Results) -> None:
     bare = replace(results, header=replace(results.header, limits=()))
     models = bare.tracks()["cifar"]
-    assert roofline_chart(bare, models, family_styles(m.family for m in models), "cifar") is None
+    assert roofline_chart(bare, models) is None
 
 
 def test_the_parts_of_memory_add_up_to_the_predicted_peak(
@@ -161,14 +161,14 @@ def test_a_prediction_is_not_compared_with_itself(build: RunBuilder) -> None:
         for metric in ("peak_training_bytes", "predicted_training_bytes")
     ]
     results = read_results(build(models, rows))
-    assert prediction_chart(results, results.models, family_styles("abc"), "cifar") is None
+    assert prediction_chart(results, results.models) is None
 
 
 def test_memory_without_all_parts_is_not_stacked(build: RunBuilder) -> None:
     models = [listed(f"{name}_cifar", name, 2015, "cifar") for name in "ab"]
     rows = [ok(model["name"], "weight_bytes", 5.0, batch_size=8) for model in models]
     results = read_results(build(models, rows))
-    assert memory_chart(results, results.models, "cifar") is None
+    assert memory_chart(results, results.models) is None
 
 
 def test_both_throughputs_of_a_network_are_on_its_row(
@@ -191,7 +191,7 @@ def test_a_failed_throughput_has_a_row_with_the_reason(build: RunBuilder) -> Non
     rows.append(bad("c_cifar", "train_images_per_s", "oom", "too big"))
     results = read_results(build(models, rows))
     with style():
-        chart = throughput_chart(results, results.models, family_styles("abc"), "cifar")
+        chart = throughput_chart(results, results.models)
     assert chart is not None
     assert ">out of memory</text>" in chart.svg
     assert "inference" not in chart.alt  # nobody measured it

@@ -8,7 +8,7 @@ import io
 import numpy as np
 
 from bench.render.charts.curves import budget_chart
-from bench.render.charts.frame import family_styles, style
+from bench.render.charts.frame import style
 from bench.render.findings.problems import problems
 from bench.render.findings.ranking import budget_tables
 from bench.render.page.html import write_html
@@ -80,7 +80,7 @@ def test_a_line_per_network_crosses_others_where_places_change(build: RunBuilder
     results = two_budgets(build)
     (table,) = budget_tables(results)
     with style(), kept_figures() as kept:
-        chart = budget_chart(results, table, family_styles(ACCURACIES), "cifar")
+        chart = budget_chart(results, table)
     assert chart is not None
     assert chart.alt.endswith("for 3 networks; 2 change their place.")
     (axes,) = kept[0].axes

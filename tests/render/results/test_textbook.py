@@ -15,9 +15,9 @@ from matplotlib.transforms import Bbox
 
 from bench.records.run_folder import Run
 from bench.render.charts import Chart, ReportData, draw_charts
-from bench.render.charts.accuracy import own_accuracy, textbook_charts
-from bench.render.charts.bars import density_chart, early_late_chart
-from bench.render.charts.frame import family_styles, style
+from bench.render.charts.accuracy import density_chart, own_accuracies, textbook_charts
+from bench.render.charts.bars import early_late_chart
+from bench.render.charts.frame import style
 from bench.render.results.derived import published_top1
 from bench.render.results.kept import Layers, read_layers
 from bench.render.results.published import as_published
@@ -118,7 +118,7 @@ def test_published_accuracies_are_only_of_networks_that_are_not_trained(build: R
 
     trained = read_results(build(models, [*rows, *training("alexnet", 0.3, dataset="imagenet")], name="trained"))
     assert as_published(trained) == (trained, None)
-    assert textbook_charts(trained, family_styles(model.family for model in trained.models)) == []
+    assert textbook_charts(trained) == []
 
 
 def test_the_textbooks_chart_is_as_in_the_lecture(build: RunBuilder) -> None:
@@ -160,8 +160,7 @@ def test_density_is_percent_per_million_parameters(build: RunBuilder) -> None:
     results = small_run(build, [0.5, 0.8, 0.1])
     group = results.accuracy_groups()[0]
     with style():
-        accuracy = own_accuracy(results, group)
-        chart = density_chart(results, group, family_styles(["F0"]), "cifar", accuracy.metric, accuracy.conditions)
+        chart = density_chart(own_accuracies(results, group, "cifar"))
     assert chart is not None
     assert "for 2 networks, from network0_cifar (50.00 ± 0.98) to network1_cifar (40.00" in chart.alt
     assert chart.caption == "Omitted because they did no better than chance: network2_cifar."
@@ -209,7 +208,7 @@ def test_where_things_sit_is_drawn_in_thirds(build: RunBuilder) -> None:
     assert [tick.get_text() for tick in figure.axes[0].get_yticklabels()] == ["network0", "network1"]
     assert overlaps(figure) == []
     with style():
-        assert early_late_chart(results.models, {names[0]: layers[names[0]]}, "cifar") is None
+        assert early_late_chart(results.models, {names[0]: layers[names[0]]}) is None
 
 
 def test_layers_that_a_run_kept_are_read_and_damaged_ones_named(build: RunBuilder) -> None:
