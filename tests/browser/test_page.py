@@ -12,7 +12,7 @@ import pytest
 
 from bench.metrics import METRICS
 from bench.records.run_folder import Run
-from bench.render.findings.efficiency import accuracy_front
+from bench.render.findings.ranking import accuracy_front
 from bench.render.report import write_report
 from bench.render.results.table import Results, read_results
 from tests.browser.conftest import DESKTOP, PHONE, Opened, Opener

@@ -14,7 +14,7 @@ from bench.quantity import axis_label, in_sentence, listing, quantity, tick
 from bench.render.charts.bars import bar_chart
 from bench.render.charts.frame import INK, MOST_NAMED, MUTED, Chart, comparable, finished, slug, styles_of
 from bench.render.charts.points import FRONT_DASHES, Box, Panel, Point, exact, point_figure, set_log_axis, span
-from bench.render.findings.efficiency import accuracy_front
+from bench.render.findings.ranking import accuracy_front
 from bench.render.results.header import Model, written_name
 from bench.render.results.published import TRACK, as_published, short_training, sources
 from bench.render.results.table import AccuracyGroup, Cell, Results

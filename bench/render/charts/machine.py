@@ -22,8 +22,7 @@ from bench.render.charts.frame import (
     styles_of,
 )
 from bench.render.charts.points import Box, Panel, Point, exact, point_figure, set_log_axis, span
-from bench.render.findings.efficiency import ms_per_image, work_and_time
-from bench.render.findings.machine import Peaks, peaks_of
+from bench.render.findings.machine import Peaks, ms_per_image, peaks_of, work_and_time
 from bench.render.results.header import Model
 from bench.render.results.table import Results
 from bench.render.tables.subtitles import measured_conditions

@@ -1,7 +1,7 @@
 """Published claims on efficiency and accuracy, each tested on the records of a run.
 
 setting    the networks of one input size: 224×224, which most claims are about, and 32×32; a claim and its verdict
-claims.csv the claims;  lecture, canziani, tutorials: their tests, by author
+claims.csv the claims;  lecture, canziani: their tests, by author
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.render.claims import canziani, lecture, tutorials
+from bench.render.claims import canziani, lecture
 from bench.render.claims.setting import EXCEPT, FAILS, HOLDS, NOT_MEASURED, PARTLY, Claim, Finding, finding, settings
 from bench.render.results.kept import Layers
 from bench.render.results.table import Results, inert
 
-_TESTS = {**lecture.TESTS, **canziani.TESTS, **tutorials.TESTS}
+_TESTS = {**lecture.TESTS, **canziani.TESTS}
 
 
 def _read() -> tuple[Claim, ...]:

@@ -21,7 +21,8 @@ from bench.render.claims.setting import (
     short,
     unknown,
 )
-from bench.render.findings.efficiency import pareto_front, work_and_time
+from bench.render.findings.machine import work_and_time
+from bench.render.findings.ranking import pareto_front
 from bench.stats.intervals import rank_correlation
 
 _ENOUGH = 6  # networks, below which no relationship is judged

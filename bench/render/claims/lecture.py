@@ -1,12 +1,17 @@
-"""What the CS231n lecture on architectures says (slides of lecture 9 and notes 4), and the papers that it sums up."""
+"""What the CS231n lecture (slides of lecture 9, notes 4), the papers that it sums up, and two tutorials say.
+
+The tutorials are on residual networks and on a first convolutional network, with the layer sizes of LeNet-5.
+"""
 
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from bench.quantity import ordinal
-from bench.render.claims.setting import LECTURE, RESNETS, VGGS, Part, Setting, Test, percent, short, unknown
+from bench.render.claims.setting import LECTURE, RESNETS, VGGS, Part, Setting, Test, amount, percent, short, unknown
 from bench.render.findings.ranking import difference
 
 _NEAR_BEST = 0.85  # of the best accuracy: who is further off buys efficiency with accuracy
@@ -22,14 +27,10 @@ def _vgg_is_heaviest(at: Setting) -> list[Part]:
         if len({_family(at, name) for name in ranked}) < 3:
             parts.append(unknown(what, f"{what} of VGG and two other families of the chart"))
             continue
-        first = ranked[0]
-        other = next((name for name in ranked if _family(at, name) != "vgg"), first)
-        shown = f"{at.said(first, metric)}" if _family(at, first) != "vgg" else f"{at.said(first, metric)}, then "
-        if _family(at, first) == "vgg":
-            shown += at.said(other, metric)
-        else:
-            shown += f", {at.said(next((n for n in ranked if _family(at, n) == 'vgg'), first), metric)}"
-        parts.append(Part(what, _family(at, first) == "vgg", f"most {what}: {shown}"))
+        is_vgg = [_family(at, name) == "vgg" for name in ranked]
+        other = ranked[is_vgg.index(not is_vgg[0]) if len(set(is_vgg)) > 1 else 0]
+        shown = f"{at.said(ranked[0], metric)}, {'then ' if is_vgg[0] else ''}{at.said(other, metric)}"
+        parts.append(Part(what, is_vgg[0], f"most {what}: {shown}"))
     return parts
 
 
@@ -57,28 +58,25 @@ def _googlenet_is_most_efficient(at: Setting) -> list[Part]:
 
 
 def _alexnet_is_small_and_heavy(at: Setting) -> list[Part]:
-    alexnet = at.name("alexnet")
-    parts = []
-    least = _ranked(at, LECTURE, "macs")[::-1]
-    if alexnet in least and len(least) > 2:
-        shown = ", ".join(at.said(name, "macs") for name in _with(least[:2], alexnet))
-        parts.append(Part("little compute", least[0] == alexnet, f"fewest MACs: {shown}"))
-    else:
-        parts.append(unknown("little compute", "MACs of AlexNet and others"))
     resnets = _ranked(at, RESNETS, "params")
+    heavy = unknown("heavy weights", "parameters of AlexNet and a ResNet")
     if at.value("alexnet", "params") > 0 and resnets:
         holds = at.value("alexnet", "params") > at.value(resnets[0], "params")
         shown = f"parameters: {at.said('alexnet', 'params')}, {at.said(resnets[0], 'params')}"
-        parts.append(Part("heavy weights", holds, shown + _saved_remark(at)))
-    else:
-        parts.append(unknown("heavy weights", "parameters of AlexNet and a ResNet"))
-    worst = _ranked(at, LECTURE, "top1")[::-1]
-    if alexnet in worst and len(worst) > 2:
-        shown = ", ".join(at.said(name, "top1") for name in _with(worst[:2], alexnet))
-        parts.append(Part("low accuracy", worst[0] == alexnet, f"lowest accuracy, {at.accuracy_source}: {shown}"))
-    else:
-        parts.append(unknown("low accuracy", "accuracies"))
-    return parts
+        heavy = Part("heavy weights", holds, shown + _saved_remark(at))
+    return [
+        _has_least(at, "alexnet", "macs", "little compute", "fewest MACs", "MACs of AlexNet and others"),
+        heavy,
+        _has_least(at, "alexnet", "top1", "low accuracy", f"lowest accuracy, {at.accuracy_source}", "accuracies"),
+    ]
+
+
+def _has_least(at: Setting, network: str, metric: str, words: str, said: str, missing: str) -> Part:
+    least = _ranked(at, LECTURE, metric)[::-1]
+    if at.name(network) not in least or len(least) < 3:
+        return unknown(words, missing)
+    shown = ", ".join(at.said(name, metric) for name in _with(least[:2], at.name(network)))
+    return Part(words, least[0] == at.name(network), f"{said}: {shown}")
 
 
 def _saved_remark(at: Setting) -> str:
@@ -153,14 +151,12 @@ def _vgg16_totals(at: Setting) -> list[Part]:
 
 
 def _googlenet_has_few_parameters(at: Setting) -> list[Part]:
-    googlenet, alexnet = at.value("googlenet", "params"), at.value("alexnet", "params")
-    if not googlenet > 0 or not alexnet > 0:
+    ratio, shown = at.against("googlenet", "alexnet")
+    if not ratio > 0:
         return [unknown("parameters", "parameters of GoogLeNet and AlexNet")]
-    ratio = alexnet / googlenet
-    shown = f"{at.said('googlenet', 'params')}, {at.said('alexnet', 'params')}: {short(ratio)} times"
     return [
         Part("fewer than AlexNet", ratio > 1, shown),
-        Part("5 million", 4.5e6 <= googlenet < 5.5e6, ""),
+        Part("5 million", 4.5e6 <= at.value("googlenet", "params") < 5.5e6, ""),
         Part("12 times", 11 <= ratio < 13, ""),
     ]
 
@@ -210,75 +206,66 @@ def _bottlenecks_save_operations(_: Setting) -> list[Part]:
 
 
 def _nin_needs_few_parameters(at: Setting) -> list[Part]:
-    nin = at.value("nin", "params")
-    parts = []
-    for network in ("alexnet", "vgg16"):
-        other = at.value(network, "params")
-        if not nin > 0 or not other > 0:
-            parts.append(unknown(f"against {network}", f"parameters of NiN and {network}"))
-            continue
-        shown = f"{at.said('nin', 'params')}, {at.said(network, 'params')}: {short(other / nin)} times"
-        parts.append(Part(f"against {at.name(network)}", other / nin >= 5, shown))
-    return parts
+    found = {network: at.against("nin", network) for network in ("alexnet", "vgg16")}
+    return [
+        Part(f"against {at.name(network)}", ratio >= 5, shown)
+        if ratio > 0
+        else unknown(f"against {network}", f"parameters of NiN and {network}")
+        for network, (ratio, shown) in found.items()
+    ]
 
 
 def _squeezenet_matches_alexnet(at: Setting) -> list[Part]:
-    squeezed, alexnet = at.value("squeezenet1_0", "params"), at.value("alexnet", "params")
+    ratio = at.against("squeezenet1_0", "alexnet")[0]
     parts = [unknown("50 times fewer parameters", "parameters of SqueezeNet and AlexNet")]
-    if squeezed > 0 and alexnet > 0:
-        ratio = alexnet / squeezed
+    if ratio > 0:
         shown = f"{at.said('alexnet', 'params')}, {at.said('squeezenet1_0', 'params')}: {short(ratio)} times"
-        shown += f", {squeezed * 4 / 2**20:.2g} MiB in fp32"
+        shown += f", {at.value('squeezenet1_0', 'params') * 4 / 2**20:.2g} MiB in fp32"
         macs = at.value("squeezenet1_0", "macs") / at.value("alexnet", "macs")
         shown += "" if math.isnan(macs) else f", at {short(macs)} times the MACs"
         parts = [Part("50 times fewer parameters", 45 <= ratio <= 55, shown)]
-    return [*parts, _as_accurate(at, "squeezenet1_0", "alexnet"), Part("under 0.5 MB compressed", None, "")]
+    return [*parts, _accuracies(at, "squeezenet1_0", "alexnet"), Part("under 0.5 MB compressed", None, "")]
 
 
 def _wide_beats_deep(at: Setting) -> list[Part]:
     wide, deep = ("wide_resnet50_2", "resnet152") if at.large else ("wide_resnet16_8_cifar", "resnet110_cifar")
-    parts = [_more_accurate(at, wide, deep)]
-    if at.having((wide, deep), "inference_images_per_s") != [wide, deep]:
-        return [*parts, unknown("faster", f"throughput of {wide} and {deep}")]
+    parts = [_accuracies(at, wide, deep, more=True)]
     speed = "inference_images_per_s"
+    if not at.has_all((wide, deep), speed):
+        return [*parts, unknown("faster", f"throughput of {wide} and {deep}")]
     shown = f"{at.said(wide, speed)}, {at.said(deep, speed)}"
     return [*parts, Part("faster", at.value(wide, speed) > at.value(deep, speed), shown)]
 
 
 def _densenet_reuses_features(at: Setting) -> list[Part]:
     dense, deep = ("densenet201", "resnet101") if at.large else ("densenet_bc100_k12_cifar", "preact_resnet1001_cifar")
-    if at.having((dense, deep), "params") != [dense, deep]:
+    ratio, shown = at.against(dense, deep)
+    if not ratio > 0:
         return [unknown("fewer parameters", f"parameters of {dense} and {deep}")]
-    ratio = at.value(deep, "params") / at.value(dense, "params")
-    shown = f"{at.said(dense, 'params')}, {at.said(deep, 'params')}: {short(ratio)} times"
-    if at.having((dense, deep), "saved_activation_bytes") == [dense, deep]:
+    if at.has_all((dense, deep), "saved_activation_bytes"):
         saved = (at.said(dense, "saved_activation_bytes"), at.said(deep, "saved_activation_bytes"))
         shown += f" (saved activations per image: {saved[0]}, {saved[1]})"
-    return [Part("fewer parameters", ratio >= 2, shown), _as_accurate(at, dense, deep)]
+    return [Part("fewer parameters", ratio >= 2, shown), _accuracies(at, dense, deep)]
 
 
 def _residuals_are_not_essential(at: Setting) -> list[Part]:
     fractal, residual = ("fractalnet34", "resnet34") if at.large else ("fractalnet20_cifar", "resnet110_cifar")
-    return [_as_accurate(at, fractal, residual)]
+    return [_accuracies(at, fractal, residual)]
 
 
 def _stochastic_depth_trains_faster(at: Setting) -> list[Part]:
     dropped, whole = "stochastic_depth_resnet110_cifar", "resnet110_cifar"
-    parts = []
-    speed = "train_images_per_s"
-    if at.having((dropped, whole), speed) == [dropped, whole]:
-        ratio = at.value(dropped, speed) / at.value(whole, speed)
-        shown = f"{at.said(dropped, speed)}, {at.said(whole, speed)}: {short(ratio)} times"
-        parts.append(Part("faster training", ratio >= 1.15, shown))
-    else:
-        parts.append(unknown("faster training", f"training throughput of {dropped} and {whole}"))
-    if at.having((dropped, whole), "macs", "params") == [dropped, whole]:
-        same = all(at.value(dropped, metric) == at.value(whole, metric) for metric in ("macs", "params"))
+    faster = unknown("faster training", f"training throughput of {dropped} and {whole}")
+    same = unknown("the whole network at inference", f"MACs of {dropped} and {whole}")
+    if at.has_all((dropped, whole), "train_images_per_s"):
+        ratio = at.value(dropped, "train_images_per_s") / at.value(whole, "train_images_per_s")
+        said = [at.said(name, "train_images_per_s") for name in (dropped, whole)]
+        faster = replace(faster, holds=ratio >= 1.15, evidence=f"{', '.join(said)}: {short(ratio)} times")
+    if at.has_all((dropped, whole), "macs", "params"):
+        equal = all(at.value(dropped, metric) == at.value(whole, metric) for metric in ("macs", "params"))
         shown = f"MACs: {at.said(dropped, 'macs')}, {at.said(whole, 'macs')}"
-        parts.append(Part("the whole network at inference", same, shown))
-    else:
-        parts.append(unknown("the whole network at inference", f"MACs of {dropped} and {whole}"))
-    return parts
+        same = replace(same, holds=equal, evidence=shown)
+    return [faster, same]
 
 
 def _ranked(at: Setting, networks: Sequence[str], metric: str) -> list[str]:
@@ -295,30 +282,124 @@ def _with(names: Sequence[str], name: str) -> list[str]:
     return list(dict.fromkeys([*names, name]))
 
 
-def _as_accurate(at: Setting, network: str, other: str) -> Part:
-    """No worse than the other by what a test can tell, or by a percentage point where there is nothing to test."""
-    if len(at.having((network, other), "top1")) < 2:
+def _accuracies(at: Setting, network: str, other: str, *, more: bool = False) -> Part:
+    """Whether a network has more accuracy; or no less, by what a test can tell, or by a point where there is none."""
+    if not at.has_all((network, other), "top1"):
         return unknown("accuracy", f"accuracy of {at.name(network)} and {at.name(other)}")
-    holds = at.value(network, "top1") > at.value(other, "top1") - _POINT or _gap(at, network, other)[1] >= 0
-    return Part("accuracy", holds, _both(at, network, other))
-
-
-def _more_accurate(at: Setting, network: str, other: str) -> Part:
-    if len(at.having((network, other), "top1")) < 2:
-        return unknown("accuracy", f"accuracy of {at.name(network)} and {at.name(other)}")
-    return Part("accuracy", at.value(network, "top1") > at.value(other, "top1"), _both(at, network, other))
-
-
-def _both(at: Setting, network: str, other: str) -> str:
-    low, high = _gap(at, network, other)
-    unsure = ", not significantly different" if low < 0 < high else ""
-    return f"accuracy, {at.accuracy_source}: {at.said(network, 'top1')}, {at.said(other, 'top1')}{unsure}"
-
-
-def _gap(at: Setting, network: str, other: str) -> tuple[float, float]:
-    """Interval of the first accuracy minus the second; nan where nothing is known of their noise."""
     found = difference(at.cell(network, "top1"), at.cell(other, "top1"))
-    return found.interval if found else (math.nan, math.nan)
+    low, high = found.interval if found else (math.nan, math.nan)
+    first, second = at.value(network, "top1"), at.value(other, "top1")
+    holds = first > second if more else first > second - _POINT or high >= 0
+    unsure = ", not significantly different" if low < 0 < high else ""
+    shown = f"accuracy, {at.accuracy_source}: {at.said(network, 'top1')}, {at.said(other, 'top1')}{unsure}"
+    return Part("accuracy", holds, shown)
+
+
+_KEPT = 0.1  # a gradient that reaches the first layer with this share of the last layer's has not vanished
+
+
+def _saturation_makes_gradients_vanish(at: Setting) -> list[Part]:
+    metric = "gradient_norm_ratio_sigmoid"
+    shallow, deep = at.value("plain20_cifar", metric), at.value("plain56_cifar", metric)
+    parts = [_gradient_kept(at, f"plain{depth}_cifar", metric, f"{depth} layers", kept=False) for depth in (20, 56)]
+    return [*parts, Part("worse with depth", deep < shallow, "")] if shallow >= 0 and deep >= 0 else parts
+
+
+def _relu_and_he_keep_gradients(at: Setting) -> list[Part]:
+    names = ("plain20_cifar", "plain56_cifar")
+    return [_gradient_kept(at, name, "gradient_norm_ratio", name, kept=True) for name in names]
+
+
+def _gradient_kept(at: Setting, name: str, metric: str, words: str, *, kept: bool) -> Part:
+    ratio = at.value(name, metric)
+    if not ratio >= 0:
+        return unknown(words, f"gradients of {name}")
+    return Part(words, (ratio >= _KEPT) == kept, f"{name}: first-to-last gradient ratio {ratio:.2g}")
+
+
+def _shortcuts_keep_gradients(at: Setting) -> list[Part]:
+    metric = "gradient_norm_ratio_sigmoid"
+    parts = []
+    for depth in (20, 56):
+        plain, residual = at.value(f"plain{depth}_cifar", metric), at.value(f"resnet{depth}_cifar", metric)
+        if not (plain >= 0 and residual >= 0):
+            parts.append(unknown(f"{depth} layers", f"gradients with sigmoid of plain{depth} and ResNet-{depth}"))
+            continue
+        shown = (
+            f"{depth} layers with sigmoid, first-to-last gradient ratio: {residual:.2g}, without shortcuts {plain:.2g}"
+        )
+        parts.append(Part(f"{depth} layers", residual > plain, shown))
+    return parts
+
+
+def _depth_harms_plain_networks_alone(at: Setting) -> list[Part]:
+    names = [f"{kind}{depth}_cifar" for kind in ("plain", "resnet") for depth in (20, 56)]
+    if not at.has_all(names, "top1"):
+        return [unknown("accuracy", "accuracies of plain networks and ResNets of 20 and 56 layers on one data set")]
+    plain, residual = (
+        difference(at.cell(f"{kind}56_cifar", "top1"), at.cell(f"{kind}20_cifar", "top1"))
+        for kind in ("plain", "resnet")
+    )
+    if plain is None or residual is None:
+        return [unknown("accuracy", "number of test images")]
+    words = [
+        f"{name}, 56 against 20 layers: {100 * gap.value:+.1f} percentage points "
+        f"({100 * gap.interval[0]:+.1f} to {100 * gap.interval[1]:+.1f}), {at.accuracy_source}"
+        for name, gap in (("plain", plain), ("ResNet", residual))
+    ]
+    return [
+        Part("plain networks get worse", plain.interval[1] < 0, words[0]),
+        Part("ResNets do not", residual.interval[1] >= 0, words[1]),
+    ]
+
+
+def _bottlenecks_buy_depth(at: Setting) -> list[Part]:
+    parts = []
+    for metric, words in (("macs", "operations"), ("params", "parameters")):
+        deep, shallow = at.value("resnet50", metric), at.value("resnet34", metric)
+        if not (deep > 0 and shallow > 0):
+            parts.append(unknown(words, f"{words} of ResNet-50 and ResNet-34"))
+            continue
+        shown = f"{words}: {at.said('resnet50', metric)}, {at.said('resnet34', metric)}"
+        parts.append(Part(words, deep / shallow < 1.25, shown))
+    return parts
+
+
+def _pooling_replaces_fully_connected(at: Setting) -> list[Part]:
+    """Networks with one fully connected layer after the last convolution, against those with three wide ones."""
+    pooled = at.having(("nin", "googlenet", "resnet18", "resnet50", "squeezenet1_0"), "params")
+    connected = at.having(("alexnet", "vgg16"), "params")
+    if not pooled or not connected:
+        return [unknown("parameters", "parameters of networks of both kinds")]
+    most = max(pooled, key=lambda name: at.value(name, "params"))
+    least = min(connected, key=lambda name: at.value(name, "params"))
+    shown = f"most with pooling: {at.said(most, 'params')}; fewest without: {at.said(least, 'params')}"
+    middle = statistics.median(at.value(name, "params") for name in pooled)
+    shown += f"; median with pooling {amount(middle, 'params')}"
+    return [Part("parameters", at.value(most, "params") < at.value(least, "params"), shown)]
+
+
+def _conv(channels_in: int, channels_out: int, side: int) -> int:
+    """Weights and biases of a convolution; a fully connected layer is one of side 1."""
+    return channels_out * (channels_in * side**2 + 1)
+
+
+def _lenet_sizes(at: Setting) -> list[Part]:
+    said = _conv(1, 6, 5) + _conv(6, 16, 5) + _conv(16 * 5 * 5, 120, 1) + _conv(120, 84, 1) + _conv(84, 10, 1)
+    return _exact(at, "lenet5_mnist", said)
+
+
+def _mnist_cnn_sizes(at: Setting) -> list[Part]:
+    """The described network: its code has 64*7*6 inputs to the last layer, which does not run."""
+    convolutions = _conv(1, 16, 5) + _conv(16, 32, 5) + _conv(32, 32, 5) + _conv(32, 64, 5)
+    return _exact(at, "cnn_mnist", convolutions + _conv(64 * 7 * 7, 10, 1))
+
+
+def _exact(at: Setting, network: str, said: int) -> list[Part]:
+    found = at.results.cell(network, "params")
+    if not found.measured:
+        return [unknown("parameters", f"parameters of {network}")]
+    return [Part("parameters", found.value == said, f"layers as described: {said:,}; {network}: {found.value:,.0f}")]
 
 
 TESTS: Mapping[str, Test] = {
@@ -338,4 +419,12 @@ TESTS: Mapping[str, Test] = {
     "S14": _densenet_reuses_features,
     "S14b": _residuals_are_not_essential,
     "S15": _stochastic_depth_trains_faster,
+    "R1": _saturation_makes_gradients_vanish,
+    "R2": _relu_and_he_keep_gradients,
+    "R3": _shortcuts_keep_gradients,
+    "R4": _depth_harms_plain_networks_alone,
+    "R5": _bottlenecks_buy_depth,
+    "R6": _pooling_replaces_fully_connected,
+    "L1": _lenet_sizes,
+    "L2": _mnist_cnn_sizes,
 }

@@ -89,6 +89,9 @@ class Setting:
         names = dict.fromkeys(self.name(network) for network in networks)
         return [name for name in names if all(self.value(name, metric) > 0 for metric in metrics)]
 
+    def has_all(self, networks: Sequence[str], *metrics: str) -> bool:
+        return len(self.having(networks, *metrics)) == len(networks)
+
     def all_having(self, *metrics: str) -> list[str]:
         return self.having((model.name for model in self.models), *metrics)
 
@@ -100,6 +103,12 @@ class Setting:
     def said(self, network: str, metric: str) -> str:
         """Such as "vgg16 138 M"."""
         return f"{self.name(network)} {amount(self.value(network, metric), metric)}"
+
+    def against(self, network: str, other: str, metric: str = "params") -> tuple[float, str]:
+        """How many times the other has of a metric what a network has, with both numbers; nan without one of them."""
+        first = self.value(network, metric)
+        ratio = self.value(other, metric) / first if first > 0 else math.nan
+        return ratio, f"{self.said(network, metric)}, {self.said(other, metric)}: {short(ratio)} times"
 
     def ms_per_image(self, network: str) -> float:
         return 1e3 / self.value(network, "inference_images_per_s")

@@ -1,15 +1,17 @@
-"""What the page says of the machine: its state, what it can do at most, and who reaches the smallest share of that."""
+"""The machine: its state, what it can do at most, whether MACs predict its time, and who uses it least."""
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.quantity import quantity, with_unit
+from bench.quantity import listing, quantity, with_unit
 from bench.render.results.derived import Peak, peak_of
 from bench.render.results.header import Header, Limits, Model, Session
 from bench.render.results.table import Results
 from bench.render.tables.text import launch_bound
+from bench.stats.intervals import rank_correlation
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ def peaks_of(results: Results, models: Sequence[Model]) -> Peaks | None:
     return known[max(sorted(set(devices)), key=devices.count)] if devices else None
 
 
-_NAMED = 3
+_NAMED = 3  # networks with the lowest share of the peak, and outliers of each kind
 _FASTER = 1.25  # a larger batch that gains less explains nothing
 
 
@@ -191,3 +193,51 @@ def _batch(results: Results, model: Model) -> str:
         f"batch {common.batch_size} is small for it (batch {best.batch_size} is "
         f"{best.value / common.value:.2g} times as fast)"
     )
+
+
+FAR = 3.0  # times slower or faster per MAC than the median network: too far for MACs to predict
+
+
+@dataclass(frozen=True)
+class Work:
+    networks: int
+    correlation: float  # Spearman's, of MACs and time per image
+    ms_per_mac: float  # of the median network
+    outliers: tuple[tuple[str, float], ...]  # networks and their time per MAC over the median's, slowest first
+
+    @property
+    def correlation_sentence(self) -> str:
+        return (
+            f"MACs and time per image have a rank correlation of {self.correlation:.2f} over {self.networks} networks."
+        )
+
+    @property
+    def outlier_sentence(self) -> str:
+        """The networks that are furthest off, slow and fast ones; empty where all are near."""
+        slow = [pair for pair in self.outliers if pair[1] > 1][:_NAMED]
+        fast = [pair for pair in reversed(self.outliers) if pair[1] < 1][:_NAMED]
+        named = [f"{name} takes {quantity(ratio, 'times', 2)} times" for name, ratio in slow + fast]
+        heading = "Outlier" if len(named) == 1 else "Outliers"
+        return f"{heading}: {listing(named)} as long per MAC as the median network." if named else ""
+
+
+def work_and_time(results: Results, models: Sequence[Model]) -> Work | None:
+    """How MACs and time of inference go together, over networks that have both; None for fewer than three."""
+    if len(models) < 3:
+        return None
+    macs = [results.cell(model, "macs").value for model in models]
+    ms = [ms_per_image(results, model)[1] for model in models]
+    per_mac = [time / count for time, count in zip(ms, macs, strict=True)]
+    middle = statistics.median(per_mac)
+    ratios = sorted(
+        ((model.name, rate / middle) for model, rate in zip(models, per_mac, strict=True)), key=lambda pair: -pair[1]
+    )
+    far = tuple((name, ratio) for name, ratio in ratios if not 1 / FAR <= ratio <= FAR)
+    return Work(len(models), rank_correlation(macs, ms), middle, far)
+
+
+def ms_per_image(results: Results, model: Model) -> tuple[float, float, float]:
+    """Milliseconds of inference per image at the common batch: lower limit, value, upper limit."""
+    cell = results.cell(model, "inference_images_per_s")
+    fastest, slowest = (cell.high, cell.low) if cell.has_interval else (cell.value, cell.value)
+    return 1e3 / fastest, 1e3 / cell.value, 1e3 / slowest

@@ -1,12 +1,14 @@
-"""Which differences of accuracy are significant, and how the ranks of networks change from budget to budget."""
+"""Which differences of accuracy are significant, how ranks change from budget to budget, and what a cost buys."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from bench.config import Budget, BudgetKind
+from bench.metrics import Metric
 from bench.quantity import measured
 from bench.records.record import Record
 from bench.render.results.header import Model
@@ -280,3 +282,39 @@ def _agreement(first: str, other: str, accuracies: Sequence[tuple[float, float]]
     pairs = list(itertools.combinations(accuracies, 2))
     alike = sum((a > b) == (c > d) and (a < b) == (c < d) for (a, c), (b, d) in pairs)
     return f"{first} and {other} order {alike} of {len(pairs)} pairs of networks alike."
+
+
+def pareto_front(
+    cost: Sequence[float], accuracy: Sequence[float], cost_better: Literal["lower", "higher"] = "lower"
+) -> list[int]:
+    """Indices of the pairs that no other pair matches in both and beats in one, by rising cost.
+
+    Equal pairs are all on the front, or none is. "higher" is for throughputs, where more is better.
+    """
+    sign = 1 if cost_better == "lower" else -1
+    pairs = [(sign * c, -a) for c, a in zip(cost, accuracy, strict=True)]
+    front = [
+        index
+        for index, (c, a) in enumerate(pairs)
+        if not any(oc <= c and oa <= a and (oc, oa) != (c, a) for oc, oa in pairs)
+    ]
+    return sorted(front, key=lambda index: (cost[index], accuracy[index]))
+
+
+def accuracy_front(results: Results, models: Sequence[Model], cost: Metric) -> list[int]:
+    """Indices of the networks on the front of accuracy against a metric, by rising cost.
+
+    A network that is no better than chance, or whose cost is a lower bound or not reliable, is on no front, however
+    cheap it is. All models must have both values.
+    """
+    telling = [
+        index
+        for index, model in enumerate(models)
+        if not results.at_chance(model) and results.cell(model, cost.name).competes
+    ]
+    front = pareto_front(
+        [results.cell(models[index], cost.name).value for index in telling],
+        [results.cell(models[index], "top1").value for index in telling],
+        cost_better=cost.better or "lower",
+    )
+    return [telling[index] for index in front]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bench.metrics import METRICS
 from bench.quantity import listing, measured, quantity, with_unit
-from bench.render.findings.efficiency import work_and_time
+from bench.render.findings.machine import work_and_time
 from bench.render.findings.pick import ACCURACIES, parse_limits, select
 from bench.render.results.header import Model, written_name
 from bench.render.results.published import as_published, short_training, to_be_trained

@@ -14,7 +14,7 @@ import pytest
 from bench.records.record import Record
 from bench.records.run_folder import Run
 from bench.records.run_json import header_of
-from bench.render.claims import CLAIMS, canziani, lecture, rulings, summary, tutorials, worth_showing, write_claims_csv
+from bench.render.claims import CLAIMS, canziani, lecture, rulings, summary, worth_showing, write_claims_csv
 from bench.render.claims.setting import NOT_MEASURED, Finding, Part, finding
 from bench.render.results.derived import published_records
 from bench.render.results.header import read_header
@@ -389,7 +389,7 @@ def test_claims_csv_has_the_promised_columns_and_no_formula() -> None:
 
 
 def test_every_claim_has_a_test_and_every_test_a_claim() -> None:
-    tests = {**lecture.TESTS, **canziani.TESTS, **tutorials.TESTS}
+    tests = {**lecture.TESTS, **canziani.TESTS}
     assert sorted(claim.id for claim in CLAIMS) == sorted(tests)
     assert all(claim.words.endswith(".") and claim.source for claim in CLAIMS)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.render.findings.efficiency import pareto_front
+from bench.render.findings.ranking import pareto_front
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench.records.record import Record
-from bench.render.findings.efficiency import work_and_time
-from bench.render.findings.machine import lowest_use, peaks_of
+from bench.render.findings.machine import lowest_use, peaks_of, work_and_time
 from bench.render.results.table import Results, read_results
 from tests.render.conftest import RunBuilder, gpu_run, listed, ok
 

@@ -10,8 +10,8 @@ import pytest
 from bench.metrics import METRICS
 from bench.records.record import Record
 from bench.render.charts.frame import comparable
-from bench.render.findings.efficiency import accuracy_front
 from bench.render.findings.machine import lowest_use
+from bench.render.findings.ranking import accuracy_front
 from bench.render.results.table import read_results
 from bench.render.tables.terminal import summary
 from bench.render.tables.text import (
