@@ -132,7 +132,7 @@ def history_charts(run: Run) -> list[Chart]:
     Empty where there are too few to be a history.
     """
     runs, _ = runs_in(run.folder.parent)
-    earlier = [one for one in runs if device_of(one) == device_of(run) and _created(one) <= _created(run)]
+    earlier = [one for one in runs if device_of(one) == device_of(run) and one.header.created <= run.header.created]
     if len(earlier) < LEAST_RUNS:
         return []
     own = {(record.model, record.metric) for record in run.records()}
@@ -143,25 +143,23 @@ def history_charts(run: Run) -> list[Chart]:
     return [history_chart([one for one in drawn if one.metric == metric], device_of(run)) for metric in metrics]
 
 
-def _created(run: Run) -> str:
-    return run.header.created
-
-
 @style()
 def history_chart(series: Sequence[Series], device: str) -> Chart:
     """One line per network and conditions, all of one metric; those that changed are coloured, the others grey."""
     metric = METRICS[series[0].metric]
-    runs = _in_order(series)
+    by_run = {point.run: point for one in series for point in one.points}
+    runs = sorted(by_run.values(), key=lambda point: point.created)
     place = {point.run: index for index, point in enumerate(runs)}
     changed = [one for one in series if one.changes]
+    coloured = [(one, COLOURS[number % len(COLOURS)]) for number, one in enumerate(changed)]
+    steady = [(one, MUTED) for one in series if not one.changes]
     title = f"{metric.label} over {len(runs)} runs"
     figure = new_figure()
     axes = add_axes(figure, *_AXES)
-    steady = [one for one in series if not one.changes]
-    for one in (*steady, *changed):
-        _draw(axes, one, place, _colour(one, changed))
+    for one, colour in (*steady, *coloured):
+        _draw(axes, one, place, colour)
     _set_axes(axes, runs)
-    unnamed = name_ends(axes, [_end(one, place, _colour(one, changed)) for one in (*changed, *steady)])
+    unnamed = name_ends(axes, [_end(one, place, colour) for one, colour in (*coloured, *steady)])
     names = ", ".join(dict.fromkeys(one.model for one in changed)) or "none"
     return finished(
         figure,
@@ -173,16 +171,6 @@ def history_chart(series: Sequence[Series], device: str) -> Chart:
         alt=f"{title} on {device} for {len(series)} series, as a share of the first run; changed: {names}.",
         caption=without_room(unnamed),
     )
-
-
-def _in_order(series: Sequence[Series]) -> list[Point]:
-    """One point for every run that any of the series has, in the order of time."""
-    runs = {point.run: point for one in series for point in one.points}
-    return sorted(runs.values(), key=lambda point: point.created)
-
-
-def _colour(one: Series, changed: Sequence[Series]) -> str:
-    return COLOURS[changed.index(one) % len(COLOURS)] if one in changed else MUTED
 
 
 def _relative(one: Series) -> list[float]:

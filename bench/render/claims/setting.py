@@ -17,30 +17,15 @@ from bench.render.results.kept import Layers
 from bench.render.results.published import TRACK, as_published, with_references
 from bench.render.results.table import AccuracyGroup, Cell, Results
 
-# The network at 32x32 on which a claim about a 224x224 network is tested.
-SMALL_TWINS = {
-    "alexnet": "alexnet_cifar",
-    "zfnet": "zfnet_cifar",
-    "nin": "nin_cifar",
-    "vgg11": "vgg11_bn_cifar",
-    "vgg11_bn": "vgg11_bn_cifar",
-    "vgg13": "vgg13_bn_cifar",
-    "vgg13_bn": "vgg13_bn_cifar",
-    "vgg16": "vgg16_bn_cifar",
-    "vgg16_bn": "vgg16_bn_cifar",
-    "vgg19": "vgg19_bn_cifar",
-    "vgg19_bn": "vgg19_bn_cifar",
-    "googlenet": "googlenet_cifar",
-    "resnet18": "resnet18_cifar",
-    "resnet34": "resnet34_cifar",
-    "resnet50": "resnet50_cifar",
-    "resnet101": "resnet101_cifar",
-    "resnet152": "resnet152_cifar",
-    "squeezenet1_0": "squeezenet_cifar",
-}
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 VGGS = ("vgg11", "vgg13", "vgg16", "vgg19", "vgg11_bn", "vgg13_bn", "vgg16_bn", "vgg19_bn")
 LECTURE = ("alexnet", *VGGS, "googlenet", *RESNETS)  # the networks that the lecture's chart compares
+# The network at 32x32 on which a claim about a 224x224 network is tested.
+SMALL_TWINS = {
+    **{name: f"{name}_cifar" for name in ("alexnet", "zfnet", "nin", "googlenet", *RESNETS)},
+    **{name: f"{name.removesuffix('_bn')}_bn_cifar" for name in VGGS},
+    "squeezenet1_0": "squeezenet_cifar",
+}
 
 
 @dataclass(frozen=True)

@@ -24,16 +24,14 @@ class Grid:
 
 def execution_line(header: Header) -> str:
     """As "bf16, channels_last memory format, not compiled, CUDA graphs in training where the network allows them"."""
-    graphs = {True: "CUDA graphs", False: "no CUDA graphs"}
-    words = (
-        header.precision,
-        f"{header.memory_format} memory format" if header.memory_format else "",
-        "compiled" if header.compile else "not compiled",
-        "CUDA graphs in training where the network allows them"
-        if header.cuda_graphs is None
-        else graphs[header.cuda_graphs],
-    )
-    return ", ".join(word for word in words if word)
+    asked = header.execution
+    graphs = {
+        True: "CUDA graphs",
+        False: "no CUDA graphs",
+        None: "CUDA graphs in training where the network allows them",
+    }
+    compiled = "compiled" if asked.compile else "not compiled"
+    return f"{asked.precision}, {asked.memory_format} memory format, {compiled}, {graphs[asked.cuda_graphs]}"
 
 
 _OF_NVIDIA_ALONE = ("cudnn", "tf32", "nvidia")

@@ -37,10 +37,7 @@ class Header:
     budget: str
     other_budgets: tuple[str, ...]  # under which the same networks were trained too
     seeds: int | None
-    precision: str
-    memory_format: str
-    compile: bool
-    cuda_graphs: bool | None  # None: in training, where the network allows it
+    execution: Execution
     environment: Mapping[str, str]
     limits: tuple[Limits, ...]  # one per device
     sessions: tuple[Session, ...]
@@ -48,10 +45,6 @@ class Header:
     sources: Mapping[str, str]  # data set name -> one sentence: where its images came from
     own_images: frozenset[str]  # tracks whose images are the user's own: nothing is published of them
     models: tuple[Model, ...]  # in registry order
-
-    @property
-    def execution(self) -> Execution:
-        return Execution(self.precision, self.memory_format, self.compile, self.cuda_graphs)  # type: ignore[arg-type]
 
     @property
     def device(self) -> str:
@@ -68,7 +61,6 @@ def read_header(run: Run) -> Header:
     """The header of a run, with every gap filled."""
     raw = run.header
     settings = raw.settings()
-    execution = raw.config.execution if raw.config else Execution()
     return Header(
         name=run.name,
         created=raw.created,
@@ -77,10 +69,7 @@ def read_header(run: Run) -> Header:
         budget=settings.get("budget", ""),
         other_budgets=tuple(settings.get("other_budgets", ())),
         seeds=settings.get("seeds"),
-        precision=execution.precision,
-        memory_format=execution.memory_format,
-        compile=execution.compile,
-        cuda_graphs=execution.cuda_graphs,
+        execution=raw.config.execution if raw.config else Execution(),
         environment=_facts(raw.environment),
         limits=tuple(_limits(device, entry) for device, entry in raw.limits.items()),
         sessions=tuple(
