@@ -1,12 +1,13 @@
 """Decoded once: <cache>/<key>/ holds four .npy files and image_set.json, with their identity and checksums.
 
 An entry appears whole, by a rename. A run takes it only if its arrays have the SHA-256 that was written, else they are
-decoded again; a worker that reads an array later checks it once more.
+decoded again; a worker that reads an array later checks it once more. A run keeps a sheet of its first images.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import secrets
@@ -19,6 +20,7 @@ from typing import Any
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from bench.config import RequestError
 from bench.data.image_set import Decoded, ImageSet, Source
@@ -208,3 +210,26 @@ def _statistics(images: NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[flo
 
 def _unwritable(cache_dir: Path, error: OSError) -> RequestError:
     return RequestError(f"the cache {cache_dir} cannot be written: {error.strerror}; choose another --cache-dir")
+
+
+MOST_CLASSES = 20
+
+
+def preview_sheet(image_set: ImageSet) -> bytes:
+    """The first training image of each of the first 20 classes, from left to right, without gaps; PNG.
+
+    Raises:
+        OSError, ValueError: the decoded images cannot be read, or lack a class.
+    """
+    folder = Path(image_set.folder)
+    labels = np.load(folder / "train_labels.npy", mmap_mode="r")
+    images = np.load(folder / "train_images.npy", mmap_mode="r")
+    found, first = np.unique(labels, return_index=True)
+    shown = min(len(image_set.classes), MOST_CLASSES)
+    if not np.array_equal(found[:shown], np.arange(shown)):
+        raise ValueError(f"{image_set.name} has no image of some class")
+    sheet = np.concatenate([images[index] for index in first[:shown]], axis=2)  # (C, H, shown * W)
+    pixels = sheet[0] if len(sheet) == 1 else sheet.transpose(1, 2, 0)
+    file = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(file, "PNG", optimize=True)
+    return file.getvalue()

@@ -19,8 +19,7 @@ import torch
 from bench import data, models
 from bench.config import Config, Inputs, RequestError, Task, Track
 from bench.data import ImageSet
-from bench.data.cache import cache_dir_of
-from bench.data.preview import preview_sheet
+from bench.data.cache import cache_dir_of, preview_sheet
 from bench.device import accelerator, environment, execution
 from bench.device.peaks import vendor_named
 from bench.engines.engine import EngineLost, Executor

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from bench.data import ImageSet
-from bench.data.preview import MOST_CLASSES, preview_sheet
+from bench.data.cache import MOST_CLASSES, preview_sheet
 from tests.data import fakes
 
 

@@ -11,8 +11,7 @@ import torchvision
 
 from bench.cli.main import main
 from bench.config import Inputs
-from bench.data import synthetic
-from bench.data.resolve import prepare
+from bench.data import prepare, synthetic
 from bench.engines.local import LocalMachine
 from bench.models import REGISTRY
 from bench.records.record import Record

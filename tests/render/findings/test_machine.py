@@ -75,4 +75,5 @@ def test_execution_in_words(build: RunBuilder) -> None:
     header = read_header(build([], [], memory_format="channels_last", cuda_graphs=None))
     words = "fp32, channels_last memory format, not compiled, CUDA graphs in training where the network allows them"
     assert execution_line(header) == words
-    assert execution_line(replace(header, compile=True, cuda_graphs=False)).endswith("compiled, no CUDA graphs")
+    compiled = replace(header, execution=replace(header.execution, compile=True, cuda_graphs=False))
+    assert execution_line(compiled).endswith(" compiled, no CUDA graphs")
