@@ -131,6 +131,7 @@ def test_the_seed_decides_everything(short: None, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_training_that_overflows_keeps_what_was_measured_before(short: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Host, "sizes", replace(OF_HOST, gradient_steps=4))  # two before the next point
     monkeypatch.setattr(gradient_flow, "RATE", 1e30)
     monkeypatch.setattr(gradient_flow, "VARIANTS", tuple(gradient_flow.REPORTED.values()))
     measurement = measure(Task(REGISTRY["plain20_cifar"], CONFIG))
