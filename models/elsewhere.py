@@ -37,6 +37,7 @@ def from_elsewhere(word: str, input_size: InputSize | None = None, num_classes: 
     """
     bare, arguments = _parted(word)
     source, _, name = bare.partition(":")
+    guessed = False
     if source == "torchvision":
         build, own_size, own_classes = _torchvision(name, input_size, arguments)
     elif source in ("timm", "hf-hub"):
@@ -47,7 +48,7 @@ def from_elsewhere(word: str, input_size: InputSize | None = None, num_classes: 
         if isinstance(factory, ModelSpec):
             return replace(factory, build=build)
         source, own_size = build.file.stem if build.file else source, None
-        own_classes = _parameters(factory).get("num_classes", None)
+        own_classes, guessed = _parameters(factory).get("num_classes"), _guessed(factory, num_classes)
     size = input_size or own_size
     if size is None:
         raise UnknownModel(f"{word} does not say what images it takes: add --input-size, such as 32 or 3x96x96")
@@ -66,6 +67,7 @@ def from_elsewhere(word: str, input_size: InputSize | None = None, num_classes: 
         build=build,
         published_top1=published,
         published_source=f"torchvision {_release()}, weights IMAGENET1K_V1" if published else "",
+        guessed_classes=guessed,
     )
 
 
@@ -93,7 +95,13 @@ def own_spec(name: str, written: Any, build: Build, input_size: InputSize, num_c
         input_size=input_size,
         num_classes=chosen or (1000 if track == "imagenet" else 10),
         build=build,
+        guessed_classes=_guessed(written, num_classes),
     )
+
+
+def _guessed(written: Any, num_classes: int | None) -> bool:
+    """Whether neither the user nor an argument of the factory says how many classes a network of theirs has."""
+    return num_classes is None and (isinstance(written, nn.Module) or "num_classes" not in _parameters(written))
 
 
 def _published(name: str) -> float | None:

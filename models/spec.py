@@ -45,6 +45,7 @@ class ModelSpec:
     params_source: str = ""  # who published or how it was derived
     published_top1: float | None = None  # of a network from elsewhere whose source says it
     published_source: str = ""
+    guessed_classes: bool = False  # nobody says how many classes there are: the network has as many as it returns
     as_it_is: str = ""  # why it is neither trained nor counted without data: an object that cannot be copied
 
     @property

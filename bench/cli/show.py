@@ -40,6 +40,7 @@ def run(request: Show) -> int:
         RequestError: there is no such network, or it cannot be shown.
     """
     from bench.models import UnknownModel, select
+    from bench.probes.counting.networks import with_own_classes
     from bench.quantity import first_line, quantity
     from bench.render.diagram import draw
     from bench.render.tables.terminal import aligned
@@ -60,6 +61,7 @@ def run(request: Show) -> int:
         raise RequestError(f"{request.model!r} is more than one network: name one") from None
     try:
         with contextlib.redirect_stdout(sys.stderr):
+            spec = with_own_classes(spec)
             rows = layer_rows(spec)
             diagram = draw(structure(spec)) if diagram_file else ""
     except Exception as error:  # a user's own network may do anything

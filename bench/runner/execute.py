@@ -26,6 +26,7 @@ from bench.engines.engine import Crash, Executor, Stop
 from bench.metrics import METRICS, PROBES, metrics_of
 from bench.models import ModelSpec
 from bench.probes import MEASURE
+from bench.probes.counting.networks import with_own_classes
 from bench.probes.reading import Answer, Measurement, Unsupported
 from bench.quantity import first_line
 from bench.records.files import write_atomically
@@ -68,7 +69,7 @@ def execute(task: Task, device: str) -> Outcome:
     curve: tuple[Mapping[str, Any], ...] = ()
     confusions: tuple[Mapping[str, Any], ...] = ()
     layers: tuple[Mapping[str, Any], ...] = ()
-    task = replace(task, device=device)
+    task = replace(task, device=device, spec=with_own_classes(task.spec))
     for probe in task.probes:
         start = time.perf_counter()
         try:

@@ -6,11 +6,10 @@ measure each network in a fresh process; here the caller's own does it, as an ob
 
 from __future__ import annotations
 
-import inspect
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -25,7 +24,7 @@ from bench.device import accelerator
 from bench.metrics import measured_by, probe_named
 from bench.models import ModelSpec, UnknownModel
 from bench.probes.counting.layers import layer_products, layer_table
-from bench.probes.counting.networks import fresh_network, images_for
+from bench.probes.counting.networks import with_own_classes
 from bench.probes.saved_activations import saved_per_image
 from bench.quantity import first_line
 from bench.records.frame import to_frame
@@ -37,7 +36,6 @@ from bench.runner.prepare import prepare
 from bench.runner.request import Request
 from bench.runner.resume import described
 from bench.training import randomness
-from bench.training.step import logits
 
 Network = nn.Module | Callable[..., nn.Module] | str  # an object, a class or function that builds one, or a name
 InputSize = tuple[int, int, int]
@@ -237,12 +235,16 @@ def _specs(
     if name in models.REGISTRY or not name.strip():
         raise RequestError(f"name={name!r}: choose one that no network of the registry has")
     if not isinstance(network, nn.Module):
-        yield [_with_classes(models.from_factory(network, name, size, num_classes), num_classes)]
+        with _undisturbed("cpu"):
+            spec = with_own_classes(models.from_factory(network, name, size, num_classes))
+        yield [spec]
         return
     borrowed = Borrowed(network)
     with borrowed.held():
-        spec = replace(models.own_spec(name, network, borrowed, size), as_it_is=borrowed.as_it_is)
-        yield [_with_classes(spec, num_classes)]
+        spec = replace(models.own_spec(name, network, borrowed, size, num_classes), as_it_is=borrowed.as_it_is)
+        with _undisturbed("cpu"):
+            spec = with_own_classes(spec)
+        yield [spec]
 
 
 def _named(name: str, input_size: InputSize | None, num_classes: int | None) -> list[ModelSpec]:
@@ -261,30 +263,13 @@ def _named(name: str, input_size: InputSize | None, num_classes: int | None) -> 
         ):
             if known is not None and value is not None and value != own:
                 raise RequestError(f"{argument}={value}: {spec.name} has {own}; leave {argument} out")
-    return specs
+    with _undisturbed("cpu"):
+        return [with_own_classes(spec) for spec in specs]
 
 
 def _size_for(name: str) -> InputSize | None:
     """Of images for a network of the user's own that does not say; torchvision and timm do."""
     return None if name.startswith(("torchvision:", "timm:", "hf-hub:")) else (3, 32, 32)
-
-
-def _with_classes(spec: ModelSpec, num_classes: int | None) -> ModelSpec:
-    """With as many classes as asked, or as the network returns where it does not say."""
-    if num_classes is not None:
-        return replace(spec, num_classes=num_classes)
-    if "num_classes" in _arguments(spec.build):
-        return spec
-    with suppress(Exception), _undisturbed("cpu"), torch.no_grad():  # one that fails says so where it is measured
-        network = fresh_network(spec, spec.num_classes).float().eval()
-        output = network(images_for(network, 2, spec.input_size))
-        return replace(spec, num_classes=logits(output, spec.num_classes).shape[1])
-    return spec
-
-
-def _arguments(build: Any) -> Sequence[str]:
-    """Of a factory; an object has none."""
-    return () if isinstance(build, Borrowed) else tuple(inspect.signature(build.described).parameters)
 
 
 @contextmanager

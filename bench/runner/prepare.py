@@ -361,14 +361,16 @@ def _with_classes_of_images(spec: ModelSpec, classes: int | None, request: Reque
     Raises:
         RequestError: --num-classes asks for another number.
     """
-    if classes in (None, spec.num_classes):
+    if classes is None:
         return spec
+    if classes == spec.num_classes:
+        return replace(spec, guessed_classes=False)
     if request.num_classes and ":" in spec.name:
         raise RequestError(
             f"--num-classes {request.num_classes}: {spec.name} is trained on images of {classes} classes; leave it out"
         )
-    assert classes is not None
-    return replace(spec, num_classes=classes, params=None, params_source="", published_top1=None, published_source="")
+    unpublished = replace(spec, params=None, params_source="", published_top1=None, published_source="")
+    return replace(unpublished, num_classes=classes, guessed_classes=False)
 
 
 def _image_sets(

@@ -155,7 +155,7 @@ def _differences(before: RunHeader, now: RunHeader) -> Iterator[str]:
             yield f"{track} images {known.get('name')} (now {image_set['name']})"
     classes_before = {model.name: model.num_classes for model in before.models}
     for model in now.models:
-        if classes_before.get(model.name) not in (None, model.num_classes):
+        if model.num_classes and classes_before.get(model.name) not in (None, model.num_classes):
             yield f"{classes_before[model.name]} classes of {model.name} (now {model.num_classes})"
     if before.recipes != now.recipes:
         yield "other recipes"
@@ -183,7 +183,7 @@ def described(spec: ModelSpec) -> Model:
         paper=spec.paper,
         track=spec.track,
         input_size=spec.input_size,
-        num_classes=spec.num_classes,
+        num_classes=None if spec.guessed_classes else spec.num_classes,
         differences=spec.differences,
         published_top1=spec.published_top1,
         published_source=spec.published_source,

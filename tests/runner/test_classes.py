@@ -8,10 +8,14 @@ from pathlib import Path
 import pytest
 
 from bench.cli.main import main
-from bench.models import REGISTRY
+from bench.config import Task
+from bench.models import REGISTRY, select
 from bench.probes.gradient_flow import twin_of
 from bench.records.record import Record
 from bench.records.run_folder import Run
+from bench.runner.execute import execute
+from bench.runner.request import Request, resolve
+from bench.runner.resume import described
 from tests.data.fakes import encoded, random_images
 
 OWN = """
@@ -25,6 +29,9 @@ def thousand(num_classes=1000):
 
 def ten():
     return head(10)
+
+def five():
+    return head(5)
 """
 
 
@@ -62,6 +69,21 @@ def test_counts_are_those_of_the_network_that_is_trained(tmp_path: Path, argumen
     assert main([*arguments, "--probes", "macs"]) == 1  # nothing is trained now, but the run's networks were
     macs = {row.model: row.value for row in Run.open(tmp_path / "results", "a").records() if row.metric == "macs"}
     assert macs["heads:thousand"] == 15 * 15 * 8 * 27 + 8 * 100
+
+
+def test_a_network_of_ones_own_has_as_many_classes_as_it_returns_where_nobody_says(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["show", "heads:five", "--input-size", "32"]) == 0
+    assert "5 classes" in capsys.readouterr().out
+    (spec,) = select(["heads:five"], (3, 32, 32))
+    assert described(spec).num_classes is None  # not known before it runs in a process of its own
+    config, _ = resolve(Request(device="cpu", rounds=1, batch_size=2), ("throughput",), "cpu")
+    rows = execute(Task(spec, config, ("throughput",)), "cpu").records
+    (row,) = [row for row in rows if row.metric == "train_images_per_s"]
+    assert (row.status, row.note) == ("ok", "")  # its labels are of five classes
+    assert not select(["heads:five"], (3, 32, 32), num_classes=7)[0].guessed_classes
+    assert not select(["heads:thousand"], (3, 32, 32))[0].guessed_classes
 
 
 def test_a_run_of_another_number_of_classes_is_not_gone_on_with(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import lru_cache
 from textwrap import shorten
 from typing import Any, TypeVar
@@ -22,6 +23,7 @@ from bench.models import REGISTRY, ModelSpec
 from bench.probes.reading import Unsupported
 from bench.quantity import first_line
 from bench.training import randomness
+from bench.training.step import logits
 
 META, CPU = torch.device("meta"), torch.device("cpu")
 
@@ -69,6 +71,17 @@ def build_on_meta(spec: ModelSpec) -> nn.Module:
 def fresh_network(spec: ModelSpec, num_classes: int) -> nn.Module:
     """The network with weights from the present random state and every layer in place."""
     return _with_every_layer(spec.build(num_classes=num_classes), spec)
+
+
+def with_own_classes(spec: ModelSpec) -> ModelSpec:
+    """With as many classes as the network returns, where nobody says; one that fails says so where it is measured."""
+    with suppress(Exception), torch.no_grad():
+        if spec.guessed_classes:
+            network = build(spec).eval()
+            output = network(images_for(network, 2, spec.input_size))
+            found = logits(output, spec.num_classes).shape[1]
+            return replace(spec, num_classes=found, guessed_classes=False)
+    return spec
 
 
 def _without_data(spec: ModelSpec) -> nn.Module:

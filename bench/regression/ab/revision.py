@@ -16,6 +16,7 @@ import tyro
 from bench import models
 from bench.config import Task
 from bench.device import accelerator, execution
+from bench.probes.counting.networks import with_own_classes
 from bench.probes.steps import inference_step, training_step
 from bench.runner.prepare import devices_for
 from bench.runner.request import Request, parse_input_size, resolve
@@ -51,7 +52,7 @@ class Revision:
             Unsupported: the network has no such step.
         """
         (spec,) = models.select([network], self._input_size, self._num_classes)
-        task = Task(spec, self._config, device=self.device)
+        task = Task(with_own_classes(spec), self._config, device=self.device)
         make = {"train": training_step, "inference": inference_step}[what]
         return make(task, task.batch_size), task.batch_size
 
