@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import secrets
 import signal
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -14,11 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from bench.cli import GATE_UNCLEAR, GATE_WORSE, INTERRUPTED, OK, SOME_FAILED
-from bench.cli.compare import write_markdown
+from bench.cli import GATE_WORSE, INTERRUPTED, SOME_FAILED
+from bench.cli.gate import Gate, say
 from bench.cli.parsing import parse, refuse_for_registry
 from bench.config import PRESETS, RequestError
-from bench.regression import MARGIN, parse_share
+from bench.regression import percent
 from bench.runner.request import Count, Names, Request, Word
 
 if TYPE_CHECKING:
@@ -36,8 +35,8 @@ Python = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint
 Flags = Annotated[str, tyro.conf.arg(metavar='"FLAG ..."', help_behavior_hint="")]
 
 
-@dataclass(frozen=True)
-class Ab:
+@dataclass(frozen=True, kw_only=True)
+class Ab(Gate):
     """Measure two networks, revisions, Python environments or sets of flags alternately, until it is clear which is
     faster. The verdict is on B: `faster`, `slower` or `same`; `unclear`: the time limit was reached first."""
 
@@ -67,21 +66,11 @@ class Ab:
     """auto, cpu, cuda or cuda:N, of both sides."""
     batch_size: Count = None
     """Of both sides. Default: the preset's for each track."""
-    margin: str = f"{MARGIN:.0%}"
-    """Smaller differences count as the same."""
-    fail_on: Annotated[str | None, tyro.conf.arg(metavar="PERCENT", help_behavior_hint="")] = None
-    """Exit with status 3 if B is significantly slower than A by more than this, such as 5%."""
-    fail_on_unclear: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Exit with status 4 if it is not clear whether B is slower by more than --fail-on."""
     time_limit: Annotated[float, tyro.conf.arg(metavar="SECONDS")] = 60.0
     """Of one comparison, from when both sides are warm; it ends early when the answer is clear, and never before there
     are as many builds as any verdict needs."""
     seed: Count = None
     """Seed of the order within pairs. Default: a new one each time."""
-    markdown: Annotated[str | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
-    """Write Markdown for a pull request to this file; - prints it instead of the table."""
-    json: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Print JSON with every pair."""
 
 
 def joined(arguments: Sequence[str]) -> list[str]:
@@ -104,10 +93,7 @@ def run(request: Ab) -> int:
     from bench.regression.ab.paired import Rules
     from bench.regression.ab.run import run_all
 
-    margin = parse_share("--margin", request.margin)
-    fail_on = parse_share("--fail-on", request.fail_on) if request.fail_on is not None else None
-    if request.fail_on_unclear and fail_on is None:
-        raise RequestError("--fail-on-unclear: only goes with --fail-on, such as --fail-on 5%")
+    margin, fail_on = request.shares()
     if request.time_limit <= 0:
         raise RequestError(f"--time-limit {request.time_limit:g}: must be above zero")
     pairings, revisions_of = _pairings(request)
@@ -117,19 +103,17 @@ def run(request: Ab) -> int:
     interrupted = False
     with _workers(request, revisions_of) as (a, b):
         if revisions_of is not None:
-            _say(f"revisions of {revisions_of.root}")
+            say(f"revisions of {revisions_of.root}")
         for worker in (a[0], b[0]):
-            _say(f"{worker.side.label}: {', '.join(f'{key} {value}' for key, value in worker.facts.items())}")
+            say(f"{worker.side.label}: {', '.join(f'{key} {value}' for key, value in worker.facts.items())}")
         try:
-            for result in run_all(pairings, a, b, rules, seed, _say):
+            for result in run_all(pairings, a, b, rules, seed, say):
                 results.append(result)
-                _say(_line(result))
+                say(_line(result))
         except KeyboardInterrupt:
-            _say(f"interrupted; {len(results)} of {len(pairings)} comparisons are done")
+            say(f"interrupted; {len(results)} of {len(pairings)} comparisons are done")
             interrupted = True
-    if request.markdown is not None:
-        labels = f"{a[0].side.label} → {b[0].side.label}"
-        write_markdown(request.markdown, _as_markdown(labels, results, margin))
+    request.write_markdown(_as_markdown(f"{a[0].side.label} → {b[0].side.label}", results, margin))
     if request.json:
         facts = {"a": {"label": a[0].side.label, **a[0].facts}, "b": {"label": b[0].side.label, **b[0].facts}}
         content = {**facts, "margin": margin, "fail_on": fail_on, "error": ERROR, "seed": seed}
@@ -139,26 +123,15 @@ def run(request: Ab) -> int:
     return INTERRUPTED if interrupted else exit_status(request, results, fail_on)
 
 
-def _say(line: str) -> None:
-    print(line, file=sys.stderr)
-
-
 def exit_status(request: Ab, results: Sequence[Result], fail_on: float | None) -> int:
     """What the gate says, which comes before a comparison that failed."""
     compared = [(result, result.comparison) for result in results if result.comparison is not None]
     found: dict[bool | None, list[str]] = {True: [], False: [], None: []}
-    for result, comparison in compared:
+    for result, comparison in sorted(compared, key=lambda pair: pair[1].centre, reverse=True):
         slower = fail_on is not None and comparison.slower_than(fail_on)
-        found[slower].append(str(result.pairing))
-    if found[True]:
-        _say(f"slower by more than {request.fail_on}: {', '.join(found[True])}")
-        return GATE_WORSE
-    if len(compared) < len(results):
-        return SOME_FAILED
-    if found[None]:
-        _say(f"not clear whether slower by more than {request.fail_on}: {', '.join(found[None])}")
-        return GATE_UNCLEAR if request.fail_on_unclear else OK
-    return OK
+        found[slower].append(f"{result.pairing} ({percent(comparison.centre)})")
+    status = request.status(found[True], found[None])
+    return status if status == GATE_WORSE or len(compared) == len(results) else SOME_FAILED
 
 
 def _pairings(request: Ab) -> tuple[list[Pairing], Repository | None]:

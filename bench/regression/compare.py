@@ -69,12 +69,22 @@ class Change:
         """nan where base is zero."""
         return self.new / self.base if self.base else math.nan
 
-    def worse_by_more_than(self, share: float) -> bool | None:
-        """Whether it is significantly worse by more than `share` (0.05: 5 % more time, bytes, error); None: unclear."""
-        low, high = self.log_ratio if self.better != "higher" else (-self.log_ratio[1], -self.log_ratio[0])
-        if self.better is None or high <= math.log1p(share):
+    @property
+    def worsening(self) -> Interval:
+        """The logarithm of how many times as bad it is in new."""
+        low, high = self.log_ratio
+        return (-high, -low) if self.better == "higher" else (low, high)
+
+    def worse_by_more_than(self, share: float, beyond: float = 0.0) -> bool | None:
+        """Whether it is significantly worse by more than `share` (0.05: 5 % more time, bytes, error); None: unclear.
+
+        `beyond` is the log-ratio of a change that does not count.
+        """
+        low, high = self.worsening
+        least = math.log1p(share) + abs(beyond)
+        if self.better is None or high <= least:
             return False
-        return True if low > math.log1p(share) else None
+        return True if low > least else None
 
     def as_json(self) -> dict[str, Any]:
         low, high = self.log_ratio
@@ -129,10 +139,23 @@ class Comparison:
     shifts: tuple[Shift, ...]
     changes: tuple[Change, ...]
 
-    def regressions(self, share: float) -> list[Change | Incomparable]:
-        """What is significantly worse by more than `share`, and what was measured in base and failed in new."""
-        worse: list[Change | Incomparable] = [c for c in self.changes if c.worse_by_more_than(share)]
-        return worse + [row for row in self.incomparable if row.lost]
+    def regressions(self, share: float) -> tuple[list[Change | Incomparable], list[Change]]:
+        """What was measured in base and failed in new, and what is significantly worse by more than `share`.
+
+        The worst first; apart from these what is no worse than in all other networks, so that the machine is a likelier
+        cause.
+        """
+        shifted = {shift.metric: shift.log_ratio for shift in self.shifts}
+        worse = [change for change in self.changes if change.worse_by_more_than(share)]
+        worse.sort(key=lambda change: change.worsening[0], reverse=True)
+        alone = [c for c in worse if c.metric not in shifted or c.worse_by_more_than(share, shifted[c.metric])]
+        lost = [row for row in self.incomparable if row.lost]
+        return [*lost, *alone], [change for change in worse if change not in alone]
+
+    def unclear(self, share: float) -> list[Change]:
+        """What may be worse by more than `share`, or not; what looks worst first."""
+        found = [change for change in self.changes if change.worse_by_more_than(share) is None]
+        return sorted(found, key=lambda c: math.log(c.ratio or 1) * (-1 if c.better == "higher" else 1), reverse=True)
 
     def as_json(self) -> dict[str, Any]:
         return {

@@ -202,7 +202,7 @@ def test_a_failed_row_is_no_number_and_counts_as_lost(tmp_path: Path) -> None:
     ]
     found = compared(tmp_path, whole_run(1), new)
     assert reason_of(found, "lenet5_cifar", "train_images_per_s") == "oom in new: out of memory"
-    assert [r.model for r in found.regressions(0.05)] == ["lenet5_cifar"]
+    assert [r.model for r in found.regressions(0.05)[0]] == ["lenet5_cifar"]
 
 
 def test_a_count_that_is_a_lower_bound_is_said(tmp_path: Path) -> None:
@@ -220,9 +220,11 @@ def test_a_failed_round_among_good_ones_is_said(tmp_path: Path) -> None:
 
 
 def test_only_what_is_worse_beyond_doubt_fails_a_gate(tmp_path: Path) -> None:
-    found = compared(tmp_path, whole_run(5), whole_run(6, resnet20_cifar=70.0, nin_cifar=140.0))
-    assert [(r.model, r.metric) for r in found.regressions(0.05)] == [("resnet20_cifar", "train_images_per_s")]
-    assert not found.regressions(0.9)
+    found = compared(tmp_path, whole_run(5), whole_run(6, resnet20_cifar=70.0, vgg11_bn_cifar=50.0, nin_cifar=140.0))
+    (worst, second), together = found.regressions(0.05)
+    assert (worst.model, worst.metric) == ("vgg11_bn_cifar", "train_images_per_s")
+    assert (second.model, together) == ("resnet20_cifar", [])
+    assert found.regressions(1.5) == ([], [])
 
 
 def test_a_machine_that_is_slower_as_a_whole_is_said(tmp_path: Path) -> None:
@@ -230,6 +232,13 @@ def test_a_machine_that_is_slower_as_a_whole_is_said(tmp_path: Path) -> None:
     (shift,) = found.shifts
     assert shift.metric == "train_images_per_s"
     assert math.exp(shift.log_ratio) == pytest.approx(0.6, abs=0.05)
+
+
+def test_what_the_whole_machine_did_is_apart_from_a_network_that_is_worse_still(tmp_path: Path) -> None:
+    levels = {**dict.fromkeys(MODELS, 60.0), "nin_cifar": 30.0}
+    alone, together = compared(tmp_path, whole_run(7), whole_run(8, **levels)).regressions(0.05)
+    assert [row.model for row in alone] == ["nin_cifar"]
+    assert {row.model for row in together} == {*MODELS} - {"nin_cifar"}
 
 
 def test_metrics_and_networks_of_one_run_only_are_listed(tmp_path: Path) -> None:

@@ -175,7 +175,7 @@ def result(low: float, high: float) -> Result:
     """A comparison of which only the interval matters: percents of the time of B above that of A."""
     interval = (math.log1p(low / 100), math.log1p(high / 100))
     pairs = (Pair(1.0, 1.0, True, 0),)
-    return Result(Pairing("x", "x", "train"), Comparison(0.0, interval, pairs, 1.0, "unclear"), (1, 1))
+    return Result(Pairing("x", "x", "train"), Comparison(sum(interval) / 2, interval, pairs, 1.0, "unclear"), (1, 1))
 
 
 SLOWER, CLEAR, UNCLEAR = result(6, 9), result(1, 4), result(3, 8)  # by more than 5 %?
@@ -198,6 +198,11 @@ def test_the_exit_status_is_that_of_the_gate_then_of_failures_then_of_doubt(
     results: list[Result], gate: dict[str, Any], status: int
 ) -> None:
     assert exit_status(Ab(**gate), results, 0.05 if gate else None) == status
+
+
+def test_a_difference_that_is_not_clear_is_not_passed_in_silence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_status(Ab(fail_on="5%"), [CLEAR, result(-20, 3000)], 0.05) == 0
+    assert capsys.readouterr().err == "not clear whether worse by more than 5%: x train (+398.0 %)\n"
 
 
 NET = """
@@ -242,7 +247,7 @@ def test_revisions_of_a_repository_of_ones_own_are_compared_and_the_gate_sees_a_
     assert main(["ab", "HEAD~1", "HEAD", *OWN, *gate]) == 3
     printed = capsys.readouterr()
     assert f"revisions of {own_repository}" in printed.err
-    assert "slower by more than 5: mine:Net inference" in printed.err
+    assert "worse by more than 5: mine:Net inference (+" in printed.err
     (line,) = [line for line in Path("change.md").read_text(encoding="utf-8").splitlines() if "mine" in line]
     assert line.startswith("| mine:Net | inference | slower | +")
 
