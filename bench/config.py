@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 Track = Literal["imagenet", "cifar", "mnist"]
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 MemoryFormat = Literal["contiguous", "channels_last"]
+CompileMode = Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]  # of torch.compile
 
 
 class RequestError(Exception):
@@ -122,17 +123,19 @@ class Execution:
     memory_format: MemoryFormat = "contiguous"
     compile: bool = False  # torch.compile
     cuda_graphs: bool | None = False  # None: in training, where the device and the network allow it
+    compile_mode: CompileMode = "default"  # and that where nothing is compiled
 
     def __str__(self) -> str:
         return execution_words([self])
 
 
 def execution_words(executions: Iterable[Execution]) -> str:
-    """Say what differs from PyTorch's defaults in some of them: "bf16, channels_last, compiled, CUDA graphs"."""
+    """Say what differs from PyTorch's defaults in some of them: "bf16, channels_last, compiled (max-autotune)"."""
     them = list(executions)
     words = ["/".join(dict.fromkeys(each.precision for each in them))]
     words += ["/".join(dict.fromkeys(each.memory_format for each in them if each.memory_format != "contiguous"))]
-    words += ["compiled" if any(each.compile for each in them) else ""]
+    modes = dict.fromkeys(each.compile_mode for each in them if each.compile)
+    words += ["compiled" + (f" ({'/'.join(modes)})" if [*modes] != ["default"] else "") if modes else ""]
     words += ["CUDA graphs" if any(each.cuda_graphs for each in them) else ""]
     return ", ".join(word for word in words if word)
 

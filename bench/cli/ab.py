@@ -29,7 +29,7 @@ WORKERS = 2  # of each side
 ANSWER_LIMIT_S = 600.0  # for one build or sample; compiling takes minutes
 
 # What --a and --b can change: how the two timed steps run.
-_FLAGS = ("device", "batch_size", "precision", "memory_format", "compile", "cuda_graphs")
+_FLAGS = ("device", "batch_size", "precision", "memory_format", "compile", "compile_mode", "cuda_graphs")
 
 Python = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="")]
 Flags = Annotated[str, tyro.conf.arg(metavar='"FLAG ..."', help_behavior_hint="")]

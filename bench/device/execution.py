@@ -102,7 +102,7 @@ def _compiled(network: nn.Module, execution: Execution) -> nn.Module:
     if execution.compile:
         # In place, so that parameters keep their names. `network.compile()` would do that too, but in PyTorch 2.11 it
         # leaves an `nn.Sequential`, and so LeNet, as it was.
-        network.forward = torch.compile(network.forward)
+        network.forward = torch.compile(network.forward, mode=execution.compile_mode)
     return network
 
 

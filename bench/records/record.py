@@ -64,6 +64,7 @@ class Record:
     precision: str = "fp32"
     memory_format: str = "contiguous"
     compile: bool = False
+    compile_mode: str = "default"
     cuda_graphs: bool = False
     device: str = ""  # "cpu", "cuda:0"; "meta" where no arithmetic was done
     hardware: str = ""  # "NVIDIA H200"; empty where no arithmetic was done
@@ -90,7 +91,13 @@ class Record:
         return Conditions(
             hardware="" if probe.exact or self.predicted or anywhere else self.hardware,
             batch_size=self.batch_size,
-            execution=Execution(self.precision, self.memory_format, self.compile, self.cuda_graphs),  # type: ignore[arg-type]
+            execution=Execution(
+                self.precision,  # type: ignore[arg-type]  # words of a newer version among them
+                self.memory_format,  # type: ignore[arg-type]
+                self.compile,
+                self.cuda_graphs,
+                self.compile_mode,  # type: ignore[arg-type]
+            ),
             recipe=self.recipe,
             predicted=self.predicted,
             dataset=self.dataset,

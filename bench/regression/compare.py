@@ -32,6 +32,7 @@ _CONDITIONS = {
     "execution.precision": "precision",
     "execution.memory_format": "memory format",
     "execution.compile": "torch.compile",
+    "execution.compile_mode": "mode of torch.compile",
     "execution.cuda_graphs": "CUDA graphs",
     "recipe": "recipe",
     "predicted": "predicted",

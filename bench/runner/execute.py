@@ -235,6 +235,7 @@ def _blank(task: Task, probe: str, metric: str, seconds: float) -> Record:
         precision=execution.precision,
         memory_format=execution.memory_format,
         compile=execution.compile,
+        compile_mode=execution.compile_mode,
         dataset=image_set.name if image_set else None,
         budget=str(task.budget) if kind.trains else None,
         recipe=str(recipe_for(task.spec.family, task.inputs.recipes)) if kind.when == "seeds" and image_set else None,

@@ -14,6 +14,7 @@ import tyro
 from bench.config import (
     PRESETS,
     Budget,
+    CompileMode,
     Config,
     Execution,
     MemoryFormat,
@@ -72,7 +73,10 @@ class Setup:
     """How images lie in memory. auto: channels_last, on a CPU too, where most networks are faster for it; contiguous
     for a network that does not run in it."""
     compile: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Compile networks with torch.compile before they are timed or trained; compilation is timed apart."""
+    """Compile networks with torch.compile before they are timed or trained; compilation is timed apart. One whose
+    logits are then others fails."""
+    compile_mode: CompileMode = "default"
+    """Mode of torch.compile; another than the default implies --compile."""
     task_timeout_s: Annotated[float | None, tyro.conf.arg(metavar="SECONDS", help_behavior_hint="")] = None
     """Give up on one measurement of one network after this many seconds. Default: never."""
     task_memory_gib: Annotated[float | None, tyro.conf.arg(metavar="GIB", help_behavior_hint="")] = None

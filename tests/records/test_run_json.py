@@ -33,7 +33,7 @@ def test_what_is_asked_is_told_by_name_and_the_fixed_part_of_it_apart() -> None:
     assert (settings["budget"], settings["other_budgets"], settings["fit"]) == ("1ep", ["60s"], "16GiB")
     assert list(fixed) == [
         *("batch_size", "train_batch_size", "test_images", "measure_seconds"),
-        *("precision", "memory_format", "compile", "cuda_graphs", "fit"),
+        *("precision", "memory_format", "compile", "cuda_graphs", "compile_mode", "fit"),
     ]
     assert set(settings) - set(fixed) == {"preset", "budget", "seeds", "rounds", "other_budgets", "weights"}
 

@@ -31,6 +31,7 @@ UNLIKE: dict[str, tuple[Record, dict[str, Any]]] = {
     "precision": (RATE, {"precision": "bf16"}),
     "memory_format": (RATE, {"memory_format": "channels_last"}),
     "compile": (RATE, {"compile": True}),
+    "compile_mode": (replace(RATE, compile=True), {"compile_mode": "max-autotune"}),
     "cuda_graphs": (RATE, {"cuda_graphs": True}),
     "recipe": (TOP1, {"recipe": "tuned: SGD 0.05"}),
     "predicted": (PEAK, {"predicted": True}),

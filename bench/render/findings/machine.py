@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bench.config import Execution
 from bench.quantity import listing, quantity, with_unit
 from bench.render.results.derived import Peak, peak_of
 from bench.render.results.header import Header, Limits, Model, Session
@@ -22,16 +23,18 @@ class Grid:
     rows: tuple[tuple[str, ...], ...]
 
 
-def execution_line(header: Header) -> str:
+def execution_line(execution: Execution) -> str:
     """As "bf16, channels_last memory format, not compiled, CUDA graphs in training where the network allows them"."""
-    asked = header.execution
     graphs = {
         True: "CUDA graphs",
         False: "no CUDA graphs",
         None: "CUDA graphs in training where the network allows them",
     }
-    compiled = "compiled" if asked.compile else "not compiled"
-    return f"{asked.precision}, {asked.memory_format} memory format, {compiled}, {graphs[asked.cuda_graphs]}"
+    mode = "" if execution.compile_mode == "default" else f" ({execution.compile_mode})"
+    compiled = f"compiled{mode}" if execution.compile else "not compiled"
+    return (
+        f"{execution.precision}, {execution.memory_format} memory format, {compiled}, {graphs[execution.cuda_graphs]}"
+    )
 
 
 _OF_NVIDIA_ALONE = ("cudnn", "tf32", "nvidia")

@@ -93,7 +93,7 @@ def write_html(
             problems=found,
             incomplete=_incomplete(found),
             remarks=remarks(results),
-            execution=execution_line(results.header),
+            execution=execution_line(results.header.execution),
             conditions_grid=conditions_grid(results.header),
             limits_grid=limits_grid(results.header),
             style=Markup("\n".join([*map(read_part, _STYLES), style_sheet()])),

@@ -349,7 +349,7 @@ def _conditions_apart(rows: Sequence[Record]) -> list[dict[str, object]]:
         for field, value in conditions.items() if row.status == "ok" else ():
             seen.setdefault((row.metric, row.budget), {}).setdefault(field, set()).add(value)
     unlike = {key: {field for field in fields if len(fields[field]) > 1} for key, fields in seen.items()}
-    of_all = {"hardware", "precision", "memory format", "compiled"} & set().union(*unlike.values())
+    of_all = {"hardware", "precision", "memory format", "compiled", "compile mode"} & set().union(*unlike.values())
 
     def matters(field: str, row: Record) -> bool:
         apart = unlike.get((row.metric, row.budget), ())
@@ -369,6 +369,7 @@ def _stated(row: Record) -> dict[str, object]:
         "precision": conditions.execution.precision,
         "memory format": conditions.execution.memory_format,
         "compiled": conditions.execution.compile,
+        "compile mode": f"{conditions.execution.compile_mode} mode" if conditions.execution.compile else None,
         "CUDA graphs": conditions.execution.cuda_graphs if row.status == "ok" else None,
         "batch": row.asked_batch_size or row.batch_size,
         "predicted": row.predicted if row.status == "ok" else None,

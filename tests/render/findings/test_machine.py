@@ -74,6 +74,9 @@ def test_a_limit_that_is_no_rate_is_no_limit(build: RunBuilder, wrong: object) -
 def test_execution_in_words(build: RunBuilder) -> None:
     header = read_header(build([], [], memory_format="channels_last", cuda_graphs=None))
     words = "fp32, channels_last memory format, not compiled, CUDA graphs in training where the network allows them"
-    assert execution_line(header) == words
-    compiled = replace(header, execution=replace(header.execution, compile=True, cuda_graphs=False))
-    assert execution_line(compiled).endswith(" compiled, no CUDA graphs")
+    assert execution_line(header.execution) == words
+    compiled = replace(header.execution, compile=True, cuda_graphs=False)
+    assert execution_line(compiled).endswith("format, compiled, no CUDA graphs")
+    assert execution_line(replace(compiled, compile_mode="max-autotune")).endswith(
+        "compiled (max-autotune), no CUDA graphs"
+    )
