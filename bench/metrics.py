@@ -181,6 +181,22 @@ _ROWS = (
         "Milliseconds that the GPU itself works on a training step, by its own clock.",
         device_time="train_device_ms",
     ),
+    *(
+        Metric(
+            f"train_{part}_ms",
+            "throughput",
+            "ms",
+            f"{part.capitalize()} of a training step",
+            "lower",
+            f"Milliseconds of {what}, in further steps like those of the training throughput: by the clock of an "
+            "accelerator where there is one. The three parts add up to a step.",
+        )
+        for part, what in (
+            ("forward", "the forward pass of a training step and its loss"),
+            ("backward", "the backward pass of a training step"),
+            ("optimizer", "the optimizer in a training step: clipping, update and dropping of gradients"),
+        )
+    ),
     Metric(
         "latency_ms",
         "latency",

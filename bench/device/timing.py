@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from scipy.stats import mannwhitneyu
 
-from bench.device.accelerator import Device
+from bench.device.accelerator import Device, Event
 from bench.metrics import Flag
 from bench.stats.intervals import median_interval
 
@@ -21,6 +23,7 @@ AGREEMENT = 0.05  # two stretches of steps whose medians differ by less are the 
 WARM_UP_LIMIT = 5  # times the measuring time, then warm-up is given up
 DEVICE_SAMPLES = 5
 LONGEST_WAIT_S = 0.25  # a kernel of 2 s is killed where the GPU has a display to serve
+LEAST_LAPS = 3
 
 
 @dataclass(frozen=True)
@@ -143,3 +146,47 @@ def device_seconds(step: Step, device: Device, clock: Clock = time.perf_counter)
     if len(seconds) <= DEVICE_SAMPLES // 2:
         raise NoClock("the device had begun before the host had queued the step: it may have waited for the host")
     return tuple(seconds)
+
+
+class Laps:
+    """What a step spends on its parts: a part ends where the step calls this with the part's name.
+
+    By the clock of a device that has one, so that nothing waits within the step; else by the host's.
+    """
+
+    def __init__(self, device: Device, clock: Clock = time.perf_counter) -> None:
+        self._device = device
+        self._clock = clock
+        self._marks: list[tuple[Hashable, Event | float]] | None = None  # None: nobody has asked
+
+    def __call__(self, part: Hashable) -> None:
+        if self._marks is not None:
+            self._marks.append((part, self._now()))
+
+    def of(self, step: Step, measure_seconds: float) -> dict[Hashable, tuple[float, ...]]:
+        """Seconds of each part, summed over its laps: a sample for each of so many steps as fill a time."""
+        samples: dict[Hashable, list[float]] = {}
+        taken, start = 0, self._clock()
+        while taken < LEAST_LAPS or self._clock() - start < measure_seconds:
+            self._device.synchronise()
+            self._marks = [("", self._now())]
+            step()
+            self._device.synchronise()
+            marks, self._marks = self._marks, None
+            spent: dict[Hashable, float] = defaultdict(float)
+            for (_, before), (part, after) in pairwise(marks):
+                spent[part] += _seconds_between(before, after)
+            for part, seconds in spent.items():
+                samples.setdefault(part, []).append(seconds)
+            taken += 1
+        return {part: tuple(seconds) for part, seconds in samples.items()}
+
+    def _now(self) -> Event | float:
+        event = self._device.event()
+        return self._clock() if event is None else event
+
+
+def _seconds_between(before: Event | float, after: Event | float) -> float:
+    if isinstance(before, float) or isinstance(after, float):
+        return after - before  # type: ignore[operator]  # both are of one clock
+    return before.elapsed_time(after) / 1e3

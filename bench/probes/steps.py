@@ -13,9 +13,9 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from bench.config import Task
+from bench.config import Execution, Precision, Task
 from bench.device import accelerator
-from bench.device.execution import captured, for_inference, for_training, inference_dtype, memory_format
+from bench.device.execution import as_written, captured, for_inference, for_training, inference_dtype, memory_format
 from bench.device.out_of_memory import is_out_of_memory, release_memory
 from bench.models import REGISTRY
 from bench.probes.counting.networks import fresh_network
@@ -28,9 +28,17 @@ Step = Callable[[], Tensor]  # returns logits, or the loss
 MakeStep = Callable[[Task, int], Step]  # (task, batch size)
 Result = TypeVar("Result")
 
+# How far the logits of a compiled network may be from the eager ones, as a share of their norm: some rounding of deep
+# networks more than what fusing and reordering changes, and far less than what a wrong kernel does.
+COMPILED_TOLERANCE: dict[Precision, float] = {"fp32": 1e-3, "tf32": 2e-2, "fp16": 2e-2, "bf16": 1e-1}
+
 
 def inference_step(task: Task, batch_size: int) -> Step:
-    """A forward pass in eval mode; weights and images are of the type that is computed in."""
+    """A forward pass in eval mode; weights and images are of the type that is computed in.
+
+    Raises:
+        ValueError: compiled, the network computes something else.
+    """
     spec, execution, device = task.spec, task.config.execution, accelerator.named(task.device).place
     torch.manual_seed(task.seed)
     network = for_inference(fresh_network(spec, spec.num_classes), execution, device)
@@ -41,14 +49,16 @@ def inference_step(task: Task, batch_size: int) -> Step:
     def forward() -> Tensor:
         return logits(network(images), spec.num_classes)
 
+    check_compiled(forward, execution)
     return captured(accelerator.named(task.device), forward) if execution.cuda_graphs else forward
 
 
-def training_step(task: Task, batch_size: int) -> Step:
-    """Forward, loss, backward and the recipe's optimizer.
+def training_step(task: Task, batch_size: int, passed: Callable[[str], object] | None = None) -> Step:
+    """Forward, loss, backward and the recipe's optimizer; `passed` hears the name of each part when it is over.
 
     Raises:
         Unsupported: the network has nothing to train, nothing of it gets a gradient, or it must stay as it is.
+        ValueError: compiled, the network computes something else.
     """
     if task.spec.as_it_is:
         raise Unsupported(f"no training step is taken with it: {task.spec.as_it_is}")
@@ -62,9 +72,10 @@ def training_step(task: Task, batch_size: int) -> Step:
     # A rate this small leaves the weights where they are: random labels for seconds on end would drive some networks
     # to infinity, and arithmetic on infinities can take another time.
     optimizer = make_optimizer(recipe, trainable, rate=1e-8)
-    step = TrainingStep(network, optimizer, recipe, execution, spec.num_classes)
+    step = TrainingStep(network, optimizer, recipe, execution, spec.num_classes, passed)
     images = torch.randn(batch_size, *spec.input_size, device=device).to(memory_format=memory_format(execution))
     labels = torch.randint(spec.num_classes, (batch_size,), device=device)
+    check_compiled(lambda: step.logits(images), execution)
     step(images, labels)
     if all(parameter.grad is None for parameter in trainable):
         raise Unsupported("nothing is trained: no parameter gets a gradient in a training step")
@@ -82,6 +93,36 @@ def try_step(make: MakeStep, task: Task) -> None:
     if task.spec.name not in REGISTRY:
         execution = replace(task.config.execution, compile=False, cuda_graphs=False)
         make(replace(task, config=replace(task.config, execution=execution)), 2)()
+
+
+def check_compiled(forward: Step, execution: Execution) -> None:
+    """A network that computes something else once it is compiled is no faster, but another.
+
+    One that draws random numbers never computes the same twice: it is not held against itself.
+
+    Raises:
+        ValueError: its logits are not those of the network as written.
+    """
+    if not execution.compile:
+        return
+    with as_written(execution):
+        eager, again = forward(), forward()
+    check_finite(eager)
+    tolerance = COMPILED_TOLERANCE[execution.precision]
+    if _apart(eager, again) > tolerance:
+        return
+    difference = _apart(eager, forward())
+    if not difference <= tolerance:  # nor where it is not a number
+        raise ValueError(
+            f"torch.compile changes what the network computes: its logits are {difference:.2g} of their norm from the "
+            f"eager ones, where {execution.precision} allows {tolerance:g}"
+        )
+
+
+def _apart(expected: Tensor, other: Tensor) -> float:
+    """How far one is from the other, as a share of the norm of what is expected."""
+    expected = expected.detach().double()
+    return float((other.detach().double() - expected).norm() / expected.norm())
 
 
 def check_finite(output: Tensor) -> None:

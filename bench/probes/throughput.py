@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -11,17 +11,19 @@ from bench.config import Task
 from bench.device import accelerator
 from bench.device.execution import arithmetic
 from bench.device.out_of_memory import with_batch_that_fits
-from bench.device.timing import NoClock, Timing, device_seconds, steady_samples
+from bench.device.timing import Laps, NoClock, Timing, device_seconds, steady_samples
 from bench.probes.reading import Answer, Measurement, Reading, Unsupported
-from bench.probes.steps import MakeStep, attempted, check_finite, inference_step, training_step
+from bench.probes.steps import MakeStep, Result, Step, attempted, check_finite, inference_step, training_step
 
 LAUNCH_BOUND = 1.25  # times the device's own time
+PARTS = {part: f"train_{part}_ms" for part in ("forward", "backward", "optimizer")}  # as a training step names them
 
 
 @dataclass(frozen=True)
 class _Timed:
     steps: Timing
     device_seconds: tuple[float, ...] | Exception  # by the device's own clock, or why there are none
+    parts: Mapping[Hashable, tuple[float, ...]] | Exception  # of a training step
 
 
 def measure(task: Task) -> Measurement:
@@ -31,13 +33,13 @@ def measure(task: Task) -> Measurement:
     """
     readings: dict[str, Answer] = {}
     with arithmetic(task.config.execution.precision):
-        for kind, make in (("inference", inference_step), ("train", training_step)):
-            metrics = (f"{kind}_images_per_s", f"{kind}_device_ms")
+        for kind in ("inference", "train"):
+            metrics = (f"{kind}_images_per_s", f"{kind}_device_ms", *(PARTS.values() if kind == "train" else ()))
             if kind == "train" and task.config.inference_only:
                 reason = Unsupported(f"--preset {task.config.preset} times inference alone")
                 readings |= dict.fromkeys(metrics, reason)
                 continue
-            readings |= attempted(metrics, task, partial(_readings, kind, make))
+            readings |= attempted(metrics, task, partial(_readings, kind))
     return Measurement(readings)
 
 
@@ -48,12 +50,12 @@ def timed(make: MakeStep, task: Task, batch_size: int) -> Timing:
         Unsupported: there is no such step.
         ValueError: the network returns nonsense.
     """
-    return _timed(make, task, batch_size).steps
+    return _steps(make(task, batch_size), task)
 
 
-def _readings(kind: str, make: MakeStep, task: Task) -> Mapping[str, Answer]:
+def _readings(kind: str, task: Task) -> Mapping[str, Answer]:
     asked = task.batch_size
-    result, used = with_batch_that_fits(lambda batch_size: _timed(make, task, batch_size), asked)
+    result, used = with_batch_that_fits(lambda batch_size: _timed(kind, task, batch_size), asked)
     rates = tuple(used / seconds for seconds in result.steps.seconds)
     notes = [result.steps.note] if result.steps.note else []
     if used != asked:
@@ -77,12 +79,33 @@ def _readings(kind: str, make: MakeStep, task: Task) -> Mapping[str, Answer]:
         if share < 1 / LAUNCH_BOUND:
             note = f"launch-bound: the device works {share:.0%} of the step"
             busy = replace(busy, note=note, flags=("launch_bound",))
-    return {f"{kind}_images_per_s": rate, f"{kind}_device_ms": busy}
+    found = {f"{kind}_images_per_s": rate, f"{kind}_device_ms": busy}
+    return found if kind == "inference" else {**found, **_parts(rate, result.parts)}
 
 
-def _timed(make: MakeStep, task: Task, batch_size: int) -> _Timed:
+def _parts(rate: Reading, parts: Mapping[Hashable, tuple[float, ...]] | Exception) -> Mapping[str, Answer]:
+    """The readings of what a training step is made of, under the conditions of its rate."""
+    if isinstance(parts, Exception):
+        return dict.fromkeys(PARTS.values(), parts)
+    if not parts:
+        return dict.fromkeys(PARTS.values(), Unsupported("a step that is replayed as a graph has no parts"))
+    ms = {part: tuple(1e3 * seconds for seconds in parts[part]) for part in PARTS}
+    return {
+        metric: replace(rate, value=statistics.median(ms[part]), samples=ms[part]) for part, metric in PARTS.items()
+    }
+
+
+def _timed(kind: str, task: Task, batch_size: int) -> _Timed:
     device = accelerator.named(task.device)
-    step = make(task, batch_size)
+    laps = Laps(device)
+    step = training_step(task, batch_size, laps) if kind == "train" else inference_step(task, batch_size)
+    steps = _steps(step, task)
+    own = _besides(lambda: device_seconds(step, device))
+    return _Timed(steps, own, _besides(lambda: laps.of(step, task.measure_seconds / 4) if kind == "train" else {}))
+
+
+def _steps(step: Step, task: Task) -> Timing:
+    device = accelerator.named(task.device)
     steps = steady_samples(
         step,
         device.synchronise,
@@ -90,10 +113,14 @@ def _timed(make: MakeStep, task: Task, batch_size: int) -> _Timed:
         shortest_sample_s=device.sizes.shortest_sample_s,
     )
     check_finite(step())
+    return steps
+
+
+def _besides(measured: Callable[[], Result]) -> Result | Exception:
+    """What is measured after the rate, or why it is not: it must not cost the rate."""
     try:
-        own: tuple[float, ...] | Exception = device_seconds(step, device)
+        return measured()
     except NoClock as reason:
-        own = Unsupported(str(reason))
-    except Exception as error:  # it must not cost the rate, which was measured without it
-        own = error.with_traceback(None)
-    return _Timed(steps, own)
+        return Unsupported(str(reason))
+    except Exception as error:
+        return error.with_traceback(None)

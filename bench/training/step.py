@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -104,8 +104,15 @@ def make_optimizer(recipe: Recipe, parameters: Iterable[nn.Parameter], rate: flo
     return torch.optim.AdamW(groups, lr=lr, fused=fused, capturable=recorded)
 
 
+def _nothing(_: str) -> None:
+    pass
+
+
 class TrainingStep:
     """`step(images, labels)` trains on one batch and returns the loss, still on the device.
+
+    `passed` is called with the name of each part that has been asked for: "forward" (the loss included), "backward" or
+    "optimizer", which comes twice, as it also drops the gradients of the step before.
 
     The network is where `for_training` put it: fp32 weights, of which the forward pass sees bf16 or fp16 casts.
     fp16 gradients are scaled, or small ones would vanish (Micikevicius et al. 2017, arXiv:1710.03740, section 3.2).
@@ -121,20 +128,22 @@ class TrainingStep:
         recipe: Recipe,
         execution: Execution,
         num_classes: int,
+        passed: Callable[[str], object] | None = None,
     ) -> None:
         self.network = network
         self.optimizer = optimizer
         self._recipe = recipe
         self._execution = execution
         self._num_classes = num_classes
+        self._passed = passed or _nothing
         device = next(network.parameters()).device
         self._device = device
         self._scaler = torch.amp.GradScaler(device.type, enabled=execution.precision == "fp16")
 
     def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
         self.optimizer.zero_grad(set_to_none=True)
-        with autocast(self._execution, self._device):
-            output = self.network(images)
+        self._passed("optimizer")
+        output = self._output(images)
         width = logits(output, self._num_classes).shape[1]
         if width < self._num_classes:
             raise ValueError(
@@ -142,13 +151,24 @@ class TrainingStep:
                 "let its factory take num_classes, or give it images of fewer classes"
             )
         loss = training_loss(output, labels, self._num_classes, self._recipe.label_smoothing)
+        self._passed("forward")
         self._scaler.scale(loss).backward()
+        self._passed("backward")
         if self._recipe.clip_norm is not None:
             self._scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.network.parameters(), self._recipe.clip_norm)
         self._scaler.step(self.optimizer)
         self._scaler.update()
+        self._passed("optimizer")
         return loss.detach()
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Those of a forward pass as a step takes it."""
+        return logits(self._output(images), self._num_classes)
+
+    def _output(self, images: Tensor) -> Any:
+        with autocast(self._execution, self._device):
+            return self.network(images)
 
     def set_rate(self, rate: float) -> None:
         """The learning rate of the steps that follow, those of a recorded graph among them."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from bench.device.timing import drift_note, steady_samples
+from bench.device.timing import Laps, drift_note, steady_samples
 from bench.stats.intervals import median_interval
 
 
@@ -27,6 +27,44 @@ class FakeClock:
 
     def synchronise(self) -> None:
         self.waits += 1
+
+
+class Queue:
+    """A device whose clock is its own, and whose queue the host does not wait for."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.waits = 0
+
+    def event(self) -> "Mark":
+        return Mark(self.now)
+
+    def synchronise(self) -> None:
+        self.waits += 1
+
+
+class Mark:
+    def __init__(self, at: float) -> None:
+        self.at = at
+
+    def elapsed_time(self, end_event: "Mark") -> float:
+        return 1e3 * (end_event.at - self.at)
+
+
+def test_parts_of_a_step_are_timed_by_the_clock_of_the_device_that_has_one() -> None:
+    device = Queue()
+    clock = FakeClock(lambda _: 0.25)  # of the host
+    laps = Laps(device, clock=clock)  # type: ignore[arg-type]
+
+    def step() -> None:
+        clock.step()
+        for part, seconds in (("optimizer", 0.125), ("forward", 1.0), ("backward", 2.0), ("optimizer", 0.5)):
+            device.now += seconds
+            laps(part)
+
+    step()  # nobody has asked for its parts
+    assert laps.of(step, 1.0) == {"optimizer": (0.625,) * 4, "forward": (1.0,) * 4, "backward": (2.0,) * 4}
+    assert device.waits == 2 * 4
 
 
 def test_slow_first_steps_are_not_sampled() -> None:

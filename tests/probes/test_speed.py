@@ -1,9 +1,11 @@
 """Throughput, latency and the best batch of networks whose time and appetite are known because they are planted."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -12,14 +14,15 @@ from torch import Tensor, nn
 from bench.config import Budget, Config, Execution, MemoryFormat, Precision, Task
 from bench.device.execution import arithmetic
 from bench.device.out_of_memory import with_batch_that_fits
-from bench.device.timing import Timing, steady_samples
+from bench.device.timing import Laps, Timing, steady_samples
 from bench.models import REGISTRY, ModelSpec
-from bench.probes import MEASURE, latency, throughput
+from bench.probes import MEASURE, latency, steps, throughput
 from bench.probes.best_batch import sweep
 from bench.probes.reading import Reading
 from bench.probes.steps import inference_step, training_step
 from bench.runner.execute import execute
 from bench.stats.intervals import median_interval
+from bench.training.step import make_optimizer
 
 CONFIG = Config(
     "quick",
@@ -56,24 +59,48 @@ CLOCK = Clock()
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     for probe in (throughput, latency):
         monkeypatch.setattr(probe, "steady_samples", partial(steady_samples, clock=CLOCK))
+    monkeypatch.setattr(throughput, "Laps", partial(Laps, clock=CLOCK))
     return CLOCK
 
 
-class Planted(nn.Module):
-    """A network whose forward pass takes its time, gives out at a batch size, or computes nonsense."""
+class SlowBackward(torch.autograd.Function):
+    """The identity, whose backward pass takes its time."""
 
-    def __init__(self, num_classes: int, seconds: float = 0.0, limit: int | None = None, value: float = 1.0) -> None:
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, seconds: float) -> Tensor:
+        ctx.seconds = seconds
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        CLOCK.spend(ctx.seconds)
+        return gradient, None
+
+
+class Planted(nn.Module):
+    """A network whose passes take their time, that gives out at a batch size, or that computes nonsense."""
+
+    def __init__(
+        self,
+        num_classes: int,
+        seconds: float = 0.0,
+        limit: int | None = None,
+        value: float = 1.0,
+        backward_seconds: float = 0.0,
+    ) -> None:
         super().__init__()
         self.fc = nn.Linear(3, num_classes)
         self.seconds = seconds
         self.limit = limit
         self.value = value
+        self.backward_seconds = backward_seconds
 
     def forward(self, x: Tensor) -> Tensor:
         CLOCK.spend(self.seconds)
         if self.limit is not None and len(x) > self.limit:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 PiB")
-        return self.fc(x.mean((2, 3))) * self.value
+        output: Tensor = SlowBackward.apply(self.fc(x.mean((2, 3))) * self.value, self.backward_seconds)
+        return output
 
 
 def planted(**what: float | None) -> ModelSpec:
@@ -95,6 +122,68 @@ def test_a_step_of_known_length_is_reported_within_one_percent(clock: Clock) -> 
     assert len(lag.samples) >= 100
     p95, p99 = (reading("latency", f"latency_p{n}_ms", planted(seconds=0.02)) for n in (95, 99))
     assert lag.value < p95.value < p99.value < 20 * 1.08
+
+
+def test_the_parts_of_a_training_step_are_told_apart_and_add_up_to_it(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow_optimizer(*args: Any, **kwargs: Any) -> torch.optim.Optimizer:
+        optimizer = make_optimizer(*args, **kwargs)
+        optimizer.register_step_pre_hook(lambda *_: clock.spend(0.005))
+        return optimizer
+
+    monkeypatch.setattr(steps, "make_optimizer", slow_optimizer)
+    found = MEASURE["throughput"](Task(planted(seconds=0.01, backward_seconds=0.02), CONFIG)).readings
+    values = {name: reading.value for name, reading in found.items() if isinstance(reading, Reading)}
+    parts = [values[f"train_{part}_ms"] for part in ("forward", "backward", "optimizer")]
+    assert parts == pytest.approx([10, 20, 5], rel=0.03)
+    assert sum(parts) == pytest.approx(1e3 * 8 / values["train_images_per_s"], rel=0.02)
+
+
+class Compiler:
+    """torch.compile, with an error of its own in what it makes."""
+
+    def __init__(self, error: float, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.error = error
+        self.modes: set[str] = set()
+        self._eager = False
+        monkeypatch.setattr(torch, "compile", self.compile)
+        monkeypatch.setattr(steps, "as_written", self.as_written)
+
+    def compile(self, forward: Callable[[Tensor], Tensor], mode: str) -> Callable[[Tensor], Tensor]:
+        self.modes.add(mode)
+        return lambda x: forward(x) * (1 if self._eager else 1 + self.error)
+
+    @contextmanager
+    def as_written(self, execution: Execution) -> Iterator[None]:
+        self._eager = True
+        yield
+        self._eager = False
+
+
+@pytest.mark.parametrize(
+    ("precision", "error", "failed"), [("fp32", 1e-2, True), ("bf16", 1e-2, False), ("bf16", 0.3, True)]
+)
+def test_a_compiled_network_that_computes_something_else_fails_whatever_its_speed(
+    monkeypatch: pytest.MonkeyPatch, clock: Clock, precision: Precision, error: float, failed: bool
+) -> None:
+    compiler = Compiler(error, monkeypatch)
+    execution = Execution(precision, compile=True, compile_mode="max-autotune")
+    for probe in ("throughput", "latency"):
+        task = Task(planted(seconds=0.01), replace(CONFIG, execution=execution), (probe,))
+        rows = [row for row in execute(task, "cpu").records if row.status != "skipped"]
+        assert {row.status for row in rows} == {"failed" if failed else "ok"}
+        assert {row.compile_mode for row in rows} == {"max-autotune"}
+        assert not failed or all("torch.compile changes what the network computes" in row.note for row in rows)
+    assert compiler.modes == {"max-autotune"}
+
+
+def test_a_network_that_draws_random_numbers_is_not_held_against_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    Compiler(1.0, monkeypatch)
+    steps.check_compiled(lambda: torch.randn(4, 10), Execution(compile=True))
+    network = Compiler(1.0, monkeypatch).compile(lambda x: x, "default")
+    with pytest.raises(ValueError, match=r"logits are 1 of their norm from the eager ones, where fp32 allows 0\.001"):
+        steps.check_compiled(lambda: network(torch.ones(4, 10)), Execution(compile=True))
 
 
 def test_five_percent_between_two_networks_are_seen_by_the_intervals(clock: Clock) -> None:

@@ -60,7 +60,7 @@ def test_a_launch_bound_step_marks_its_throughput_too(build: RunBuilder, monkeyp
     from bench.probes import throughput
 
     # 30 ms per step of which the device works 10: what the probe makes of it, without a GPU.
-    timed = throughput._Timed(Timing((0.03,) * 9, 1, ""), (0.01,) * 9)
+    timed = throughput._Timed(Timing((0.03,) * 9, 1, ""), (0.01,) * 9, {})
     monkeypatch.setattr(throughput, "_timed", lambda *_: timed)
     config = Config("quick", (), Budget(1, "ep"), 1, "auto", {"cifar": 8}, None, None, 0.1, None)
     readings = throughput.measure(Task(REGISTRY["lenet5_cifar"], config)).readings
