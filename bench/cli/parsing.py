@@ -71,7 +71,7 @@ def with_suffix(flag: str, path: Path, suffix: str) -> Path:
         RequestError: the name ends in something else.
     """
     if path.suffix.lower() != suffix:
-        raise RequestError(f"{flag} {path}: writes SVG: choose a name that ends in {suffix}")
+        raise RequestError(f"{flag} {path}: writes {suffix[1:].upper()}: choose a name that ends in {suffix}")
     return path
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 from dataclasses import dataclass
 
@@ -29,6 +30,14 @@ class Show:
     """Arguments of such a network's factory: drop_path_rate=0.1 depth=2."""
     diagram: File = None
     """Also draw its blocks, branches and skips into this file, NAME.svg."""
+    time: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Also measure how long each layer takes in a forward pass in eval mode, between hooks: the median of many."""
+    trace: File = None
+    """Also write a profiler's trace of one training step into this file, NAME.json, for Perfetto or chrome://tracing."""
+    device: str = "auto"
+    """Of --time and --trace: auto, cpu, cuda or cuda:N."""
+    batch_size: Count = None
+    """Of --time (default: 1) and --trace (default: that of a run)."""
     json: tyro.conf.FlagCreatePairsOff[bool] = False
     """Print JSON for machines."""
 
@@ -39,15 +48,24 @@ def run(request: Show) -> int:
     Raises:
         RequestError: there is no such network, or it cannot be shown.
     """
+    # Before torch is loaded: threads that wait sleep soon, as in a run, and the profiler says nothing of its own.
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    os.environ.setdefault("KINETO_LOG_LEVEL", "6")
+    from bench.device.environment import hardware
     from bench.models import UnknownModel, select
+    from bench.probes.breakdown import trace
     from bench.probes.counting.networks import with_own_classes
     from bench.quantity import first_line, quantity
     from bench.render.diagram import draw
     from bench.render.tables.terminal import aligned
-    from bench.runner.measure import layer_rows
+    from bench.runner.measure import layer_rows, step_task
     from bench.structure.panels import structure
 
     diagram_file = request.diagram and with_suffix("--diagram", request.diagram, ".svg")
+    trace_file = request.trace and with_suffix("--trace", request.trace, ".json")
+    for flag, value in (("--device", request.device != "auto"), ("--batch-size", request.batch_size is not None)):
+        if value and not (request.time or trace_file):
+            raise RequestError(f"{flag}: only goes with --time or --trace")
     refuse_for_registry([request.model], request.input_size, request.num_classes)
     if request.num_classes is not None and request.num_classes <= 0:
         raise RequestError(f"--num-classes {request.num_classes}: must be above zero")
@@ -62,19 +80,29 @@ def run(request: Show) -> int:
     try:
         with contextlib.redirect_stdout(sys.stderr):
             spec = with_own_classes(spec)
-            rows = layer_rows(spec)
+            alone = 1 if request.batch_size is None else request.batch_size
+            timed = step_task(spec, request.device, alone) if request.time else None
+            rows = layer_rows(spec, timed)
             diagram = draw(structure(spec)) if diagram_file else ""
+            traced = trace(step_task(spec, request.device, request.batch_size)) if trace_file else ""
+    except RequestError:
+        raise
     except Exception as error:  # a user's own network may do anything
         raise RequestError(f"{spec.name} cannot be shown: {type(error).__name__}: {first_line(error)}") from error
-    if diagram_file:
-        try:
-            diagram_file.write_text(diagram, encoding="utf-8")
-        except OSError as error:
-            raise RequestError(f"--diagram: cannot write {diagram_file}: {error.strerror}") from error
-        print(f"diagram: {diagram_file}", file=sys.stderr)
-    columns = ("params", "macs", "activations", "saved_activation_bytes")
+    for what, file, text in (("diagram", diagram_file, diagram), ("trace", trace_file, traced)):
+        if file:
+            try:
+                file.write_text(text, encoding="utf-8")
+            except OSError as error:
+                raise RequestError(f"--{what}: cannot write {file}: {error.strerror}") from error
+            print(f"{what}: {file}", file=sys.stderr)
+    columns = ("params", "macs", "activations", "saved_activation_bytes", *(("time_ms",) if timed else ()))
     totals = {column: sum(row[column] for row in rows) for column in columns}
     facts = {"name": spec.name, "family": spec.family, "year": spec.year, "paper": spec.paper}
+    if timed:
+        facts["timed"] = (
+            f"a forward pass in eval mode, batch {timed.batch_size}, {timed.config.execution}, {hardware(timed.device)}"
+        )
     if request.json:
         print(json.dumps({**facts, "differences": spec.differences, "layers": rows, "totals": totals}, indent=2))
         return OK
@@ -82,6 +110,8 @@ def run(request: Show) -> int:
     print(f"input {'x'.join(map(str, spec.input_size))}, {spec.num_classes} classes")
     for difference in spec.differences:
         print(f"- {difference}")
+    if timed:
+        print(f"time of {facts['timed']}; hooks and all, the median of many")
     rows.append({"layer": "total", "operation": "", "output_shape": [], **totals})
     for row in rows:
         share = row["macs"] / totals["macs"] if totals["macs"] else 0.0
@@ -90,5 +120,8 @@ def run(request: Show) -> int:
             row[column] = f"{row[column]:,}"
         row["share of MACs"] = f"{100 * share:.1f} %"
         row["saved_activation_bytes"] = quantity(row["saved_activation_bytes"], "bytes")
+        if timed:
+            row["share of time"] = f"{100 * row['time_ms'] / totals['time_ms']:.1f} %"
+            row["time_ms"] = f"{row['time_ms']:.4f}"
     print(aligned(rows))
     return OK

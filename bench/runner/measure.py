@@ -23,6 +23,7 @@ from bench.config import MemoryFormat, Precision, RequestError, Task
 from bench.device import accelerator
 from bench.metrics import measured_by, probe_named
 from bench.models import ModelSpec, UnknownModel
+from bench.probes.breakdown import layer_milliseconds
 from bench.probes.counting.layers import layer_products, layer_table
 from bench.probes.counting.networks import with_own_classes
 from bench.probes.saved_activations import saved_per_image
@@ -191,12 +192,25 @@ def network_row(spec: ModelSpec) -> dict[str, Any]:
     }
 
 
-def layer_rows(spec: ModelSpec) -> list[dict[str, Any]]:
+def layer_rows(spec: ModelSpec, timed: Task | None = None) -> list[dict[str, Any]]:
     """Every call of every module, in order: its output for one image, parameters, MACs and saved bytes per image.
 
-    The columns add up to the network's `params`, `macs`, `activations` and `saved_activation_bytes`.
+    The columns add up to the network's `params`, `macs`, `activations` and `saved_activation_bytes`; and `time_ms`, if
+    a task says where and how a forward pass is `timed`, to that pass.
     """
-    return layer_table(layer_products(spec).calls, saved_per_image(spec)[0])
+    time_ms = layer_milliseconds(timed) if timed else None
+    return layer_table(layer_products(spec).calls, saved_per_image(spec)[0], time_ms)
+
+
+def step_task(spec: ModelSpec, device: str, batch_size: int | None) -> Task:
+    """How a run would time the steps of a network; on the first of several devices.
+
+    Raises:
+        RequestError: it would not.
+    """
+    request = Request(device=device, batch_size=batch_size, dry_run=True)
+    prepared = prepare(request, ("throughput",), lambda line: print(line, file=sys.stderr), given=[spec])
+    return Task(prepared.specs[0], prepared.config, ("throughput",), prepared.inputs, prepared.devices[0])
 
 
 def _executed(task: Task, device: str) -> list[Record]:

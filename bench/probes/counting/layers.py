@@ -363,10 +363,13 @@ def _storage_id(tensor: Tensor) -> int:
     return tensor.untyped_storage()._cdata
 
 
-def layer_table(calls: Sequence[Call], draws: Sequence[BytesByCall]) -> list[dict[str, Any]]:
+def layer_table(
+    calls: Sequence[Call], draws: Sequence[BytesByCall], time_ms: Mapping[tuple[str, int], float] | None = None
+) -> list[dict[str, Any]]:
     """A row for every call, in order: its output for one image, parameters, MACs, activations and saved bytes.
 
-    `calls` are those of inference; `draws` hold the bytes that one or several training steps save for each.
+    `calls` are those of inference; `draws` hold the bytes that one or several training steps save for each. With the
+    milliseconds of calls, these are a column, and the last row has those of no call in the table.
     """
     saved = _mean(draws)
     rows = {
@@ -393,7 +396,13 @@ def layer_table(calls: Sequence[Call], draws: Sequence[BytesByCall]) -> list[dic
             "activations": 0,
             "saved_activation_bytes": saved[path, occurrence],
         }
-    return [rows[key] for key in order]
+    table = [rows[key] for key in order]
+    if time_ms is not None:
+        between = sum(spent for key, spent in time_ms.items() if key not in rows)
+        table.append({**dict.fromkeys(table[0], 0), "layer": "(between layers)", "operation": "", "output_shape": []})
+        for row, spent in zip(table, (*(time_ms.get(key, 0.0) for key in order), between), strict=True):
+            row["time_ms"] = spent
+    return table
 
 
 def _mean(draws: Sequence[BytesByCall]) -> BytesByCall:

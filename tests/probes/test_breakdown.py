@@ -1,0 +1,90 @@
+"""What one network spends its time on, where it is planted."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+from torch import Tensor, nn
+
+from bench.cli.main import main
+from bench.config import Budget, Config, Task
+from bench.models import ModelSpec
+from bench.probes import breakdown
+
+CONFIG = Config("quick", (), Budget(1, "ep"), 1, "auto", {"cifar": 2}, None, None, 0.2, None)
+
+
+class Slow(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        time.sleep(0.02)
+        return x
+
+
+class Planted(nn.Module):
+    """A layer that is called twice, and a network that takes its own time between its layers."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.slow = Slow()
+        self.head = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, num_classes))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.slow(self.slow(x))
+        time.sleep(0.01)
+        output: Tensor = self.head(x)
+        return output
+
+
+def test_time_is_told_by_call_and_what_is_between_the_layers_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(breakdown, "MEASURE_SECONDS", 0.1)
+    spec = ModelSpec("planted_cifar", "Own", 2024, "none", "cifar", (3, 8, 8), 10, Planted)
+    found = breakdown.layer_milliseconds(Task(spec, CONFIG))
+    assert set(found) == {("", 0), ("slow", 0), ("slow", 1), ("head", 0), ("head.0", 0), ("head.1", 0)}
+    assert 20 <= found["slow", 0] < 40
+    assert 20 <= found["slow", 1] < 40
+    assert 10 <= found["", 0] < 20
+
+
+def test_show_has_the_time_of_each_layer_beside_its_macs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(breakdown, "MEASURE_SECONDS", 0.05)
+    assert main(["show", "lenet5_mnist", "--time", "--device", "cpu", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    layers, totals = shown["layers"], shown["totals"]
+    assert totals["macs"] == 416_520
+    assert totals["time_ms"] == pytest.approx(sum(layer["time_ms"] for layer in layers))
+    assert all(layer["time_ms"] > 0 for layer in layers if layer["operation"] not in ("", "in training"))
+    assert shown["timed"].startswith("a forward pass in eval mode, batch 1, fp32, channels_last")
+    assert main(["show", "lenet5_mnist", "--time", "--device", "cpu"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.split()[-3:] == ["share", "of", "time"] for line in lines)
+    assert lines[-1].endswith("100.0 %")
+
+
+def test_a_trace_holds_the_passes_of_a_training_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "lenet.json"
+    assert main(["show", "lenet5_mnist", "--trace", str(file), "--batch-size", "2", "--device", "cpu"]) == 0
+    assert f"trace: {file}" in capsys.readouterr().err
+    names = {event.get("name", "") for event in json.loads(file.read_text(encoding="utf-8"))["traceEvents"]}
+    assert {"aten::conv2d", "aten::addmm"} <= names
+    assert any("Backward" in name for name in names)
+    assert any("Optimizer.step" in name for name in names)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--trace", "x.svg"], "--trace x.svg: writes JSON: choose a name that ends in .json"),
+        (["--trace", "/nowhere/x.json", "--batch-size", "2"], "--trace: cannot write /nowhere/x.json"),
+        (["--device", "cpu"], "--device: only goes with --time or --trace"),
+        (["--time", "--batch-size", "0"], "--batch-size 0: must be above zero"),
+    ],
+)
+def test_a_wrong_request_is_said_in_one_line(flags: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "lenet5_mnist", *flags]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert words in said.err
+    assert said.err.count("\n") == 1
