@@ -1,5 +1,7 @@
 """Budgets, presets and the request that becomes a configuration."""
 
+from dataclasses import replace
+
 import pytest
 
 from bench.config import PRESETS, Budget, Execution, RequestError
@@ -70,6 +72,17 @@ def test_arithmetic_follows_the_device_unless_it_is_named() -> None:
     assert resolve(Request(), (), "cuda")[0].execution == Execution("bf16", "channels_last", False, None)
     named = Request(precision="fp16", memory_format="contiguous", compile=True, cuda_graphs=True)
     assert resolve(named, (), "cuda")[0].execution == Execution("fp16", "contiguous", True, True)
+
+
+def test_a_mode_of_the_compiler_compiles_and_graphs_are_replayed_by_one_of_both() -> None:
+    request = Request(compile_mode="max-autotune")
+    on_cpu = Execution("fp32", "channels_last", True, False, "max-autotune")
+    assert resolve(request, (), "cpu")[0].execution == on_cpu
+    assert resolve(request, (), "cuda")[0].execution == replace(on_cpu, precision="bf16")
+    without = replace(request, compile_mode="max-autotune-no-cudagraphs", cuda_graphs=True)
+    assert resolve(without, (), "cuda")[0].execution.cuda_graphs
+    with pytest.raises(RequestError, match="replays CUDA graphs itself: leave out --cuda-graphs"):
+        resolve(replace(request, cuda_graphs=True), (), "cuda")
 
 
 @pytest.mark.parametrize(

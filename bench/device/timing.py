@@ -23,7 +23,7 @@ AGREEMENT = 0.05  # two stretches of steps whose medians differ by less are the 
 WARM_UP_LIMIT = 5  # times the measuring time, then warm-up is given up
 DEVICE_SAMPLES = 5
 LONGEST_WAIT_S = 0.25  # a kernel of 2 s is killed where the GPU has a display to serve
-LEAST_LAPS = 3
+LEAST_LAPS = 5
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from bench import models
-from bench.config import MemoryFormat, Precision, RequestError, Task
+from bench.config import CompileMode, MemoryFormat, Precision, RequestError, Task
 from bench.device import accelerator
 from bench.metrics import measured_by, probe_named
 from bench.models import ModelSpec, UnknownModel
@@ -59,6 +59,7 @@ def measure(
     precision: Literal["auto"] | Precision = "auto",
     memory_format: Literal["auto"] | MemoryFormat = "auto",
     compile: bool = False,
+    compile_mode: CompileMode = "default",
     rounds: int | None = None,
     fit: str | None = None,
     budget: str = "1ep",
@@ -105,6 +106,7 @@ def measure(
             precision=precision,
             memory_format=memory_format,
             compile=compile,
+            compile_mode=compile_mode,
             rounds=rounds,
             budget=(budget,),  # a stated one, so that training is not cut short by a forecast
             seeds=seeds,

@@ -303,7 +303,15 @@ def _execution(request: Request, kind: type[Device], bf16: bool) -> Execution:
         raise RequestError("--precision tf32: only GPUs have it; on a CPU use fp32 or bf16")
     if not kind.captures and request.cuda_graphs:
         raise RequestError("--cuda-graphs: needs --device cuda")
-    return Execution(precision, memory_format, request.compile, request.cuda_graphs if kind.captures else False)
+    compiled = request.compile or request.compile_mode != "default"
+    graphs = request.cuda_graphs if kind.captures else False
+    if kind.captures and request.compile_mode in ("reduce-overhead", "max-autotune"):
+        if graphs:
+            raise RequestError(
+                f"--compile-mode {request.compile_mode} replays CUDA graphs itself: leave out --cuda-graphs"
+            )
+        graphs = False
+    return Execution(precision, memory_format, compiled, graphs, request.compile_mode)
 
 
 def parse_input_size(word: str | None) -> tuple[int, int, int] | None:

@@ -254,6 +254,9 @@ def test_a_measured_row_says_how_it_was_measured() -> None:
         "inference_device_ms": "skipped",
         "train_images_per_s": "ok",
         "train_device_ms": "skipped",
+        "train_forward_ms": "ok",
+        "train_backward_ms": "ok",
+        "train_optimizer_ms": "ok",
     }
     for row in rows:
         if row.status == "skipped":
