@@ -359,7 +359,10 @@ PRESETS: dict[str, Preset] = {
                 )
             ),
         ),
-        probes=("params", "macs", "activations", "saved_activation_bytes", "throughput", "latency", "memory"),
+        probes=(
+            *("params", "macs", "activations", "saved_activation_bytes", "predicted_memory"),
+            *("throughput", "latency", "memory"),
+        ),
         budget="1ep",
         seeds=1,
         test_images=None,

@@ -50,6 +50,7 @@ PROBES: dict[str, Probe] = {
         Probe("activations", "static", "fp32", code="counts.activations"),
         Probe("saved_activation_bytes", "static", "fp32", code="saved_activations.measure"),
         Probe("traffic", "static"),
+        Probe("predicted_memory", "static", code="memory.predict"),
         Probe("train_time", "forecast"),
         Probe("throughput", "rounds"),
         Probe("latency", "rounds"),
@@ -258,7 +259,7 @@ _ROWS = (
     ),
     Metric(
         "predicted_inference_bytes",
-        "memory",
+        "predicted_memory",
         "bytes",
         "Predicted peak memory of inference",
         "lower",
@@ -268,7 +269,7 @@ _ROWS = (
     ),
     Metric(
         "predicted_training_bytes",
-        "memory",
+        "predicted_memory",
         "bytes",
         "Predicted peak memory of training",
         "lower",
@@ -278,7 +279,7 @@ _ROWS = (
     ),
     Metric(
         "weight_bytes",
-        "memory",
+        "predicted_memory",
         "bytes",
         "Weights",
         "lower",
@@ -286,7 +287,7 @@ _ROWS = (
     ),
     Metric(
         "gradient_bytes",
-        "memory",
+        "predicted_memory",
         "bytes",
         "Gradients",
         "lower",
@@ -294,7 +295,7 @@ _ROWS = (
     ),
     Metric(
         "optimizer_bytes",
-        "memory",
+        "predicted_memory",
         "bytes",
         "Optimizer state",
         "lower",
@@ -302,7 +303,7 @@ _ROWS = (
     ),
     Metric(
         "activation_bytes",
-        "memory",
+        "predicted_memory",
         "bytes",
         "Saved activations at the peak",
         "lower",
@@ -311,7 +312,7 @@ _ROWS = (
     ),
     Metric(
         "workspace_bytes",
-        "memory",
+        "predicted_memory",
         "bytes",
         "Transient workspace",
         "lower",

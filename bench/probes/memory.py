@@ -16,7 +16,7 @@ from torch import nn
 
 from bench.config import Execution, MemorySize, Task
 from bench.device import accelerator
-from bench.device.accelerator import Device, Memory
+from bench.device.accelerator import Device, Kernels, Memory
 from bench.device.execution import HALF, arithmetic, inference_dtype
 from bench.device.out_of_memory import is_out_of_memory, release_memory, with_batch_that_fits
 from bench.probes.counting.replay import (
@@ -43,7 +43,6 @@ class _Weighed:
     name: str
     make: MakeStep  # for real
     footprint: Callable[[int], Footprint]  # replayed
-    batch_size: int  # as asked
     task: Task
 
     def step(self, batch_size: int) -> Step:
@@ -55,74 +54,98 @@ class _Weighed:
 
 
 def measure(task: Task) -> Measurement:
-    """Peaks of an inference pass and of a training step that is not the first, at the batch size of the throughput."""
-    # A recorded graph keeps its memory for good; what a step needs shows where it runs as it is.
-    execution = replace(task.config.execution, cuda_graphs=False)
-    task = replace(task, config=replace(task.config, execution=execution))
+    """Peaks of an inference pass and of a training step that is not the first, at the batch size of the throughput.
+
+    Of a device whose allocator cannot be asked, the predicted ones.
+    """
+    device = accelerator.named(task.device)
     readings: dict[str, Answer] = {}
-    with arithmetic(execution.precision):
-        if accelerator.named(task.device).memory:
-            _warm_up_libraries(accelerator.named(task.device), execution)
-        for name, weigh in (("inference", _inference), ("training", _training)):
-            metrics = [f"{what}_{name}_bytes" for what in ("peak", "predicted", "reserved")]
-            metrics += [f"largest_{name}_batch", *(_PARTS if name == "training" else ())]
+    with arithmetic(task.config.execution.precision):
+        if device.memory:
+            _warm_up_libraries(device, task.config.execution)
+        for name, weigh in _STEPS.items():
+            metrics = [f"peak_{name}_bytes", f"reserved_{name}_bytes", f"largest_{name}_batch"]
             readings |= attempted(metrics, task, lambda task, weigh=weigh: _readings(weigh(task)))  # type: ignore[misc]
     return Measurement(readings)
 
 
+def predict(task: Task) -> Measurement:
+    """The same peaks by a replay that needs no device, and their parts in training."""
+    readings: dict[str, Answer] = {}
+    with arithmetic(task.config.execution.precision):
+        for name, weigh in _STEPS.items():
+            metrics = [f"predicted_{name}_bytes", *(_PARTS if name == "training" else ())]
+            here = replace(task, device="cpu")
+            readings |= attempted(metrics, here, lambda task, weigh=weigh: _predictions(weigh(task)))  # type: ignore[misc]
+    return Measurement(readings)
+
+
 def _inference(task: Task) -> _Weighed:
-    kind = accelerator.named(task.device).kernels
-    replayed = lru_cache(partial(inference_footprint, task.spec, task.config.execution, kind))
-    return _Weighed("inference", inference_step, replayed, task.batch_size, task)
+    task = _without_graphs(task)
+    replayed = partial(inference_footprint, task.spec, task.config.execution, _kernels(task))
+    return _Weighed("inference", inference_step, lru_cache(replayed), task)
 
 
 def _training(task: Task) -> _Weighed:
-    kind = accelerator.named(task.device).kernels
-    recipe = recipe_for(task.spec.family, task.inputs.recipes)
-    replayed = lru_cache(partial(training_footprint, task.spec, recipe, task.config.execution, kind))
-    return _Weighed("training", training_step, replayed, task.batch_size, task)
+    task, recipe = _without_graphs(task), recipe_for(task.spec.family, task.inputs.recipes)
+    replayed = partial(training_footprint, task.spec, recipe, task.config.execution, _kernels(task))
+    return _Weighed("training", training_step, lru_cache(replayed), task)
+
+
+_STEPS = {"inference": _inference, "training": _training}
+
+
+def _without_graphs(task: Task) -> Task:
+    """A recorded graph keeps its memory for good; what a step needs shows where it runs as it is."""
+    return replace(task, config=replace(task.config, execution=replace(task.config.execution, cuda_graphs=False)))
+
+
+def _kernels(task: Task) -> Kernels:
+    """Whose replay imitates the device of the run; a prediction is made on the host."""
+    return "cuda" if task.config.dedicated else accelerator.named(task.device).kernels
+
+
+def _predictions(weighed: _Weighed) -> dict[str, Answer]:
+    """The replayed peak of one of the two steps; of training, its parts too."""
+    execution, host = weighed.task.config.execution, _kernels(weighed.task) == "cpu"
+    tried = execution if host else Execution(memory_format=execution.memory_format)  # what any host computes in
+    try_step(weighed.make, replace(weighed.task, config=replace(weighed.task.config, execution=tried)))
+    footprint = weighed.footprint(weighed.task.batch_size)
+    eager = ", without torch.compile" if execution.compile else ""
+    where = "replayed on the CPU" if footprint.place else "replayed on the meta device"
+    note = f"{where} as {'a CPU' if host else 'a GPU'} would run it{eager}; scratch space of kernels is not in it"
+    if host and execution.precision in HALF:
+        half = execution.precision
+        note += f"; a CPU without {half} arithmetic computes {half} through copies, which are not in it either"
+    note += f"; {footprint.place}" if footprint.place else ""
+    peak = Reading(footprint.peak, batch_size=weighed.task.batch_size, predicted=True, note=note)
+    parts = PARTS if weighed.name == "training" else ()
+    return {
+        f"predicted_{weighed.name}_bytes": peak,
+        **{f"{part}_bytes": replace(peak, value=getattr(footprint, part)) for part in parts},
+    }
 
 
 def _readings(weighed: _Weighed) -> dict[str, Answer]:
-    """Every metric of one of the two steps."""
-    name, config = weighed.name, weighed.task.config
-    parts = _PARTS if name == "training" else ()
-    try:
-        if not weighed.device.memory:
-            try_step(weighed.make, weighed.task)
-        footprint = weighed.footprint(weighed.batch_size)
-    except Unsupported as reason:
-        predicted: Answer = reason
-        readings: dict[str, Answer] = dict.fromkeys(parts, predicted)
-        largest: Answer = reason
-    else:
-        kernels = "a GPU" if weighed.device.memory else "a CPU"
-        eager = ", without torch.compile" if config.execution.compile else ""
-        where = "replayed on the CPU" if footprint.place else "replayed on the meta device"
-        note = f"{where} as {kernels} would run it{eager}; scratch space of kernels is not in it"
-        if not weighed.device.memory and config.execution.precision in HALF:
-            half = config.execution.precision
-            note += f"; a CPU without {half} arithmetic computes {half} through copies, which are not in it either"
-        note += f"; {footprint.place}" if footprint.place else ""
-        predicted = Reading(footprint.peak, batch_size=weighed.batch_size, predicted=True, note=note)
-        values = (getattr(footprint, part) for part in PARTS)
-        readings = {part: replace(predicted, value=bytes_) for part, bytes_ in zip(parts, values, strict=False)}
-        largest = _largest(weighed, config.fit) if config.fit else Unsupported("name a memory with --fit")
-    peak: Answer = predicted
-    reserved: Answer = Unsupported("there is no allocator here that reserves memory and says how much")
+    """Every metric of one of the two steps that is of this device."""
+    name, fit = weighed.name, weighed.task.config.fit
+    peak: Answer
+    reserved: Answer
     if memory := weighed.device.memory:
         peak, reserved = _measured(weighed, memory)
-    return readings | {
+    else:
+        peak = _predictions(weighed)[f"predicted_{name}_bytes"]
+        reserved = Unsupported("there is no allocator here that reserves memory and says how much")
+    return {
         f"peak_{name}_bytes": peak,
-        f"predicted_{name}_bytes": predicted,
         f"reserved_{name}_bytes": reserved,
-        f"largest_{name}_batch": largest,
+        f"largest_{name}_batch": _largest(weighed, fit) if fit else Unsupported("name a memory with --fit"),
     }
 
 
 def _measured(weighed: _Weighed, memory: Memory) -> tuple[Reading, Reading] | tuple[Unsupported, Unsupported]:
     """Peak and reserved bytes by the device's allocator, warm, above what was held before the network was built."""
-    device, asked = weighed.device, weighed.batch_size
+    device, asked = weighed.device, weighed.task.batch_size
 
     def attempt(batch_size: int) -> tuple[int, int, int]:
         before = memory.now()
@@ -165,7 +188,7 @@ def _warm_up_libraries(device: Device, execution: Execution) -> None:
 def _largest(weighed: _Weighed, fit: MemorySize) -> Reading:
     """The largest batch whose predicted peak is within `fit`, verified by replay; on a GPU tried there."""
     peak = _peak_by_batch(weighed)
-    batch_size = largest_batch(peak, fit.bytes, weighed.batch_size)
+    batch_size = largest_batch(peak, fit.bytes, weighed.task.batch_size)
     more = f"{peak(batch_size + 1):,} bytes predicted for a batch of {batch_size + 1}"
     if batch_size == 0:
         return Reading(0, predicted=True, note=f"{fit} holds not even one image: {more}")
@@ -183,11 +206,11 @@ def _peak_by_batch(weighed: _Weighed) -> Callable[[int], int]:
 
     Such a replay takes the memory that it weighs.
     """
-    first = weighed.footprint(weighed.batch_size)
+    first = weighed.footprint(weighed.task.batch_size)
     if not first.place:
         return lambda size: weighed.footprint(size).peak
-    slope = (weighed.footprint(2 * weighed.batch_size).peak - first.peak) / weighed.batch_size
-    return lambda size: math.ceil(first.peak + slope * (size - weighed.batch_size))
+    slope = (weighed.footprint(2 * weighed.task.batch_size).peak - first.peak) / weighed.task.batch_size
+    return lambda size: math.ceil(first.peak + slope * (size - weighed.task.batch_size))
 
 
 def _tried(weighed: _Weighed, memory: Memory, batch_size: int, fit: MemorySize) -> str:

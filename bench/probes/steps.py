@@ -7,11 +7,12 @@ another.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench.config import Execution, Precision, Task
 from bench.device import accelerator
@@ -41,7 +42,7 @@ def inference_step(task: Task, batch_size: int) -> Step:
     """
     spec, execution, device = task.spec, task.config.execution, accelerator.named(task.device).place
     torch.manual_seed(task.seed)
-    network = for_inference(fresh_network(spec, spec.num_classes), execution, device)
+    network = for_inference(_network(task), execution, device)
     images = torch.randn(batch_size, *spec.input_size, device=device, dtype=inference_dtype(execution))
     images = images.to(memory_format=memory_format(execution))
 
@@ -64,7 +65,7 @@ def training_step(task: Task, batch_size: int, passed: Callable[[str], object] |
         raise Unsupported(f"no training step is taken with it: {task.spec.as_it_is}")
     spec, execution, device = task.spec, task.config.execution, accelerator.named(task.device).place
     torch.manual_seed(task.seed)
-    network = for_training(fresh_network(spec, spec.num_classes), execution, device)
+    network = for_training(_network(task), execution, device)
     trainable = [p for p in network.parameters() if p.requires_grad]
     if not trainable:
         raise Unsupported("there is nothing to train: the network has no trainable parameters")
@@ -83,6 +84,15 @@ def training_step(task: Task, batch_size: int, passed: Callable[[str], object] |
         replay = captured(accelerator.named(task.device), step, images, labels)
         return lambda: replay(images, labels)
     return lambda: step(images, labels)
+
+
+def _network(task: Task) -> nn.Module:
+    """With random weights drawn where they are used: any serve, and a host takes seconds to draw a large network's."""
+    spec, device = task.spec, accelerator.named(task.device)
+    if not device.is_host:
+        with suppress(Exception), device.place:  # somebody's constructor may need the host
+            return fresh_network(spec, spec.num_classes)
+    return fresh_network(spec, spec.num_classes)
 
 
 def try_step(make: MakeStep, task: Task) -> None:

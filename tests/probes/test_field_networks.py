@@ -272,7 +272,7 @@ def test_weights_run_in_the_precision_of_the_run(precision: str, dtype: torch.dt
     spec = replace(spec_of("spare"), build=partial(typed, dtype))
     config = replace(CONFIG, execution=Execution(precision))  # type: ignore[arg-type]
     assert {row.status for row in rows(spec, "latency", config=config).values()} == {"ok"}
-    found = MEASURE["memory"](Task(spec, config, ("memory",))).readings["weight_bytes"]
+    found = MEASURE["predicted_memory"](Task(spec, config, ("predicted_memory",))).readings["weight_bytes"]
     assert isinstance(found, Reading)
     assert found.value == 4 * 314  # training keeps them in fp32
 

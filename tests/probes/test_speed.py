@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -302,6 +303,21 @@ def test_the_best_batch_says_what_was_tried(clock: Clock) -> None:
     assert best.batch_size == 32
     assert "batch 64 did not fit" in best.note
     assert "8: " in best.note
+
+
+class NeedsTheHost(nn.Module):
+    """Looks at a number while it is built."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.fc = nn.Linear(3, num_classes + int(torch.zeros(1).item()))
+
+
+def test_weights_are_drawn_on_the_device_unless_a_network_needs_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = SimpleNamespace(is_host=False, place=torch.device("meta"))
+    monkeypatch.setattr(steps.accelerator, "named", lambda word: place)
+    built = [steps._network(Task(replace(planted(), build=build), CONFIG)) for build in (Planted, NeedsTheHost)]
+    assert [next(network.parameters()).device.type for network in built] == ["meta", "cpu"]
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

@@ -157,9 +157,9 @@ def _pass(network: nn.Module, spec: ModelSpec, training: bool = False) -> None:
 
 
 def device_of(network: nn.Module) -> torch.device:
-    """Where its weights are: the meta device or the CPU."""
-    tensors = (*network.parameters(), *network.buffers())
-    return META if any(tensor.is_meta for tensor in tensors) else CPU
+    """Where its weights are; the CPU where it has none."""
+    places = [tensor.device for tensor in (*network.parameters(), *network.buffers())]
+    return META if META in places else places[0] if places else CPU
 
 
 def images_for(network: nn.Module, batch_size: int, input_size: tuple[int, int, int]) -> Tensor:

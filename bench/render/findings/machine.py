@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.config import Execution
@@ -51,16 +51,30 @@ def environment_facts(header: Header) -> dict[str, str]:
 
 
 def conditions_grid(header: Header) -> Grid | None:
-    """The state of the machine, a column before and after each part of the run; None where none was recorded."""
+    """The state of the machine, a column before and after each part of the run; None where none was recorded.
+
+    Also how long each phase was said to take before, and took.
+    """
     sessions = [session for session in header.sessions if session.before or session.after]
     if not sessions:
         return None
-    states = [state for session in sessions for state in (session.before, session.after)]
+    states = [
+        {**state, **_times(times)}
+        for session in sessions
+        for state, times in ((session.before, session.predicted), (session.after, session.taken))
+    ]
     facts = dict.fromkeys(fact for state in states for fact in state)
     return Grid(
         ("", *(heading for session in sessions for heading in _headings(session))),
         tuple((_words(fact), *(state.get(fact, "–") or "none" for state in states)) for fact in facts),
     )
+
+
+def _times(seconds: Mapping[str, float]) -> dict[str, str]:
+    """Seconds by phase as facts, and of all together."""
+    whole = {"time of all tasks": sum(seconds.values())} if seconds else {}
+    each = {f"time of {phase}": needed for phase, needed in seconds.items()}
+    return {fact: f"{needed / 60:.1f} min" for fact, needed in {**whole, **each}.items()}
 
 
 def limits_grid(header: Header) -> Grid | None:

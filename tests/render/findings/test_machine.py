@@ -30,6 +30,17 @@ def test_conditions_stand_side_by_side(build: RunBuilder) -> None:
     )
 
 
+def test_what_the_run_said_of_its_time_stands_beside_what_it_took(build: RunBuilder) -> None:
+    times = {"predicted": {"throughput": 60.0, "trainings": 240.0}, "taken": {"throughput": 90.0, "trainings": 210.0}}
+    grid = conditions_grid(read_header(build([], [], conditions=[{**FIXTURE_CONDITIONS[0], **times}])))
+    assert grid is not None
+    assert grid.rows[-3:] == (
+        ("time of all tasks", "5.0 min", "5.0 min"),
+        ("time of throughput", "1.0 min", "1.5 min"),
+        ("time of trainings", "4.0 min", "3.5 min"),
+    )
+
+
 def test_limits_have_a_ridge_and_a_source(build: RunBuilder) -> None:
     grid = limits_grid(read_header(build([], [], limits=FIXTURE_LIMITS)))
     assert grid is not None
