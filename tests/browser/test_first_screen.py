@@ -48,14 +48,14 @@ def test_two_charts_stand_side_by_side_and_each_says_what_it_shows(open_page: Op
     assert left["y"] == right["y"]
     assert left["x"] + left["width"] <= right["x"]
     assert right["y"] + right["height"] <= 1.1 * DESKTOP["height"]
-    published, trained = (figures.nth(place).locator("svg").text_content() or "" for place in range(2))
+    published, trained = (figures.nth(place).locator("svg").first.text_content() or "" for place in range(2))
     assert "After full training (published)" in published
     assert "After 1 epoch" in trained
     assert "3 trained here, 2 from the shipped reference" in trained
 
 
 def test_hollow_markers_are_the_reference_and_a_legend_says_so(open_page: Opener, report: Path) -> None:
-    svg = open_page(report).page.locator("section.first figure").nth(1).locator("svg")
+    svg = open_page(report).page.locator("section.first figure").nth(1).locator("svg").first
     words = svg.text_content() or ""
     assert "measured here" in words
     assert "reference" in words
@@ -65,13 +65,24 @@ def test_hollow_markers_are_the_reference_and_a_legend_says_so(open_page: Opener
 def test_the_charts_fit_a_telephone_without_scrolling_sideways(open_page: Opener, report: Path) -> None:
     page = open_page(report, viewport=PHONE).page
     for place in range(2):
-        drawing = page.locator("section.first .drawing").nth(place)
+        drawing = page.locator("section.first .drawing:visible").nth(place)
         wide, room = drawing.evaluate("element => [element.scrollWidth, element.clientWidth]")
         assert wide <= room
         box = drawing.locator("svg").bounding_box()
         assert box
         assert box["x"] >= 0
         assert box["x"] + box["width"] <= PHONE["width"]
+        heights = drawing.locator("text").evaluate_all("texts => texts.map((text) => text.getBBox().height)")
+        scale = box["width"] / float(drawing.locator("svg").get_attribute("viewBox").split()[2])  # type: ignore[union-attr]
+        assert min(heights) * scale > 11  # a line of 11 pixels' type
+
+
+def test_other_costs_are_one_press_away(open_page: Opener, report: Path) -> None:
+    opened = open_page(report)
+    opened.page.locator("section.first figure").nth(0).get_by_text("parameters", exact=True).click()
+    opened.explore()
+    words = opened.page.locator("#explorer-words").text_content() or ""
+    assert words.startswith("6 of 11 networks drawn: test accuracy, published against parameters")
 
 
 def test_the_sentences_stand_below_and_name_the_kind_of_accuracy(open_page: Opener, report: Path) -> None:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 
+from bench.cli.main import main
 from bench.metrics import METRICS
 from bench.records.run_folder import Run
 from bench.render.findings.ranking import accuracy_front
 from bench.render.report import write_report
+from bench.render.results.header import written_name
 from bench.render.results.table import Results, read_results
 from tests.browser.conftest import DESKTOP, PHONE, Opened, Opener
 from tests.render.conftest import (
@@ -82,9 +85,10 @@ def said(opened: Opened) -> str:
 
 
 def names_of(opened: Opened, track: str = "cifar") -> list[str]:
-    """The visible rows of a track's first table."""
+    """The identifiers of the visible rows of a track's first table."""
     rows = opened.page.locator(f"[aria-label='Overview of the {track} track'] tbody tr:visible th")
-    return rows.all_text_contents()
+    names: list[str] = rows.evaluate_all("cells => cells.map((cell) => cell.dataset.name)")
+    return names
 
 
 # --- the page as a whole ---------------------------------------------------------------------------------------
@@ -162,7 +166,9 @@ def test_everything_is_reached_and_seen_by_keyboard(opened: Opened) -> None:
     assert page.evaluate("() => document.activeElement.textContent") == "Network"
     assert page.evaluate("() => getComputedStyle(document.activeElement).outlineStyle") == "solid"
     page.keyboard.press("Enter")
-    assert names_of(opened) == sorted(BY_NAME)
+    assert sorted(names_of(opened)) == sorted(BY_NAME)
+    first = opened.page.locator("[aria-label='Overview of the cifar track'] tbody th").first
+    assert (first.text_content(), first.get_attribute("title")) == ("AlexNet", "alexnet_cifar")
 
 
 # --- tables --------------------------------------------------------------------------------------------------------
@@ -181,6 +187,8 @@ def test_sort(opened: Opened) -> None:
 
 def test_search(opened: Opened) -> None:
     box = opened.page.locator("#tables input[type=search]").first
+    box.fill("resnet18_cifar")
+    assert names_of(opened) == ["resnet18_cifar", "preact_resnet18_cifar"]  # not what is read, but what is typed
     box.fill("resnet 2015")
     assert sorted(names_of(opened)) == sorted(row[0] for row in FIXTURE_CIFAR if row[1] == "ResNet")
     assert opened.page.locator("#tables .tools [role=status]").first.text_content() == "4 of 20 rows"
@@ -210,7 +218,7 @@ def test_copy(open_page: Opener, gpu_report: Path, results: Results, before: str
     assert [line.count("|") for line in table] == [table[0].count("|")] * 4
     assert re.match(r"\| Network \| Family \| Year \| Test accuracy \|", table[0])
     assert re.match(r"\| --- \| --- \| ---: \| ---: \|", table[1])
-    assert re.match(r"\| vgg11\\_bn\\_cifar \| VGG \| 2014 \| 63.4 ± \d.\d % \|", table[2])
+    assert re.match(r"\| VGG-11-BN \| VGG \| 2014 \| 63.4 ± \d.\d % \|", table[2])
     assert opened.complaints == []
 
 
@@ -259,7 +267,7 @@ def test_axes_change(opened: Opened, results: Results) -> None:
 def test_the_front_is_that_of_the_figures(opened: Opened, results: Results, cost: str) -> None:
     choose(opened, x=cost)
     models = results.tracks()["cifar"]
-    expected = [models[index].name for index in accuracy_front(results, models, METRICS[cost])]
+    expected = [written_name(models[index]) for index in accuracy_front(results, models, METRICS[cost])]
     text = said(opened)
     named = re.search(r"Pareto front \(higher test accuracy, (\w+) [^)]*\): (.*)\.$", text)
     assert named is not None
@@ -343,6 +351,62 @@ def test_zooming_keeps_names_at_their_points(opened: Opened) -> None:
     page.wait_for_function("() => !document.querySelector('.plot .annotation')?.textContent.includes('LeNet-5')")
     opened.settle()
     assert page.evaluate(OVERLAPPING_TEXTS) == []
+    assert opened.complaints == []
+
+
+def test_a_track_is_shown_on_axes_that_it_has(opened: Opened) -> None:
+    choose(opened, y="top1", track="imagenet")
+    assert axis(opened, "y")["title"] == "Test accuracy, published (%)"
+    assert set(drawn(opened)) == {row[0] for row in FIXTURE_IMAGENET}
+
+
+# --- pick for me ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("track", "by", "limits"),
+    [
+        ("", "", {"params": "20M"}),
+        ("", "", {"params": "1e6", "latency_ms": "5"}),
+        ("cifar", "top1", {"peak_training_bytes": "2", "params": "20M"}),
+        ("imagenet", "", {"macs": "5G"}),
+        ("cifar", "top1", {"params": "10"}),
+    ],
+)
+def test_the_page_picks_what_the_command_picks(
+    opened: Opened, gpu_report: Path, capsys: pytest.CaptureFixture[str], track: str, by: str, limits: dict[str, str]
+) -> None:
+    form = opened.page.locator("form.pick")
+    form.locator("[name=track]").select_option(track)
+    form.locator("[name=by]").select_option(by)
+    for row, (metric, bound) in zip(form.locator(".limit").all(), [*limits.items(), ("params", "")][:2], strict=True):
+        row.locator("[name=metric]").select_option(metric)
+        row.locator("[name=bound]").fill(bound)
+    command = (form.locator("code").text_content() or "").removeprefix("python -m bench ").split()
+    assert main([*command, "--json", "--results-dir", str(gpu_report.parents[1] / "results")]) == 0
+    expected = json.loads(capsys.readouterr().out)
+    rows = form.locator("tbody tr:visible").all()
+    assert [row.locator("th").get_attribute("title") for row in rows] == [
+        each["model"] for each in expected["networks"]
+    ]
+    uncertain = [bool(each["uncertain"]) for each in expected["networks"]]
+    assert ["?" in (row.text_content() or "") for row in rows] == uncertain
+    sentence = form.locator("[role=status]").text_content() or ""
+    assert f" {expected['track']} networks" in sentence
+    assert (f"({expected['networks'][0]['model']})" in sentence) if rows else sentence.startswith("None of the ")
+
+
+def test_a_pick_is_in_the_address_and_a_wrong_number_is_said(open_page: Opener, gpu_report: Path) -> None:
+    opened = open_page(gpu_report)
+    form = opened.page.locator("form.pick")
+    form.locator("[name=bound]").nth(0).fill("5 apples")
+    assert "is no number" in (form.locator("[role=status]").text_content() or "")
+    form.locator("[name=bound]").nth(0).fill("100")
+    form.locator("[name=bound]").nth(1).fill("20M")
+    shown = form.locator("tbody").text_content()
+    opened.page.goto(opened.page.url)
+    opened.page.reload()
+    assert form.locator("tbody").text_content() == shown
     assert opened.complaints == []
 
 

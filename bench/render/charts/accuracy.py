@@ -13,7 +13,19 @@ from bench.metrics import DERIVED, METRICS, Metric
 from bench.quantity import axis_label, in_sentence, listing, quantity, tick
 from bench.render.charts.bars import bar_chart
 from bench.render.charts.frame import INK, MOST_NAMED, MUTED, Chart, comparable, finished, slug, styles_of
-from bench.render.charts.points import FRONT_DASHES, Box, Panel, Point, exact, point_figure, set_log_axis, span
+from bench.render.charts.points import (
+    FRONT_DASHES,
+    HALF,
+    PAGE,
+    PHONE,
+    Box,
+    Panel,
+    Point,
+    exact,
+    point_figure,
+    set_log_axis,
+    span,
+)
 from bench.render.findings.ranking import accuracy_front
 from bench.render.results.header import Model, written_name
 from bench.render.results.published import TRACK, as_published, short_training, sources
@@ -99,26 +111,31 @@ def scatter_chart(accuracy: Accuracies, cost: Metric, *, headline: str = "", bey
     best = ", ".join(written_name(models[i]) for i in front)
     x_label = axis_label(label, step_conditions(results, models, cost))
     params = {model: results.cell(model, "params").value for model in models}
-    figure, unnamed = point_figure(
-        [Panel(points, x_label, axis_label(accuracy.metric), prepare)],
-        styles_of(results),
-        front=len(front) > 1,
-        balls=(METRICS["params"], params) if balls else None,
-        small=bool(headline),
+    alt = (
+        f"{'Bubble' if balls else 'Scatter'} chart of {in_sentence(accuracy.metric)} on {group.dataset} against "
+        f"{in_sentence(cost)} for {len(models)} networks. On the Pareto front: {best}."
     )
-    return finished(
-        figure,
-        name=f"{accuracy.stem}-headline" if headline else f"{accuracy.stem}-top1-vs-{cost.name}",
-        kind="headline" if headline else "scatter" if not balls else "textbook" if accuracy.published else "ball",
-        track=group.track,
-        title=headline or f"{accuracy.metric.label} against {in_sentence(label)}",
-        conditions=accuracy.conditions,
-        alt=(
-            f"{'Bubble' if balls else 'Scatter'} chart of {in_sentence(accuracy.metric)} on {group.dataset} against "
-            f"{in_sentence(cost)} for {len(models)} networks. On the Pareto front: {best}."
-        ),
-        caption=f"{missing} {unnamed} {beyond}",
-    )
+    charts = []
+    for layout in (HALF, PHONE) if headline else (PAGE,):
+        figure, unnamed = point_figure(
+            [Panel(points, x_label, axis_label(accuracy.metric), prepare)],
+            styles_of(results),
+            front=len(front) > 1,
+            balls=(METRICS["params"], params) if balls else None,
+            layout=layout,
+        )
+        chart = finished(
+            figure,
+            name=f"{accuracy.stem}-headline" if headline else f"{accuracy.stem}-top1-vs-{cost.name}",
+            kind="headline" if headline else "scatter" if not balls else "textbook" if accuracy.published else "ball",
+            track=group.track,
+            title=headline or f"{accuracy.metric.label} against {in_sentence(label)}",
+            conditions=accuracy.conditions,
+            alt=alt,
+            caption=f"{missing} {unnamed} {beyond}",
+        )
+        charts.append(chart)
+    return replace(charts[0], narrow=charts[1]) if headline else charts[0]
 
 
 def headline_charts(results: Results) -> Iterator[Chart | None]:

@@ -155,6 +155,7 @@ class Chart:
     caption: str  # what it leaves out; may be empty
     svg: str
     png: bytes
+    narrow: Chart | None = None  # the same for a telephone
 
 
 @contextmanager

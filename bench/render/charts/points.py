@@ -21,6 +21,7 @@ from bench.render.charts.frame import (
     MUTED,
     PAPER,
     SMALL,
+    WIDTH,
     FamilyStyle,
     add_axes,
     chart_name,
@@ -35,17 +36,31 @@ from bench.render.results.header import Model
 from bench.render.results.table import Cell
 
 FRONT_DASHES = (0, (5, 2))
-_LEFT, _BOTTOM, _WIDE, _TALL, _BETWEEN = 66.0, 46.0, 500.0, 366.0, 40.0  # of the axes, in points
+_BOTTOM, _BETWEEN = 46.0, 40.0  # of the axes, in points
 _LEGEND = 578.0  # from the left
-# A chart for half a page or a telephone: no legend of families, since every network has its name.
-_SMALL_WIDTH, _SMALL_HEIGHT = 420.0, 400.0
-_SMALL_LEFT, _SMALL_WIDE, _SMALL_TALL = 48.0, 360.0, 296.0
-_FILLS_BOX = (0.6, 0.0, 1.0, 0.15)  # of what filled and hollow mean, as a fraction of those axes
 _PANEL_TITLE = 22.0
 _MARKER_AREA = 36.0  # square points
 _LARGEST_BALL = 44.0  # diameter in points
 _NAME_GAP = 11.5  # between names right of the axes, in points
 _DECADE = 150.0  # points that a decade must have for ticks between its ends
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Sizes in points: of the figure, and where its axes are."""
+
+    width: float
+    height: float
+    left: float
+    wide: float
+    tall: float
+
+
+PAGE = Layout(WIDTH, HEIGHT, 66.0, 500.0, 366.0)
+# Without a legend of families, since every network has its name: for half a page; and for a telephone, which shows it
+# at 1.28 pixels for a point, so that text has 11.
+HALF = Layout(420.0, 400.0, 48.0, 360.0, 296.0)
+PHONE = Layout(270.0, 350.0, 40.0, 222.0, 240.0)
 
 Span = tuple[float, float, float]  # lower limit, value, upper limit
 Box = tuple[float, float, float, float]  # left, bottom, right, top
@@ -81,40 +96,40 @@ def point_figure(
     *,
     front: bool = False,
     balls: tuple[Metric, Mapping[Model, float]] | None = None,
-    small: bool = False,
+    layout: Layout = PAGE,
 ) -> tuple[Figure, str]:
     """One panel, or several side by side, with a legend of the families at the right; and who has no room for a name.
 
     Args:
         front: the legend names a Pareto front, which a panel has drawn.
         balls: networks are drawn as balls whose area is in proportion to a metric.
-        small: one panel for half a page, without a legend of the families.
+        layout: of another than that of a page, no legend of the families is drawn, and one panel.
     """
     points = [point for panel in panels for point in panel.points]
     both = len({point.hollow for point in points}) == 2
-    figure = new_figure(_SMALL_WIDTH, _SMALL_HEIGHT) if small else new_figure()
-    left, wide, tall = (_SMALL_LEFT, _SMALL_WIDE, _SMALL_TALL) if small else (_LEFT, _WIDE, _TALL)
+    figure = new_figure(layout.width, layout.height)
+    wide, tall = layout.wide, layout.tall
     wide = (wide - _BETWEEN * (len(panels) - 1)) / len(panels)
     tall -= _PANEL_TITLE if any(panel.title for panel in panels) else 0
     unnamed: list[str] = []
     for number, panel in enumerate(panels):
-        axes = add_axes(figure, left + number * (wide + _BETWEEN), _BOTTOM, wide, tall)
+        axes = add_axes(figure, layout.left + number * (wide + _BETWEEN), _BOTTOM, wide, tall)
         axes.set_title(panel.title, loc="left", size=SMALL, weight="bold")
         if not panel.points:
             axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", color=MUTED)
             continue
         axes.set_xlabel(panel.x_label, loc="left")
         axes.set_ylabel(panel.y_label, loc="top")
-        reserved = [*panel.prepare(axes), *([_FILLS_BOX] if small and both else [])]
+        reserved = panel.prepare(axes)
         if balls is not None:
-            _draw_balls(axes, panel.points, balls[1], styles)
+            _draw_balls(axes, panel.points, balls[1], styles, scale=min(1.0, layout.wide / HALF.wide))
         _draw_points(axes, panel.points, styles)
         unnamed += name_points(axes, [point for point in panel.points if panel.named(point)], reserved)
-    if small and both:
-        _draw_fills(figure)
-    if not small:
-        _draw_legend(figure, points, styles, front=front, both=both)
-    if balls is not None and not small:
+    if layout is not PAGE:
+        _draw_short_legend(figure, layout, front=front, both=both)
+        return figure, without_room(unnamed)
+    _draw_legend(figure, points, styles, front=front, both=both)
+    if balls is not None:
         _draw_ball_legend(figure, balls[0], [balls[1][point.model] for point in points])
     return figure, without_room(unnamed)
 
@@ -162,10 +177,14 @@ def ball_areas(params: Sequence[float]) -> np.ndarray:
 
 
 def _draw_balls(
-    axes: Axes, points: Sequence[Point], params: Mapping[Model, float], styles: Mapping[str, FamilyStyle]
+    axes: Axes,
+    points: Sequence[Point],
+    params: Mapping[Model, float],
+    styles: Mapping[str, FamilyStyle],
+    scale: float,
 ) -> None:
-    """The largest first, so that none hides a smaller one."""
-    areas = ball_areas([params[point.model] for point in points])
+    """The largest first, so that none hides a smaller one; their diameters times `scale`."""
+    areas = scale**2 * ball_areas([params[point.model] for point in points])
     order = np.argsort(-areas, kind="stable")
     axes.scatter(
         [points[i].x[1] for i in order], [points[i].y[1] for i in order], s=areas[order], alpha=0.33, zorder=2,
@@ -273,9 +292,7 @@ def _draw_legend(
     across, up = figure.get_size_inches() * 72
     families = dict.fromkeys(point.model.family for point in points)
     entries = [(printable(family, 20), _legend_marker(styles[family])) for family in families]
-    if front:
-        entries.append(("Pareto front", Line2D([], [], color=MUTED, linewidth=1.2, linestyle=FRONT_DASHES)))
-    entries += _fill_entries() if both else []
+    entries += _other_entries(front, both)
     figure.legend(
         [handle for _, handle in entries], [label for label, _ in entries], loc="upper left", borderaxespad=0,
         handletextpad=0.5, bbox_to_anchor=(_LEGEND / across, (HEIGHT - 58) / up), labelspacing=0.36,
@@ -288,18 +305,23 @@ def _legend_marker(style: FamilyStyle, **changes: Any) -> Line2D:
     return Line2D([], [], linestyle="", **{**look, **changes})
 
 
-def _fill_entries() -> list[tuple[str, Line2D]]:
-    plain = FamilyStyle(MUTED, "o")
-    hollow = _legend_marker(plain, markerfacecolor=PAPER, markeredgecolor=MUTED, markeredgewidth=1.4)
-    return [("measured here", _legend_marker(plain)), ("reference", hollow)]
+def _other_entries(front: bool, both: bool) -> list[tuple[str, Line2D]]:
+    """A Pareto front, and what filled and hollow mean."""
+    entries = [("Pareto front", Line2D([], [], color=MUTED, linewidth=1.2, linestyle=FRONT_DASHES))] if front else []
+    if both:
+        plain = FamilyStyle(MUTED, "o")
+        hollow = _legend_marker(plain, markerfacecolor=PAPER, markeredgecolor=MUTED, markeredgewidth=1.4)
+        entries += [("measured here", _legend_marker(plain)), ("reference", hollow)]
+    return entries
 
 
-def _draw_fills(figure: Figure) -> None:
-    """What filled and hollow mean, at the lower right of the axes of a small chart."""
-    entries = _fill_entries()
+def _draw_short_legend(figure: Figure, layout: Layout, *, front: bool, both: bool) -> None:
+    """Beside the label of the x axis, where no point can be."""
+    entries = _other_entries(front, both)
     figure.legend(
         [handle for _, handle in entries], [label for label, _ in entries], loc="lower right", borderaxespad=0,
-        handletextpad=0.3, bbox_to_anchor=((_SMALL_LEFT + _SMALL_WIDE) / _SMALL_WIDTH, (_BOTTOM + 3) / _SMALL_HEIGHT),
+        handletextpad=0.4, columnspacing=1.0, labelspacing=0.2, ncols=2 if layout is PHONE else 3,
+        bbox_to_anchor=((layout.left + layout.wide) / layout.width, 3 / layout.height),
     )  # fmt: skip
 
 

@@ -12,28 +12,37 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+from urllib.parse import urlencode
 
 import numpy as np
 from markupsafe import Markup
 from matplotlib.markers import MarkerStyle
 from plotly.offline import get_plotlyjs
 
-from bench.metrics import Metric
-from bench.quantity import is_bytes, measured
-from bench.render.charts.frame import FamilyStyle, Marker, chart_name, family_styles
+from bench.metrics import METRICS, Metric
+from bench.quantity import in_sentence, is_bytes, measured
+from bench.render.charts.frame import Chart, FamilyStyle, Marker, chart_name, family_styles
+from bench.render.findings.pick import ACCURACIES
 from bench.render.results.header import Model
+from bench.render.results.published import TRACK
 from bench.render.results.table import Results
 from bench.render.tables.subtitles import label_of
 from bench.render.tables.text import MARKS, OVERVIEW, by_topic, marks_of, restates_a_peak
 
 NOT_TRAINED = "not trained"
 _YEAR = Metric("year", "", "year", "Year", None, "")
-_FIRST_Y = ("top1", "inference_images_per_s", "activations", "params")
+_ACCURACIES = ("top1", "reference_top1", "published_top1")  # of as many networks, the run's own is drawn first
+_FIRST_Y = ("inference_images_per_s", "activations", "params")
 _FIRST_X = ("macs", "params", "activations")
+_COSTS = (
+    *("macs", "latency_ms", "inference_images_per_s", "peak_training_bytes", "peak_inference_bytes", "params"),
+    "energy_joules_per_image",
+)
+_FIRST_LIMITS = ("latency_ms", "params")
 _SI_UNITS = ("count", "images", "FLOPs", "FLOP/s")  # their ticks carry a prefix: "10M"
 _BINARY = ("B", "KiB", "MiB", "GiB", "TiB")
 _JOULES = ((1.0, "J"), (1e-3, "mJ"), (1e-6, "µJ"))
-_DIGITS = 7  # of a number in the page's data: far finer than a pixel
+_DIGITS = 10  # of a number in the page's data: a limit is kept here where `bench pick` finds it kept
 
 # matplotlib's marker -> Plotly's symbol and its angle in degrees.
 _SYMBOLS: Mapping[Marker, tuple[str, int]] = {
@@ -79,7 +88,7 @@ class FamilyKey:
 
 @dataclass(frozen=True)
 class Explorer:
-    """What explorer.html.j2 shows: the choices in reading order, and the data behind them."""
+    """What explorer.html.j2 and pick.html.j2 show: the choices in reading order, and the data behind them."""
 
     topics: tuple[tuple[str, tuple[Axis, ...]], ...]
     families: tuple[FamilyKey, ...]
@@ -89,6 +98,8 @@ class Explorer:
     networks: tuple[str, ...]
     own: bool  # whether some network is not of the registry
     start: Mapping[str, str]  # x, y, size, track
+    limits: tuple[str, ...]  # the metrics that somebody who picks a network limits first
+    accuracies: tuple[Axis, ...]  # by which networks can be picked
     data: Markup  # JSON
     library: Plotly
 
@@ -109,8 +120,9 @@ def explorer(results: Results) -> Explorer | None:
         if any(results.cell(model, metric.name).measured for model in results.models)
         and not restates_a_peak(results, results.models, metric)
     ]
-    start = _start(results, [metric.name for metric in metrics])
-    if start is None:
+    names = [metric.name for metric in metrics]
+    starts = {track: start for track in results.tracks() if (start := _start(results, names, track)) is not None}
+    if not starts:
         return None
     if any(model.year is not None for model in results.models):
         metrics.append(_YEAR)
@@ -120,6 +132,10 @@ def explorer(results: Results) -> Explorer | None:
     data = {
         "axes": {axis.name: _as_json(axis) for axis in axes.values()},
         "key": [name for name in OVERVIEW if name in axes],
+        "run": results.header.name,
+        "starts": starts,
+        "tracks": list(results.tracks()),
+        "accuracies": {name: meaning for name, meaning in ACCURACIES.items() if name in axes},
         "marks": {mark.symbol: mark.meaning for mark in MARKS},
         "styles": {family: _style(style) for family, style in styles.items()},
         "networks": [_network(results, model, metrics, datasets[model.name]) for model in results.models],
@@ -132,10 +148,25 @@ def explorer(results: Results) -> Explorer | None:
         years=tuple(sorted({model.year for model in results.models if model.year is not None})),
         networks=tuple(model.name for model in results.models),
         own=any(model.own for model in results.models),
-        start=start,
+        start=next(iter(starts.values())),
+        limits=tuple(name for name in _FIRST_LIMITS if name in axes),
+        accuracies=tuple(axes[name] for name in ACCURACIES if name in axes),
         data=inert_json(data),
         library=plotly(),
     )
+
+
+def other_costs(results: Results, chart: Chart) -> list[tuple[str, str]]:
+    """What else the networks of a chart cost, in words, with the address at which the explorer shows it."""
+    models = results.tracks()[chart.track]
+    names = ("published_top1",) if chart.track == TRACK else ("top1", "reference_top1")
+    having = {name: [model for model in models if results.cell(model, name).measured] for name in names}
+    y = max(names, key=lambda name: len(having[name]))
+    return [
+        (in_sentence(METRICS[x]), f"#explorer?{urlencode({'track': chart.track, 'x': x, 'y': y})}")
+        for x in _COSTS
+        if sum(results.cell(model, x).measured for model in having[y]) > 1
+    ]
 
 
 def plotly() -> Plotly:
@@ -151,15 +182,15 @@ def inert_json(data: object) -> Markup:
     return Markup(re.sub(r"[<>&]", lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
-def _start(results: Results, names: Sequence[str]) -> dict[str, str] | None:
-    """What is drawn first: accuracy against MACs where the run has them, on the track that a reader meets first."""
-    for track, models in results.tracks().items():
-        having = {name: {model.name for model in models if results.cell(model, name).measured} for name in names}
-        for y in sorted(names, key=lambda name: _rank(name, _FIRST_Y)):
-            for x in sorted(names, key=lambda name: _rank(name, _FIRST_X)):
-                if x != y and len(having[x] & having[y]) > 1:
-                    size = "params" if having.get("params") else ""
-                    return {"x": x, "y": y, "size": size, "track": track}
+def _start(results: Results, names: Sequence[str], track: str) -> dict[str, str] | None:
+    """What is drawn first of a track: the accuracy that most of its networks have, against MACs; or what there is."""
+    models = results.tracks()[track]
+    having = {name: {model.name for model in models if results.cell(model, name).measured} for name in names}
+    accuracies = sorted((name for name in _ACCURACIES if name in names), key=lambda name: -len(having[name]))
+    for y in [*accuracies, *sorted(having.keys() - {*accuracies}, key=lambda name: _rank(name, _FIRST_Y))]:
+        for x in sorted(names, key=lambda name: _rank(name, _FIRST_X)):
+            if x != y and len(having[x] & having[y]) > 1:
+                return {"x": x, "y": y, "size": "params" if having.get("params") else "", "track": track}
     return None
 
 
@@ -233,6 +264,7 @@ def _network(results: Results, model: Model, metrics: Sequence[Metric], dataset:
         "dataset": dataset,
         "own": model.own,
         "atChance": results.at_chance(model),
+        "unreliable": [m.name for m in metrics if (c := results.cell(model, m.name)).measured and not c.reliable],
         "unranked": [m.name for m in metrics if (c := results.cell(model, m.name)).measured and not c.competes],
         "cells": {metric.name: cell for metric in metrics if (cell := _cell(results, model, metric)) is not None},
     }

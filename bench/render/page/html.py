@@ -25,8 +25,9 @@ from bench.render.findings.problems import Remark, named, remarks
 from bench.render.findings.ranking import budget_tables, degradation, rankings
 from bench.render.findings.summary import summary_of
 from bench.render.page.architecture import Architecture
-from bench.render.page.explorer import explorer
+from bench.render.page.explorer import explorer, other_costs
 from bench.render.page.headings import TITLE, conditions_line, missing_charts, warning
+from bench.render.results.header import Model, written_name
 from bench.render.results.published import TRACK, accuracy_note
 from bench.render.results.table import Results
 from bench.render.tables.text import track_tables
@@ -34,7 +35,7 @@ from bench.render.tables.text import track_tables
 _PARTS = Path(__file__).parent / "parts"  # templates, styles and scripts
 _STYLES = ("style.css", "architecture.css")
 _ELSEWHERE = ("gradient_flow", "budgets", *IMAGE_KINDS)  # kinds of charts that are not among the figures
-_SCRIPTS = ("table.js", "explorer.js")
+_SCRIPTS = ("table.js", "pick.js", "explorer.js")
 # What figures are drawn in -> the page's variables, so that figures follow light and dark.
 _THEMED = {INK: "var(--ink)", MUTED: "var(--muted)", GRID: "var(--line)", PAPER: "var(--paper)"}
 
@@ -58,6 +59,7 @@ def write_html(
     scripts = [read_part(name) for name in _SCRIPTS]
     interactive = explorer(results)
     drawings = {chart.name: inline_svg(chart, f"f{number}-") for number, chart in enumerate(charts)}
+    narrow = {c.name: inline_svg(c.narrow, f"n{number}-") for number, c in enumerate(charts) if c.narrow is not None}
     first = sorted((chart for chart in charts if chart.kind == "headline"), key=lambda chart: chart.track != TRACK)
     said = summary_of(results)
     return (
@@ -74,12 +76,14 @@ def write_html(
             summary=said,
             low_use={track: lowest_use(results, models) for track, models in results.tracks().items()},
             first=first,
+            costs={chart.name: other_costs(results, chart) for chart in first} if interactive else {},
             comparisons=[chart for chart in charts if chart not in first and chart.kind not in _ELSEWHERE],
             image_charts=[chart for chart in charts if chart.kind in IMAGE_KINDS],
             budget_charts=[chart for chart in charts if chart.kind == "budgets"],
             depth_charts=[chart for chart in charts if chart.kind == "gradient_flow"],
             missing=missing_charts(results, charts),
             drawings=drawings,
+            narrow=narrow,
             tables=track_tables(results),
             methods=[Method(metric, _conditions(results, metric)) for metric in results.metrics()],
             sources={name: text for name, text in results.header.sources.items() if text},
@@ -114,7 +118,7 @@ def page_environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters["paper_link"] = paper_link
-    environment.filters["breakable"] = breakable
+    environment.filters["name_cell"] = name_cell
     return environment
 
 
@@ -165,9 +169,13 @@ def paper_link(paper: str) -> Markup:
     return Markup(linked)
 
 
-def breakable(name: str) -> Markup:
-    """A name that may be broken behind its underscores."""
-    return Markup(str(escape(name)).replace("_", "_<wbr>"))
+def name_cell(model: Model) -> Markup:
+    """The heading of a network's row: its written name, which may be broken behind an underscore.
+
+    Its identifier is there on hover, for the search and for copies.
+    """
+    name = Markup(str(escape(written_name(model))).replace("_", "_<wbr>"))
+    return Markup('<th scope="row" class="name" title="{0}" data-name="{0}">{1}</th>').format(model.name, name)
 
 
 def _incomplete(found: Sequence[Remark]) -> list[str]:

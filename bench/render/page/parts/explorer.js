@@ -14,8 +14,8 @@
     form.hidden = false;
     setScale("x");
     setScale("y");
-    if (readAddress()) form.scrollIntoView();
-    addEventListener("hashchange", () => readAddress() && draw());
+    comeFromAddress();
+    addEventListener("hashchange", () => comeFromAddress() && draw());
     form.addEventListener("submit", (event) => event.preventDefault());
     form.addEventListener("change", (event) => changed(event.target.name));
     for (const [name, checked] of [["every", true], ["none", false]]) {
@@ -59,6 +59,7 @@
 
   function changed(name) {
     if (name === "x" || name === "y") setScale(name);
+    if (name === "track") useAxesOfTrack();
     if (name === "from" && controls.from.value > controls.to.value) controls.to.value = controls.from.value;
     if (name === "to" && controls.from.value > controls.to.value) controls.from.value = controls.to.value;
     writeAddress();
@@ -74,6 +75,16 @@
   // Whether the axis of a metric is logarithmic at first.
   function setScale(side) {
     controls[`${side}_log`].checked = data.axes[controls[side].value].log;
+  }
+
+  // A track of which fewer than two networks have both axes is shown on those that it has.
+  function useAxesOfTrack() {
+    const start = data.starts[controls.track.value];
+    if (!start || chosenPoints(axisOf("x"), axisOf("y")).length > 1) return;
+    for (const side of ["x", "y"]) {
+      controls[side].value = start[side];
+      setScale(side);
+    }
   }
 
   function axisOf(side) {
@@ -94,6 +105,12 @@
     );
   }
 
+  function chosenPoints(x, y) {
+    return chosenNetworks()
+      .map((network) => ({ network, x: onAxis(network, x), y: onAxis(network, y) }))
+      .filter((point) => point.x !== null && point.y !== null);
+  }
+
   function isHighlighted(network) {
     const choice = controls.highlight.value;
     return choice === "own" ? network.own : choice === `network ${data.networks.indexOf(network)}`;
@@ -110,8 +127,8 @@
     history.replaceState(null, "", `#explorer?${choices}`);
   }
 
-  // Whether there were any choices; those that this page does not have are ignored.
-  function readAddress() {
+  // Show what the address says, if it says anything of this chart; choices that this page does not have are ignored.
+  function comeFromAddress() {
     const [place, query] = location.hash.split("?");
     if (place !== "#explorer" || !query) return false;
     const choices = new URLSearchParams(query);
@@ -122,6 +139,8 @@
       else if ([...control.options].some((option) => option.value === value)) control.value = value;
     }
     for (const box of familyBoxes()) box.checked = !choices.getAll("without").includes(box.value);
+    for (const side of ["x", "y"]) if (!choices.has(`${side}_log`)) setScale(side);
+    form.scrollIntoView();
     return true;
   }
 
@@ -153,9 +172,7 @@
     const y = axisOf("y");
     const size = controls.size.value ? { name: controls.size.value, ...data.axes[controls.size.value] } : null;
     const chosen = chosenNetworks();
-    const points = chosen
-      .map((network) => ({ network, x: onAxis(network, x), y: onAxis(network, y) }))
-      .filter((point) => point.x !== null && point.y !== null);
+    const points = chosenPoints(x, y);
     // Between two networks of the front, the cheaper one is what can be had.
     drawn = { points, front: paretoFront(points, x, y), stairs: x.better === "lower" ? "hv" : "vh" };
     describe(chosen, x, y, size);
@@ -432,7 +449,7 @@
       sentences.push("There is no Pareto front: one of the axes has no better direction.");
     } else if (front.length) {
       const wish = (axis) => `${axis.better} ${within(axis.name)}`;
-      const names = front.map((point) => point.network.name).join(", ");
+      const names = front.map((point) => shortName(point.network)).join(", ");
       sentences.push(`Pareto front (${wish(y)}, ${wish(x)}): ${names}.`);
     }
     words.textContent = sentences.join(" ");

@@ -58,7 +58,7 @@
     box.addEventListener("input", () => {
       const words = box.value.toLowerCase().split(/\s+/).filter(Boolean);
       for (const row of rows) {
-        const text = row.textContent.toLowerCase();
+        const text = `${row.textContent} ${row.querySelector("[data-name]")?.dataset.name}`.toLowerCase();
         row.hidden = !words.every((word) => text.includes(word));
       }
       const left = rows.filter((row) => !row.hidden).length;
@@ -85,7 +85,8 @@
       for (const part of parts) {
         lines[0].push(part === "order" ? name : `${name}_${part}`);
         cells.forEach((cell, place) => {
-          const text = cell.dataset.order === undefined ? cell.textContent.trim() : cell.dataset[part] ?? "";
+          const text =
+            cell.dataset.order === undefined ? cell.dataset.name ?? cell.textContent.trim() : cell.dataset[part] ?? "";
           lines[place + 1].push(cell.dataset.order === undefined ? inert(text) : text);
         });
       }

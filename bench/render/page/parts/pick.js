@@ -1,0 +1,180 @@
+"use strict";
+// "Pick for me": the most accurate networks within limits, judged as `bench pick` judges them.
+{
+  const form = document.querySelector("form.pick");
+  const data = form && JSON.parse(document.getElementById("explorer-data").textContent);
+  const place = { max: "at most", min: "at least" };
+  if (form) start();
+
+  function start() {
+    form.hidden = false;
+    if (readAddress()) form.scrollIntoView();
+    form.addEventListener("submit", (event) => event.preventDefault());
+    form.addEventListener("input", () => {
+      answer();
+      history.replaceState(null, "", `#pick?${choices()}`);
+    });
+    form.querySelector("[name=more]").addEventListener("click", () => addRow().querySelector("select").focus());
+    answer();
+  }
+
+  function rows() {
+    return [...form.querySelectorAll(".limit")];
+  }
+
+  function addRow() {
+    const row = rows()[0].cloneNode(true);
+    row.querySelector("[name=bound]").value = "";
+    rows().at(-1).after(row);
+    return row;
+  }
+
+  // The limits that are filled in: {name, kind, word, bound}, the bound in the unit in which the page has its numbers.
+  function limits() {
+    const found = [];
+    for (const row of rows()) {
+      const [name, kind, word] = ["metric", "kind", "bound"].map((each) => row.querySelector(`[name=${each}]`).value.trim());
+      const bound = numberOf(word, data.axes[name]);
+      row.querySelector("[name=bound]").setAttribute("aria-invalid", word !== "" && bound === null);
+      if (bound !== null) found.push({ name, kind, word, bound });
+    }
+    return found;
+  }
+
+  // A number in the unit of its axis, such as "5", "20e6" or, of a count, "20M"; null where it is none.
+  function numberOf(word, axis) {
+    const match = word.replaceAll(",", "").match(/^((?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([kKMGT]?)$/);
+    if (!match || (match[2] && axis.ticks !== "~s")) return null;
+    return Number(match[1]) * axis.divisor * { k: 1e3, K: 1e3, M: 1e6, G: 1e9, T: 1e12, "": 1 }[match[2]];
+  }
+
+  // --- as bench/render/findings/pick.py --------------------------------------------------------------------------------
+
+  function select(limited, track, by) {
+    let best = { judged: [] };
+    for (const which of data.tracks.filter((each) => !track || each === track)) {
+      for (const kind of Object.keys(data.accuracies).filter((each) => !by || each === by)) {
+        const judged = judgedOf(which, kind, limited);
+        if (judged.length > best.judged.length) best = { track: which, kind, judged };
+      }
+    }
+    const met = best.judged.filter((network) => limited.every((limit) => keeps(limit, network.cells[limit.name][0])));
+    const picked = met.map((network) => ({ network, doubts: limited.filter((limit) => !isCertain(limit, network)) }));
+    const accuracy = ({ network }) => network.cells[best.kind][0];
+    picked.sort((one, other) => accuracy(other) - accuracy(one) || one.doubts.length - other.doubts.length);
+    return { ...best, picked };
+  }
+
+  // The networks with this kind of accuracy, better than chance, and with every limited metric.
+  function judgedOf(track, kind, limited) {
+    const needed = [kind, ...limited.map((limit) => limit.name)];
+    return data.networks.filter(
+      (network) =>
+        network.track === track &&
+        needed.every((name) => network.cells[name] && !network.unreliable.includes(name)) &&
+        !(kind === "top1" && network.atChance),
+    );
+  }
+
+  function keeps({ kind, bound }, value) {
+    return kind === "max" ? value <= bound : value >= bound;
+  }
+
+  // Whether the whole interval keeps it; what has no interval is taken as exact.
+  function isCertain(limit, network) {
+    const [value, , low = value, high = value] = network.cells[limit.name];
+    return keeps(limit, value) && keeps(limit, limit.kind === "max" ? high : low);
+  }
+
+  // --- in words -------------------------------------------------------------------------------------------------------
+
+  function answer() {
+    const limited = limits();
+    const controls = form.elements;
+    const found = select(limited, controls.track.value, controls.by.value);
+    const wrong = form.querySelector("[aria-invalid=true]");
+    form.querySelector("[role=status]").textContent = wrong
+      ? `"${wrong.value}" is no number: write one such as 5, 0.5 or 20e6; of counts, 20M too.`
+      : sentence(found, limited);
+    showTable(found, limited);
+    const flags = limited.map(({ name, kind, word }) => ` --${kind} ${name}=${word}${typedUnit(name)}`).join("");
+    const others = ["track", "by"].filter((name) => controls[name].value).map((name) => ` --${name} ${controls[name].value}`);
+    form.querySelector("code").textContent = `python -m bench pick ${data.run}${others.join("")}${flags}`;
+  }
+
+  function typedUnit(name) {
+    return data.axes[name].title.match(/\((%|[KMGT]iB|mJ|ms)[^()]*\)$/)?.[1] ?? "";
+  }
+
+  // Without the unit, which every number of the page has with it.
+  function labelOf(name) {
+    return data.axes[name].title.replace(/ \([^()]*\)$/, "");
+  }
+
+  function sentence({ track, kind, judged, picked }, limited) {
+    if (!judged.length) return "No network of this run has an accuracy and all of these numbers.";
+    const kept = limited.map(({ name, kind: how, word }) => `${labelOf(name).toLowerCase()} ${place[how]} ${word}${typedUnit(name)}`);
+    const within = kept.length ? `with ${kept.join(" and ")}` : "without any limit";
+    if (!picked.length) return `None of the ${judged.length} ${track} networks qualifies ${within}.`;
+    const [{ network, doubts }] = picked;
+    const first = picked.length > 1 ? `Most accurate of ${picked.length}` : `The only one of ${judged.length}`;
+    const unsure = doubts.length ? ", whose interval reaches beyond a limit" : "";
+    const reached = `${network.cells[kind][1]} (${data.accuracies[kind]})`;
+    return `${first} ${track} networks ${within}: ${network.label} (${network.name})${unsure}, ${reached}.`;
+  }
+
+  function showTable({ kind, picked }, limited) {
+    const holder = form.querySelector(".scroll");
+    holder.hidden = !picked.length || !limited.length; // without a limit, that is the table below
+    if (holder.hidden) return;
+    const columns = [...new Set([kind, ...limited.map((limit) => limit.name), "params", "macs"])].filter((name) => data.axes[name]);
+    const table = document.createElement("table");
+    table.className = "numbers";
+    const head = table.createTHead().insertRow();
+    head.append(cell("th", "Network", "name"), ...columns.map((name) => cell("th", labelOf(name), "number")));
+    const body = table.createTBody();
+    for (const { network, doubts } of picked) {
+      const name = cell("th", network.label, "name");
+      name.title = network.name;
+      const numbers = columns.map((column) => {
+        const unsure = doubts.some((limit) => limit.name === column);
+        const made = cell("td", `${network.cells[column]?.[1] ?? "–"}${unsure ? " ?" : ""}`, "number");
+        if (unsure) made.title = "its 95 % interval reaches beyond the limit";
+        return made;
+      });
+      body.insertRow().append(name, ...numbers);
+    }
+    holder.replaceChildren(table);
+  }
+
+  function cell(tag, text, kind) {
+    const made = document.createElement(tag);
+    made.textContent = text;
+    made.className = kind;
+    return made;
+  }
+
+  // --- the address: "#pick?track=cifar&max=latency_ms=5", so that a link gives the same answer ------------------------
+
+  function choices() {
+    const said = new URLSearchParams();
+    for (const name of ["track", "by"]) if (form.elements[name].value) said.set(name, form.elements[name].value);
+    for (const { name, kind, word } of limits()) said.append(kind, `${name}=${word}`);
+    return said;
+  }
+
+  function readAddress() {
+    const [where, query] = location.hash.split("?");
+    if (where !== "#pick") return false;
+    const said = new URLSearchParams(query);
+    for (const name of ["track", "by"]) form.elements[name].value = said.get(name) ?? "";
+    const asked = ["max", "min"].flatMap((kind) => said.getAll(kind).map((each) => [kind, ...each.split("=")]));
+    asked.filter(([, name]) => data.axes[name]).forEach(([kind, name, word], number) => {
+      const row = rows()[number] ?? addRow();
+      for (const [field, value] of [["metric", name], ["kind", kind], ["bound", word]]) {
+        row.querySelector(`[name=${field}]`).value = value;
+      }
+    });
+    return true;
+  }
+}
