@@ -357,7 +357,9 @@ _ROWS = (
         "J",
         "Inference energy",
         "lower",
-        "Joules of the whole GPU board per image of inference, idle power included.",
+        "Joules of the whole GPU board per image of inference, idle power included; on a CPU of its packages and "
+        "memory, whoever uses them. Boards sample their power a part of the time: readings have been found wrong by "
+        "tens of percent (arXiv:2312.02741).",
     ),
     Metric(
         "train_energy_joules_per_image",
@@ -365,15 +367,7 @@ _ROWS = (
         "J",
         "Training energy",
         "lower",
-        "Joules of the whole GPU board per image of training, idle power included.",
-    ),
-    Metric(
-        "idle_watts",
-        "energy",
-        "W",
-        "Idle power",
-        None,
-        "What the GPU board draws while it does nothing, taken before the network is put on it.",
+        "Joules per image of training, of the same as in inference.",
     ),
     Metric(
         "achieved_flops_per_s",

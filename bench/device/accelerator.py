@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from bench.device.nvml import Gpu
 
 VARIABLE = "BENCH_ACCELERATOR"
 Kernels = Literal["cpu", "cuda"]  # whose casts, attention and allocator a replay imitates
@@ -100,6 +99,15 @@ class Memory(Protocol):
         """Let this process reserve no more than so many bytes, or again all; whether this allocator can do that."""
 
 
+class Board(Protocol):
+    """What holds a device and can be asked what it spends; each reading raises Unavailable where there is none."""
+
+    def energy_joules(self) -> float:
+        """Since some moment in the past."""
+
+    def power_watts(self) -> float: ...
+
+
 class Device(Protocol):
     """One device. `kind` is its word on the command line, `word` that of this one ("cuda:1")."""
 
@@ -165,8 +173,8 @@ class Device(Protocol):
 
     def set_rng_state(self, state: Tensor) -> None: ...
 
-    def board(self) -> AbstractContextManager[Gpu]:
-        """Readings of energy, power, clocks and heat.
+    def board(self) -> AbstractContextManager[Board]:
+        """Readings of energy and power; an accelerator's is an `nvml.Gpu`, with clocks and heat.
 
         Raises:
             Unavailable: there are none; the message says why.

@@ -20,6 +20,8 @@ LOOK_EVERY_S = 0.002  # a reading takes some ten microseconds; where it takes lo
 REST = 20  # times as long as a reading, so that it costs the host 5 % of its time at most
 ERROR = 0.01  # of the length of a window
 LONGEST_WINDOW = 5  # times the length that was asked for
+LONGEST_PERIOD_S = 2.0  # in which a counter has to move twice
+SETTLED, SETTLED_FOR_S, SETTLES_WITHIN_S = 0.05, 2.0, 20.0  # power that moves by so little for so long
 
 
 class StandsStill(Exception):
@@ -95,6 +97,11 @@ class Watch:
         return self._clock() - self._started
 
     @property
+    def updates(self) -> int:
+        """How often the counter was seen to move."""
+        return len(self._ticks)
+
+    @property
     def window(self) -> Window | None:
         """From the first tick to the last; None before the second."""
         return Window(self._ticks[0], self._ticks[-1]) if len(self._ticks) > 1 else None
@@ -122,14 +129,6 @@ class Watch:
 
 
 @dataclass(frozen=True)
-class Idle:
-    """Power of a device that does nothing, and seconds between two updates of its counter."""
-
-    window: Window
-    period: float
-
-
-@dataclass(frozen=True)
 class Spent:
     """What steps cost that follow one another without a pause."""
 
@@ -141,16 +140,33 @@ class Spent:
         return self.window.watts * self.seconds_per_step
 
 
-def measure_idle(read: Read, seconds: float, clock: Clock = time.perf_counter, sleep: Sleep = time.sleep) -> Idle:
-    """Watch a counter for `seconds` while nothing runs.
+def update_period(read: Read, clock: Clock = time.perf_counter, sleep: Sleep = time.sleep) -> float:
+    """Median seconds between two updates of a counter, watched while nothing else is done.
 
     Raises:
         StandsStill: the counter does not move.
     """
     watch = Watch(read, clock)
-    while not (watch.look() and watch.is_done(seconds)):
-        sleep(LOOK_EVERY_S)
-    return Idle(watch.result(), watch.period)
+    while watch.updates <= 4 and watch.waited < LONGEST_PERIOD_S:
+        if not watch.look():
+            sleep(LOOK_EVERY_S)
+    watch.result()
+    return watch.period
+
+
+def settled_watts(power_watts: Read, clock: Clock = time.perf_counter, sleep: Sleep = time.sleep) -> float | None:
+    """Mean power of a device that does nothing, once it has cooled down; None where it goes on moving.
+
+    A board that has just worked keeps its clocks up for a while, and leaks more as long as it is hot.
+    """
+    start, seen = clock(), [(clock(), power_watts())]
+    while (now := clock()) - start < SETTLES_WITHIN_S:
+        sleep(0.1)
+        seen = [(then, watts) for then, watts in seen if now - then <= SETTLED_FOR_S] + [(clock(), power_watts())]
+        watts = [watts for _, watts in seen]
+        if seen[-1][0] - seen[0][0] >= SETTLED_FOR_S and max(watts) - min(watts) <= SETTLED * max(watts):
+            return statistics.fmean(watts)
+    return None
 
 
 def measure_steps(
@@ -160,8 +176,12 @@ def measure_steps(
     period: float,
     seconds: float,
     clock: Clock = time.perf_counter,
+    settle_s: float = 0.0,
 ) -> Spent:
-    """Repeat a step that is warm, and watch the counter for `seconds` or longer until the result is exact to 1 %.
+    """Repeat a step that is warm, and watch the counter for `seconds` or longer until that time is known to 1 %.
+
+    Before it come `settle_s` of the same steps: a sensor that tells a mean over the last second still holds what was
+    before them.
 
     The device is never waited for in between, so that it works without a pause: power is that between two ticks
     within this time, and the time of a step is that of all of it.
@@ -170,6 +190,10 @@ def measure_steps(
         StandsStill: the counter does not move.
     """
     synchronise()
+    start = clock()
+    while clock() - start < settle_s:
+        step()
+    synchronise()  # what is queued would be timed and not counted
     watch = Watch(read, clock, period)
     start, steps = clock(), 0
     while not (watch.look() and watch.is_done(seconds)):

@@ -18,6 +18,7 @@ from pathlib import Path
 import psutil
 
 from bench.device import accelerator, nvml
+from bench.device.energy_counter import SETTLES_WITHIN_S, settled_watts
 
 Fact = str | int | float | bool
 Facts = dict[str, Fact]
@@ -69,24 +70,26 @@ def hardware(device: str) -> str:
     return f"{found.name}, {threads} thread{'' if threads == 1 else 's'}" if found.is_host else found.name
 
 
-def conditions(devices: Sequence[str]) -> State:
+def conditions(devices: Sequence[str], idle: bool = False) -> State:
     """What changes while a run lasts: load and clock of the processors, and one group of facts per accelerator.
 
     Unknown facts are left out; a GPU of which nothing is known has a `reason`. Seconds held back are counted since the
-    driver was loaded: what was added between two moments tells whether the clocks were kept down between them.
+    driver was loaded: what was added between two moments tells whether the clocks were kept down between them. `idle`
+    waits until each GPU that does nothing has cooled down, and tells its power.
     """
     state: State = {}
     with suppress(OSError):
         state["load_average_1min"] = round(psutil.getloadavg()[0], 2)
     with suppress(OSError, NotImplementedError, AttributeError):  # not on this system
         state["cpu_mhz"] = round(psutil.cpu_freq().current)
-    return state | {device: _gpu_state(device) for device in devices if not accelerator.named(device).is_host}
+    return state | {device: _gpu_state(device, idle) for device in devices if not accelerator.named(device).is_host}
 
 
-def _gpu_state(device: str) -> Facts:
+def _gpu_state(device: str, idle: bool = False) -> Facts:
     try:
         with nvml.opened(device) as gpu:
-            return _known(
+            settled = _known({"idle_watts": lambda: _idle_watts(gpu)} if idle else {})
+            return settled | _known(
                 {
                     "temperature_celsius": gpu.temperature_celsius,
                     "power_watts": lambda: round(gpu.power_watts(), 1),
@@ -101,6 +104,11 @@ def _gpu_state(device: str) -> Facts:
             )
     except nvml.Unavailable as reason:
         return {"reason": str(reason)}
+
+
+def _idle_watts(gpu: nvml.Gpu) -> Fact:
+    watts = settled_watts(gpu.power_watts)
+    return round(watts, 1) if watts is not None else f"not settled within {SETTLES_WITHIN_S:g} s"
 
 
 def company(devices: Sequence[str]) -> Iterator[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 from bench.device import accelerator
 
@@ -168,8 +168,10 @@ def opened(device: str) -> Iterator[Gpu]:
     Raises:
         Unavailable: the device is no GPU, or NVML cannot be asked about it.
     """
-    with accelerator.named(device).board() as gpu:
-        yield gpu
+    if accelerator.named(device).is_host:
+        raise Unavailable("needs an NVIDIA GPU: its driver's library (NVML) reads no other device")
+    with accelerator.named(device).board() as board:
+        yield cast(Gpu, board)
 
 
 @contextmanager

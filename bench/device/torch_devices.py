@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from bench.config import Precision
-from bench.device import environment, nvml
-from bench.device.accelerator import OF_ACCELERATOR, OF_HOST, Device, Event, Kernels, MemoryUse, Sizes
+from bench.device import environment, nvml, rapl
+from bench.device.accelerator import OF_ACCELERATOR, OF_HOST, Board, Device, Event, Kernels, MemoryUse, Sizes
 
 Result = TypeVar("Result")
 CYCLES_PER_SECOND = 2e9  # of a GPU, roughly: only the length of a wait depends on it
@@ -85,8 +85,8 @@ class Host:
     def set_rng_state(self, state: Tensor) -> None:
         pass
 
-    def board(self) -> AbstractContextManager[nvml.Gpu]:
-        raise nvml.Unavailable("needs an NVIDIA GPU: its driver's library (NVML) reads no other device")
+    def board(self) -> AbstractContextManager[Board]:
+        return nullcontext(rapl.Processors())
 
 
 class TorchAccelerator(Host):
@@ -116,6 +116,9 @@ class TorchAccelerator(Host):
     @property
     def name(self) -> str:
         return str(self._module.get_device_name(self.word))
+
+    def board(self) -> AbstractContextManager[Board]:
+        raise nvml.Unavailable("needs an NVIDIA GPU: its driver's library (NVML) reads no other device")
 
     def facts(self) -> _Facts:
         memory = self.memory
@@ -255,7 +258,7 @@ class Cuda(TorchAccelerator):
             output = work()
         return output, graph.replay
 
-    def board(self) -> AbstractContextManager[nvml.Gpu]:
+    def board(self) -> AbstractContextManager[Board]:
         if torch.version.hip is not None:
             return super().board()
         return nvml.opened_by_uuid(str(torch.cuda.get_device_properties(self.word).uuid))

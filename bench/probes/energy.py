@@ -1,70 +1,80 @@
-"""What an image costs in joules, and what the GPU draws while it does nothing."""
+"""What an image costs in joules."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 
 from bench.config import Task
 from bench.device import accelerator, nvml
-from bench.device.energy_counter import Idle, Read, Spent, StandsStill, Window, measure_idle, measure_steps
+from bench.device.accelerator import Board
+from bench.device.energy_counter import ERROR, Read, Spent, StandsStill, Window, measure_steps, update_period
 from bench.device.execution import arithmetic
 from bench.device.out_of_memory import with_batch_that_fits
 from bench.device.timing import Timing, steady_samples
 from bench.probes.reading import Answer, Measurement, Reading, Unsupported
 from bench.probes.steps import MakeStep, attempted, check_finite, inference_step, training_step
 
-WINDOW, LEAST_WINDOW_S = 2.5, 1.0  # times the measuring time, and at least so long
+# A counter moves ten times a second, and a board samples its power a part of that time (arXiv:2312.02741): thirty
+# updates lie in 3 s, which is what 0.4 s of measuring time, or more, come to.
+LONGEST_WINDOW_S, WINDOW = 3.0, 7.5
+SETTLE_S = 2.0  # power is told as a mean over the last second
+
+
+@dataclass(frozen=True)
+class _Meter:
+    """Something that counts joules."""
+
+    read: Read
+    source: str
+    period: float  # seconds between two of its updates
+    settle_s: float = 0.0  # how long it takes to forget what was before
 
 
 def measure(task: Task) -> Measurement:
-    """Energy of the whole board per image at the batch size of the track; its idle power is stated, not taken off.
-
-    Idle power is measured first, before this process has put anything on the GPU.
+    """Energy of the whole board per image at the batch size of the track, idle power included.
 
     Raises:
         Unsupported: nothing here tells of energy.
     """
+    device = accelerator.named(task.device)
     try:
-        with nvml.opened(task.device) as gpu:
-            read, source = _meter(gpu)
-            return Measurement(_readings(task, read, source))
+        with device.board() as board, arithmetic(task.config.execution.precision):
+            meter = _meter(board, "the processors' counters (RAPL)" if device.is_host else "the GPU's energy counter")
+            readings: dict[str, Answer] = {}
+            for name, make in (
+                ("energy_joules_per_image", inference_step),
+                ("train_energy_joules_per_image", training_step),
+            ):
+                readings |= attempted([name], task, partial(_per_image, name, make, meter))
+            return Measurement(readings)
     except (nvml.Unavailable, StandsStill) as reason:
         raise Unsupported(str(reason)) from None
 
 
 def window_seconds(task: Task) -> float:
     """How long the counter is watched for one number."""
-    return max(LEAST_WINDOW_S, WINDOW * task.measure_seconds)
+    return min(LONGEST_WINDOW_S, WINDOW * task.measure_seconds)
 
 
-def _readings(task: Task, read: Read, source: str) -> dict[str, Answer]:
-    idle = measure_idle(read, window_seconds(task))
-    readings: dict[str, Answer] = {}
-    with arithmetic(task.config.execution.precision):
-        for name, make in (
-            ("energy_joules_per_image", inference_step),
-            ("train_energy_joules_per_image", training_step),
-        ):
-            readings |= attempted([name], task, partial(_per_image, name, make, read, source, idle))
-    note = f"{source}, before anything ran on it; {_quality(idle.window)}"
-    return {**readings, "idle_watts": Reading(idle.window.watts, device=task.device, note=note)}
-
-
-def _meter(gpu: nvml.Gpu) -> tuple[Read, str]:
-    """Something that counts joules, and what it is.
+def _meter(board: Board, counter: str) -> _Meter:
+    """What the board has.
 
     Raises:
-        Unavailable: the GPU has neither counter nor power reading.
+        Unavailable: neither counter nor power reading.
+        StandsStill: a counter that does not count.
     """
     try:
-        gpu.energy_joules()
-        return gpu.energy_joules, "the GPU's energy counter"
+        board.energy_joules()
     except nvml.Unavailable:
-        gpu.power_watts()
-        return integrated(gpu.power_watts), "power readings added up, as this GPU has no energy counter"
+        board.power_watts()
+        read = integrated(board.power_watts)
+        source = "power readings added up, as this GPU has no energy counter; each may be a mean over the last second"
+        return _Meter(read, source, update_period(read), SETTLE_S)
+    return _Meter(board.energy_joules, counter, update_period(board.energy_joules))
 
 
 def integrated(power_watts: Callable[[], float], clock: Callable[[], float] = time.perf_counter) -> Read:
@@ -81,14 +91,16 @@ def integrated(power_watts: Callable[[], float], clock: Callable[[], float] = ti
     return read
 
 
-def _per_image(metric: str, make: MakeStep, read: Read, source: str, idle: Idle, task: Task) -> Mapping[str, Answer]:
+def _per_image(metric: str, make: MakeStep, meter: _Meter, task: Task) -> Mapping[str, Answer]:
     asked = task.batch_size
     synchronise = accelerator.named(task.device).synchronise
 
     def attempt(batch_size: int) -> tuple[Spent, Timing]:
         step = make(task, batch_size)
         warm = steady_samples(step, synchronise, task.measure_seconds / 2, least_samples=1)
-        spent = measure_steps(step, synchronise, read, idle.period, window_seconds(task))
+        spent = measure_steps(
+            step, synchronise, meter.read, meter.period, window_seconds(task), settle_s=meter.settle_s
+        )
         check_finite(step())
         return spent, warm
 
@@ -98,7 +110,7 @@ def _per_image(metric: str, make: MakeStep, read: Read, source: str, idle: Idle,
         raise Unsupported(str(reason)) from None
     notes = (
         f"batch {asked} did not fit into memory" if used != asked else "",
-        f"{source}; {_quality(spent.window)}",
+        f"{meter.source}; {_quality(spent.window)}",
         warm.note,
     )
     reading = Reading(
@@ -114,5 +126,6 @@ def _per_image(metric: str, make: MakeStep, read: Read, source: str, idle: Idle,
 
 
 def _quality(window: Window) -> str:
-    """In whole steps, so that rows that were measured alike say the same."""
-    return f"over {math.floor(window.seconds)} s or more, to within {max(1, math.ceil(100 * window.error))} %"
+    """In whole seconds, so that rows that were measured alike say the same; how good the sensor is, it does not say."""
+    known = f", a time known to {math.ceil(100 * window.error)} % only" if window.error > ERROR else ""
+    return f"over {math.floor(window.seconds)} s or more{known}"

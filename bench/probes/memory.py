@@ -60,7 +60,8 @@ def measure(task: Task) -> Measurement:
     """
     device = accelerator.named(task.device)
     readings: dict[str, Answer] = {}
-    with arithmetic(task.config.execution.precision):
+    # Kernels that are chosen by their time come and go from run to run, and with them hundreds of MB of workspace.
+    with arithmetic(task.config.execution.precision, autotune=False):
         if device.memory:
             _warm_up_libraries(device, task.config.execution)
         for name, weigh in _STEPS.items():

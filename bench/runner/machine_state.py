@@ -27,14 +27,15 @@ class Said:
 
 
 @contextmanager
-def conditions_kept(run: Run, devices: Sequence[str]) -> Iterator[Said]:
+def conditions_kept(run: Run, devices: Sequence[str], idle: bool = False) -> Iterator[Said]:
     """Add a session to the header of the run: before what is done within, and after it, however that ends.
 
-    Yields what the run says of its time, for whoever knows it to fill in.
+    Yields what the run says of its time, for whoever knows it to fill in. `idle` asks for the power of each GPU that
+    does nothing, which takes a few seconds: only where energy is measured.
     """
     said = Said()
     earlier = run.header.sessions
-    session = Session(_now(), environment.conditions(devices))
+    session = Session(_now(), environment.conditions(devices, idle))
     run.rewrite_header(replace(run.header, sessions=(*earlier, session)))
     try:
         yield said

@@ -164,11 +164,12 @@ def work(prepared: Prepared, run: Run) -> int:
     with run.writer() as writer:
         writer.append(refused)
     executor = _executor(prepared, run)
+    idle = any("energy" in task.probes for task in todo)
     here = prepared.request.engine == "local"  # the state of this machine says nothing about a cluster's
     with (
         Interrupts() as interrupts,
         progress.Display(todo, Pace(config)) as display,
-        machine_state.conditions_kept(run, prepared.devices) if todo and here else nullcontext(Said()) as said,
+        machine_state.conditions_kept(run, prepared.devices, idle) if todo and here else nullcontext(Said()) as said,
     ):
 
         def measure(tasks: Sequence[Task]) -> None:

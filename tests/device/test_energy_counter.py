@@ -4,7 +4,15 @@ import math
 
 import pytest
 
-from bench.device.energy_counter import ERROR, StandsStill, measure_idle, measure_steps
+from bench.device.energy_counter import (
+    ERROR,
+    SETTLES_WITHIN_S,
+    StandsStill,
+    measure_steps,
+    settled_watts,
+    update_period,
+)
+from bench.probes.energy import integrated
 
 
 class Board:
@@ -39,12 +47,38 @@ class Board:
 
 
 @pytest.mark.parametrize("period", [0.02, 0.1])
-def test_idle_power(period: float) -> None:
+def test_the_rhythm_of_a_counter(period: float) -> None:
     board = Board(70.0, period)
-    idle = measure_idle(board.joules, 2.0, board.clock, board.sleep)
-    assert idle.window.watts == pytest.approx(70.0, rel=0.01)
-    assert idle.period == pytest.approx(period, rel=0.05)
-    assert board.now - 100.0 < 2.5
+    assert update_period(board.joules, board.clock, board.sleep) == pytest.approx(period, rel=0.05)
+    assert board.now - 100.0 < 1.0
+
+
+def test_idle_power_is_told_once_the_board_has_cooled_down() -> None:
+    """A board that has just worked at 400 W falls to 70 W with a time constant of a second."""
+    board = Board(70.0, 0.1)
+    watts = settled_watts(lambda: 70.0 + 330.0 * math.exp(100.0 - board.now), board.clock, board.sleep)
+    assert watts == pytest.approx(70.0, rel=0.05)
+    assert 6.0 < board.now - 100.0 < 10.0
+
+
+def test_a_board_whose_power_goes_on_moving_has_no_idle_power() -> None:
+    board = Board(70.0, 0.1)
+    assert settled_watts(lambda: 70.0 + 10.0 * math.sin(board.now), board.clock, board.sleep) is None
+    assert board.now - 100.0 < SETTLES_WITHIN_S + 1.0
+
+
+def test_what_a_sensor_still_holds_of_the_time_before_is_left_out() -> None:
+    """Power as the mean over the last second: 50 W of idling before, 300 W from the first step on."""
+    board = Board(300.0, 0.1)
+    begun = board.now
+    read = integrated(lambda: 50.0 + 250.0 * min(board.now - begun, 1.0), board.clock)
+    held, spent = (
+        measure_steps(lambda: board.step(0.0, 0.01), board.synchronise, read, 0.01, 1.0, board.clock, settle_s)
+        for settle_s in (0.0, 2.0)
+    )
+    assert held.window.watts < 200.0
+    assert spent.window.watts == pytest.approx(300.0, rel=0.01)
+    assert spent.joules_per_step == pytest.approx(3.0, rel=0.01)
 
 
 @pytest.mark.parametrize("period", [0.02, 0.1])
@@ -88,6 +122,6 @@ def test_the_error_that_is_stated_holds_wherever_in_the_counters_rhythm_a_window
 def test_a_counter_that_stands_still_is_no_measurement() -> None:
     board = Board(0.0, 0.02)
     with pytest.raises(StandsStill, match="did not move"):
-        measure_idle(board.joules, 0.5, board.clock, board.sleep)
+        update_period(board.joules, board.clock, board.sleep)
     with pytest.raises(StandsStill):
         measure_steps(lambda: board.step(0.0, 0.01), board.synchronise, board.joules, 0.02, 0.5, board.clock)

@@ -116,6 +116,21 @@ def test_adam_keeps_two_moments_and_a_count_of_steps() -> None:
     assert found.optimizer == 2 * found.weight + 2 * 4
 
 
+def test_what_kernels_happen_to_be_fastest_changes_no_peak() -> None:
+    """cuDNN's choice by time differs from run to run, and with it the workspace."""
+    chosen_by_time: list[bool] = []
+
+    class Asks(TwoLayers):
+        def forward(self, x: Tensor) -> Tensor:
+            if not x.is_meta:
+                chosen_by_time.append(torch.backends.cudnn.benchmark)
+            return super().forward(x)
+
+    memory.measure(task(spec_of(Asks)))
+    assert chosen_by_time
+    assert not any(chosen_by_time)
+
+
 def test_a_replay_leaves_nothing_behind() -> None:
     spec = REGISTRY["resnet20_cifar"]
     first, second = (training_footprint(spec, recipe_for(spec.family, {}), FP32, "cpu", 2) for _ in range(2))

@@ -369,7 +369,6 @@ def gpu_run(
         joules = 350 * (macs * 1.1e-14 + 2e-6 * batch / 512)
         records.append(ok(model, "energy_joules_per_image", joules, **how))
         records.append(ok(model, "train_energy_joules_per_image", 3.2 * joules, **how))
-        records.append(ok(model, "idle_watts", 78.0, device="cuda:0"))
         if not math.isnan(top1):
             records += [row for seed in range(seeds) for row in training(model, top1, seed=seed)]
     changes: dict[str, Any] = {

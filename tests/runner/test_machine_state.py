@@ -25,7 +25,7 @@ def stored(run: Run) -> RunHeader:
 
 def test_every_start_of_a_run_adds_its_conditions(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     states = iter({"load_average_1min": float(n)} for n in range(4))
-    monkeypatch.setattr(environment, "conditions", lambda devices: next(states))
+    monkeypatch.setattr(environment, "conditions", lambda devices, idle=False: next(states))
     for _ in range(2):
         with run.claimed(), conditions_kept(run, ["cpu"]):
             pass

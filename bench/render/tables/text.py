@@ -142,7 +142,6 @@ TOPICS = (
         (
             "energy_joules_per_image",
             "train_energy_joules_per_image",
-            "idle_watts",
             "achieved_flops_per_s",
             "inference_mfu",
             "mfu",
