@@ -18,9 +18,9 @@ from bench.device.timing import Timing, steady_samples
 from bench.probes.reading import Answer, Measurement, Reading, Unsupported
 from bench.probes.steps import MakeStep, attempted, check_finite, inference_step, training_step
 
-# A counter moves ten times a second, and a board samples its power a part of that time (arXiv:2312.02741): thirty
-# updates lie in 3 s, which is what 0.4 s of measuring time, or more, come to.
-LONGEST_WINDOW_S, WINDOW = 3.0, 7.5
+# A board's counter moves ten times a second, and its power is sampled a part of that time (arXiv:2312.02741): in 3 s
+# lie thirty updates. That of processors moves a thousand times a second.
+WINDOW_S, WINDOW_OF_HOST_S = 3.0, 1.0
 SETTLE_S = 2.0  # power is told as a mean over the last second
 
 
@@ -53,11 +53,6 @@ def measure(task: Task) -> Measurement:
             return Measurement(readings)
     except (nvml.Unavailable, StandsStill) as reason:
         raise Unsupported(str(reason)) from None
-
-
-def window_seconds(task: Task) -> float:
-    """How long the counter is watched for one number."""
-    return min(LONGEST_WINDOW_S, WINDOW * task.measure_seconds)
 
 
 def _meter(board: Board, counter: str) -> _Meter:
@@ -93,14 +88,13 @@ def integrated(power_watts: Callable[[], float], clock: Callable[[], float] = ti
 
 def _per_image(metric: str, make: MakeStep, meter: _Meter, task: Task) -> Mapping[str, Answer]:
     asked = task.batch_size
-    synchronise = accelerator.named(task.device).synchronise
+    device = accelerator.named(task.device)
+    window_s = WINDOW_OF_HOST_S if device.is_host else WINDOW_S
 
     def attempt(batch_size: int) -> tuple[Spent, Timing]:
         step = make(task, batch_size)
-        warm = steady_samples(step, synchronise, task.measure_seconds / 2, least_samples=1)
-        spent = measure_steps(
-            step, synchronise, meter.read, meter.period, window_seconds(task), settle_s=meter.settle_s
-        )
+        warm = steady_samples(step, device.synchronise, task.measure_seconds / 2, least_samples=1)
+        spent = measure_steps(step, device.synchronise, meter.read, meter.period, window_s, settle_s=meter.settle_s)
         check_finite(step())
         return spent, warm
 

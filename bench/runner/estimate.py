@@ -23,7 +23,7 @@ from bench.metrics import PROBES
 from bench.models import REGISTRY, ModelSpec
 from bench.probes import best_batch
 from bench.probes.counting.kernels import Kernel, Kernels, KernelsTask, StepKernels, count_kernels
-from bench.probes.energy import window_seconds
+from bench.probes.energy import WINDOW_S
 from bench.probes.gradient_flow import twin_of
 from bench.records.record import Record
 from bench.training.curve import CURVE_POINTS, CURVE_TEST_IMAGES, CURVE_TEST_SHARE
@@ -276,7 +276,7 @@ class Pace:
             case "latency":
                 return sampled("inference", 1, steps=110)
             case "energy" if dedicated:
-                return sum(window_seconds(task) + sampled(kind, common, measure_s / 2, steps=6) for kind in kinds)
+                return sum(WINDOW_S + sampled(kind, common, measure_s / 2, steps=6) for kind in kinds)
             case "memory" if dedicated:
                 return sum(sampled(kind, common, 0.0, steps=8) for kind in kinds)
             case "memory":
