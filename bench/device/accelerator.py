@@ -84,6 +84,10 @@ class Memory(Protocol):
     def total(self) -> int:
         """Bytes that the device has."""
 
+    @property
+    def free(self) -> int:
+        """Bytes of the device that nobody has reserved."""
+
     def now(self) -> MemoryUse: ...
 
     def most(self) -> MemoryUse:

@@ -163,6 +163,10 @@ class AllocatorOfTorch:
     def total(self) -> int:
         return torch.accelerator.get_memory_info(self.place)[1]
 
+    @property
+    def free(self) -> int:
+        return torch.accelerator.get_memory_info(self.place)[0]
+
     def now(self) -> MemoryUse:
         return self._told("current")
 
