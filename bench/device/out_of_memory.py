@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 from collections.abc import Callable
 from typing import TypeVar
@@ -12,15 +13,26 @@ from bench.device import accelerator
 
 Result = TypeVar("Result")
 
-_IN_OTHER_WORDS = ("can't allocate memory", "CUDA error: out of memory")
+# Of the CPU's allocator, which has no error of its own, and of what takes a device's memory without asking PyTorch's
+# allocator: the driver, cuBLAS, cuDNN, XPU, a graph that is made ready. The text is all there is to go by.
+_IN_OTHER_WORDS = ("can't allocate memory", "out of memory", "STATUS_ALLOC_FAILED", "OUT_OF_DEVICE_MEMORY")
+# cuDNN tries its kernels one after the other, and says so little where no workspace was to be had (pytorch#108645).
+_WHERE_LITTLE_IS_FREE = ("unable to find an engine", "Unable to find a valid cuDNN algorithm")
+LITTLE = 1 / 4  # of the device
 
 
 def is_out_of_memory(error: BaseException) -> bool:
+    """Whether this or what it came from is lack of memory: the end of a failed capture hides why it has failed."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    # The CPU's allocator has no error of its own, nor has what takes a GPU's memory without asking PyTorch's allocator,
-    # such as a CUDA graph that is made ready. The text is all there is to go by.
-    return isinstance(error, RuntimeError) and any(text in str(error) for text in _IN_OTHER_WORDS)
+    if isinstance(error, RuntimeError):
+        if any(text in str(error) for text in _IN_OTHER_WORDS):
+            return True
+        if any(text in str(error) for text in _WHERE_LITTLE_IS_FREE):
+            memory = accelerator.chosen().memory
+            return memory is not None and memory.free < LITTLE * memory.total
+    before = error.__cause__ or error.__context__
+    return before is not None and is_out_of_memory(before)
 
 
 def with_batch_that_fits(attempt: Callable[[int], Result], batch_size: int) -> tuple[Result, int]:
@@ -44,4 +56,5 @@ def release_memory() -> None:
     gc.collect()
     memory = accelerator.chosen().memory
     if memory is not None:
-        memory.release()
+        with contextlib.suppress(RuntimeError):  # of a device that is lost: whoever uses it next finds out
+            memory.release()

@@ -14,6 +14,7 @@ from bench.device.timing import Timing
 from bench.probes.reading import Answer, Measurement, Reading
 from bench.probes.steps import MakeStep, attempted, inference_step, training_step
 from bench.probes.throughput import timed
+from bench.quantity import first_line
 
 SWEEP_S = 0.1  # of sampling at each size
 WORTH_IT = 1.02  # a doubled batch must gain 2 % to be tried further
@@ -22,10 +23,11 @@ LARGEST = 1 << 16
 
 @dataclass
 class Sweep:
-    """Batch sizes tried, in order, and the first that did not fit."""
+    """Batch sizes tried, in order, and the first that was too large, with the reason."""
 
     tried: dict[int, Timing] = field(default_factory=dict)
     too_large: int | None = None
+    reason: str = "did not fit into memory"
 
     def rate(self, batch_size: int) -> float:
         return batch_size / statistics.median(self.tried[batch_size].seconds)
@@ -48,8 +50,11 @@ def measure(task: Task) -> Measurement:
 def sweep(attempt: Callable[[int], Timing], start: int) -> Sweep:
     """Time batch sizes by doubling and halving from `start`, with an early stop in both directions.
 
+    An error at a larger batch than the first ends the way up, whatever it is: kernels fail in many ways where tensors
+    pass 2^31 elements. A device that has failed so is not asked again.
+
     Raises:
-        Exception: what `attempt` raises, except lack of memory above a batch of one.
+        Exception: what `attempt` raises up to the first batch, except lack of memory above a batch of one.
     """
     found = Sweep()
 
@@ -58,9 +63,12 @@ def sweep(attempt: Callable[[int], Timing], start: int) -> Sweep:
         try:
             found.tried[batch_size] = attempt(batch_size)
         except Exception as error:
-            if not is_out_of_memory(error) or batch_size == 1:
+            fits = not is_out_of_memory(error)
+            if batch_size == 1 or (fits and batch_size <= start):
                 raise
             found.too_large = batch_size
+            if fits:
+                found.reason = f"failed ({type(error).__name__}: {first_line(error)})"
             return False
         return than is None or found.rate(batch_size) >= WORTH_IT * found.rate(than)
 
@@ -72,7 +80,7 @@ def sweep(attempt: Callable[[int], Timing], start: int) -> Sweep:
     while found.too_large is None and size < LARGEST and pays(2 * size, size):
         size *= 2
     release_memory()
-    if size == first:
+    if size == first and found.reason == Sweep.reason:
         while size > 1 and pays(size // 2, size):
             size //= 2
     return found
@@ -87,7 +95,7 @@ def _best(metric: str, make: MakeStep, task: Task) -> Mapping[str, Answer]:
     timing = timed(make, task, found.best)
     rates = tuple(found.best / seconds for seconds in timing.seconds)
     tried = ", ".join(f"{size}: {found.rate(size):,.0f}/s" for size in sorted(found.tried))
-    limit = f"; batch {found.too_large} did not fit into memory" if found.too_large else ""
+    limit = f"; batch {found.too_large} {found.reason}" if found.too_large else ""
     steadiness = f"; {timing.note}" if timing.note else ""
     best = Reading(
         value=statistics.median(rates),

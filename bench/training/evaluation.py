@@ -14,6 +14,7 @@ from bench.data.batches import Split, evaluation_batches
 from bench.data.image_set import ImageSet
 from bench.device import accelerator
 from bench.device.execution import arithmetic, as_written, autocast, memory_format
+from bench.device.out_of_memory import with_batch_that_fits
 from bench.training.step import logits
 
 
@@ -48,7 +49,15 @@ def evaluate(network: nn.Module, images: Images, execution: Execution = Executio
 
 
 def predicted_classes(network: nn.Module, images: Images, execution: Execution = Execution()) -> Tensor:
-    """What the network takes each test image for: the index of its largest logit, int64 (N,), on the device."""
+    """What the network takes each test image for: the index of its largest logit, int64 (N,), on the device.
+
+    A batch that does not fit into memory is halved: a training must not be lost to its test.
+    """
+    largest = accelerator.of(images.test.labels.device).sizes.evaluation_batch
+    return with_batch_that_fits(lambda size: _predicted(network, images, execution, size), largest)[0]
+
+
+def _predicted(network: nn.Module, images: Images, execution: Execution, batch_size: int) -> Tensor:
     network.eval()
     device = images.test.labels.device
     found: list[Tensor] = []
@@ -57,7 +66,7 @@ def predicted_classes(network: nn.Module, images: Images, execution: Execution =
             images.test,
             images.image_set,
             images.input_size,
-            accelerator.of(device).sizes.evaluation_batch,
+            batch_size,
             images.resize,
             memory_format=memory_format(execution),
         ):

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from bench.config import Budget, Config, Execution, MemoryFormat, Precision, Task
+from bench.device import accelerator
 from bench.device.execution import arithmetic
-from bench.device.out_of_memory import with_batch_that_fits
+from bench.device.out_of_memory import is_out_of_memory, with_batch_that_fits
 from bench.device.timing import Laps, Timing, steady_samples
 from bench.models import REGISTRY, ModelSpec
 from bench.probes import MEASURE, latency, steps, throughput
@@ -24,6 +25,7 @@ from bench.probes.steps import inference_step, training_step
 from bench.runner.execute import execute
 from bench.stats.intervals import median_interval
 from bench.training.step import make_optimizer
+from tests.emulated.device import Emulated, Plan
 
 CONFIG = Config(
     "quick",
@@ -201,6 +203,17 @@ def test_out_of_memory_halves_the_batch_and_says_so(clock: Clock) -> None:
     assert rate.note.startswith("batch 8 did not fit into memory")
 
 
+def hidden(first: Exception, message: str) -> Exception:
+    """An error that another one was raised on the way out of."""
+    try:
+        try:
+            raise first
+        finally:
+            raise RuntimeError(message)
+    except RuntimeError as error:
+        return error.with_traceback(None)
+
+
 @pytest.mark.parametrize(
     "error",
     [
@@ -209,6 +222,13 @@ def test_out_of_memory_halves_the_batch_and_says_so(clock: Clock) -> None:
         torch.AcceleratorError("CUDA error: out of memory\nCompile with `TORCH_USE_CUDA_DSA`"),
         RuntimeError("[enforce fail at alloc_cpu.cpp:119] DefaultCPUAllocator: can't allocate memory: you tried"),
         MemoryError(),
+        RuntimeError("CUDA driver error: out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("HIP out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 8.00 GB)"),
+        RuntimeError("level_zero backend failed with error: 39 (UR_RESULT_ERROR_OUT_OF_DEVICE_MEMORY)"),
+        hidden(torch.OutOfMemoryError("CUDA out of memory"), "operation failed due to a previous error during capture"),
     ],
 )
 def test_lack_of_memory_has_many_words(error: Exception) -> None:
@@ -222,6 +242,19 @@ def test_lack_of_memory_has_many_words(error: Exception) -> None:
 
     assert with_batch_that_fits(attempt, 16) == (4, 4)
     assert tried == [16, 8, 4]
+
+
+@pytest.mark.parametrize(("held", "lacking"), [(0.9, True), (0.1, False)])
+def test_no_engine_of_cudnn_means_lack_of_memory_where_little_is_free(
+    monkeypatch: pytest.MonkeyPatch, held: float, lacking: bool
+) -> None:
+    device = Emulated(plan=Plan(memory_mib=64))
+    monkeypatch.setattr(accelerator, "_chosen", [device])
+    kept = torch.empty(int(held * (64 << 20)), dtype=torch.uint8)
+    device.memory.book(kept)
+    for found in ("FIND", "GET"):
+        error = RuntimeError(f"{found} was unable to find an engine to execute this computation")
+        assert is_out_of_memory(error) == lacking
 
 
 @pytest.mark.gpu
@@ -291,6 +324,28 @@ def test_the_sweep_stays_within_memory(limit: int, best: int) -> None:
     found = sweep(attempt, start=8)
     assert found.best == best
     assert found.too_large == 2 * best
+
+
+def test_whatever_fails_at_a_larger_batch_ends_the_sweep_and_not_the_probe() -> None:
+    tried: list[int] = []
+
+    def attempt(batch: int) -> Timing:
+        tried.append(batch)
+        if batch > 8:
+            raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered\nCompile with")
+        return timing(0.01)
+
+    found = sweep(attempt, start=8)
+    assert (found.best, found.too_large, tried) == (8, 16, [8, 16])  # a device that has failed is not asked again
+    assert found.reason == "failed (AcceleratorError: CUDA error: an illegal memory access was encountered)"
+
+
+def test_what_fails_at_the_first_batch_fails_the_probe() -> None:
+    def attempt(batch: int) -> Timing:
+        raise RuntimeError("integer out of range")
+
+    with pytest.raises(RuntimeError, match="integer out of range"):
+        sweep(attempt, start=8)
 
 
 def test_the_best_batch_says_what_was_tried(clock: Clock) -> None:

@@ -39,6 +39,18 @@ def test_predictions_are_in_the_order_of_the_images() -> None:
     assert 0 < found.sum() < len(found)
 
 
+def test_a_test_that_does_not_fit_into_memory_goes_on_with_half_the_batch() -> None:
+    class Hungry(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            if len(x) > 13:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 PiB")
+            return x[:, 0, 0, :2]
+
+    data = images()
+    expected = data.test.images[:, 0, 0, :2].argmax(1)
+    assert predicted_classes(Hungry(), data).tolist() == expected.tolist()
+
+
 def test_confusions_count_pairs() -> None:
     labels = torch.tensor([0, 0, 0, 1, 1, 2])
     taken_for = torch.tensor([0, 2, 2, 1, 0, 2])
