@@ -213,6 +213,7 @@ class Task:
     round: int = 0
     other_budget: Budget | None = None  # where the network is not trained under the run's first one
     with_peak: bool = False  # whether it also measures what the device can do, after what it times
+    without_graphs: str = ""  # why steps are not recorded as graphs, though the run would: it has failed before
     second_look: bool = False  # a short sample at the end of the run, which shows whether the device has changed
 
     @property

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from bench.config import Execution, Precision, RequestError
 from bench.device import accelerator
 from bench.device.accelerator import Device
+from bench.device.out_of_memory import is_out_of_memory
+from bench.quantity import first_line
 
 GRAPH_WARM_UP_STEPS = 3  # libraries set themselves up, and gradients exist, before anything is recorded
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -106,22 +108,49 @@ def _compiled(network: nn.Module, execution: Execution) -> nn.Module:
     return network
 
 
+class CannotCapture(Exception):
+    """A step that no graph can hold, found out before anything was recorded; the message is the reason."""
+
+
+class CaptureFailed(BaseException):
+    """A step could not be recorded, which leaves the stream, the allocator and the generators in no known state.
+
+    Nothing more may be measured or trained in this process, so no handler of ordinary errors stops it.
+    """
+
+
 def captured(device: Device, step: Callable[..., Tensor], *inputs: Tensor) -> Callable[..., Tensor]:
     """`step(*inputs)` as a graph: the same function of tensors of the same shapes.
 
-    `step` must not look at numbers on the host. It runs a few times for real before it is recorded. What the replay
-    returns is overwritten by the next replay.
+    It runs a few times for real before it is recorded, the last time to see whether it can be. What the replay returns
+    is overwritten by the next replay.
 
     Raises:
-        RuntimeError: the step does something that a graph cannot hold.
+        CannotCapture: the step makes the host wait for the device, as when it looks at numbers.
+        CaptureFailed: it does something else that a graph cannot hold.
     """
     own = [tensor.clone() for tensor in inputs]
+    is_warm = False
 
     def warm_up() -> None:
-        for _ in range(GRAPH_WARM_UP_STEPS):
+        nonlocal is_warm
+        for _ in range(GRAPH_WARM_UP_STEPS - 1):
             step(*own)
+        try:
+            with device.waiting_is_an_error():
+                step(*own)
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
+            raise CannotCapture(f"its step makes the host wait for the device ({first_line(error)})") from error
+        is_warm = True
 
-    output, replayed = device.capture(lambda: step(*own), warm_up)
+    try:
+        output, replayed = device.capture(lambda: step(*own), warm_up)
+    except Exception as error:
+        if not is_warm:
+            raise
+        raise CaptureFailed(first_line(error)) from error
 
     def replay(*inputs: Tensor) -> Tensor:
         for place, tensor in zip(own, inputs, strict=True):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -16,7 +17,15 @@ from torch import Tensor, nn
 
 from bench.config import Execution, Precision, Task
 from bench.device import accelerator
-from bench.device.execution import as_written, captured, for_inference, for_training, inference_dtype, memory_format
+from bench.device.execution import (
+    CannotCapture,
+    as_written,
+    captured,
+    for_inference,
+    for_training,
+    inference_dtype,
+    memory_format,
+)
 from bench.device.out_of_memory import is_out_of_memory, release_memory
 from bench.models import REGISTRY
 from bench.probes.counting.networks import fresh_network
@@ -51,7 +60,7 @@ def inference_step(task: Task, batch_size: int) -> Step:
         return logits(network(images), spec.num_classes)
 
     check_compiled(forward, execution)
-    return captured(accelerator.named(task.device), forward) if execution.cuda_graphs else forward
+    return _replayed(task, forward) if execution.cuda_graphs else forward
 
 
 def training_step(task: Task, batch_size: int, passed: Callable[[str], object] | None = None) -> Step:
@@ -81,8 +90,7 @@ def training_step(task: Task, batch_size: int, passed: Callable[[str], object] |
     if all(parameter.grad is None for parameter in trainable):
         raise Unsupported("nothing is trained: no parameter gets a gradient in a training step")
     if execution.cuda_graphs:
-        replay = captured(accelerator.named(task.device), step, images, labels)
-        return lambda: replay(images, labels)
+        return _replayed(task, partial(step, images, labels))
     return lambda: step(images, labels)
 
 
@@ -93,6 +101,18 @@ def _network(task: Task) -> nn.Module:
         with suppress(Exception), device.place:  # somebody's constructor may need the host
             return fresh_network(spec, spec.num_classes)
     return fresh_network(spec, spec.num_classes)
+
+
+def _replayed(task: Task, step: Step) -> Step:
+    """The step as a graph.
+
+    Raises:
+        Unsupported: no graph can hold it.
+    """
+    try:
+        return captured(accelerator.named(task.device), step)
+    except CannotCapture as reason:
+        raise Unsupported(f"no CUDA graph: {reason}") from None
 
 
 def try_step(make: MakeStep, task: Task) -> None:

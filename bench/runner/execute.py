@@ -9,7 +9,7 @@ import contextlib
 import io
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,9 +20,10 @@ import pandas as pd
 from bench.config import Execution, Task
 from bench.data.image_set import ImageSet
 from bench.device import accelerator, environment
+from bench.device.execution import CaptureFailed
 from bench.device.out_of_memory import is_out_of_memory
 from bench.device.peaks import LimitsTask, measure_limits
-from bench.engines.engine import Crash, Executor, Stop
+from bench.engines.engine import Crash, Engine, Executor, Stop
 from bench.metrics import METRICS, PROBES, metrics_of
 from bench.models import ModelSpec
 from bench.probes import MEASURE
@@ -57,10 +58,11 @@ class Outcome:
     confusions: tuple[Mapping[str, Any], ...] = ()  # of the final test: label, predicted, count
     layers: tuple[Mapping[str, Any], ...] = ()  # a row for each call of a module
     limits: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by device: what it can do, if measured
+    again: Task | None = None  # what is left to be done in a fresh process, as this one cannot go on
 
     @property
     def failed(self) -> bool:
-        return any(record.failed for record in self.records)
+        return self.again is not None or any(record.failed for record in self.records)
 
 
 def execute(task: Task, device: str) -> Outcome:
@@ -70,11 +72,13 @@ def execute(task: Task, device: str) -> Outcome:
     confusions: tuple[Mapping[str, Any], ...] = ()
     layers: tuple[Mapping[str, Any], ...] = ()
     task = replace(task, device=device, spec=with_own_classes(task.spec))
-    for probe in task.probes:
+    for number, probe in enumerate(task.probes):
         start = time.perf_counter()
         try:
             accelerator.choose(device)
             measurement = MEASURE[probe](task)
+        except CaptureFailed as error:
+            return Outcome(tuple(records), curve, confusions, layers, again=_graphless(task, number, str(error)))
         except Exception as error:
             measurement = Measurement(dict.fromkeys(metrics_of(probe), error))
         seconds = time.perf_counter() - start
@@ -87,6 +91,13 @@ def execute(task: Task, device: str) -> Outcome:
         confusions = measurement.confusions or confusions
         layers = measurement.layers or layers
     return Outcome(tuple(records), curve, confusions, layers, _limits(task) if task.with_peak else {})
+
+
+def _graphless(task: Task, done: int, reason: str) -> Task:
+    """The task as it is tried again after a failed capture: without graphs, and without the probes that are done."""
+    execution = replace(task.config.execution, cuda_graphs=False)
+    config = replace(task.config, execution=execution)
+    return replace(task, probes=task.probes[done:], config=config, without_graphs=reason)
 
 
 def _limits(task: Task) -> Mapping[str, Mapping[str, Any]]:
@@ -117,7 +128,8 @@ def run_tasks(
             if not part:
                 continue
             engine = executor.engine(execute, needs_device=not part[0].static, tasks=len(part))
-            with closing(engine.run(part, timeout_s, on_start, stop)) as ended:
+            again: list[Task] = []
+            with closing(_in_turn(engine, part, again, timeout_s, on_start, stop)) as ended:
                 for task, outcome in ended:
                     if isinstance(outcome, Crash):
                         outcome = crashed(task, outcome)
@@ -131,10 +143,27 @@ def run_tasks(
                         write_events(outcome.curve, run.events_path(task.spec.name, task.curve_kind))
                     keep_faster_limits(run, outcome.limits)
                     writer.append(outcome.records)
+                    if outcome.again is not None:
+                        again.append(outcome.again)
+                        continue
                     _drop_checkpoint(task, outcome)
                     on_end(task, outcome)
             if stop is not None and stop.requested:
                 raise KeyboardInterrupt
+
+
+def _in_turn(
+    engine: Engine[Task, Outcome],
+    tasks: Sequence[Task],
+    again: list[Task],
+    timeout_s: float | None,
+    on_start: Callable[[Task, str], object],
+    stop: Stop | None,
+) -> Generator[tuple[Task, Outcome | Crash]]:
+    """What the engine makes of the tasks, and then, in processes that are new, of those that are in `again` by then."""
+    while tasks:
+        yield from engine.run(tasks, timeout_s, on_start, stop)
+        tasks, again[:] = list(again), []
 
 
 def _drop_checkpoint(task: Task, outcome: Outcome) -> None:
@@ -195,11 +224,13 @@ def _record(task: Task, probe: str, metric: str, reading: Answer, seconds: float
         status: Status = "oom" if is_out_of_memory(reading) else "failed"
         return replace(blank, status=status, note=f"{type(reading).__name__}: {first_line(reading)}")
     usable = all(map(math.isfinite, (reading.value, *reading.samples)))
+    tried = f"no CUDA graph: its capture failed ({task.without_graphs}), so this is a fresh process"
+    note = "; ".join(filter(None, (reading.note, tried if task.without_graphs else "")))
     return replace(
         blank,
         value=reading.value if usable else None,
         status="ok" if usable else "failed",
-        note=reading.note if usable else f"the value is {reading.value}",
+        note=note if usable else f"the value is {reading.value}",
         samples=reading.samples if usable else (),
         flags=reading.flags if usable else (),
         trials=reading.trials,

@@ -21,6 +21,7 @@ from torch import nn
 from bench import models
 from bench.config import CompileMode, MemoryFormat, Precision, RequestError, Task
 from bench.device import accelerator
+from bench.engines.engine import Crash
 from bench.metrics import measured_by, probe_named
 from bench.models import ModelSpec, UnknownModel
 from bench.probes.breakdown import layer_milliseconds
@@ -31,7 +32,7 @@ from bench.quantity import first_line
 from bench.records.frame import to_frame
 from bench.records.record import Record
 from bench.runner.borrowed import Borrowed
-from bench.runner.execute import execute, skipped
+from bench.runner.execute import crashed, execute, skipped
 from bench.runner.plan import plan
 from bench.runner.prepare import prepare
 from bench.runner.request import Request
@@ -220,6 +221,9 @@ def _executed(task: Task, device: str) -> list[Record]:
     given = isinstance(task.spec.build, Borrowed)
     with _undisturbed(device):
         outcome = execute(replace(task, with_peak=False), "meta" if task.static else device)
+    if outcome.again is not None:
+        reason = f"the capture of a CUDA graph failed ({outcome.again.without_graphs}): start a new process"
+        return [*outcome.records, *crashed(outcome.again, Crash("failed", reason, 0.0)).records]
     return [
         replace(row, note="; ".join(filter(None, (row.note, HERE)))) if row.value is not None and said else row
         for row in outcome.records

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bench.config import Execution
 from bench.device import accelerator
-from bench.device.execution import captured, memory_format
+from bench.device.execution import CannotCapture, captured, memory_format
 from bench.quantity import first_line
 from bench.training import randomness
 from bench.training.evaluation import Images
@@ -35,6 +35,9 @@ def warmed_up(step: TrainingStep, images: Images, batch_size: int, execution: Ex
     On a GPU the whole step is then recorded as a CUDA graph, unless the execution rules it out or the network draws
     random numbers on the host: a graph would repeat one draw for ever. Weights, optimizer and random state are put
     back in place, where a graph looks for them.
+
+    Raises:
+        CaptureFailed: it cannot be recorded, and this process must not go on.
     """
     start = time.perf_counter()
     place = images.train.images.device
@@ -59,7 +62,7 @@ def warmed_up(step: TrainingStep, images: Images, batch_size: int, execution: Ex
         elif wanted:
             try:
                 replay = captured(device, step, x, labels)
-            except RuntimeError as error:
+            except CannotCapture as error:
                 note = f"no CUDA graph: {first_line(error)}"
             else:
                 # Whoever keeps a loss keeps a copy: the next replay overwrites it.

@@ -1,0 +1,129 @@
+"""Whether a training step can be a graph is found out before it is recorded; a failed capture ends the process."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bench.config import Execution, Task
+from bench.device.execution import CannotCapture, CaptureFailed, captured
+from bench.engines.engine import Crash
+from bench.models import REGISTRY
+from bench.runner import execute as runner
+from bench.runner.execute import execute
+from bench.runner.request import Request, resolve
+from bench.training.warm_up import warmed_up
+from tests.emulated import at_work
+from tests.training.test_warm_up import SGD, network, step_of
+from tests.training.toy import images
+
+GRAPHS = Execution(cuda_graphs=None)
+
+
+class LooksAtNumbers(nn.Module):
+    """As a network does that masks, sorts out or breaks off by what it has computed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(64, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.flatten(1)
+        return self.fc(x) if x.abs().max().item() > 0 else self.fc(-x)
+
+
+def weights(net: nn.Module) -> list[Tensor]:
+    return [each.detach().clone() for each in net.state_dict().values()]
+
+
+def test_a_step_that_waits_for_the_device_is_never_recorded() -> None:
+    with at_work() as device:
+        device.capture = not_to_be_called  # type: ignore[method-assign,assignment]
+        net = LooksAtNumbers()
+        before = weights(net)
+        warm = warmed_up(step_of(net, SGD), images(), 16, GRAPHS)
+        assert not warm.cuda_graphs
+        assert "no CUDA graph: its step makes the host wait for the device" in warm.note
+        for was, now in zip(before, weights(net), strict=True):
+            torch.testing.assert_close(was, now, rtol=0, atol=0)
+        x, labels = torch.randn(16, 1, 8, 8), torch.zeros(16, dtype=torch.int64)
+        assert torch.isfinite(warm.step(x, labels))  # and it trains on
+        assert not device.broken
+
+
+def not_to_be_called(work: object, warm_up: object) -> None:
+    warm_up()  # type: ignore[operator]
+    raise AssertionError("it was recorded")
+
+
+def test_what_can_be_recorded_is_replayed_with_the_same_result() -> None:
+    x, labels = torch.randn(16, 1, 8, 8), torch.randint(2, (16,))
+    trained = []
+    for execution in (GRAPHS, Execution(cuda_graphs=False)):
+        with at_work():
+            torch.manual_seed(0)
+            net = network()
+            warm = warmed_up(step_of(net, SGD), images(), 16, execution)
+            assert warm.cuda_graphs == (execution is GRAPHS), warm.note
+            for _ in range(3):
+                warm.step(x, labels)
+            trained.append(weights(net))
+    for replayed, eager in zip(*trained, strict=True):
+        torch.testing.assert_close(replayed, eager)
+
+
+def test_a_failed_capture_is_an_error_that_no_handler_of_ordinary_ones_stops() -> None:
+    with at_work("capture") as device:
+        with pytest.raises(CaptureFailed, match="previous error during capture"):
+            captured(device, lambda: torch.ones(2) + 1)
+        with pytest.raises(RuntimeError, match="still being captured"):  # what would have met the training
+            torch.ones(2) + 1
+    assert not issubclass(CaptureFailed, Exception)
+
+
+def test_a_step_that_fails_before_it_is_recorded_fails_as_any_step() -> None:
+    def out_of_memory() -> Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with at_work() as device, pytest.raises(torch.OutOfMemoryError):
+        captured(device, out_of_memory)
+    with at_work() as device, pytest.raises(CannotCapture):
+        captured(device, lambda: torch.ones(2) * torch.ones(2).sum().item())
+
+
+def task(device: str = "emulated:0") -> Task:
+    config, _ = resolve(Request(batch_size=2, precision="fp32", cuda_graphs=True), (), "cuda")
+    config = replace(config, measure_seconds=0.01, inference_only=True)
+    return Task(REGISTRY["lenet5_mnist"], config, ("latency",), device=device)
+
+
+def test_after_a_failed_capture_what_is_left_is_for_a_fresh_process_without_graphs() -> None:
+    with at_work("capture"):
+        outcome = execute(task(), "emulated:0")
+    assert outcome.records == ()
+    assert outcome.failed  # no other task may have this process
+    assert outcome.again is not None
+    assert (outcome.again.config.execution.cuda_graphs, outcome.again.probes) == (False, ("latency",))
+    with at_work("capture"):  # another process
+        outcome = execute(outcome.again, "emulated:0")
+    assert outcome.again is None
+    assert {(row.status, row.cuda_graphs) for row in outcome.records} == {("ok", False)}
+    assert "no CUDA graph: its capture failed (operation failed due to a previous error" in outcome.records[0].note
+
+
+def test_an_engine_is_given_what_is_left_once_more() -> None:
+    class Engine:
+        def __init__(self) -> None:
+            self.asked: list[list[str]] = []
+
+        def run(self, tasks, timeout_s, on_start, stop):  # type: ignore[no-untyped-def]
+            self.asked.append([each.without_graphs for each in tasks])
+            yield from ((each, Crash("failed", "", 0.0)) for each in tasks)
+
+    engine = Engine()
+    again: list[Task] = []
+    for given, _ in runner._in_turn(engine, [task(), task()], again, None, lambda *_: None, None):  # type: ignore[arg-type]
+        if not again and not given.without_graphs:
+            again.append(replace(given, without_graphs="it failed"))
+    assert engine.asked == [["", ""], ["it failed"]]
