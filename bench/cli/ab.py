@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from bench.cli import GATE_WORSE, INTERRUPTED, SOME_FAILED
-from bench.cli.gate import Gate, say
+from bench.cli import GATE_WORSE, INTERRUPTED, SOME_FAILED, say
+from bench.cli.gate import Gate
 from bench.cli.parsing import parse, refuse_for_registry
 from bench.config import PRESETS, RequestError
 from bench.regression import percent

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import tyro
 
-from bench.cli import GATE_WORSE, OK
-from bench.cli.gate import MOST_NAMED, Gate, say
+from bench.cli import GATE_WORSE, OK, say
+from bench.cli.gate import MOST_NAMED, Gate
 from bench.config import RequestError
 from bench.quantity import listing
 from bench.records.run_folder import find_run

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,8 @@ from typing import Annotated
 
 import tyro
 
-from bench.cli import GATE_UNCLEAR, GATE_WORSE, OK
+from bench.cli import GATE_UNCLEAR, GATE_WORSE, OK, say
+from bench.cli.parsing import write
 from bench.config import RequestError
 from bench.quantity import listing
 from bench.regression import MARGIN, parse_share
@@ -62,12 +62,4 @@ class Gate:
         if self.markdown == "-":
             print(text)
         elif self.markdown is not None:
-            try:
-                Path(self.markdown).write_text(text + "\n", encoding="utf-8")
-            except OSError as error:
-                raise RequestError(f"--markdown: cannot write {self.markdown}: {error.strerror}") from None
-
-
-def say(line: str) -> None:
-    """To standard error, which leaves standard output to the result."""
-    print(line, file=sys.stderr)
+            write("--markdown", Path(self.markdown), text + "\n")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import tyro
 
 from bench.cli import OK, PROG
-from bench.cli.parsing import with_suffix
+from bench.cli.parsing import with_suffix, write
 from bench.config import RequestError
 from bench.regression import MARGIN, parse_share, percent
 from bench.runner.request import File, Names, Word
@@ -96,10 +96,7 @@ def _draw(path: Path, found: list[Series], device: str) -> None:
     from bench.render.charts.runs import history_chart
 
     chart = history_chart([series for series in found if series.metric == found[0].metric], device)
-    try:
-        path.write_text(chart.svg, encoding="utf-8")
-    except OSError as error:
-        raise RequestError(f"--svg: cannot write {path}: {error.strerror}") from None
+    write("--svg", path, chart.svg)
     print(f"{chart.title}: {path}", file=sys.stderr)
 
 

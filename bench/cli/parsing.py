@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_t
 import tyro
 
 from bench.config import RequestError
+from bench.records.files import write_atomically
 
 Form = TypeVar("Form")
 
@@ -73,6 +74,18 @@ def with_suffix(flag: str, path: Path, suffix: str) -> Path:
     if path.suffix.lower() != suffix:
         raise RequestError(f"{flag} {path}: writes {suffix[1:].upper()}: choose a name that ends in {suffix}")
     return path
+
+
+def write(flag: str, path: Path, text: str) -> None:
+    """Write what a flag asks for into the file that it names.
+
+    Raises:
+        RequestError: it cannot be written.
+    """
+    try:
+        write_atomically(path, text)
+    except OSError as error:
+        raise RequestError(f"{flag}: cannot write {path}: {error.strerror}") from None
 
 
 def refuse_for_registry(names: Sequence[str], input_size: str | None, num_classes: int | None) -> None:

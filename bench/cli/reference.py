@@ -8,7 +8,7 @@ from pathlib import Path
 import tyro
 
 from bench.cli import OK
-from bench.config import RequestError
+from bench.cli.parsing import write
 from bench.runner.request import Word
 
 
@@ -32,15 +32,11 @@ def run(request: Reference) -> int:
     Raises:
         RequestError, RunError: there is no such run, or it cannot be a reference.
     """
-    from bench.records.files import write_atomically
     from bench.records.run_folder import find_run
     from bench.render.results.reference import FILE, reference_table
 
     out = request.out or FILE
     table = reference_table(find_run(request.run, request.results_dir), request.budget)
-    try:
-        write_atomically(out, table)
-    except OSError as error:
-        raise RequestError(f"cannot write {out}: {error.strerror}; choose another --out") from None
+    write("--out", out, table)
     print(f"{table.count(chr(10)) - 1} rows: {out}")
     return OK

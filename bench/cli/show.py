@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import tyro
 
 from bench.cli import OK
-from bench.cli.parsing import refuse_for_registry, with_suffix
+from bench.cli.parsing import refuse_for_registry, with_suffix, write
 from bench.config import RequestError
 from bench.runner.request import Count, File, Word, Words, parse_input_size, with_model_kwargs
 
@@ -91,10 +91,7 @@ def run(request: Show) -> int:
         raise RequestError(f"{spec.name} cannot be shown: {type(error).__name__}: {first_line(error)}") from error
     for what, file, text in (("diagram", diagram_file, diagram), ("trace", trace_file, traced)):
         if file:
-            try:
-                file.write_text(text, encoding="utf-8")
-            except OSError as error:
-                raise RequestError(f"--{what}: cannot write {file}: {error.strerror}") from error
+            write(f"--{what}", file, text)
             print(f"{what}: {file}", file=sys.stderr)
     columns = ("params", "macs", "activations", "saved_activation_bytes", *(("time_ms",) if timed else ()))
     totals = {column: sum(row[column] for row in rows) for column in columns}

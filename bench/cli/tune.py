@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from bench.cli import INTERRUPTED, OK, PROG, SOME_FAILED
+from bench.cli import INTERRUPTED, OK, PROG, SOME_FAILED, say
 from bench.config import RequestError
 from bench.runner.request import Request, Setup, Word
 
@@ -64,7 +64,7 @@ def run(request: Tune, arguments: Sequence[str]) -> int:
     folder = request.out.absolute().parent  # is found to be writable before anything is trained
     try:
         with contextlib.redirect_stdout(sys.stderr):  # a module of a user's own may print while it is imported
-            prepared = prepare(Request(**shared, budget=budget, results_dir=folder), ("accuracy",), _say)
+            prepared = prepare(Request(**shared, budget=budget, results_dir=folder), ("accuracy",), say)
     except UnknownModel as error:
         raise RequestError(str(error)) from None
     config, inputs = prepared.config, prepared.inputs
@@ -86,7 +86,7 @@ def run(request: Tune, arguments: Sequence[str]) -> int:
                 result = trial.note if trial.top1 is None else f"{trial.top1:.4f}"
                 row.setdefault("default", "failed" if trial.top1 is None else result)
                 tried = f"rate {trial.peak_rate:g}, weight decay {trial.weight_decay:g}"
-                _say(f"{of.spec.family} [{number}/{request.trials}] {tried}: {result}")
+                say(f"{of.spec.family} [{number}/{request.trials}] {tried}: {result}")
 
             before = found.get(spec.family)
             try:
@@ -97,7 +97,7 @@ def run(request: Tune, arguments: Sequence[str]) -> int:
                     row["best"] = f"{entry['held_out_top1']:.4f}"
                     row["recipe"] = f"rate {best['peak_rate']:g}, weight decay {best['weight_decay']:g}"
             except KeyboardInterrupt:
-                _say(f"\ninterrupted; every trial that ended is kept. To go on:\n  {PROG} {shlex.join(arguments)}")
+                say(f"\ninterrupted; every trial that ended is kept. To go on:\n  {PROG} {shlex.join(arguments)}")
                 return INTERRUPTED
             rows.append(row)
     columns = ("family", "network", "default", "best", "recipe")
@@ -107,7 +107,3 @@ def run(request: Tune, arguments: Sequence[str]) -> int:
         print(f"to train with them: {PROG} all --recipes {request.out}")
         return OK
     return SOME_FAILED
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr)

@@ -2,9 +2,9 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -96,28 +96,59 @@ def test_show_refuses_no_classes() -> None:
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with what a wheel installs: bench/, and models/ inside it."""
+    """A folder with what a wheel installs; the build backend makes it as `python -m build` would."""
+    backend = pytest.importorskip("hatchling.builders.wheel")
     site = tmp_path_factory.mktemp("site")
-    skipped = shutil.ignore_patterns("__pycache__", "*.pyi")
-    shutil.copytree(ROOT / "bench", site / "bench", ignore=skipped)
-    shutil.copytree(ROOT / "models", site / "bench" / "models", ignore=skipped)
+    (wheel,) = backend.WheelBuilder(str(ROOT)).build(directory=str(tmp_path_factory.mktemp("dist")))
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
     return site
 
 
-def test_an_installed_copy_works_beside_the_users_own_bench_and_models(project: Path, installed: Path) -> None:
+@pytest.mark.parametrize("project", ["a package"], indirect=True)
+def test_a_wheel_runs_all_and_report_in_another_folder_beside_the_users_own_bench_and_models(
+    project: Path, installed: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     (project / "bench").mkdir()
     (project / "bench" / "__init__.py").write_text("raise ImportError('the user\\'s own')\n")
-    script = project.parent / "classic-bench"  # as pip writes it
-    script.write_text(
-        f"import sys\nsys.path[:1] = [{str(installed)!r}]\nfrom bench.cli.main import main\n"
-        "if __name__ == '__main__':\n    sys.exit(main())\n"
+    assert not (installed / "models").exists()
+    (entry,) = (
+        (installed / "classic_bench-0.1.0.dist-info" / "entry_points.txt").read_text().split("classic-bench = ")[1:]
     )
-    words = ["run", "--models", "models.small:Small", "./models/small.py:Small", "--input-size", "32"]
-    words += ["--probes", "params", "latency", "--rounds", "1", "--device", "cpu", "--run", "own"]
-    command = [sys.executable, str(script), *words]
-    clone_too = {**os.environ, "PYTHONPATH": str(ROOT)}  # as `pip install -e` of a clone leaves behind
-    done = subprocess.run(command, cwd=project, env=clone_too, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+    module, function = entry.strip().split(":")
+    script = tmp_path_factory.mktemp("bin") / "classic-bench"  # as pip writes it
+    script.write_text(
+        f"import sys\nsys.path[:1] = [{str(installed)!r}]\nfrom {module} import {function}\n"
+        f"if __name__ == '__main__':\n    sys.exit({function}())\n"
+    )
+    home = tmp_path_factory.mktemp("home")  # empty; a clone on the path is what `pip install -e` of one leaves behind
+    environment = {**os.environ, "HOME": str(home), "XDG_CACHE_HOME": str(home / "cache"), "PYTHONPATH": str(ROOT)}
+
+    def classic_bench(*words: str) -> str:
+        command = [sys.executable, str(script), *words]
+        done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    own = ["models.small:Small", "./models/small.py:Small", "--input-size", "32"]
+    tiny = [
+        "--budget",
+        "0.1kimg",
+        "--train-batch-size",
+        "20",
+        "--test-images",
+        "20",
+        "--rounds",
+        "1",
+        "--device",
+        "cpu",
+    ]
+    classic_bench("all", "--models", "lenet5_cifar", *own, "--dataset", "synthetic", *tiny, "--run", "own")
     rows = [json.loads(line) for line in (project / "results" / "own" / "records.jsonl").read_text().splitlines()]
-    assert {row["status"] for row in rows} == {"ok"}
-    assert {row["value"] for row in rows if row["metric"] == "params"} == {36_122}
+    assert {row["status"] for row in rows} == {"ok", "skipped"}
+    assert {row["value"] for row in rows if row["metric"] == "params"} == {36_122, 62_006}
+    page = project / "reports" / "own" / "index.html"
+    first = page.read_bytes()
+    page.unlink()
+    assert "index.html" in classic_bench("report", "own")
+    assert len(page.read_bytes()) > len(first) / 2
