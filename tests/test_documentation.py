@@ -27,8 +27,7 @@ from tests.regression.test_compare import row, store, whole_run
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ("README.md", "CONTRIBUTING.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))))
-WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
-OTHERS = ("cd", "git", "mypy", "pip", "py", "python3", "ray", "ruff", "source", "uv", ".", ".venv/bin/pip")
+OTHERS = ("cd", "git", "mypy", "pip", "python3", "ray", "ruff", "uv", ".venv/bin/pip")
 LONG = (("list", "--json"),)  # counts every network
 READ_ONLY = ("list", "show", "pick", "report", "compare", "history", "doctor")  # seconds; all others measure
 
@@ -45,7 +44,7 @@ def typed(page: str) -> Iterator[list[str]]:
             words = words[len(command) + 1 :]
             command = [word for word in command if not re.match(r"[A-Z_]+=", word)]
             if command[:2] == ["uv", "run"]:
-                command[:2] = ["python"]
+                command[:2] = ["python"] * (command[2] == "-m")
             if command[0].endswith("bin/python"):
                 command[0] = "python"
             yield command
