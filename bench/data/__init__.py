@@ -54,7 +54,7 @@ def check_name(dataset: str) -> None:
         return
     if os.sep in dataset:
         raise RequestError(f"--dataset {dataset}: there is no such folder")
-    near = difflib.get_close_matches(dataset, _TRACKS, n=2, cutoff=0.4)
+    near = difflib.get_close_matches(dataset, _TRACKS, n=2, cutoff=0.6)
     hint = f"; nearest: {', '.join(near)}" if near else ""
     raise RequestError(
         f"no data set is named {dataset!r}{hint}; there are {', '.join(_TRACKS)}, "

@@ -15,6 +15,7 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
+from rich.table import Column
 
 from bench.config import Task
 from bench.metrics import METRICS
@@ -23,7 +24,7 @@ from bench.records.record import Record
 from bench.runner.estimate import Pace, minutes
 from bench.runner.execute import Outcome
 
-_SHOWN = 4  # scores of a task, of which some have twenty
+_SHOWN = 3  # scores of a task, of which some have twenty
 
 
 class Display:
@@ -33,6 +34,7 @@ class Display:
         self._console = console or Console(stderr=True, highlight=False)
         self._done = 0
         self._started: dict[str, float] = {}  # by label: what is under way
+        self._skipped: set[tuple[object, ...]] = set()  # what was said once
         self._bar: Progress | None = None
         self.expect(tasks, pace)
 
@@ -53,8 +55,8 @@ class Display:
         if self._console.is_terminal and self._total:
             self._bar = Progress(
                 SpinnerColumn(),
-                TextColumn("{task.description}", markup=False),
-                BarColumn(),
+                TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
+                BarColumn(bar_width=16),
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),
                 TextColumn("{task.fields[left]}"),
@@ -79,6 +81,12 @@ class Display:
         _, reckoned = self._left.pop(task.label)
         elapsed = time.monotonic() - self._started.pop(task.label)
         self._pace.ended(task, reckoned, elapsed)
+        if all(record.status == "skipped" for record in outcome.records) and outcome.records:
+            why = task.probes, *dict.fromkeys(record.note for record in outcome.records)
+            if why in self._skipped:  # for every network the same
+                self._show()
+                return
+            self._skipped.add(why)
         line = f"{task.label}: {_told(outcome.records)} ({elapsed:.1f} s)"
         if self._bar is None:
             self.say(f"[{self._done}/{self._total}] {line}, {self.time_left()}")

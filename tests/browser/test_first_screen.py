@@ -1,5 +1,6 @@
 """The first screen: two comparisons and what they say, on a desk and on a telephone, whatever was trained."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,16 @@ CIFAR = ("lenet5_cifar", "resnet20_cifar", "resnet18_cifar", "vgg11_bn_cifar")
 SHIPPED = {"lenet5_cifar": 0.49, "resnet20_cifar": 0.60, "resnet18_cifar": 0.72, "vgg11_bn_cifar": 0.63}
 
 
+TRAINED = {"lenet5_cifar": 0.49, "resnet20_cifar": 0.60, "mine:tiny": 0.55}
+
+
 @pytest.fixture
 def report(build: RunBuilder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Counts of both tracks, two networks trained as the shipped reference was, and one of the user's own."""
+    return report_of(build, tmp_path, monkeypatch, TRAINED)
+
+
+def report_of(build: RunBuilder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trained: Mapping[str, float]) -> Path:
     file = tmp_path / "reference.csv"
     columns = "model,dataset,budget,seed,top1,tested,batch_size,precision,recipe,hardware,torch,torchvision,commit,run"
     rows = [
@@ -33,7 +41,7 @@ def report(build: RunBuilder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     ]
     records += [
         ok(name, "top1", top1, dataset="cifar10", budget="1ep", trials=10_000, batch_size=32, recipe="a recipe")
-        for name, top1 in (("lenet5_cifar", 0.49), ("resnet20_cifar", 0.60), ("mine:tiny", 0.55))
+        for name, top1 in trained.items()
     ]
     return write_report(build(models, records, budget="1ep"), tmp_path / "reports")
 
@@ -89,3 +97,17 @@ def test_the_sentences_stand_below_and_name_the_kind_of_accuracy(open_page: Open
     said = open_page(report).page.locator("section.first .findings li").all_text_contents()
     assert said[0].startswith("After full training (published), ResNet-50 is the most accurate of 6 networks")
     assert any(sentence.startswith("After 1 epoch on cifar10, ResNet-18") for sentence in said)
+
+
+def test_without_any_training_the_first_screen_is_that_of_the_reference(
+    open_page: Opener, build: RunBuilder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = open_page(report_of(build, tmp_path, monkeypatch, {})).page
+    words = page.locator("section.first figure").nth(1).locator("svg").first.text_content() or ""
+    assert "0 trained here, 4 from the shipped reference" in words
+    assert "reference" in words.partition("Pareto front")[2]  # the legend
+    assert "measured here" not in words
+    said = page.locator("section.first .findings li").all_text_contents()
+    assert any(
+        sentence.startswith("After 1 epoch on cifar10, ResNet-18 is the most accurate of 4") for sentence in said
+    )

@@ -1,6 +1,7 @@
 """What a run shows: a live bar on a terminal, plain lines elsewhere, and an honest time left."""
 
 import io
+import re
 from dataclasses import replace
 
 import pytest
@@ -74,6 +75,29 @@ def test_every_number_of_a_line_has_its_unit(clock: Clock) -> None:
     with Display(TASKS, Pace(CONFIG), Console(file=out, force_terminal=False, width=200)) as display:
         follow(display, TASKS[0], clock, 2.0, latency, rate, macs)
     assert "latency 5.92 ms, training throughput 812 images/s, MACs 41.0 M (2.0 s)" in out.getvalue()
+
+
+def test_what_is_skipped_for_every_network_alike_is_said_once(clock: Clock) -> None:
+    out = io.StringIO()
+    no = replace(OK, value=None, status="skipped", note="needs an NVIDIA GPU")
+    with Display(TASKS, Pace(CONFIG), Console(file=out, force_terminal=False, width=200)) as display:
+        follow(display, TASKS[0], clock, 2.0, no)
+        follow(display, TASKS[1], clock, 2.0, no)
+        follow(display, TASKS[2], clock, 50.0, replace(no, note="another reason"))
+    lines = out.getvalue().splitlines()
+    assert [line.partition(" (")[0] for line in lines] == [
+        "[1/4] lenet5_cifar params: skipped: needs an NVIDIA GPU",
+        f"[3/4] {TASKS[2].label}: skipped: another reason",
+    ]
+
+
+def test_a_live_line_names_what_is_under_way_within_eighty_columns(clock: Clock) -> None:
+    out = io.StringIO()
+    with Display(TASKS, Pace(CONFIG), Console(file=out, force_terminal=True, width=80)) as display:
+        display.started(TASKS[3], "cpu")
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out.getvalue())
+    assert TASKS[3].label[:14] in shown
+    assert max(map(len, re.split(r"[\r\n]", shown))) <= 80
 
 
 def test_a_terminal_gets_one_live_line_and_every_failure(clock: Clock) -> None:

@@ -106,7 +106,7 @@ def point_figure(
         layout: of another than that of a page, no legend of the families is drawn, and one panel.
     """
     points = [point for panel in panels for point in panel.points]
-    both = len({point.hollow for point in points}) == 2
+    fills = {point.hollow for point in points}
     figure = new_figure(layout.width, layout.height)
     wide, tall = layout.wide, layout.tall
     wide = (wide - _BETWEEN * (len(panels) - 1)) / len(panels)
@@ -126,9 +126,9 @@ def point_figure(
         _draw_points(axes, panel.points, styles)
         unnamed += name_points(axes, [point for point in panel.points if panel.named(point)], reserved)
     if layout is not PAGE:
-        _draw_short_legend(figure, layout, front=front, both=both)
+        _draw_short_legend(figure, layout, front=front, fills=fills)
         return figure, without_room(unnamed)
-    _draw_legend(figure, points, styles, front=front, both=both)
+    _draw_legend(figure, points, styles, front=front, fills=fills)
     if balls is not None:
         _draw_ball_legend(figure, balls[0], [balls[1][point.model] for point in points])
     return figure, without_room(unnamed)
@@ -286,13 +286,13 @@ def name_ends(axes: Axes, ends: Sequence[LineEnd]) -> list[str]:
 
 
 def _draw_legend(
-    figure: Figure, points: Sequence[Point], styles: Mapping[str, FamilyStyle], *, front: bool, both: bool
+    figure: Figure, points: Sequence[Point], styles: Mapping[str, FamilyStyle], *, front: bool, fills: set[bool]
 ) -> None:
     """Marker and colour of every family; below them a Pareto front, and what filled and hollow mean, where drawn."""
     across, up = figure.get_size_inches() * 72
     families = dict.fromkeys(point.model.family for point in points)
     entries = [(printable(family, 20), _legend_marker(styles[family])) for family in families]
-    entries += _other_entries(front, both)
+    entries += _other_entries(front, fills)
     figure.legend(
         [handle for _, handle in entries], [label for label, _ in entries], loc="upper left", borderaxespad=0,
         handletextpad=0.5, bbox_to_anchor=(_LEGEND / across, (HEIGHT - 58) / up), labelspacing=0.36,
@@ -305,19 +305,20 @@ def _legend_marker(style: FamilyStyle, **changes: Any) -> Line2D:
     return Line2D([], [], linestyle="", **{**look, **changes})
 
 
-def _other_entries(front: bool, both: bool) -> list[tuple[str, Line2D]]:
-    """A Pareto front, and what filled and hollow mean."""
+def _other_entries(front: bool, fills: set[bool]) -> list[tuple[str, Line2D]]:
+    """A Pareto front, and what hollow markers mean and filled ones beside them."""
     entries = [("Pareto front", Line2D([], [], color=MUTED, linewidth=1.2, linestyle=FRONT_DASHES))] if front else []
-    if both:
+    if True in fills:
         plain = FamilyStyle(MUTED, "o")
         hollow = _legend_marker(plain, markerfacecolor=PAPER, markeredgecolor=MUTED, markeredgewidth=1.4)
-        entries += [("measured here", _legend_marker(plain)), ("reference", hollow)]
+        entries += [("measured here", _legend_marker(plain))] if False in fills else []
+        entries.append(("reference", hollow))
     return entries
 
 
-def _draw_short_legend(figure: Figure, layout: Layout, *, front: bool, both: bool) -> None:
+def _draw_short_legend(figure: Figure, layout: Layout, *, front: bool, fills: set[bool]) -> None:
     """Beside the label of the x axis, where no point can be."""
-    entries = _other_entries(front, both)
+    entries = _other_entries(front, fills)
     figure.legend(
         [handle for _, handle in entries], [label for label, _ in entries], loc="lower right", borderaxespad=0,
         handletextpad=0.4, columnspacing=1.0, labelspacing=0.2, ncols=2 if layout is PHONE else 3,

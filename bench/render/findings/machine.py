@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from bench.config import Execution
 from bench.quantity import listing, quantity, with_unit
 from bench.render.results.derived import Peak, peak_of
-from bench.render.results.header import Header, Limits, Model, Session
+from bench.render.results.header import Header, Limits, Model, Session, written_name
 from bench.render.results.table import Results
 from bench.render.tables.text import launch_bound
 from bench.stats.intervals import rank_correlation
@@ -245,7 +245,8 @@ def work_and_time(results: Results, models: Sequence[Model]) -> Work | None:
     per_mac = [time / count for time, count in zip(ms, macs, strict=True)]
     middle = statistics.median(per_mac)
     ratios = sorted(
-        ((model.name, rate / middle) for model, rate in zip(models, per_mac, strict=True)), key=lambda pair: -pair[1]
+        ((written_name(model), rate / middle) for model, rate in zip(models, per_mac, strict=True)),
+        key=lambda pair: -pair[1],
     )
     far = tuple((name, ratio) for name, ratio in ratios if not 1 / FAR <= ratio <= FAR)
     return Work(len(models), rank_correlation(macs, ms), middle, far)

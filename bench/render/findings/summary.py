@@ -150,7 +150,8 @@ def _trust(results: Results, trained: Results, group: AccuracyGroup) -> list[str
     full = [results.cell(model, "published_top1").value for model in both]
     return [
         f"How far to trust that: over {len(both)} networks, the ranks after {budget_words(group.budget)} and after "
-        f"full training (published) have a correlation of {rank_correlation(short, full):.2f}."
+        f"full training (published) have a correlation of {rank_correlation(short, full):.2f}; 1 would be the same "
+        "order, 0 none."
     ]
 
 

@@ -30,7 +30,7 @@ def test_time_per_mac_and_outliers(build: RunBuilder) -> None:
     found = work_and_time(results, results.models)
     assert found is not None
     assert found.ms_per_mac == pytest.approx(1e-6)
-    assert dict(found.outliers) == pytest.approx({"a_cifar": 10, "e_cifar": 0.1})
+    assert dict(found.outliers) == pytest.approx({"a": 10, "e": 0.1})
     assert found.outlier_sentence == (
         "Outliers: a_cifar takes 10 times and e_cifar takes 0.10 times as long per MAC as the median network."
     )
