@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
@@ -25,7 +24,7 @@ from . import (
     wide_resnet,
     zfnet,
 )
-from .elsewhere import from_elsewhere, from_factory, own_spec
+from .elsewhere import from_elsewhere, from_factory, nearest, own_spec
 from .spec import InputSize, ModelSpec, Track, UnknownModel
 
 __all__ = [
@@ -101,8 +100,7 @@ def select(
             continue
         matches = [name for name in REGISTRY if fnmatchcase(name, pattern)]
         if not matches:
-            near = difflib.get_close_matches(pattern, REGISTRY, n=3, cutoff=0.4)
-            hint = f"; nearest: {', '.join(near)}" if near else ""
+            hint = nearest(pattern, REGISTRY)
             raise UnknownModel(f"no network is named {pattern!r}{hint}; `python -m bench list` shows all")
         chosen.update(matches)
     return [*(spec for name, spec in REGISTRY.items() if name in chosen), *own.values()]

@@ -52,19 +52,11 @@ def from_elsewhere(word: str, input_size: InputSize | None = None, num_classes: 
     size = input_size or own_size
     if size is None:
         raise UnknownModel(f"{word} does not say what images it takes: add --input-size, such as 32 or 3x96x96")
-    track = _track(size)
     as_published = source == "torchvision" and size == own_size and num_classes in (None, 1000) and not arguments
     published = _published(name) if as_published else None
     written = ",".join(f"{key}={arguments[key]!r}" for key in sorted(arguments))
-    return ModelSpec(
-        name=f"{bare}({written})" if arguments else bare,
-        family=source.partition(".")[0],
-        year=None,
-        paper="",
-        track=track,
-        input_size=size,
-        num_classes=num_classes or own_classes or (1000 if track == "imagenet" else 10),
-        build=build,
+    return replace(
+        _spec(f"{bare}({written})" if arguments else bare, source, build, size, num_classes or own_classes),
         published_top1=published,
         published_source=f"torchvision {_release()}, weights IMAGENET1K_V1" if published else "",
         guessed_classes=guessed,
@@ -84,19 +76,17 @@ def from_factory(factory: Any, name: str, input_size: InputSize, num_classes: in
 def own_spec(name: str, written: Any, build: Build, input_size: InputSize, num_classes: int | None = None) -> ModelSpec:
     """The spec of a network that somebody brought: `written` is its factory or class, whose module is its family."""
     module = getattr(written, "__module__", None) or "__main__"
-    track = _track(input_size)
+    source = "own" if module.partition(".")[0] in ("__main__", "torch") else module
     chosen = num_classes or (_parameters(written).get("num_classes") if not isinstance(written, nn.Module) else None)
-    return ModelSpec(
-        name=name,
-        family="own" if module.partition(".")[0] in ("__main__", "torch") else module.partition(".")[0],
-        year=None,
-        paper="",
-        track=track,
-        input_size=input_size,
-        num_classes=chosen or (1000 if track == "imagenet" else 10),
-        build=build,
-        guessed_classes=_guessed(written, num_classes),
-    )
+    spec = _spec(name, source, build, input_size, chosen)
+    return replace(spec, guessed_classes=_guessed(written, num_classes))
+
+
+def _spec(name: str, source: str, build: Build, size: InputSize, classes: int | None) -> ModelSpec:
+    """A spec without a paper, of the family of its package."""
+    track = _track(size)
+    chosen = classes or (1000 if track == "imagenet" else 10)
+    return ModelSpec(name, source.partition(".")[0], None, "", track, size, chosen, build)
 
 
 def _guessed(written: Any, num_classes: int | None) -> bool:
@@ -153,7 +143,7 @@ def _torchvision(name: str, size: InputSize | None, arguments: Mapping[str, Any]
 
     known = models.list_models(module=models)
     if name not in known:
-        raise UnknownModel(f"torchvision has no classification network {name!r}{_nearest(name, known)}")
+        raise UnknownModel(f"torchvision has no classification network {name!r}{nearest(name, known)}")
     weights: Any = models.get_model_weights(name)
     side = next(iter(weights)).transforms().crop_size[0] if len(weights) else 224
     height, width = size[1:] if size else (side, side)
@@ -184,7 +174,7 @@ def _timm(name: str, size: InputSize | None, arguments: Mapping[str, Any]) -> So
         architecture, _, tag = name.partition(".")
         known = timm.list_models()
         if architecture not in known:
-            raise UnknownModel(f"timm has no network {architecture!r}{_nearest(architecture, known)}")
+            raise UnknownModel(f"timm has no network {architecture!r}{nearest(architecture, known)}")
         tagged = timm.list_models(f"{architecture}.*", pretrained=True)
         if tag and name not in tagged:
             raise UnknownModel(f"timm has no {name!r}; with a tag it has {', '.join(tagged) or 'none'}")
@@ -349,6 +339,7 @@ def _importable_from(folder: str) -> Iterator[None]:
         sys.path[:] = [*before, *(entry for entry in sys.path if entry not in before and entry != folder)]
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Such as "; nearest: resnet18, resnet34"; empty where nothing is near."""
     near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.4)
     return f"; nearest: {', '.join(near)}" if near else ""

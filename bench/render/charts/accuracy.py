@@ -242,12 +242,10 @@ def _places(models: Sequence[Model], years: Sequence[int]) -> dict[Model, float]
 
 def _best_so_far(results: Results, models: Sequence[Model]) -> list[tuple[int, float]]:
     """Year and accuracy wherever a year has raised the best."""
-    best: list[tuple[int, float]] = []
-    for year in sorted({model.year for model in models if model.year is not None}):
-        top = max(results.cell(model, "top1").value for model in models if model.year == year)
-        if not best or top > best[-1][1]:
-            best.append((year, top))
-    return best
+    best: dict[float, int] = {}  # accuracy -> the first year that has it
+    for year, top in sorted((model.year or 0, -results.cell(model, "top1").value) for model in models):
+        best.setdefault(max([-top, *best]), year)
+    return [(year, top) for top, year in best.items()]
 
 
 def density_chart(accuracy: Accuracies) -> Chart | None:

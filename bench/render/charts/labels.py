@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import isotonic_regression
 
 Array = NDArray[np.float64]
 
@@ -72,21 +73,14 @@ def place_labels(
 def spread(wanted: Array, gap: float, low: float, high: float) -> Array:
     """The heights nearest to `wanted` that keep their order, are `gap` apart and lie within low..high.
 
-    Least squares by pooling neighbours. Where the room is too small for all, the gap shrinks to fit.
+    Least squares. Where the room is too small for all, the gap shrinks to fit.
     """
     if len(wanted) == 0:
         return wanted.copy()
     gap = min(gap, (high - low) / max(1, len(wanted) - 1))
     order = np.argsort(wanted, kind="stable")
     steps = gap * np.arange(len(wanted))
-    pools: list[tuple[float, int]] = []  # (mean, size): a run of labels that touch each other
-    for height in wanted[order] - steps:
-        mean, size = float(height), 1
-        while pools and pools[-1][0] >= mean:
-            other, count = pools.pop()
-            mean, size = (mean * size + other * count) / (size + count), size + count
-        pools.append((mean, size))
-    level = np.concatenate([np.full(size, mean) for mean, size in pools])
+    level = isotonic_regression(wanted[order] - steps).x
     heights = np.empty_like(wanted)
     heights[order] = np.clip(level, low, high - steps[-1]) + steps
     return heights
