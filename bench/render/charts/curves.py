@@ -223,7 +223,8 @@ def budget_chart(results: Results, table: BudgetTable) -> Chart | None:
     )
 
 
-_HEIGHT = 416.0
+# Of gradients by depth.
+_FLOW_HEIGHT = 416.0
 _LEFT, _BOTTOM, _PANEL, _TALL, _ACROSS, _UP = 44.0, 74.0, 149.0, 124.0, 10.0, 32.0  # panels and gaps, in points
 _APART = 28.0  # more space before the panels with batch norm, which have an axis of their own
 _SMALLEST = 1e-45  # above zero in fp32
@@ -240,14 +241,16 @@ def gradient_flow_charts(results: Results, flows: Sequence[GradientFlow]) -> lis
         if flow.model in models:
             depth = re.search(r"\d+", flow.model)
             by_depth.setdefault(depth[0] if depth else flow.model, []).append((models[flow.model], flow))
-    return [_chart(results, depth, found) for depth, found in sorted(by_depth.items(), key=lambda i: len(i[0]))]
+    return [_flow_chart(results, depth, found) for depth, found in sorted(by_depth.items(), key=lambda i: len(i[0]))]
 
 
-def _chart(results: Results, depth: str, found: Sequence[tuple[Model, GradientFlow]]) -> Chart:
-    figure, styles = new_figure(height=_HEIGHT), styles_of(results)
+def _flow_chart(results: Results, depth: str, found: Sequence[tuple[Model, GradientFlow]]) -> Chart:
+    figure, styles = new_figure(height=_FLOW_HEIGHT), styles_of(results)
     names = " and ".join(chart_name(model) for model, _ in found)
     title = f"Gradient that reaches each layer of {names}"
-    limits = {norm: _limits([flow.rows[flow.rows.batch_norm == norm] for _, flow in found]) for norm in (False, True)}
+    limits = {
+        norm: _flow_limits([flow.rows[flow.rows.batch_norm == norm] for _, flow in found]) for norm in (False, True)
+    }
     for row, initialisation in enumerate(_ROWS):
         for column, (activation, batch_norm) in enumerate(_COLUMNS):
             axes = add_axes(
@@ -258,7 +261,7 @@ def _chart(results: Results, depth: str, found: Sequence[tuple[Model, GradientFl
                 _TALL,
             )
             bottom, top = limits[batch_norm]
-            _set_axes(axes, bottom, top, labelled=column == 0 or batch_norm, last=row == len(_ROWS) - 1)
+            _set_flow_axes(axes, bottom, top, labelled=column == 0 or batch_norm, last=row == len(_ROWS) - 1)
             norm = ", batch norm" if batch_norm else ""
             axes.set_title(f"{_WORDS[activation]}{norm}, {_WORDS[initialisation]}", size=SMALL, loc="left", pad=4)
             vanished = False
@@ -273,20 +276,20 @@ def _chart(results: Results, depth: str, found: Sequence[tuple[Model, GradientFl
                     )  # fmt: skip
             if vanished:
                 axes.text(0.02, 0.02, "0 in fp32", transform=axes.transAxes, color=MUTED)
-    _draw_legend(figure, found, styles)
+    _draw_flow_legend(figure, found, styles)
     return finished(
         figure,
         name=f"gradient-flow-{depth}",
         kind="gradient_flow",
         track=found[0][0].track,
         title=title,
-        conditions=_conditions(results, found),
+        conditions=_flow_conditions(results, found),
         alt=f"{title}: norm by depth on a logarithmic axis, a panel for each of eight variants. {_ratios(found)}",
         caption=_ratios(found),
     )
 
 
-def _conditions(results: Results, found: Sequence[tuple[Model, GradientFlow]]) -> str:
+def _flow_conditions(results: Results, found: Sequence[tuple[Model, GradientFlow]]) -> str:
     rows = [row for model, _ in found for row in results.cell(model, "gradient_norm_ratio").records]
     batches = dict.fromkeys(f"batch {row.batch_size}" for row in rows if row.batch_size)
     notes = dict.fromkeys(row.note for row in rows if row.note)
@@ -295,7 +298,7 @@ def _conditions(results: Results, found: Sequence[tuple[Model, GradientFlow]]) -
     )
 
 
-def _limits(rows: Sequence[pd.DataFrame]) -> tuple[float, float]:
+def _flow_limits(rows: Sequence[pd.DataFrame]) -> tuple[float, float]:
     """The limits of the axis that panels share; norms that fp32 cannot hold lie on its lower edge."""
     norms = np.concatenate([part.gradient_norm.to_numpy(dtype=float) for part in rows])
     positive = norms[np.isfinite(norms) & (norms > 0)]
@@ -303,7 +306,7 @@ def _limits(rows: Sequence[pd.DataFrame]) -> tuple[float, float]:
     return (_SMALLEST if (norms == 0).any() else low / 3), high * 3
 
 
-def _set_axes(axes: Axes, bottom: float, top: float, *, labelled: bool, last: bool) -> None:
+def _set_flow_axes(axes: Axes, bottom: float, top: float, *, labelled: bool, last: bool) -> None:
     axes.set_yscale("log")
     axes.set_ylim(bottom, top)
     decades = max(1, round(np.log10(top / bottom) / 5))
@@ -319,7 +322,7 @@ def _power_of_ten(value: float) -> str:
     return "10" + str(round(np.log10(value))).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
-def _draw_legend(
+def _draw_flow_legend(
     figure: Figure, found: Sequence[tuple[Model, GradientFlow]], styles: Mapping[str, FamilyStyle]
 ) -> None:
     handles = [Line2D([], [], color=styles[model.family].colour, linewidth=1.7) for model, _ in found]
@@ -331,7 +334,7 @@ def _draw_legend(
     ]
     labels += ["at initialisation", f"after {steps} steps of SGD"]
     figure.legend(handles, labels, loc="lower left", bbox_to_anchor=(_LEFT / WIDTH, 0.02), ncols=4)
-    figure.text(_LEFT / WIDTH, 46 / _HEIGHT, "Convolution, counted from the input")
+    figure.text(_LEFT / WIDTH, 46 / _FLOW_HEIGHT, "Convolution, counted from the input")
 
 
 def _ratios(found: Sequence[tuple[Model, GradientFlow]]) -> str:

@@ -134,13 +134,13 @@ NETWORKS = tuple(f"{kind}{depth}_cifar" for kind in ("plain", "resnet") for dept
 def degradation(results: Results) -> list[str]:
     """A sentence for each group that has an accuracy of all four networks, with what was seen and how sure it is."""
     return [
-        _sentence(results, group)
+        _degradation(results, group)
         for group in results.accuracy_groups()
         if {model.name for model in group.models}.issuperset(NETWORKS)
     ]
 
 
-def _sentence(results: Results, group: AccuracyGroup) -> str:
+def _degradation(results: Results, group: AccuracyGroup) -> str:
     plain, residual = (
         difference(results.cell(f"{kind}{_DEEP}_cifar", "top1"), results.cell(f"{kind}{_SHALLOW}_cifar", "top1"))
         for kind in ("plain", "resnet")
@@ -241,13 +241,13 @@ def budget_tables(results: Results) -> list[BudgetTable]:
                 cells = {model: view.cell(model, "top1") for model in group.models}
                 found.setdefault((group.track, group.dataset), {})[budget] = cells
     return [
-        _table(track, dataset, {budget: views[budget] for budget in by_budget}, by_budget)
+        _budget_table(track, dataset, {budget: views[budget] for budget in by_budget}, by_budget)
         for (track, dataset), by_budget in found.items()
         if len(by_budget) > 1
     ]
 
 
-def _table(
+def _budget_table(
     track: str, dataset: str, views: Mapping[str, Results], by_budget: Mapping[str, Mapping[Model, Cell]]
 ) -> BudgetTable:
     first, *others = by_budget

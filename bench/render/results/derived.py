@@ -119,8 +119,8 @@ def _scaled(row: Record, metric: str, work: Record, factor: float, note: str) ->
     return _flagged(scaled, *work.flags)
 
 
-FILE = Path(__file__).parent / "published_top1.csv"
-METRIC = "published_top1"
+PUBLISHED_FILE = Path(__file__).parent / "published_top1.csv"
+PUBLISHED = "published_top1"
 _TRACKS = {"imagenet": "ImageNet", "cifar": "CIFAR-10"}
 
 
@@ -134,7 +134,7 @@ class Published:
 @cache
 def published_top1() -> Mapping[str, Published]:
     """Network -> its published accuracy."""
-    with FILE.open(encoding="utf-8", newline="") as file:
+    with PUBLISHED_FILE.open(encoding="utf-8", newline="") as file:
         return {row["model"]: _published(row) for row in csv.DictReader(file)}
 
 
@@ -158,7 +158,7 @@ def published_records(models: Iterable[Model]) -> list[Record]:
     """A row of `published_top1` for each network that has one; its note is the source."""
     known = [(model, published_of(model)) for model in models]
     return [
-        Record(model.name, DERIVED, METRIC, found.top1, "fraction", "ok", note=found.source, dataset=found.dataset)
+        Record(model.name, DERIVED, PUBLISHED, found.top1, "fraction", "ok", note=found.source, dataset=found.dataset)
         for model, found in known
         if found
     ]

@@ -10,7 +10,7 @@ from bench.config import Budget
 from bench.quantity import quantity
 from bench.records.record import Record
 from bench.records.run_folder import Run
-from bench.render.results.derived import METRIC, published_of
+from bench.render.results.derived import PUBLISHED, published_of
 from bench.render.results.header import Model
 from bench.render.results.table import AccuracyGroup, Cell, Results, read_results
 
@@ -24,10 +24,10 @@ def as_published(results: Results) -> tuple[Results, AccuracyGroup | None]:
     None where the run has trained on that track itself, or has no network with a published accuracy.
     """
     models = results.tracks().get(TRACK, ())
-    known = tuple(model for model in models if results.cell(model, METRIC).measured)
+    known = tuple(model for model in models if results.cell(model, PUBLISHED).measured)
     if not known or any(results.cell(model, "top1").measured for model in models):
         return results, None
-    cells = {(model.name, "top1"): _as_top1(results.cell(model, METRIC)) for model in known}
+    cells = {(model.name, "top1"): _as_top1(results.cell(model, PUBLISHED)) for model in known}
     return replace(results, cells={**results.cells, **cells}), AccuracyGroup(TRACK, DATASET, "", known)
 
 

@@ -8,12 +8,12 @@ from torchvision import models as torchvision_models
 
 from bench.models import REGISTRY, select
 from bench.render.results import reference
-from bench.render.results.derived import FILE, published_of, published_top1
+from bench.render.results.derived import PUBLISHED_FILE, published_of, published_top1
 from bench.render.results.header import Model
 from bench.render.results.table import read_results, to_table
 from tests.render.conftest import RunBuilder, ok
 
-ROWS = list(csv.DictReader(FILE.read_text(encoding="utf-8").splitlines()))
+ROWS = list(csv.DictReader(PUBLISHED_FILE.read_text(encoding="utf-8").splitlines()))
 
 
 def described(name: str, **facts: object) -> Model:
