@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from bench.records.run_folder import Run, RunError
-from bench.render.charts import Chart, ReportData, draw_charts
+from bench.render.charts import Chart, draw_charts
 from bench.render.charts.images import image_charts
 from bench.render.charts.runs import history_charts
 from bench.render.claims import rulings, write_claims_csv
@@ -46,7 +46,7 @@ def write_report(run: Run, reports: Path) -> Path:
     pictures = kept(image_charts(run, results))
     networks = kept(read_networks(run))
     claims = rulings(results, layers)
-    charts = [*draw_charts(ReportData(results, curves, flows, layers)), *history_charts(run), *pictures]
+    charts = [*draw_charts(results, curves, flows, layers), *history_charts(run), *pictures]
     sections = architectures(results, track_tables(results), networks, layers, curves)
     found = problems(results, unreadable)
     files: dict[str, bytes] = {

@@ -7,7 +7,7 @@ metric. A file for each kind of figure draws it and ends in `frame.finished`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from bench.metrics import METRICS
 from bench.render.charts.accuracy import (
@@ -42,27 +42,23 @@ _COSTS = (
 _FEW = 3  # networks; fewer are compared faster in the table
 
 
-@dataclass(frozen=True)
-class ReportData:
-    """What the figures of a report are drawn from."""
-
-    results: Results
-    curves: Sequence[Curve] = ()
-    flows: Sequence[GradientFlow] = ()
-    layers: Mapping[str, Layers] = field(default_factory=dict)
-
-
 @style()
-def draw_charts(data: ReportData) -> list[Chart]:
+def draw_charts(
+    results: Results,
+    curves: Sequence[Curve] = (),
+    flows: Sequence[GradientFlow] = (),
+    layers: Mapping[str, Layers] | None = None,
+) -> list[Chart]:
     """All figures of a report, in reading order; those that have nothing to show are left out."""
-    order = list(data.results.tracks())
-    charts = [chart for chart in _charts(data) if chart is not None]
+    order = list(results.tracks())
+    charts = [chart for chart in _charts(results, curves, flows, layers or {}) if chart is not None]
     return sorted(charts, key=lambda chart: order.index(chart.track))
 
 
-def _charts(data: ReportData) -> Iterator[Chart | None]:
+def _charts(
+    results: Results, curves: Sequence[Curve], flows: Sequence[GradientFlow], layers: Mapping[str, Layers]
+) -> Iterator[Chart | None]:
     """Each figure that there may be; None in place of one that has nothing to show."""
-    results = data.results
     yield from headline_charts(results)
     groups = results.accuracy_groups()
     filled = with_references(results)
@@ -78,7 +74,7 @@ def _charts(data: ReportData) -> Iterator[Chart | None]:
             accuracy = with_reference(filled, stem)
         for cost in _costs(accuracy.group):
             yield scatter_chart(accuracy, METRICS[cost])
-        yield from training_curves(results, group, data.curves, stem, everything=several)
+        yield from training_curves(results, group, curves, stem, everything=several)
         yield _accuracy_bars(results, group, stem)
         if several:
             yield density_chart(replace(accuracy, results=results, group=group))
@@ -88,10 +84,10 @@ def _charts(data: ReportData) -> Iterator[Chart | None]:
         if len(models) >= _FEW:
             trained = any(group.track == track for group in groups)
             yield from _cost_charts(results, models, trained=trained)
-            yield early_late_chart(models, data.layers)
+            yield early_late_chart(models, layers)
     for table in budget_tables(results):
         yield budget_chart(results, table)
-    yield from gradient_flow_charts(results, data.flows)
+    yield from gradient_flow_charts(results, flows)
 
 
 def _costs(group: AccuracyGroup) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ from matplotlib.transforms import Bbox
 from bench.metrics import METRICS
 from bench.models import REGISTRY
 from bench.render import charts
-from bench.render.charts import ReportData, draw_charts
+from bench.render.charts import draw_charts
 from bench.render.charts.accuracy import own_accuracies, scatter_chart
 from bench.render.charts.frame import COLOURS, MARKERS, PAPER, chart_name, family_styles, marker_size, printable, style
 from bench.render.charts.points import ball_areas
@@ -160,7 +160,7 @@ def test_a_failed_network_has_a_row_in_the_bars(build: RunBuilder) -> None:
     models = [listed(f"{name}_cifar", name, 2015, "cifar") for name in "abc"]
     rows = [*training("a_cifar", 0.4), *training("b_cifar", 0.5)]
     rows.append(bad("c_cifar", "top1", "oom", "too big", dataset="cifar10", budget="20s"))
-    figures = draw_charts(ReportData(read_results(build(models, rows))))
+    figures = draw_charts(read_results(build(models, rows)))
     bars = next(chart for chart in figures if chart.name == "cifar-bars-top1")
     assert ">out of memory</text>" in bars.svg
     assert "from b_cifar (50.0 ± 2.2 %) to a_cifar (40.0 ± 2.2 %)" in bars.alt
@@ -178,7 +178,7 @@ def test_names_are_text_and_not_mathematics(build: RunBuilder) -> None:
             *speeds(f"{name}_cifar", 1e6),
         ]
     ]
-    figures = draw_charts(ReportData(read_results(build(models, rows))))
+    figures = draw_charts(read_results(build(models, rows)))
     assert {chart.kind for chart in figures} == {"headline", "ball", "scatter", "bars", "work", "throughput"}
     assert not [chart.name for chart in figures if "<script" in chart.svg]
 
@@ -192,12 +192,12 @@ def test_drawing_leaves_matplotlibs_settings_alone(build: RunBuilder) -> None:
     import matplotlib
 
     before = dict(matplotlib.rcParams)
-    draw_charts(ReportData(pair(build, (0.3, 0.6))))
+    draw_charts(pair(build, (0.3, 0.6)))
     assert dict(matplotlib.rcParams) == before
 
 
 def test_a_script_without_a_guard_may_ask_for_figures(build: RunBuilder, tmp_path: Path) -> None:
-    data = ReportData(pair(build, (0.3, 0.6)))
+    data = pair(build, (0.3, 0.6))
     (tmp_path / "data").write_bytes(pickle.dumps(data))
     script = tmp_path / "script.py"
     script.write_text(
@@ -213,12 +213,12 @@ def test_a_script_without_a_guard_may_ask_for_figures(build: RunBuilder, tmp_pat
 
 
 def test_equal_runs_give_equal_figures(build: RunBuilder) -> None:
-    data = ReportData(pair(build, (0.3, 0.6)))
+    data = pair(build, (0.3, 0.6))
     assert draw_charts(data) == draw_charts(data)
 
 
 def test_text_stays_text_in_a_font_that_is_there(build: RunBuilder) -> None:
-    (svg,) = (chart.svg for chart in draw_charts(ReportData(pair(build, (0.3, 0.6)))) if chart.kind == "ball")
+    (svg,) = (chart.svg for chart in draw_charts(pair(build, (0.3, 0.6))) if chart.kind == "ball")
     texts = re.findall(r'<text style="([^"]*)"[^>]*>([^<]*)</text>', svg)
     assert {"Test accuracy after 20 s of training against MACs", "a", "b", "chance 10 %"} <= {text for _, text in texts}
     assert all("'DejaVu Sans', Verdana, " in style and "sans-serif" in style for style, _ in texts)
@@ -233,7 +233,7 @@ def test_a_marker_and_a_name_say_the_identifier(build: RunBuilder) -> None:
         for i, model in enumerate(models)
         for row in [*counts(model["name"], 5, 7 + i, 9), *training(model["name"], 0.5 + i / 10)]
     ]
-    (svg,) = (chart.svg for chart in draw_charts(ReportData(read_results(build(models, rows)))) if chart.kind == "ball")
+    (svg,) = (chart.svg for chart in draw_charts(read_results(build(models, rows))) if chart.kind == "ball")
     titles = [element.text for element in ElementTree.fromstring(svg).iter() if element.tag.endswith("}title")]
     assert sorted(str(title) for title in titles) == ["vgg11_cifar"] * 2 + ['x"<&_cifar'] * 2
     assert ">VGG-11</text>" in svg

@@ -13,7 +13,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Annotation, Text
 from matplotlib.transforms import Bbox
 
-from bench.render.charts import Chart, ReportData, draw_charts
+from bench.render.charts import Chart, draw_charts
 from bench.render.charts.bars import MEMORY_PARTS, memory_chart
 from bench.render.charts.frame import style
 from bench.render.charts.machine import prediction_chart, roofline_chart
@@ -31,7 +31,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
 def drawn(results: Results) -> tuple[list[Chart], dict[str, Figure]]:
     """All figures of a GPU run, those of the cifar track also as matplotlib's objects, by kind."""
     with kept_figures() as kept:
-        charts = draw_charts(ReportData(results))
+        charts = draw_charts(results)
     return charts, {chart.kind: kept[int(chart.svg)] for chart in charts if chart.track == "cifar"}
 
 
@@ -200,4 +200,4 @@ def test_a_failed_throughput_has_a_row_with_the_reason(build: RunBuilder) -> Non
 def test_a_handful_of_networks_is_left_to_the_table(build: RunBuilder) -> None:
     models = [listed(f"{name}_cifar", name, 2015, "cifar") for name in "ab"]
     rows = [ok(f"{name}_cifar", "train_images_per_s", 5.0 + i, batch_size=8) for i, name in enumerate("ab")]
-    assert draw_charts(ReportData(read_results(build(models, rows)))) == []
+    assert draw_charts(read_results(build(models, rows))) == []

@@ -14,7 +14,7 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from bench.records.run_folder import Run
-from bench.render.charts import Chart, ReportData, draw_charts
+from bench.render.charts import Chart, draw_charts
 from bench.render.charts.accuracy import density_chart, own_accuracies, textbook_charts
 from bench.render.charts.bars import early_late_chart
 from bench.render.charts.frame import style
@@ -81,7 +81,7 @@ def small_run(build: RunBuilder, accuracies: list[float]) -> Results:
 def drawn(results: Results, layers: dict[str, Layers] | None = None) -> dict[str, tuple[Chart, Figure]]:
     """Charts by name, with the figures as matplotlib's objects."""
     with kept_figures() as kept:
-        charts = draw_charts(ReportData(results, layers=layers or {}))
+        charts = draw_charts(results, layers=layers or {})
     return {chart.name: (chart, kept[int(chart.svg)]) for chart in charts}
 
 
