@@ -166,13 +166,16 @@ class Part:
 
 @dataclass(frozen=True)
 class Finding:
-    verdict: str  # "holds", "does not hold", "holds except for ...", "holds as far as measured ...", "not measured"
+    kind: str  # one of the five above
     evidence: str
+    failed: str = ""  # the parts that are exceptions
+    missing: str = ""  # those that were not measured
 
     @property
-    def kind(self) -> str:
-        """The verdict without its exceptions."""
-        return next((kind for kind in (PARTLY, EXCEPT) if self.verdict.startswith(kind)), self.verdict)
+    def verdict(self) -> str:
+        """Such as "holds except for operations (not measured: activation memory)"."""
+        exceptions = f" for {self.failed}" if self.failed else ""
+        return f"{self.kind}{exceptions}{f' (not measured: {self.missing})' if self.missing else ''}"
 
 
 Test = Callable[[Setting], Sequence[Part]]
@@ -197,12 +200,11 @@ def finding(parts: Sequence[Part]) -> Finding:
     evidence = "; ".join(dict.fromkeys(part.evidence for part in parts if part.evidence))
     if not known:
         return Finding(NOT_MEASURED, evidence)
-    failed = ", ".join(part.words for part in known if not part.holds)
     if not any(part.holds for part in known):
         return Finding(FAILS, evidence)
+    failed = ", ".join(part.words for part in known if not part.holds)
     missing = ", ".join(part.words for part in parts if part.holds is None)
-    verdict = f"{EXCEPT} for {failed}" if failed else PARTLY if missing else HOLDS
-    return Finding(f"{verdict} (not measured: {missing})" if missing else verdict, evidence)
+    return Finding(EXCEPT if failed else PARTLY if missing else HOLDS, evidence, failed, missing)
 
 
 def unknown(words: str, missing: str) -> Part:

@@ -101,7 +101,7 @@ def test_a_claim_has_its_own_id_and_says_who_makes_it() -> None:
 )
 def test_a_verdict_follows_from_its_parts(parts: list[bool | None], verdict: str) -> None:
     found = finding([Part(name, holds, f"evidence {name}") for name, holds in zip("ab", parts, strict=True)])
-    assert found == Finding(verdict, "evidence a; evidence b")
+    assert (found.verdict, found.evidence) == (verdict, "evidence a; evidence b")
 
 
 TEXTBOOK = {
