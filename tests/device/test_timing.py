@@ -63,8 +63,8 @@ def test_parts_of_a_step_are_timed_by_the_clock_of_the_device_that_has_one() -> 
             laps(part)
 
     step()  # nobody has asked for its parts
-    assert laps.of(step, 1.0) == {"optimizer": (0.625,) * 4, "forward": (1.0,) * 4, "backward": (2.0,) * 4}
-    assert device.waits == 2 * 4
+    assert laps.of(step, 2.0) == {"optimizer": (0.625,) * 8, "forward": (1.0,) * 8, "backward": (2.0,) * 8}
+    assert device.waits == 2 * 8
 
 
 def test_slow_first_steps_are_not_sampled() -> None:
