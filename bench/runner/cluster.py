@@ -34,8 +34,10 @@ def join(request: Request) -> tuple[str, ...]:
     """Join the cluster; returns the kind of its devices: "cuda:0", as every task sees its own GPU, or "cpu".
 
     Raises:
-        RequestError: Ray is missing, there is no such cluster, or it has no such devices.
+        RequestError: a flag is of this machine alone, Ray is missing, or there is no such cluster or device.
     """
+    if request.threads is not None:
+        raise RequestError(f"--threads {request.threads}: only goes with --engine local")
     try:
         from bench.engines import ray
     except ImportError as error:

@@ -177,8 +177,6 @@ def resolve(
     ):
         if value is not None and value <= 0:
             raise RequestError(f"{flag} {value}: must be above zero")
-    if request.threads and request.engine == "ray":
-        raise RequestError(f"--threads {request.threads}: only goes with --engine local")
     if request.threads and request.threads > (cores := os.cpu_count() or 1):
         raise RequestError(f"--threads {request.threads}: this machine has {cores}")
     if request.checkpoint_every_s < 0:
