@@ -32,7 +32,7 @@ def test_time_per_mac_and_outliers(build: RunBuilder) -> None:
     assert found.ms_per_mac == pytest.approx(1e-6)
     assert dict(found.outliers) == pytest.approx({"a": 10, "e": 0.1})
     assert found.outlier_sentence == (
-        "Outliers: a_cifar takes 10 times and e_cifar takes 0.10 times as long per MAC as the median network."
+        "Outliers: a takes 10 times and e takes 0.10 times as long per MAC as the median network."
     )
     # Ranks of the MACs 1 2 3 4 5, of the times 1.5 1.5 3 4 5 (1, 1, 2, 6 and 10 ms): Spearman by hand 0.9747
     assert found.correlation == pytest.approx(0.9747, abs=1e-4)
