@@ -110,6 +110,7 @@ def test_what_measures_nothing_runs(words: tuple[str, ...], reader: Path, capsys
 def test_what_measures_for_long_says_what_it_would_do(words: tuple[str, ...], reader: Path) -> None:
     if "cuda" in words or "ray" in words:
         pytest.skip("needs a GPU or a cluster")
+    shutil.rmtree(reader / "results")  # a run of that name would be resumed
     assert main([*words, "--dry-run"]) == 0
 
 
