@@ -21,7 +21,7 @@ from bench.config import Execution, Task
 from bench.data.image_set import ImageSet
 from bench.device import accelerator, environment
 from bench.device.execution import CaptureFailed
-from bench.device.out_of_memory import is_out_of_memory
+from bench.device.out_of_memory import is_out_of_memory, release_memory
 from bench.device.peaks import LimitsTask, measure_limits
 from bench.engines.engine import Crash, Engine, Executor, Stop
 from bench.metrics import METRICS, PROBES, metrics_of
@@ -87,6 +87,7 @@ def execute(task: Task, device: str) -> Outcome:
             replace(_record(task, probe, metric, measurement.readings[metric], seconds), hardware=hardware)
             for metric in sorted(measurement.readings, key=metrics_of(probe).index)
         ]
+        release_memory()  # the next probe may follow in this process
         curve = measurement.curve or curve
         confusions = measurement.confusions or confusions
         layers = measurement.layers or layers

@@ -14,7 +14,7 @@ from bench.models import ModelSpec
 from bench.records.record import Record, RecordKey
 from bench.runner.estimate import Pace
 
-SECOND_LOOKS = 4  # networks that are timed again at the end of a run on a dedicated device
+SECOND_LOOKS = 8  # networks that are timed again at the end of a run on a dedicated device
 
 
 def plan(specs: Sequence[ModelSpec], config: Config, inputs: Inputs = Inputs(), pace: Pace | None = None) -> list[Task]:

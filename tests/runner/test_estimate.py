@@ -98,7 +98,7 @@ def test_phases_add_up_to_what_each_task_is_reckoned_at() -> None:
     phases = reckoned(CONFIG).phases
     assert phases["counts"] == pytest.approx(2 * COUNT_S)
     # Both steps for 1.6 times the quarter of a second; nothing is known of how long a step takes.
-    assert phases["throughput"] == pytest.approx(2 * 3 * (CPU.process_s + 2 * 1.6 * 0.25))
+    assert phases["throughput"] == pytest.approx(2 * 3 * (CPU.process_s + 2 * 1.6 * 0.25 + 0.25 / 4))
     assert phases["memory"] == pytest.approx(2 * (CPU.process_s + REPLAY_S))
     assert phases["trainings"] == pytest.approx(CPU.process_s + CPU.stage_s + 1.05 * 5)
 
