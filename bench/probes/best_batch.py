@@ -92,7 +92,8 @@ def _best(metric: str, make: MakeStep, task: Task) -> Mapping[str, Answer]:
     with arithmetic(task.config.execution.precision, autotune=False):
         found = sweep(lambda batch_size: timed(make, brief, batch_size), task.batch_size)
     release_memory()
-    timing = timed(make, task, found.best)
+    # A device that has failed at a larger batch is not asked again.
+    timing = timed(make, task, found.best) if found.reason == Sweep.reason else found.tried[found.best]
     rates = tuple(found.best / seconds for seconds in timing.seconds)
     tried = ", ".join(f"{size}: {found.rate(size):,.0f}/s" for size in sorted(found.tried))
     limit = f"; batch {found.too_large} {found.reason}" if found.too_large else ""

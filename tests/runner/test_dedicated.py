@@ -1,0 +1,53 @@
+"""What a run does on a device that nothing else uses, on an emulated one: its processes and rounds are as planned."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.cli.main import main
+from bench.config import PRESETS, Track
+from bench.engines.local import LocalEngine
+from bench.models import REGISTRY
+from bench.records.run_folder import Run
+from bench.runner import machine_state, structures
+from bench.runner.estimate import Pace
+from bench.runner.plan import plan
+from tests.emulated import at_work
+
+NETWORKS = ("lenet5_mnist", "lenet5_cifar")
+
+
+def test_a_network_is_measured_in_one_process_and_looked_at_again_in_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[str] = []
+    fork: Any = LocalEngine._fork
+
+    def counted(engine: Any, device: str, group: str) -> Any:
+        started.append(group)
+        return fork(engine, device, group)
+
+    small: dict[Track, int] = {"cifar": 4, "mnist": 4, "imagenet": 4}
+    monkeypatch.setitem(PRESETS, "standard", replace(PRESETS["standard"], measure_seconds=0.01, batch_size=small))
+    monkeypatch.setattr(LocalEngine, "_fork", counted)
+    for module, beside in ((machine_state, "keep_limits"), (structures, "keep_descriptions")):
+        monkeypatch.setattr(module, beside, lambda *_: None)
+    with at_work():
+        words = ["run", "--models", *NETWORKS, "--probes", "throughput", "latency", "--device", "emulated"]
+        assert main([*words, "--run", "a", "--results-dir", str(tmp_path)]) == 0
+    assert [group.partition(",")[0] for group in started] == [
+        *(f"{name} measured" for name in NETWORKS),
+        *(f"{name} throughput" for name in NETWORKS),
+    ]
+    run = Run.open(tmp_path, "a")
+    rows = run.records()
+    assert {row.status for row in rows if row.metric in ("train_images_per_s", "latency_ms")} == {"ok"}
+    assert {row.round for row in rows if row.probe == "throughput"} == {0, 1}
+    assert {row.round for row in rows if row.probe == "latency"} == {0}
+    (session,) = run.header.sessions
+    assert session.predicted.keys() == session.taken.keys() == {"throughput", "latency", "second look"}
+    config = run.header.config
+    assert config is not None
+    assert Pace(config).processes(plan([REGISTRY[name] for name in NETWORKS], config))[0] == len(started)
