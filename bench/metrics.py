@@ -8,6 +8,7 @@ DERIVED = "derived"  # in place of a probe: worked out from other metrics when a
 # What a reader must be warned of at a number.
 Flag = Literal[
     "unsteady",  # timing had not settled
+    "throttled",  # the device's clock was held back
     "launch_bound",  # the device waits for the host
     "lower_bound",  # an operator without a formula is not counted
     "above_peak",  # more than the device can do

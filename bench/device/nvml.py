@@ -6,8 +6,9 @@ The library comes with the driver. `nvidia-ml-py`, which reads it, is imported o
 from __future__ import annotations
 
 import os
+import statistics
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, NamedTuple, TypeVar, cast
 
 from bench.device import accelerator
@@ -28,6 +29,8 @@ REASONS = {
     0x200: "board limit",
     0x400: "reliability",
 }
+_HARMLESS = {"none", "idle", "clocks set by a user", "clocks set by the display", "kept equal to other GPUs"}
+OFTEN = 0.1  # of the samples: rarer than that, their median does not notice
 COMPUTE_MODES = ("default", "exclusive thread", "prohibited", "exclusive process")
 INSTALL_PAGE = "https://pytorch.org/get-started/locally/"
 _OLDEST_DRIVER = {11: "450", 12: "525", 13: "580"}  # of all minor versions of a CUDA (NVIDIA, "CUDA Compatibility")
@@ -157,6 +160,49 @@ class Gpu:
             return question()
         except self._library.NVMLError as error:
             raise Unavailable(f"NVML does not tell {what}: {error}") from None
+
+
+class Clocks:
+    """How fast a GPU's clock was and what held it back, at each look; of a device that does not tell, nothing."""
+
+    def __init__(self, gpu: Gpu | None) -> None:
+        self._gpu = gpu
+        self._mhz: list[int] = []
+        self._reasons: list[set[str]] = []
+
+    def look(self) -> None:
+        """Some ten microseconds, between two samples."""
+        if self._gpu is None:
+            return
+        with suppress(Unavailable):
+            self._mhz.append(self._gpu.sm_clock_mhz())
+        with suppress(Unavailable):
+            self._reasons.append(set(self._gpu.throttle_reasons().split(", ")) - _HARMLESS)
+
+    @property
+    def mhz(self) -> float | None:
+        """Median over the looks."""
+        return statistics.median(self._mhz) if self._mhz else None
+
+    @property
+    def throttled(self) -> str:
+        """What held the clock back in more than a few of the looks; empty if nothing did."""
+        slow = sum(map(bool, self._reasons))
+        if not slow or slow < OFTEN * len(self._reasons):
+            return ""
+        return f"clocks held back in {slow / len(self._reasons):.0%} of the samples: " + ", ".join(
+            sorted(set().union(*self._reasons))
+        )
+
+
+@contextmanager
+def clocks(device: str) -> Iterator[Clocks]:
+    """The clocks of the device that PyTorch calls so."""
+    with ExitStack() as stack:
+        gpu: Gpu | None = None
+        with suppress(Unavailable):
+            gpu = stack.enter_context(opened(device))
+        yield Clocks(gpu)
 
 
 @contextmanager

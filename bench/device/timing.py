@@ -13,6 +13,7 @@ from itertools import pairwise
 from scipy.stats import mannwhitneyu
 
 from bench.device.accelerator import Device, Event
+from bench.device.nvml import Clocks
 from bench.metrics import Flag
 from bench.stats.intervals import median_interval
 
@@ -30,16 +31,25 @@ LEAST_LAPS = 5
 class Timing:
     """Seconds of one step, a value for each sample in the order taken; a sample is the mean of several steps.
 
-    `note` is empty, or says what a reader must know: warm-up did not end, or the step changed while it was sampled.
+    `unsteady` is empty, or says that warm-up did not end or that the step changed while it was sampled; `throttled`
+    what held the device's clock back.
     """
 
     seconds: tuple[float, ...]
     steps_per_sample: int
-    note: str
+    unsteady: str
+    throttled: str = ""
+    clock_mhz: float | None = None
+
+    @property
+    def note(self) -> str:
+        """What a reader must know."""
+        return "; ".join(filter(None, (self.unsteady, self.throttled)))
 
     @property
     def flags(self) -> tuple[Flag, ...]:
-        return ("unsteady",) if self.note else ()
+        unsteady: tuple[Flag, ...] = ("unsteady",) if self.unsteady else ()
+        return (*unsteady, "throttled") if self.throttled else unsteady
 
 
 def steady_samples(
@@ -49,12 +59,14 @@ def steady_samples(
     clock: Clock = time.perf_counter,
     least_samples: int = 5,
     shortest_sample_s: float = 0.01,
+    clocks: Clocks | None = None,
 ) -> Timing:
     """Run `step` until its time no longer falls, then sample it for `measure_seconds`.
 
     A sample begins and ends with `synchronise`, so that queued device work cannot leak from one to the next. It holds
     as many steps as fill `shortest_sample_s`: waiting for the device after each short step would be timed with it, and
     no program that has work to do waits so. Zero samples every step alone, which is its latency.
+    `clocks` are looked at after each.
     """
 
     def sample(steps: int) -> float:
@@ -72,8 +84,11 @@ def steady_samples(
     seconds: list[float] = []
     while sum(seconds) * steps < measure_seconds or len(seconds) < least_samples:
         seconds.append(sample(steps))
+        if clocks is not None:
+            clocks.look()
     note = "" if steady else f"not steady: step times still moved by over {AGREEMENT:.0%} when sampling began"
-    return Timing(tuple(seconds), steps, drift_note(seconds) or note)
+    seen = (clocks.throttled, clocks.mhz) if clocks is not None else ("", None)
+    return Timing(tuple(seconds), steps, drift_note(seconds) or note, *seen)
 
 
 def _warm_up(sample: Callable[[int], float], clock: Clock, measure_seconds: float) -> tuple[bool, float]:

@@ -106,5 +106,6 @@ def _best(metric: str, make: MakeStep, task: Task) -> Mapping[str, Answer]:
         device=task.device,
         note=f"tried {tried}{limit}{steadiness}",
         flags=timing.flags,
+        clock_mhz=timing.clock_mhz,
     )
     return {metric: best}

@@ -93,7 +93,9 @@ def _per_image(metric: str, make: MakeStep, meter: _Meter, task: Task) -> Mappin
 
     def attempt(batch_size: int) -> tuple[Spent, Timing]:
         step = make(task, batch_size)
-        warm = steady_samples(step, device.synchronise, task.measure_seconds / 2, least_samples=1)
+        with nvml.clocks(task.device) as clock:  # as it runs from here on
+            seconds = task.measure_seconds / 2
+            warm = steady_samples(step, device.synchronise, seconds, least_samples=1, clocks=clock)
         spent = measure_steps(step, device.synchronise, meter.read, meter.period, window_s, settle_s=meter.settle_s)
         check_finite(step())
         return spent, warm
@@ -115,6 +117,7 @@ def _per_image(metric: str, make: MakeStep, meter: _Meter, task: Task) -> Mappin
         device=task.device,
         note="; ".join(note for note in notes if note),
         flags=warm.flags,
+        clock_mhz=warm.clock_mhz,
     )
     return {metric: reading}
 

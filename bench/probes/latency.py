@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from bench.config import Task
 from bench.device import accelerator
 from bench.device.execution import arithmetic
+from bench.device.nvml import clocks
 from bench.device.timing import steady_samples
 from bench.metrics import metrics_of
 from bench.probes.reading import Answer, Measurement, Reading
@@ -24,13 +25,15 @@ def measure(task: Task) -> Measurement:
 def _readings(task: Task) -> Mapping[str, Answer]:
     with arithmetic(task.config.execution.precision):
         step = inference_step(task, batch_size=1)
-        timing = steady_samples(
-            step,
-            accelerator.named(task.device).synchronise,
-            task.config.measure_seconds,
-            least_samples=LEAST_SAMPLES,
-            shortest_sample_s=0.0,
-        )
+        with clocks(task.device) as clock:
+            timing = steady_samples(
+                step,
+                accelerator.named(task.device).synchronise,
+                task.config.measure_seconds,
+                least_samples=LEAST_SAMPLES,
+                shortest_sample_s=0.0,
+                clocks=clock,
+            )
         check_finite(step())
     ms = tuple(1e3 * seconds for seconds in timing.seconds)
     return {
@@ -44,6 +47,7 @@ def _readings(task: Task) -> Mapping[str, Answer]:
             device=task.device,
             note=timing.note,
             flags=timing.flags,
+            clock_mhz=timing.clock_mhz,
         )
         for name, share in (("latency_ms", 0.5), ("latency_p95_ms", 0.95), ("latency_p99_ms", 0.99))
     }

@@ -28,6 +28,7 @@ class Reading:
     flags: tuple[Flag, ...] = ()  # what a reader must be warned of; the note says it in words
     cuda_graphs: bool = False  # whether this was measured with them, whatever was asked
     memory_format: MemoryFormat | None = None  # where it is not the one of the run
+    clock_mhz: float | None = None  # of the device while it was timed, if it tells
     device: str = "meta"
 
 

@@ -10,6 +10,7 @@ from functools import partial
 from bench.config import Task
 from bench.device import accelerator
 from bench.device.execution import arithmetic
+from bench.device.nvml import clocks
 from bench.device.out_of_memory import with_batch_that_fits
 from bench.device.timing import Laps, NoClock, Timing, device_seconds, steady_samples
 from bench.probes.reading import Answer, Measurement, Reading, Unsupported
@@ -69,6 +70,7 @@ def _readings(kind: str, task: Task) -> Mapping[str, Answer]:
         device=task.device,
         note="; ".join(notes),
         flags=result.steps.flags,
+        clock_mhz=result.steps.clock_mhz,
     )
     if isinstance(result.device_seconds, Exception):
         busy: Answer = result.device_seconds
@@ -106,12 +108,14 @@ def _timed(kind: str, task: Task, batch_size: int) -> _Timed:
 
 def _steps(step: Step, task: Task) -> Timing:
     device = accelerator.named(task.device)
-    steps = steady_samples(
-        step,
-        device.synchronise,
-        task.measure_seconds,
-        shortest_sample_s=device.sizes.shortest_sample_s,
-    )
+    with clocks(task.device) as clock:
+        steps = steady_samples(
+            step,
+            device.synchronise,
+            task.measure_seconds,
+            shortest_sample_s=device.sizes.shortest_sample_s,
+            clocks=clock,
+        )
     check_finite(step())
     return steps
 

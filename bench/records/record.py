@@ -68,6 +68,7 @@ class Record:
     cuda_graphs: bool = False
     device: str = ""  # "cpu", "cuda:0"; "meta" where no arithmetic was done
     hardware: str = ""  # "NVIDIA H200"; empty where no arithmetic was done
+    clock_mhz: float | None = None  # of the GPU, the median over the samples; None where it does not tell
     dataset: str | None = None  # what the network was trained and tested on
     budget: str | None = None  # "10ep"
     recipe: str | None = None  # how the network was trained: "default: SGD 0.1, weight decay 0.0005, batch 128, cosine"

@@ -240,6 +240,7 @@ def _record(task: Task, probe: str, metric: str, reading: Answer, seconds: float
         predicted=reading.predicted,
         cuda_graphs=reading.cuda_graphs,
         memory_format=reading.memory_format or blank.memory_format,
+        clock_mhz=reading.clock_mhz,
         device=reading.device,
     )
 

@@ -1,16 +1,26 @@
 """NVML's answers through the real nvidia-ml-py, on a library that is made up: one GPU, or a part of it."""
 
 import ctypes
+import itertools
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import torch
 
+from bench.config import Task
 from bench.device import nvml
 from bench.device.nvml import REASONS, Unavailable, opened, opened_by_uuid, why_unused
+from bench.device.timing import steady_samples
+from bench.models import REGISTRY
+from bench.runner.execute import execute
+from bench.runner.request import Request, resolve
 from tests.device.nvml_library import UUID, Install, compiled
 
 
@@ -44,6 +54,65 @@ def test_throttle_reasons_are_words(driver: Install, mask: int, words: str) -> N
     driver(throttled=hex(mask))
     with opened_by_uuid(UUID) as gpu:
         assert gpu.throttle_reasons() == words
+
+
+class Reasons:
+    """A GPU that says why its clock is held back, one sample after the other."""
+
+    def __init__(self, *reasons: str) -> None:
+        self._reasons = iter(reasons)
+
+    def sm_clock_mhz(self) -> int:
+        return 1410
+
+    def throttle_reasons(self) -> str:
+        return next(self._reasons)
+
+
+@pytest.mark.parametrize(
+    ("reasons", "said"),
+    [
+        (["none", "idle", "clocks set by a user"] * 4, ""),
+        (["none"] * 11 + ["power limit"], ""),  # too rare for a median to notice
+        (["none"] * 9 + ["hot (driver), idle"], "held back in 10% of the samples: hot (driver)"),
+        (
+            ["power limit"] * 2 + ["power brake"] * 2,
+            "held back in 100% of the samples: power brake, power limit",
+        ),
+    ],
+)
+def test_what_held_a_clock_back_is_said_where_it_happened_often(reasons: list[str], said: str) -> None:
+    clocks = nvml.Clocks(cast(nvml.Gpu, Reasons(*reasons)))
+    ticks = itertools.count()  # every step takes a second
+    timing = steady_samples(
+        lambda: None, lambda: None, 1.0, lambda: float(next(ticks)), len(reasons), shortest_sample_s=0.0, clocks=clocks
+    )
+    assert timing.throttled.removeprefix("clocks ") == said
+    assert timing.clock_mhz == 1410
+    assert ("throttled" in timing.flags) == bool(said)
+
+
+def test_a_row_tells_the_clock_and_that_it_was_held_back(driver: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver(throttled="0x4")
+
+    @contextmanager
+    def first(device: str) -> Iterator[nvml.Gpu]:
+        with opened_by_uuid(UUID) as gpu:
+            yield gpu
+
+    monkeypatch.setattr(nvml, "opened", first)
+    config, _ = resolve(Request(batch_size=1), ("latency",), "cpu")
+    outcome = execute(Task(REGISTRY["lenet5_cifar"], replace(config, measure_seconds=0.01), ("latency",)), "cpu")
+    for row in outcome.records:
+        assert (row.status, row.clock_mhz) == ("ok", 345)
+        assert "throttled" in row.flags
+        assert "clocks held back in 100% of the samples: power limit" in row.note
+
+
+def test_a_device_that_tells_no_clock_has_none() -> None:
+    with nvml.clocks("cpu") as clocks:
+        clocks.look()
+    assert (clocks.throttled, clocks.mhz) == ("", None)
 
 
 def test_the_bits_are_those_of_the_real_library() -> None:

@@ -34,12 +34,13 @@ UNSTEADY = Mark("‡", "timing had not settled")
 SMALLER_BATCH = Mark(
     "§", "measured at a smaller batch because the common one did not fit: not comparable within this column"
 )
+THROTTLED = Mark("°", "the GPU's clock was held back, by its power limit or heat, while this was timed")
 LAUNCH_BOUND = Mark("¶", "launch-bound: the device waits for the host, so this is the speed of both together")
 PREDICTED = Mark("≈", "predicted, not measured")
 INCOMPLETE = Mark("!", "a seed or round failed and is missing here")
 LOWER_BOUND = Mark("≥", "a lower bound, or based on one: the network has an operator that cannot be counted")
 ABOVE_PEAK = Mark("?", "more than the device can do: not reliable")
-MARKS = (CHANCE, UNSTEADY, SMALLER_BATCH, LAUNCH_BOUND, PREDICTED, LOWER_BOUND, ABOVE_PEAK, INCOMPLETE)
+MARKS = (CHANCE, UNSTEADY, THROTTLED, SMALLER_BATCH, LAUNCH_BOUND, PREDICTED, LOWER_BOUND, ABOVE_PEAK, INCOMPLETE)
 
 
 def marks_of(results: Results, model: Model, metric: str) -> tuple[Mark, ...]:
@@ -50,6 +51,7 @@ def marks_of(results: Results, model: Model, metric: str) -> tuple[Mark, ...]:
     found = (
         (CHANCE, metric == "top1" and results.at_chance(model)),
         (UNSTEADY, "unsteady" in cell.flags),
+        (THROTTLED, "throttled" in cell.flags),
         (SMALLER_BATCH, cell.asked_batch_size is not None),
         (LAUNCH_BOUND, launch_bound(results, model, metric)),
         (PREDICTED, cell.predicted),

@@ -17,6 +17,7 @@ from bench.render.tables.text import (
     LOWER_BOUND,
     PREDICTED,
     SMALLER_BATCH,
+    THROTTLED,
     UNSTEADY,
     Mark,
     marks_of,
@@ -51,6 +52,11 @@ def test_a_drifting_step_in_one_of_three_rounds(build: RunBuilder) -> None:
     rows = [ok("a_cifar", "train_images_per_s", 10, round=n, flags=flags if n == 1 else ()) for n in range(3)]
     results = read_results(build([A], rows))
     assert marks(results, "train_images_per_s") == (UNSTEADY,)
+
+
+def test_a_clock_that_was_held_back(build: RunBuilder) -> None:
+    rows = [ok("a_cifar", "train_images_per_s", 10, round=n, flags=("throttled",) if n == 1 else ()) for n in range(3)]
+    assert marks(read_results(build([A], rows)), "train_images_per_s") == (THROTTLED,)
 
 
 def test_a_launch_bound_step_marks_its_throughput_too(build: RunBuilder, monkeypatch: pytest.MonkeyPatch) -> None:
