@@ -19,6 +19,12 @@ settings.register_profile("full", max_examples=2500, deadline=None, database=Non
 settings.load_profile("few")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Of `-n auto`: a worker for each processor, but no more than eight, as each may take 2 GB."""
+    return min(os.cpu_count() or 1, 8)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     needy = [item for item in items if item.get_closest_marker("gpu")]
     if not needy:
@@ -38,6 +44,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
         config.pluginmanager.register(baselines)
         baselines.use_storage_of_this_device(config)
+    else:
+        # Before torch is imported, and for each process that a test starts: beside anything else that runs, two threads
+        # of a small network wait for each other six times as long as one computes.
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

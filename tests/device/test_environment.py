@@ -17,7 +17,8 @@ from tests.device.nvml_library import UUID, Install
 def test_a_cpu_is_described() -> None:
     facts = describe("cpu")
     assert facts["device_kind"] == "cpu"
-    assert facts["device"] == f"{facts['cpu']}, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    assert facts["device"] == f"{facts['cpu']}, {threads} thread{'s' * (threads != 1)}"
     assert facts["python"] == platform.python_version()
     assert facts["torch"] == torch.__version__.split("+")[0] or facts["torch"] == torch.__version__
     assert all(isinstance(value, str | int | float | bool) for value in facts.values())
