@@ -1,7 +1,7 @@
 """What one network spends its time on, where it is planted."""
 
 import json
-import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,15 +9,19 @@ from torch import Tensor, nn
 
 from bench.cli.main import main
 from bench.config import Budget, Config, Task
+from bench.device.timing import Laps
 from bench.models import ModelSpec
 from bench.probes import breakdown
 
 CONFIG = Config("quick", (), Budget(1, "ep"), 1, "auto", {"cifar": 2}, None, None, 0.2, None)
 
 
+NOW = [0.0]  # by a clock that only a planted layer moves
+
+
 class Slow(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
-        time.sleep(0.02)
+        NOW[0] += 0.02
         return x
 
 
@@ -31,19 +35,17 @@ class Planted(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.slow(self.slow(x))
-        time.sleep(0.01)
+        NOW[0] += 0.01
         output: Tensor = self.head(x)
         return output
 
 
 def test_time_is_told_by_call_and_what_is_between_the_layers_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(breakdown, "MEASURE_SECONDS", 0.1)
+    monkeypatch.setattr(breakdown, "Laps", partial(Laps, clock=lambda: NOW[0]))
     spec = ModelSpec("planted_cifar", "Own", 2024, "none", "cifar", (3, 8, 8), 10, Planted)
     found = breakdown.layer_milliseconds(Task(spec, CONFIG))
-    assert set(found) == {("", 0), ("slow", 0), ("slow", 1), ("head", 0), ("head.0", 0), ("head.1", 0)}
-    assert 20 <= found["slow", 0] < 40
-    assert 20 <= found["slow", 1] < 40
-    assert 10 <= found["", 0] < 20
+    slow = {("", 0): 10.0, ("slow", 0): 20.0, ("slow", 1): 20.0}
+    assert found == pytest.approx({**slow, ("head", 0): 0.0, ("head.0", 0): 0.0, ("head.1", 0): 0.0}, abs=1e-6)
 
 
 def test_show_has_the_time_of_each_layer_beside_its_macs(
