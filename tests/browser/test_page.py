@@ -404,10 +404,19 @@ def test_a_pick_is_in_the_address_and_a_wrong_number_is_said(open_page: Opener, 
     form.locator("[name=bound]").nth(0).fill("100")
     form.locator("[name=bound]").nth(1).fill("20M")
     shown = form.locator("tbody").text_content()
-    opened.page.goto(opened.page.url)
     opened.page.reload()
     assert form.locator("tbody").text_content() == shown
+    opened.page.evaluate("location.hash = '#pick?max=params=1M'")
+    opened.page.wait_for_function("() => document.querySelector('form.pick code').textContent.endsWith('params=1M')")
     assert opened.complaints == []
+
+
+def test_nothing_is_cut_off_on_paper(open_page: Opener, gpu_report: Path) -> None:
+    page = open_page(gpu_report, viewport={"width": 1032, "height": 700}).page  # A4 on its side, between its margins
+    page.emulate_media(media="print")
+    right = page.locator("table:visible").evaluate_all("tables => tables.map((t) => t.getBoundingClientRect().right)")
+    assert max(right) <= 1032
+    assert page.locator("section.first svg:visible").count() == page.locator("section.first figure").count()
 
 
 # --- special runs --------------------------------------------------------------------------------------------------

@@ -8,14 +8,14 @@
 
   function start() {
     form.hidden = false;
-    if (readAddress()) form.scrollIntoView();
+    comeFromAddress();
+    addEventListener("hashchange", comeFromAddress);
     form.addEventListener("submit", (event) => event.preventDefault());
     form.addEventListener("input", () => {
       answer();
       history.replaceState(null, "", `#pick?${choices()}`);
     });
     form.querySelector("[name=more]").addEventListener("click", () => addRow().querySelector("select").focus());
-    answer();
   }
 
   function rows() {
@@ -163,11 +163,12 @@
     return said;
   }
 
-  function readAddress() {
+  function comeFromAddress() {
     const [where, query] = location.hash.split("?");
-    if (where !== "#pick") return false;
+    if (where !== "#pick" || !query) return answer();
     const said = new URLSearchParams(query);
     for (const name of ["track", "by"]) form.elements[name].value = said.get(name) ?? "";
+    for (const row of rows()) row.querySelector("[name=bound]").value = "";
     const asked = ["max", "min"].flatMap((kind) => said.getAll(kind).map((each) => [kind, ...each.split("=")]));
     asked.filter(([, name]) => data.axes[name]).forEach(([kind, name, word], number) => {
       const row = rows()[number] ?? addRow();
@@ -175,6 +176,7 @@
         row.querySelector(`[name=${field}]`).value = value;
       }
     });
-    return true;
+    answer();
+    form.scrollIntoView();
   }
 }
