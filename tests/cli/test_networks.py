@@ -2,13 +2,14 @@
 
 import pytest
 
-from bench.config import Budget, Config, Task
+from bench.config import Task
 from bench.models import REGISTRY
 from bench.probes import MEASURE
 from bench.probes.reading import Reading
 from bench.runner.measure import layer_rows, network_row
+from tests.configs import config
 
-CONFIG = Config("quick", (), Budget(1, "ep"), 1, "auto", {"cifar": 2, "mnist": 2, "imagenet": 1}, None, None, 0.1, None)
+CONFIG = config()
 
 
 @pytest.mark.parametrize(

@@ -14,21 +14,15 @@ from bench.models import REGISTRY
 from bench.records.record import Record
 from bench.runner.execute import execute
 from bench.training.recipes import recipe_for
+from tests.configs import config
 from tests.data import fakes
 
 SPEC = REGISTRY["lenet5_cifar"]
 CLASSES = tuple("abcd")
-CONFIG = Config(
-    preset="quick",
-    probes=("accuracy",),
+CONFIG = config(
+    "accuracy",
     budget=Budget.parse("0.2kimg"),
-    seeds=1,
-    dataset="auto",
-    batch_size={"cifar": 2, "mnist": 2, "imagenet": 1},
     train_batch_size=20,
-    test_images=None,
-    measure_seconds=0.1,
-    task_timeout_s=None,
     execution=Execution(memory_format="channels_last"),
 )
 

@@ -23,20 +23,15 @@ from bench.probes.reading import Reading
 from bench.records.record import Record
 from bench.runner.execute import execute
 from bench.training.step import training_loss
+from tests.configs import config
 from tests.data import fakes
 from tests.probes.field_networks import FIELD, SIZE, LazyNever, LazySpare, plain, typed
 
-CONFIG = Config(
-    preset="quick",
-    probes=(),
+CONFIG = config(
+    batch=4,
     budget=Budget.parse("0.06kimg"),
-    seeds=1,
-    dataset="auto",
-    batch_size={"cifar": 4, "mnist": 4, "imagenet": 2},
     train_batch_size=20,
-    test_images=None,
     measure_seconds=0.001,
-    task_timeout_s=None,
     execution=Execution(memory_format="channels_last"),
     any_memory_format=True,
 )

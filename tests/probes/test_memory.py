@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
 
-from bench.config import PRESETS, Budget, Config, Execution, Inputs, MemorySize, Precision, RequestError, Task
+from bench.config import PRESETS, Execution, Inputs, MemorySize, Precision, RequestError, Task
 from bench.device import accelerator
 from bench.device.accelerator import Kernels, MemoryUse
 from bench.device.torch_devices import Host
@@ -35,6 +35,7 @@ from bench.probes.steps import MakeStep, inference_step, training_step
 from bench.runner.request import Request, resolve
 from bench.training.recipe import Recipe
 from bench.training.recipes import recipe_for
+from tests.configs import config
 
 FP32, BF16 = Execution(), Execution("bf16")
 MOMENTUM = Recipe("sgd", 0.1, 0.0, 4, "for these tests")
@@ -47,23 +48,7 @@ def task(
     device: str = "cpu",
     fit: MemorySize | None = None,
 ) -> Task:
-    batch_sizes = {"cifar": batch_size, "mnist": batch_size, "imagenet": batch_size}
-    config = Config(
-        "quick",
-        (),
-        Budget(1, "ep"),
-        1,
-        "auto",
-        batch_sizes,  # type: ignore[arg-type]
-        None,
-        None,
-        0.1,
-        None,
-        execution=execution,
-        dedicated=device != "cpu",
-        fit=fit,
-    )
-    return Task(spec, config, device=device)
+    return Task(spec, config(batch=batch_size, execution=execution, dedicated=device != "cpu", fit=fit), device=device)
 
 
 def spec_of(build: Callable[..., nn.Module], input_size: tuple[int, int, int] = (3, 2, 2)) -> ModelSpec:

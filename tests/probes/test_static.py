@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.config import Budget, Config, Task
+from bench.config import Task
 from bench.models import REGISTRY, ModelSpec
 from bench.probes import MEASURE
 from bench.probes.counting.layers import products, saved_tensors
@@ -16,25 +16,11 @@ from bench.probes.reading import Reading
 from bench.probes.saved_activations import DRAWS
 from models.lenet import LeNet5
 from models.resnet import BasicBlock
+from tests.configs import config
 
 
 def spec_of(build: Callable[..., nn.Module], input_size: tuple[int, int, int], num_classes: int = 10) -> ModelSpec:
     return ModelSpec("own_cifar", "Own", 2024, "none", "cifar", input_size, num_classes, build)
-
-
-def config() -> Config:
-    return Config(
-        "quick",
-        (),
-        Budget(1, "ep"),
-        1,
-        "auto",
-        {"cifar": 2, "mnist": 2, "imagenet": 1},
-        None,
-        None,
-        0.1,
-        None,
-    )
 
 
 def reading_of(probe: str, spec: ModelSpec, metric: str | None = None) -> Reading:

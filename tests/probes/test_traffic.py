@@ -8,11 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.config import Budget, Config, Execution, Task
+from bench.config import Execution, Task
 from bench.metrics import metrics_of
 from bench.models import REGISTRY, ModelSpec
 from bench.probes import MEASURE
 from bench.probes.traffic import bytes_moved
+from tests.configs import config
 
 B = 4  # images in a batch
 
@@ -79,18 +80,7 @@ def test_attention_is_one_kernel_that_keeps_its_scores_to_itself() -> None:
     assert elements_moved(Does(attend), 3 * 2 * 5 * 8) == B * 4 * 2 * 5 * 8
 
 
-CONFIG = Config(
-    "quick",
-    ("traffic",),
-    Budget(1, "ep"),
-    1,
-    "auto",
-    {"cifar": B, "mnist": B, "imagenet": B},
-    None,
-    None,
-    0.1,
-    None,
-)
+CONFIG = config("traffic", batch=B)
 SPEC = ModelSpec("linear_cifar", "Own", 2024, "none", "cifar", (3, 2, 2), 7, lambda num_classes: nn.Sequential(
     nn.Flatten(), nn.Linear(12, num_classes)
 ))  # fmt: skip

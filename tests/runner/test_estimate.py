@@ -34,20 +34,15 @@ from bench.runner.estimate import (
 )
 from bench.runner.execute import left_out
 from bench.runner.plan import plan, remaining
+from tests.configs import config
 from tests.data.fakes import write_image_folder
 
 IMAGES = {"cifar": Counts(50_000, 10_000)}
-CONFIG = Config(
-    preset="quick",
-    probes=("macs", "train_time", "throughput", "memory", "accuracy"),
-    budget=Budget(1, "ep"),
-    seeds=1,
-    dataset="auto",
-    batch_size={"cifar": 16, "mnist": 16, "imagenet": 1},
+CONFIG = config(
+    *("macs", "train_time", "throughput", "memory", "accuracy"),
+    batch=16,
     train_batch_size=32,
-    test_images=None,
     measure_seconds=0.25,
-    task_timeout_s=None,
     rounds=3,
     max_train_time_s=60.0,
 )

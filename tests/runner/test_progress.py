@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from bench.config import Budget, Config, Task
+from bench.config import Budget, Task
 from bench.models import REGISTRY
 from bench.records.record import Record
 from bench.runner import progress
@@ -15,19 +15,9 @@ from bench.runner.estimate import Pace
 from bench.runner.execute import Outcome
 from bench.runner.plan import plan
 from bench.runner.progress import Display
+from tests.configs import config
 
-CONFIG = Config(
-    preset="quick",
-    probes=("params", "accuracy"),
-    budget=Budget(30, "s"),
-    seeds=1,
-    dataset="auto",
-    batch_size={"cifar": 2, "mnist": 2, "imagenet": 1},
-    train_batch_size=None,
-    test_images=None,
-    measure_seconds=1.0,
-    task_timeout_s=None,
-)
+CONFIG = config("params", "accuracy", budget=Budget(30, "s"), measure_seconds=1.0)
 TASKS = plan([REGISTRY["lenet5_cifar"], REGISTRY["resnet20_cifar"]], CONFIG)
 OK = Record("lenet5_cifar", "params", "params", 62_006, "count", "ok")
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.config import Budget, Config, Task
+from bench.config import Budget, Task
 from bench.engines.local import LocalMachine
 from bench.metrics import METRICS, PROBES, Metric, Probe, metrics_of, probe_named
 from bench.models import REGISTRY, ModelSpec, select
@@ -23,20 +23,10 @@ from bench.records.run_folder import Run
 from bench.records.run_json import RunHeader
 from bench.runner.execute import PRELOAD, Outcome, execute, preload_for, run_tasks
 from bench.runner.plan import plan, remaining
+from tests.configs import config
 
 ROOT = Path(__file__).resolve().parents[2]
-CONFIG = Config(
-    "quick",
-    ("params", "macs", "accuracy"),
-    Budget(1, "ep"),
-    2,
-    "auto",
-    {"cifar": 2, "mnist": 2, "imagenet": 1},
-    None,
-    None,
-    0.1,
-    None,
-)
+CONFIG = config("params", "macs", "accuracy", seeds=2)
 SPECS = (REGISTRY["lenet5_cifar"], REGISTRY["resnet20_cifar"])
 
 

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from bench.cli.main import main
-from bench.config import Budget, Config, Task
+from bench.config import Task
 from bench.engines.local import LocalMachine
 from bench.models import REGISTRY, ModelSpec
 from bench.records.record import Record
@@ -27,6 +27,7 @@ from bench.render.findings.problems import problems
 from bench.render.results.table import read_results
 from bench.runner.execute import PRELOAD, Outcome, run_tasks
 from bench.runner.plan import plan
+from tests.configs import config
 from tests.data.fakes import write_image_folder
 from tests.system import hostile_networks
 
@@ -40,18 +41,7 @@ BAD = {  # network -> the status of its rows, and words of their reason
     "TakesAllMemory": ("oom", "MemoryError"),
     "ReturnsNan": ("failed", "infinite or not a number"),
 }
-CONFIG = Config(
-    preset="quick",
-    probes=("throughput",),
-    budget=Budget(1, "ep"),
-    seeds=1,
-    dataset="auto",
-    batch_size={"cifar": 2, "mnist": 2, "imagenet": 1},
-    train_batch_size=None,
-    test_images=None,
-    measure_seconds=0.02,
-    task_timeout_s=None,
-)
+CONFIG = config("throughput", measure_seconds=0.02)
 
 
 def hostile(name: str) -> ModelSpec:
