@@ -29,7 +29,6 @@ LIGHT = (
     ("resnet18_cifar", 0.01),
     ("plain20_cifar", 0.05),
     ("preact_resnet18_cifar", 0.01),
-    ("preact_resnet110_cifar", 0.05),
     ("preact_resnet164_cifar", 0.05),
     ("wide_resnet16_4_cifar", 0.05),
     ("resnext29_32x4d_cifar", 0.01),
