@@ -119,6 +119,15 @@ class CaptureFailed(BaseException):
     """
 
 
+_failed_captures: list[str] = []
+
+
+def failed_capture() -> str:
+    """Why this process is of no further use; empty if it is. Cleaning up after a failed capture may fail as well, and
+    its error takes the place of the first."""
+    return _failed_captures[0] if _failed_captures else ""
+
+
 def captured(device: Device, step: Callable[..., Tensor], *inputs: Tensor) -> Callable[..., Tensor]:
     """`step(*inputs)` as a graph: the same function of tensors of the same shapes.
 
@@ -150,6 +159,7 @@ def captured(device: Device, step: Callable[..., Tensor], *inputs: Tensor) -> Ca
     except Exception as error:
         if not is_warm:
             raise
+        _failed_captures.append(first_line(error))
         raise CaptureFailed(first_line(error)) from error
 
     def replay(*inputs: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ import pandas as pd
 from bench.config import Execution, Task
 from bench.data.image_set import ImageSet
 from bench.device import accelerator, environment
-from bench.device.execution import CaptureFailed
+from bench.device.execution import CaptureFailed, failed_capture
 from bench.device.out_of_memory import is_out_of_memory, release_memory
 from bench.device.peaks import LimitsTask, measure_limits
 from bench.engines.engine import Crash, Engine, Executor, Stop
@@ -77,10 +77,12 @@ def execute(task: Task, device: str) -> Outcome:
         try:
             accelerator.choose(device)
             measurement = MEASURE[probe](task)
-        except CaptureFailed as error:
-            return Outcome(tuple(records), curve, confusions, layers, again=_graphless(task, number, str(error)))
+        except CaptureFailed:
+            measurement = Measurement({})
         except Exception as error:
             measurement = Measurement(dict.fromkeys(metrics_of(probe), error))
+        if reason := failed_capture():
+            return Outcome(tuple(records), curve, confusions, layers, again=_graphless(task, number, reason))
         seconds = time.perf_counter() - start
         hardware = "" if task.static else environment.hardware(device)
         records += [

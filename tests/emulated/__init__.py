@@ -5,8 +5,8 @@
 Tensors are the host's, so that every number is that of a CPU and nothing notices when devices are mixed. What PyTorch's
 dispatcher is asked for is a launch: computed at once, but "done" only later, when the emulated clock has come to it.
 The environment variable EMULATED plants what can go wrong, as words: `count=2`, `memory=64` (MiB), `mig`; and faults in
-worker processes whose name (bench-NETWORK ...) matches a glob: `oom=GLOB`, `capture=GLOB`, `hang=GLOB`, `lost=GLOB`,
-`throttle=GLOB`.
+processes whose name matches a glob (that of a worker is what it works on): `oom=GLOB`, `capture=GLOB`, `hang=GLOB`,
+`lost=GLOB`, `throttle=GLOB`.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from bench.device import accelerator
+from bench.device import accelerator, execution
 from tests.emulated.device import Emulated
 
 __all__ = ["Emulated", "at_work"]
@@ -27,6 +27,7 @@ def at_work(words: str = "") -> Iterator[Emulated]:
         patch.setenv(accelerator.VARIABLE, f"{__name__}:Emulated")
         patch.setenv("EMULATED", words)
         patch.setattr(accelerator, "_chosen", [])
+        patch.setattr(execution, "_failed_captures", [])
         accelerator._brought.cache_clear()
         accelerator._device.cache_clear()
         device = accelerator.choose("emulated:0")

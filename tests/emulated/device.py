@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from functools import partial
 from typing import Any, ClassVar, TypeVar
 
 import torch
@@ -240,12 +241,19 @@ class _Board(nvml.Gpu):
         return "slice" if "mig" in self._device.plan.faults else "off"
 
     def throttle_reasons(self) -> str:
-        return "hot (hardware)" if self._device.is_throttled else "none"
+        return "hot (hardware)" if "throttle" in self._device.plan.faults else "none"
 
     def driver(self) -> str:
         return "emulated"
 
+    def power_watts(self) -> float:
+        self._require_whole_board("power")
+        raise nvml.Unavailable("the emulated device does not tell its power")
+
     def __getattribute__(self, name: str) -> Any:
         if name in vars(nvml.Gpu) and name not in vars(_Board) and not name.startswith("_"):
-            raise nvml.Unavailable(f"the emulated device does not tell {name.replace('_', ' ')}")
+            return partial(self._refuse, name.replace("_", " "))
         return super().__getattribute__(name)
+
+    def _refuse(self, what: str) -> None:
+        raise nvml.Unavailable(f"the emulated device does not tell its {what}")

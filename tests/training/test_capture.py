@@ -1,12 +1,13 @@
 """Whether a training step can be a graph is found out before it is recorded; a failed capture ends the process."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.config import Execution, Task
+from bench.config import Execution, Inputs, Task
 from bench.device.execution import CannotCapture, CaptureFailed, captured
 from bench.engines.engine import Crash
 from bench.models import REGISTRY
@@ -15,6 +16,7 @@ from bench.runner.execute import execute
 from bench.runner.request import Request, resolve
 from bench.training.warm_up import warmed_up
 from tests.emulated import at_work
+from tests.probes.test_accuracy import CONFIG, SPEC, image_set
 from tests.training.test_warm_up import SGD, network, step_of
 from tests.training.toy import images
 
@@ -110,6 +112,16 @@ def test_after_a_failed_capture_what_is_left_is_for_a_fresh_process_without_grap
     assert outcome.again is None
     assert {(row.status, row.cuda_graphs) for row in outcome.records} == {("ok", False)}
     assert "no CUDA graph: its capture failed (operation failed due to a previous error" in outcome.records[0].note
+
+
+def test_a_training_whose_capture_fails_leaves_its_process_whatever_cleaning_up_raises(tmp_path: Path) -> None:
+    config = replace(CONFIG, execution=Execution(cuda_graphs=None))
+    training = Task(SPEC, config, ("accuracy",), Inputs(image_sets={"cifar": image_set(tmp_path)}))
+    with at_work("capture"):
+        outcome = execute(training, "emulated:0")
+    assert (outcome.records, outcome.failed) == ((), True)
+    assert outcome.again is not None
+    assert outcome.again.without_graphs == "operation failed due to a previous error during capture"
 
 
 def test_an_engine_is_given_what_is_left_once_more() -> None:
