@@ -11,8 +11,10 @@ import torch
 from bench.config import RequestError
 from bench.device import accelerator
 from bench.device.torch_devices import Cuda, Mps, TorchAccelerator, Xpu
+from bench.regression.ab.revision import Revision
 from bench.runner.prepare import devices_for
 from bench.runner.request import Request, resolve
+from tests.emulated import Emulated, at_work
 
 BENCH = Path(accelerator.__file__).parents[1]
 SEAM = {"device/accelerator.py", "device/torch_devices.py", "device/nvml.py"}
@@ -109,3 +111,16 @@ def test_a_device_that_cannot_be_brought_is_said_in_one_line(monkeypatch: pytest
     monkeypatch.setenv(accelerator.VARIABLE, "tests.no_such_module:Hpu")
     with uncached(), pytest.raises(RequestError, match=r"no_such_module.*write package\.module:Class"):
         devices_for("auto", print)
+
+
+def test_ab_works_on_the_device_that_it_was_given_and_not_on_the_first() -> None:
+    with at_work("count=2"):
+        revision = Revision(["--device", "emulated:1", "--precision", "fp32", "--batch-size", "2"])
+        assert accelerator.chosen().word == revision.device == "emulated:1"
+        assert (revision.hardware, revision.sample_s) == ("Emulated GPU", Emulated.sizes.paired_sample_s)
+        second = accelerator.named("emulated:1")
+        assert isinstance(second, Emulated)
+        step, _ = revision.step("lenet5_mnist", "inference")
+        step()
+        assert second.queue.launches > 0
+        second.leave()
