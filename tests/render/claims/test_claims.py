@@ -240,7 +240,7 @@ BY_MACS = {name: LARGE[name]["macs"] / 1e9 for name in NAMES}
 def test_operations_tell_time_or_not() -> None:
     assert verdicts(timed(BY_MACS))["C4"].verdict == "holds"
     slow = verdicts(timed({**BY_MACS, "resnet50": 13.0}))["C4"]
-    assert slow.verdict == "holds except for the time per MAC of resnet50"
+    assert slow.verdict == "holds except for the time per MAC of ResNet-50"
     backwards = {name: 20 / each for name, each in BY_MACS.items()}
     assert verdicts(timed(backwards))["C4"].verdict == "does not hold"
 
