@@ -33,7 +33,7 @@ from bench.quantity import first_line
 from bench.records.files import write_atomically
 from bench.records.record import Record, Status
 from bench.records.run_folder import Run
-from bench.runner.machine_state import keep_faster_limits
+from bench.runner.beside import keep_faster_limits
 from bench.training.checkpoint import checkpoint_path
 from bench.training.recipes import recipe_for
 from bench.training.tensorboard import write_events

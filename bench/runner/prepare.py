@@ -30,10 +30,10 @@ from bench.probes import refusal
 from bench.records.files import write_atomically
 from bench.records.record import Record
 from bench.records.run_folder import Run, RunError, checked_name, run_names, unused_name
-from bench.runner import cluster, execute, machine_state, progress, resume, structures
+from bench.runner import beside, cluster, execute, progress, resume
+from bench.runner.beside import Said
 from bench.runner.estimate import LIMITS_S, Counts, Estimate, Pace, counted_kernels, estimate, speed_of
 from bench.runner.interrupts import Interrupts
-from bench.runner.machine_state import Said
 from bench.runner.plan import plan, remaining
 from bench.runner.request import Request, parse_input_size, resolve
 from bench.training import pretrained, recipes
@@ -146,7 +146,7 @@ def preview(prepared: Prepared, command: Sequence[str]) -> Estimate:
             limits = any("throughput" in task.probes for task in todo)
             if not request.on:
                 precision = prepared.config.execution.precision
-                machine_state.keep_limits(run, _executor(prepared, run), prepared.devices, precision, interrupts)
+                beside.keep_limits(run, _executor(prepared, run), prepared.devices, precision, interrupts)
             pace = _pace(prepared, run, todo, interrupts)
             return estimate(todo, pace, prepared.config, before={"limits": LIMITS_S} if limits else {})
 
@@ -169,7 +169,7 @@ def work(prepared: Prepared, run: Run) -> int:
     with (
         Interrupts() as interrupts,
         progress.Display(todo, Pace(config)) as display,
-        machine_state.conditions_kept(run, prepared.devices, idle) if todo and here else nullcontext(Said()) as said,
+        beside.conditions_kept(run, prepared.devices, idle) if todo and here else nullcontext(Said()) as said,
     ):
 
         def measure(tasks: Sequence[Task]) -> None:
@@ -193,9 +193,9 @@ def work(prepared: Prepared, run: Run) -> int:
             measure([task for task in todo if PROBES[task.probes[0]].when in ("static", "forecast")])
             _keep_samples(run, prepared.inputs.image_sets)
             suite = [spec for spec in prepared.specs if spec.name in models.REGISTRY]
-            structures.keep_descriptions(run, executor, suite, interrupts)
+            beside.keep_descriptions(run, executor, suite, interrupts)
             if any("throughput" in task.probes for task in todo):  # what is compared with the limits
-                machine_state.keep_limits(run, executor, prepared.devices, config.execution.precision, interrupts)
+                beside.keep_limits(run, executor, prepared.devices, config.execution.precision, interrupts)
             pace = _pace(prepared, run, todo, interrupts)
             if not config.dedicated:  # what trainings are held against is timed, not guessed in a busy moment
                 todo, _ = _todo(prepared, run, pace)
@@ -209,7 +209,7 @@ def work(prepared: Prepared, run: Run) -> int:
                 display.say(str(reckoned))
                 said.predicted, said.taken = reckoned.phases, pace.taken
             measure_what_fits(todo, pace)
-            structures.keep_descriptions(run, executor, _harmless(prepared.specs, run), interrupts)
+            beside.keep_descriptions(run, executor, _harmless(prepared.specs, run), interrupts)
         except EngineLost as reason:
             raise RunError(f"{reason}; what was measured is kept, and --run {run.name} goes on") from reason
     return sum(record.failed for record in run.records())

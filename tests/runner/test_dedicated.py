@@ -11,7 +11,7 @@ from bench.config import PRESETS, Track
 from bench.engines.local import LocalEngine
 from bench.models import REGISTRY
 from bench.records.run_folder import Run
-from bench.runner import machine_state, structures
+from bench.runner import beside
 from bench.runner.estimate import Pace
 from bench.runner.plan import plan
 from tests.emulated import at_work
@@ -32,8 +32,8 @@ def test_a_network_is_measured_in_one_process_and_looked_at_again_in_another(
     small: dict[Track, int] = {"cifar": 4, "mnist": 4, "imagenet": 4}
     monkeypatch.setitem(PRESETS, "standard", replace(PRESETS["standard"], measure_seconds=0.01, batch_size=small))
     monkeypatch.setattr(LocalEngine, "_fork", counted)
-    for module, beside in ((machine_state, "keep_limits"), (structures, "keep_descriptions")):
-        monkeypatch.setattr(module, beside, lambda *_: None)
+    for kept in ("keep_limits", "keep_descriptions"):
+        monkeypatch.setattr(beside, kept, lambda *_: None)
     with at_work():
         words = ["run", "--models", *NETWORKS, "--probes", "throughput", "latency", "--device", "emulated"]
         assert main([*words, "--run", "a", "--results-dir", str(tmp_path)]) == 0

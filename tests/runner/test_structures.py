@@ -13,8 +13,8 @@ from bench.engines.engine import Crash, Stop
 from bench.models import REGISTRY, select
 from bench.records.run_folder import Run
 from bench.records.run_json import RunHeader
+from bench.runner.beside import DescribeTask, describe, keep_descriptions, representatives
 from bench.runner.measure import network_row
-from bench.runner.structures import DescribeTask, describe, keep_descriptions, representatives
 from bench.structure import Structure
 
 

@@ -10,8 +10,8 @@ from bench.device.peaks import LimitsTask
 from bench.engines.local import LocalMachine
 from bench.records.run_folder import Run
 from bench.records.run_json import RunHeader
-from bench.runner import machine_state
-from bench.runner.machine_state import conditions_kept, keep_faster_limits, keep_limits
+from bench.runner import beside
+from bench.runner.beside import conditions_kept, keep_faster_limits, keep_limits
 
 
 @pytest.fixture
@@ -69,20 +69,20 @@ def test_limits_are_measured_elsewhere_again_if_that_failed_and_never_more_than_
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with run.claimed():
-        monkeypatch.setattr(machine_state, "measure_limits", dies)
+        monkeypatch.setattr(beside, "measure_limits", dies)
         keep_limits(run, place(run), ["cpu"], "bf16")
         failed = stored(run).limits["cpu"]
         assert failed["precision"] == "bf16"
         assert "SIGABRT" in failed["reason"]
 
-        monkeypatch.setattr(machine_state, "measure_limits", answers)
+        monkeypatch.setattr(beside, "measure_limits", answers)
         keep_limits(run, place(run), ["cpu"], "bf16")
         measured = stored(run).limits["cpu"]
         assert measured["peak_flops_per_s"] == 1e12
         assert measured["process"] != os.getpid()
         assert "reason" not in measured
 
-        monkeypatch.setattr(machine_state, "measure_limits", dies)
+        monkeypatch.setattr(beside, "measure_limits", dies)
         keep_limits(run, place(run), ["cpu"], "bf16")
         assert stored(run).limits["cpu"] == measured
 
