@@ -50,13 +50,16 @@ def arithmetic(precision: Precision, autotune: bool = True) -> Iterator[None]:
     of each shape, which warm-up leaves outside every measurement; without, it takes what it holds to be the best.
     """
     matmul, convolution = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = matmul.allow_tf32, convolution.allow_tf32, convolution.benchmark
+    before = matmul.allow_tf32, convolution.allow_tf32, convolution.benchmark, convolution.deterministic
     matmul.allow_tf32 = convolution.allow_tf32 = precision != "fp32"
     convolution.benchmark = autotune
+    # A process keeps the kernel that it first took for a shape, however that was chosen (PyTorch, Conv_v8.cpp), but
+    # apart for kernels that must be deterministic: so what is measured in either way is none of the other's.
+    convolution.deterministic = not autotune
     try:
         yield
     finally:
-        matmul.allow_tf32, convolution.allow_tf32, convolution.benchmark = before
+        matmul.allow_tf32, convolution.allow_tf32, convolution.benchmark, convolution.deterministic = before
 
 
 def memory_format(execution: Execution) -> torch.memory_format:
@@ -102,6 +105,9 @@ def as_written(execution: Execution) -> AbstractContextManager[object]:
 
 def _compiled(network: nn.Module, execution: Execution) -> nn.Module:
     if execution.compile:
+        # What a process has compiled for another batch size would make this one compile for any size, and after a few
+        # of them run as written; what is recorded as a graph would keep its memory.
+        torch.compiler.reset()
         # In place, so that parameters keep their names. `network.compile()` would do that too, but in PyTorch 2.11 it
         # leaves an `nn.Sequential`, and so LeNet, as it was.
         network.forward = torch.compile(network.forward, mode=execution.compile_mode)

@@ -31,6 +31,7 @@ from bench.models import REGISTRY
 from bench.probes.counting.networks import fresh_network
 from bench.probes.reading import Answer, Reading, Unsupported
 from bench.quantity import first_line
+from bench.training import randomness
 from bench.training.recipes import recipe_for
 from bench.training.step import TrainingStep, logits, make_optimizer
 
@@ -109,6 +110,8 @@ def _replayed(task: Task, step: Step) -> Step:
     Raises:
         Unsupported: no graph can hold it.
     """
+    if randomness.draws_on_the_host(step):  # a graph would repeat one draw for ever
+        raise Unsupported("no CUDA graph: the network draws random numbers on the host")
     try:
         return captured(accelerator.named(task.device), step)
     except CannotCapture as reason:
@@ -135,8 +138,8 @@ def check_compiled(forward: Step, execution: Execution) -> None:
     """
     if not execution.compile:
         return
-    with as_written(execution):
-        eager, again = forward(), forward()
+    with as_written(execution):  # without what a pass keeps for its gradient: one has to fit into memory, not three
+        eager, again = forward().detach(), forward().detach()
     check_finite(eager)
     tolerance = COMPILED_TOLERANCE[execution.precision]
     if _apart(eager, again) > tolerance:
@@ -151,7 +154,7 @@ def check_compiled(forward: Step, execution: Execution) -> None:
 
 def _apart(expected: Tensor, other: Tensor) -> float:
     """How far one is from the other, as a share of the norm of what is expected."""
-    expected = expected.detach().double()
+    expected = expected.double()
     return float((other.detach().double() - expected).norm() / expected.norm())
 
 

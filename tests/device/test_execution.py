@@ -19,6 +19,10 @@ def switches() -> tuple[bool, bool]:
     return torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
 
 
+def choice() -> tuple[bool, bool]:
+    return torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic
+
+
 @pytest.mark.parametrize(("precision", "allowed"), [("fp32", False), ("tf32", True)])
 @pytest.mark.parametrize("before", [False, True])
 def test_both_switches_are_set_and_put_back(precision: Precision, allowed: bool, before: bool) -> None:
@@ -33,6 +37,15 @@ def test_both_switches_are_set_and_put_back(precision: Precision, allowed: bool,
         assert switches() == (before, before)
     finally:
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = found
+
+
+def test_how_kernels_are_chosen_is_put_back() -> None:
+    before = choice()
+    with arithmetic("fp32"):
+        with arithmetic("fp32", autotune=False):
+            assert choice() == (False, True)
+        assert choice() == (True, False)
+    assert choice() == before
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,14 @@
 """Throughput, latency and the best batch of networks whose time and appetite are known because they are planted."""
 
 import random
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from operator import itemgetter
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -14,17 +16,18 @@ from torch import Tensor, nn
 
 from bench.config import Budget, Config, Execution, MemoryFormat, Precision, Task
 from bench.device import accelerator
-from bench.device.execution import arithmetic
+from bench.device.execution import arithmetic, for_inference
 from bench.device.out_of_memory import is_out_of_memory, with_batch_that_fits
 from bench.device.timing import Laps, Timing, steady_samples
 from bench.models import REGISTRY, ModelSpec
 from bench.probes import MEASURE, latency, steps, throughput
 from bench.probes.best_batch import sweep
-from bench.probes.reading import Reading
+from bench.probes.reading import Reading, Unsupported
 from bench.probes.steps import inference_step, training_step
 from bench.runner.execute import execute
 from bench.stats.intervals import median_interval
 from bench.training.step import make_optimizer
+from tests.emulated import at_work
 from tests.emulated.device import Emulated, Plan
 
 CONFIG = Config(
@@ -187,6 +190,75 @@ def test_a_network_that_draws_random_numbers_is_not_held_against_itself(monkeypa
     network = Compiler(1.0, monkeypatch).compile(lambda x: x, "default")
     with pytest.raises(ValueError, match=r"logits are 1 of their norm from the eager ones, where fp32 allows 0\.001"):
         steps.check_compiled(lambda: network(torch.ones(4, 10)), Execution(compile=True))
+
+
+def test_a_compiled_network_is_checked_in_the_memory_of_one_pass() -> None:
+    held = weakref.WeakSet[Tensor]()  # what the passes keep for their gradients
+
+    def keep(made: Tensor) -> tuple[Tensor]:
+        held.add(copy := made.clone())
+        return (copy,)
+
+    def forward() -> Tensor:
+        assert not held, "a pass before this one is still kept"
+        with torch.autograd.graph.saved_tensors_hooks(keep, itemgetter(0)):
+            return torch.ones(4, 10, requires_grad=True).exp()
+
+    steps.check_compiled(forward, Execution(compile=True))
+
+
+def test_what_a_process_compiled_before_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[torch.Size] = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable[..., object]:
+        compiled.extend(each.shape for each in inputs if isinstance(each, Tensor) and each.dim() == 4)
+        return graph.forward
+
+    made = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda forward, mode: made(forward, backend=backend))
+    for batch_size in (8, 16, 32):  # the second would be compiled for any size, and serve for the third
+        network = for_inference(Pooled(), Execution(compile=True), torch.device("cpu"))
+        network(torch.ones(batch_size, 3, 8, 8))
+    assert compiled == [(8, 3, 8, 8), (16, 3, 8, 8), (32, 3, 8, 8)]
+
+
+class Pooled(nn.Sequential):
+    def __init__(self) -> None:
+        super().__init__(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 10))
+
+
+class Watched(Planted):
+    """Tells how cuDNN was to choose its kernels in each pass."""
+
+    seen: ClassVar[set[tuple[bool, bool]]] = set()
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen.add((torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic))
+        return super().forward(x)
+
+
+def test_kernels_chosen_by_their_time_and_by_their_reputation_are_kept_apart_in_a_process(clock: Clock) -> None:
+    spec = replace(planted(), build=partial(Watched, seconds=0.01, limit=8))
+    for probe in ("throughput", "best_batch"):
+        assert not execute(Task(spec, CONFIG, (probe,)), "cpu").failed
+    assert Watched.seen == {(True, False), (False, True)}  # cuDNN keeps one kernel per shape and per second of these
+
+
+class DropsOnTheHost(Planted):
+    """Leaves out its backward pass by a number that the host draws."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.backward_seconds = 0.01 * (self.training and random.random() < 0.5)
+        return super().forward(x)
+
+
+def test_a_network_that_draws_on_the_host_is_not_replayed() -> None:
+    spec = replace(planted(), build=partial(DropsOnTheHost))
+    config = replace(CONFIG, execution=Execution(cuda_graphs=True))
+    with at_work():
+        inference_step(Task(spec, config, device="emulated:0"), 2)
+        with pytest.raises(Unsupported, match="no CUDA graph: the network draws random numbers on the host"):
+            training_step(Task(spec, config, device="emulated:0"), 2)
 
 
 def test_five_percent_between_two_networks_are_seen_by_the_intervals(clock: Clock) -> None:
