@@ -126,13 +126,18 @@ def run_tasks(
     Raises:
         KeyboardInterrupt: `stop` was requested; everything that had ended by then is written.
     """
+    whole: dict[str, Task] = {}  # by the label of what is left of it
+
+    def begun(task: Task, device: str) -> None:
+        on_start(whole.get(task.label, task), device)
+
     with run.writer() as writer:
         for part in ([task for task in tasks if task.static], [task for task in tasks if not task.static]):
             if not part:
                 continue
             engine = executor.engine(execute, needs_device=not part[0].static, tasks=len(part))
             again: list[Task] = []
-            with closing(_in_turn(engine, part, again, timeout_s, on_start, stop)) as ended:
+            with closing(_in_turn(engine, part, again, timeout_s, begun, stop)) as ended:
                 for task, outcome in ended:
                     if isinstance(outcome, Crash):
                         outcome = crashed(task, outcome)
@@ -148,9 +153,10 @@ def run_tasks(
                     writer.append(outcome.records)
                     if outcome.again is not None:
                         again.append(outcome.again)
+                        whole[outcome.again.label] = whole.get(task.label, task)
                         continue
                     _drop_checkpoint(task, outcome)
-                    on_end(task, outcome)
+                    on_end(whole.get(task.label, task), outcome)
             if stop is not None and stop.requested:
                 raise KeyboardInterrupt
 

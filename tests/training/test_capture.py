@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -139,3 +141,20 @@ def test_an_engine_is_given_what_is_left_once_more() -> None:
         if not again and not given.without_graphs:
             again.append(replace(given, without_graphs="it failed"))
     assert engine.asked == [["", ""], ["it failed"]]
+
+
+def test_what_is_left_of_a_task_ends_the_task_for_who_follows_the_run() -> None:
+    asked = replace(task(), probes=("throughput", "latency"))
+    left = replace(asked, probes=("latency",), without_graphs="it failed")
+
+    class Engine:
+        def run(self, tasks, timeout_s, on_start, stop):  # type: ignore[no-untyped-def]
+            for each in tasks:
+                on_start(each, "emulated:0")
+                yield each, runner.Outcome((), again=None if each.without_graphs else left)
+
+    run, executor, seen = MagicMock(), SimpleNamespace(engine=lambda *_, **__: Engine()), list[str]()
+    runner.run_tasks(
+        run, [asked], executor, None, lambda task, _: seen.append(task.label), lambda task, _: seen.append(task.label)
+    )
+    assert seen == [asked.label] * 3  # begun twice
