@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import sys
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -53,6 +54,8 @@ def with_batch_that_fits(attempt: Callable[[int], Result], batch_size: int) -> t
 
 def release_memory() -> None:
     """Give back what nothing refers to any more, so that the next network starts as the first did."""
+    if "torch._dynamo" in sys.modules:  # it keeps what it has compiled, and graphs that it has recorded of that
+        torch.compiler.reset()
     gc.collect()
     memory = accelerator.chosen().memory
     if memory is not None:

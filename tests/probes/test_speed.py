@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from bench.config import Budget, Config, Execution, MemoryFormat, Precision, Task
 from bench.device import accelerator
 from bench.device.execution import arithmetic, for_inference
-from bench.device.out_of_memory import is_out_of_memory, with_batch_that_fits
+from bench.device.out_of_memory import is_out_of_memory, release_memory, with_batch_that_fits
 from bench.device.timing import Laps, Timing, steady_samples
 from bench.models import REGISTRY, ModelSpec
 from bench.probes import MEASURE, latency, steps, throughput
@@ -220,6 +220,21 @@ def test_what_a_process_compiled_before_changes_nothing(monkeypatch: pytest.Monk
         network = for_inference(Pooled(), Execution(compile=True), torch.device("cpu"))
         network(torch.ones(batch_size, 3, 8, 8))
     assert compiled == [(8, 3, 8, 8), (16, 3, 8, 8), (32, 3, 8, 8)]
+
+
+def test_what_was_compiled_is_gone_once_memory_is_released(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[weakref.ref[Tensor]] = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable[..., object]:
+        pool = torch.ones(1)  # as the memory of a graph that is replayed
+        kept.append(weakref.ref(pool))
+        return lambda *inputs: (graph.forward(*inputs), pool)[0]
+
+    made = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda forward, mode: made(forward, backend=backend))
+    for_inference(Pooled(), Execution(compile=True), torch.device("cpu"))(torch.ones(8, 3, 8, 8))
+    release_memory()
+    assert [ref() for ref in kept] == [None]
 
 
 class Pooled(nn.Sequential):
