@@ -180,7 +180,7 @@ def work(prepared: Prepared, run: Run) -> int:
             display.expect(reckoned.tasks, pace)
             _keep_left_out(run, reckoned)
             while reckoned.tasks:
-                most = _tasks_between_looks_at_the_clock(prepared) or len(reckoned.tasks)
+                most = tasks_until_the_clock_is_looked_at(reckoned.tasks, config, len(prepared.devices))
                 measure(reckoned.tasks[:most])
                 # What has taken longer than was reckoned leaves less of --time-limit to the rest.
                 reckoned = estimate(reckoned.tasks[most:], pace, config, time.monotonic() - start)
@@ -238,10 +238,16 @@ def _pace(prepared: Prepared, run: Run, todo: Sequence[Task], interrupts: Interr
     return Pace(config, images, run.records(), kernels, speed, len(prepared.devices))
 
 
-def _tasks_between_looks_at_the_clock(prepared: Prepared) -> int | None:
-    """None without a time limit. Several devices do not wait for each other after every task."""
-    devices = len(prepared.devices)
-    return None if prepared.config.time_limit_s is None else 1 if devices == 1 else 4 * devices
+def tasks_until_the_clock_is_looked_at(tasks: Sequence[Task], config: Config, devices: int) -> int:
+    """All without a time limit; else one, or a few for each of several devices, which do not wait for each other after
+    every task. What is measured of a network in one process is not torn apart; trainings are, as they take long."""
+    if config.time_limit_s is None:
+        return len(tasks)
+    most = min(1 if devices == 1 else 4 * devices, len(tasks))
+    trained = PROBES[tasks[most - 1].probes[0]].when == "seeds"
+    while most < len(tasks) and tasks[most].group == tasks[most - 1].group and not trained:
+        most += 1
+    return most
 
 
 def _keep_left_out(run: Run, reckoned: Estimate) -> None:

@@ -14,6 +14,8 @@ from bench.records.run_folder import Run
 from bench.runner import beside
 from bench.runner.estimate import Pace
 from bench.runner.plan import plan
+from bench.runner.prepare import tasks_until_the_clock_is_looked_at
+from bench.runner.request import Request, resolve
 from tests.emulated import at_work
 
 NETWORKS = ("lenet5_mnist", "lenet5_cifar")
@@ -51,3 +53,19 @@ def test_a_network_is_measured_in_one_process_and_looked_at_again_in_another(
     config = run.header.config
     assert config is not None
     assert Pace(config).processes(plan([REGISTRY[name] for name in NETWORKS], config))[0] == len(started)
+
+
+@pytest.mark.parametrize(
+    ("limit", "devices", "looks"), [(None, 1, [9]), (60.0, 1, [2, 2, *[1] * 5]), (60.0, 2, [8, 1])]
+)
+def test_under_a_time_limit_what_is_measured_of_a_network_shares_its_process(
+    limit: float | None, devices: int, looks: list[int]
+) -> None:
+    config, _ = resolve(Request(seeds=2), ("throughput", "latency", "accuracy"), "cuda")
+    config = replace(config, time_limit_s=limit)
+    tasks = plan([REGISTRY[name] for name in NETWORKS], config)[:9]
+    found = []
+    while tasks:
+        found.append(tasks_until_the_clock_is_looked_at(tasks, config, devices))
+        tasks = tasks[found[-1] :]
+    assert found == looks
