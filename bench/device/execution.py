@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -134,6 +135,22 @@ def failed_capture() -> str:
     return _failed_captures[0] if _failed_captures else ""
 
 
+@dataclass(frozen=True)
+class _Replay:
+    """A recorded step. The graph knows nothing but addresses: what lies there, such as weights, is kept by this."""
+
+    step: Callable[..., Tensor]
+    own: Sequence[Tensor]
+    output: Tensor
+    replayed: Callable[[], None]
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        for place, tensor in zip(self.own, inputs, strict=True):
+            place.copy_(tensor)
+        self.replayed()
+        return self.output
+
+
 def captured(device: Device, step: Callable[..., Tensor], *inputs: Tensor) -> Callable[..., Tensor]:
     """`step(*inputs)` as a graph: the same function of tensors of the same shapes.
 
@@ -168,10 +185,4 @@ def captured(device: Device, step: Callable[..., Tensor], *inputs: Tensor) -> Ca
         _failed_captures.append(first_line(error))
         raise CaptureFailed(first_line(error)) from error
 
-    def replay(*inputs: Tensor) -> Tensor:
-        for place, tensor in zip(own, inputs, strict=True):
-            place.copy_(tensor)
-        replayed()
-        return output
-
-    return replay
+    return _Replay(step, own, output, replayed)

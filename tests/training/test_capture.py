@@ -1,6 +1,8 @@
 """Whether a training step can be a graph is found out before it is recorded; a failed capture ends the process."""
 
+import weakref
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import MagicMock
@@ -84,6 +86,22 @@ def test_a_failed_capture_is_an_error_that_no_handler_of_ordinary_ones_stops() -
         with pytest.raises(RuntimeError, match="still being captured"):  # what would have met the training
             torch.ones(2) + 1
     assert not issubclass(CaptureFailed, Exception)
+
+
+def test_what_a_graph_reads_and_writes_stays_as_long_as_the_graph() -> None:
+    def capture(work, warm_up):  # type: ignore[no-untyped-def]
+        warm_up()
+        return work(), lambda: None  # as of CUDA: a graph that knows addresses, and nobody who holds what lies there
+
+    with at_work() as device:
+        device.capture = capture  # type: ignore[method-assign]
+        net, x = nn.Linear(4, 2), torch.ones(3, 4)
+        alive = [weakref.ref(net.weight), weakref.ref(x)]
+        replay = captured(device, torch.no_grad()(partial(net, x)))
+        del net, x
+        assert all(ref() is not None for ref in alive)
+        del replay
+        assert not any(ref() is not None for ref in alive)
 
 
 def test_a_step_that_fails_before_it_is_recorded_fails_as_any_step() -> None:
