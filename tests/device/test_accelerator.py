@@ -2,14 +2,16 @@
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 import torch
 
 from bench.config import RequestError
 from bench.device import accelerator
+from bench.device.execution import CannotCapture
 from bench.device.torch_devices import Cuda, Mps, TorchAccelerator, Xpu
 from bench.regression.ab.revision import Revision
 from bench.runner.prepare import devices_for
@@ -124,3 +126,21 @@ def test_ab_works_on_the_device_that_it_was_given_and_not_on_the_first() -> None
         step()
         assert second.queue.launches > 0
         second.leave()
+
+
+def test_what_goes_on_without_a_graph_waits_for_the_steps_that_were_to_be_recorded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    main, side, asked = MagicMock(), MagicMock(), list[str]()
+    main.wait_stream.side_effect = lambda stream: asked.append("wait" if stream is side else "wait for another")
+    monkeypatch.setattr(torch.cuda, "Stream", lambda: side)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: main)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
+
+    def warm_up() -> None:
+        asked.append("steps")
+        raise CannotCapture("it looks at numbers")
+
+    with pytest.raises(CannotCapture):
+        Cuda(0).capture(lambda: None, warm_up)
+    assert asked == ["steps", "wait"]
