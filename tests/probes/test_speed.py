@@ -524,6 +524,9 @@ def test_a_gpu_reports_its_own_time_within_that_of_the_step(name: str) -> None:
     for kind in ("inference", "train"):
         rate, busy = readings[f"{kind}_images_per_s"], readings[f"{kind}_device_ms"]
         assert isinstance(rate, Reading)
+        if name == "vit_tiny_cifar" and isinstance(busy, Unsupported):  # 990 launches: the queue holds about as many
+            assert "before the host had queued the step" in str(busy)
+            continue
         assert isinstance(busy, Reading)
         assert rate.batch_size
         assert 0 < busy.value < 1.1e3 * rate.batch_size / rate.value
