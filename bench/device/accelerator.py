@@ -229,7 +229,6 @@ def _device(kind: str, number: int) -> Device:
     return known(number)  # type: ignore[call-arg]  # a protocol says nothing of constructors
 
 
-@lru_cache
 def _brought() -> type[Device] | None:
     """The class that the environment names.
 

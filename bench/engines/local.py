@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
@@ -154,7 +154,10 @@ class LocalEngine(Generic[Task, Result]):
         if limit is None and accelerator.on_host(device):
             limit = isolation.available_memory()
         process = self._context.Process(  # type: ignore[attr-defined]  # every context has its own
-            target=_serve, args=(theirs, output, self.execute, limit, self.threads), name=f"bench-{group}", daemon=True
+            target=_serve,
+            args=(theirs, output, self.execute, limit, self.threads, dict(os.environ)),
+            name=f"bench-{group}",
+            daemon=True,
         )
         if self._forks:
             from multiprocessing import forkserver
@@ -257,8 +260,11 @@ def _serve(
     execute: Execute[Task, Result],
     limit: int | None,
     threads: int | None,
+    environment: Mapping[str, str],
 ) -> None:
     """Run tasks in the worker process until the other side is gone."""
+    os.environ.clear()  # a fork server has that of the moment in which it started
+    os.environ.update(environment)
     isolation.die_with_main_process()
     isolation.be_killed_first()
     isolation.keep_freed_memory()

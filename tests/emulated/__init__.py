@@ -28,7 +28,6 @@ def at_work(words: str = "") -> Iterator[Emulated]:
         patch.setenv("EMULATED", words)
         patch.setattr(accelerator, "_chosen", [])
         patch.setattr(execution, "_failed_captures", [])
-        accelerator._brought.cache_clear()
         accelerator._device.cache_clear()
         device = accelerator.choose("emulated:0")
         assert isinstance(device, Emulated)
@@ -37,4 +36,3 @@ def at_work(words: str = "") -> Iterator[Emulated]:
         finally:
             device.leave()
             accelerator._device.cache_clear()
-    accelerator._brought.cache_clear()

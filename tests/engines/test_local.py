@@ -140,6 +140,21 @@ def test_an_empty_result_is_a_result(tmp_path: Path) -> None:
     assert [outcome for _, outcome in engine.run([Job("1"), Job("2")], None, lambda job, device: None)] == [{}, {}]
 
 
+def environment(job: Job, device: str) -> dict[str, str]:
+    return dict(os.environ)
+
+
+def test_a_worker_has_the_environment_of_its_moment_and_not_of_the_first_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    for changed in ("first", "second"):
+        monkeypatch.setenv("BENCH_TEST", changed)
+        engine: LocalEngine[Job, dict[str, str]] = LocalEngine(("cpu",), environment, tmp_path / "workers.log")
+        seen += [outcome for _, outcome in engine.run([Job("1")], None, lambda job, device: None)]
+    assert [outcome["BENCH_TEST"] for outcome in seen if isinstance(outcome, dict)] == ["first", "second"]
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [("exit", "exit status 3; last output: disk on fire"), ("segfault", "SIGSEGV"), ("killed", "SIGKILL")],
@@ -287,7 +302,7 @@ def test_no_process_remains_when_the_main_process_is_killed(
     (tmp_path / "main.py").write_text(MAIN.format(root=root, folder=str(tmp_path), daemon=daemon))
     main = subprocess.Popen([sys.executable, str(tmp_path / "main.py")])
     pids = tmp_path / "pids"
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not (pids.exists() and pids.read_text().endswith("\n")):
         assert time.monotonic() < deadline
         time.sleep(0.05)
