@@ -77,7 +77,6 @@ def test_batch_norm_is_settled_to_the_mean_over_training_batches() -> None:
 
 
 def test_a_compiled_network_is_trained_compiled_and_tested_as_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    torch.compiler.reset()  # after a few networks of one kind in a process, the next would run as written
     compiled: list[str] = []
 
     def compiler(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> torch.fx.GraphModule:
