@@ -316,7 +316,7 @@ PRESETS: dict[str, Preset] = {
         test_images=None,
         train_batch_size=32,
         batch_size={"cifar": 16, "mnist": 16, "imagenet": 2},
-        rounds=5,
+        rounds=4,
         measure_seconds=0.25,
         # The textbook's comparison is one of 224x224 networks; running them takes a CPU too long, counting does not.
         counted=(

@@ -165,19 +165,22 @@ def work(prepared: Prepared, run: Run) -> int:
         writer.append(refused)
     executor = _executor(prepared, run)
     idle = any("energy" in task.probes for task in todo)
+    measured = [task for task in todo if not PROBES[task.probes[0]].trains]
+    # On a shared CPU nobody knows before the first round of timings which trainings there is time for.
+    undecided = "trainings" if measured and measured != todo and not config.dedicated else ""
     here = prepared.request.engine == "local"  # the state of this machine says nothing about a cluster's
     with (
         Interrupts() as interrupts,
-        progress.Display(todo, Pace(config)) as display,
+        progress.Display(measured if undecided else todo, Pace(config), more_to_come=undecided) as display,
         beside.conditions_kept(run, prepared.devices, idle) if todo and here else nullcontext(Said()) as said,
     ):
 
         def measure(tasks: Sequence[Task]) -> None:
             execute.run_tasks(run, tasks, executor, config.task_timeout_s, display.started, display.ended, interrupts)
 
-        def measure_what_fits(tasks: Sequence[Task], pace: Pace) -> None:
+        def measure_what_fits(tasks: Sequence[Task], pace: Pace, later: Sequence[Task] = (), then: str = "") -> None:
             reckoned = estimate(tasks, pace, config, time.monotonic() - start)
-            display.expect(reckoned.tasks, pace)
+            display.expect([*reckoned.tasks, *later], pace, then)
             _keep_left_out(run, reckoned)
             while reckoned.tasks:
                 most = tasks_until_the_clock_is_looked_at(reckoned.tasks, config, len(prepared.devices))
@@ -186,7 +189,7 @@ def work(prepared: Prepared, run: Run) -> int:
                 reckoned = estimate(reckoned.tasks[most:], pace, config, time.monotonic() - start)
                 _keep_left_out(run, reckoned)
                 if reckoned.left_out:
-                    display.expect(reckoned.tasks, pace)
+                    display.expect([*reckoned.tasks, *later], pace, then)
                     display.say(reckoned.omissions)
 
         try:
@@ -199,9 +202,10 @@ def work(prepared: Prepared, run: Run) -> int:
             pace = _pace(prepared, run, todo, interrupts)
             if not config.dedicated:  # what trainings are held against is timed, not guessed in a busy moment
                 todo, _ = _todo(prepared, run, pace)
-                measure_what_fits(
-                    [task for task in todo if PROBES[task.probes[0]].when == "rounds" and not task.round], pace
-                )
+                first = [task for task in todo if PROBES[task.probes[0]].when == "rounds" and not task.round]
+                known = {task.label for task in first}
+                later = [task for task in todo if task.label not in known and not PROBES[task.probes[0]].trains]
+                measure_what_fits(first, pace, later, undecided)
                 pace = _pace(prepared, run, todo, interrupts)
             todo, _ = _todo(prepared, run, pace)
             if todo:

@@ -30,17 +30,19 @@ _SHOWN = 3  # scores of a task, of which some have twenty
 class Display:
     """Follows a run task by task and says what is under way, how much is done and how long the rest may take."""
 
-    def __init__(self, tasks: Sequence[Task], pace: Pace, console: Console | None = None) -> None:
+    def __init__(
+        self, tasks: Sequence[Task], pace: Pace, console: Console | None = None, *, more_to_come: str = ""
+    ) -> None:
         self._console = console or Console(stderr=True, highlight=False)
         self._done = 0
         self._started: dict[str, float] = {}  # by label: what is under way
         self._skipped: set[tuple[object, ...]] = set()  # what was said once
         self._bar: Progress | None = None
-        self.expect(tasks, pace)
+        self.expect(tasks, pace, more_to_come)
 
-    def expect(self, tasks: Sequence[Task], pace: Pace) -> None:
-        """From now on these are what is left to do."""
-        self._pace = pace
+    def expect(self, tasks: Sequence[Task], pace: Pace, more_to_come: str = "") -> None:
+        """From now on these are what is left to do, and what `more_to_come` names, of which nobody knows the time."""
+        self._pace, self._more_to_come = pace, more_to_come
         self._left = {task.label: (task, needs) for task, needs in zip(tasks, pace.reckoned(tasks), strict=True)}
         self._total = self._done + len(tasks)
         if self._bar is not None:
@@ -102,10 +104,11 @@ class Display:
 
     def time_left(self) -> str:
         """What is reckoned for the rest, corrected by how long tasks of its kind have taken so far."""
+        then = f"then {self._more_to_come}" if self._more_to_come else ""
         if not self._left:
-            return "done"
+            return then or "done"
         seconds = sum(reckoned * self._pace.off(task) for task, reckoned in self._left.values())
-        return f"about {minutes(seconds)} left"
+        return f"about {minutes(seconds)} left" + (f", {then}" if then else "")
 
 
 def _told(records: Sequence[Record]) -> str:
@@ -118,4 +121,4 @@ def _told(records: Sequence[Record]) -> str:
     untold = [record for record in records if record.failed or not parts]
     reasons = dict.fromkeys(f"{record.status}: {record.note}" for record in untold if record.status != "ok")
     shown = [*parts[:_SHOWN], f"{len(parts) - _SHOWN} more"] if len(parts) > _SHOWN + 1 else parts
-    return ", ".join([*shown, *reasons])
+    return ", ".join([*shown, *reasons]) or "measured"  # where no number is better than another

@@ -57,6 +57,21 @@ def test_plain_lines_say_what_was_done_and_what_is_left(clock: Clock) -> None:
     assert lines[3].endswith("done")
 
 
+def test_trainings_that_may_be_left_out_are_not_reckoned_before_that_is_known(clock: Clock) -> None:
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=False, width=200)
+    with Display(TASKS[:2], Pace(CONFIG), console, more_to_come="trainings") as display:
+        follow(display, TASKS[0], clock, 2.0, OK)
+        follow(display, TASKS[1], clock, 2.0, OK)
+        display.expect(TASKS[2:3], Pace(CONFIG))
+        follow(display, TASKS[2], clock, 30.0)
+    lines = out.getvalue().splitlines()
+    assert re.fullmatch(r"\[1/2\] .*, about \S+ s left, then trainings", lines[0])
+    assert lines[1].endswith(", then trainings")
+    assert lines[2].startswith("[3/3] ")
+    assert lines[2].endswith("done")
+
+
 def test_every_number_of_a_line_has_its_unit(clock: Clock) -> None:
     out = io.StringIO()
     latency = replace(OK, metric="latency_ms", probe="latency", unit="ms", value=5.92)
