@@ -21,10 +21,9 @@ from bench.device.peaks import VendorPeak, vendor_named
 from bench.engines.engine import Crash, Executor, Stop
 from bench.metrics import PROBES
 from bench.models import REGISTRY, ModelSpec
-from bench.probes import best_batch
+from bench.probes import best_batch, gradient_flow
 from bench.probes.counting.kernels import Kernel, Kernels, KernelsTask, StepKernels, count_kernels
 from bench.probes.energy import WINDOW_S
-from bench.probes.gradient_flow import twin_of
 from bench.records.record import Record
 from bench.training.curve import CURVE_POINTS, CURVE_TEST_IMAGES, CURVE_TEST_SHARE
 from bench.training.recipes import recipe_for
@@ -37,8 +36,7 @@ REPLAY_S = 1.0  # of both steps on the meta device
 UNKNOWN_TRAINING_S = 60.0
 WARM_AND_SAMPLED = 1.6  # times the measuring time
 BATCHES_SWEPT = 3.5
-GRADIENT_BATCH, GRADIENT_STEPS = 16, (2 * 8 * 15, 2 * 8 * 103)  # of 8 variants, twice as long: on a CPU, on others
-TEST_BATCH = (50, 2000)  # of images: on a CPU, on others
+GRADIENT_STEP = 2  # times as long as a training step
 HOST_INITIALISATION_S = 11e-9  # of one weight
 
 
@@ -208,6 +206,7 @@ class Pace:
         self._config, self._images = config, images or {}
         self._kernels, self._speed, self._devices = kernels or {}, speed, devices
         self._host = speed or CPU
+        self._sizes = accelerator.OF_ACCELERATOR if config.dedicated else accelerator.OF_HOST
         self._found = {(row.model, row.metric): row for row in records if row.value is not None}
         self._ended: defaultdict[Kind, list[tuple[float, float]]] = defaultdict(list)  # seconds reckoned, and taken
 
@@ -285,14 +284,15 @@ class Pace:
             case "best_batch":  # the sizes are tried without choosing kernels; the winner is often the next one up
                 sweep = WARM_AND_SAMPLED * best_batch.SWEEP_S * BATCHES_SWEPT * len(kinds)
                 return sweep + sum(sampled(kind, 2 * common, steps=20) for kind in kinds)
-            case "gradient_flow" if twin_of(task.spec):
-                return GRADIENT_STEPS[dedicated] * (self._step_s(task, "train", GRADIENT_BATCH) or 0.0)
+            case "gradient_flow" if gradient_flow.twin_of(task.spec):
+                steps = len(gradient_flow.VARIANTS) * (gradient_flow.DRAWS + self._sizes.gradient_steps)
+                return GRADIENT_STEP * steps * (self._step_s(task, "train", gradient_flow.BATCH_SIZE) or 0.0)
             case "accuracy":
                 return self._training_task_s(task, tuned)
         return 0.0
 
     def _training_task_s(self, task: Task, tuned: Tuned) -> float:
-        known, batch_size = self.training_s(task), TEST_BATCH[self._config.dedicated]
+        known, batch_size = self.training_s(task), self._sizes.evaluation_batch
         training = UNKNOWN_TRAINING_S if known is None else known
         images = self._images.get(task.spec.track, Counts(0, 0))
         tuned.add(("train", self._train_batch(task)))
