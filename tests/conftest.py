@@ -5,12 +5,12 @@ import os
 import pytest
 from hypothesis import settings
 
+from bench.engines.isolation import spin_briefly
 from tests.device.nvml_library import driver
 
 __all__ = ["driver"]  # a fixture of the tests of several rooms
 
-# As bench.engines.local: before torch is imported, so that tests stay fast beside anything else that runs.
-os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+spin_briefly()  # as workers do: tests stay fast beside anything else that runs
 
 
 # The suite tries the same few cases every time; --hypothesis-profile=full tries many, and others each time.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import json
 import math
-import sys
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
-from bench.cli import OK, PROG
+from bench.cli import OK, PROG, say
 from bench.cli.parsing import with_suffix, write
 from bench.config import RequestError
 from bench.regression import MARGIN, parse_share, percent
@@ -61,7 +60,7 @@ def run(request: History) -> int:
     svg = request.svg and with_suffix("--svg", request.svg, ".svg")
     runs, unreadable = runs_in(request.results_dir)
     for name in unreadable:
-        print(f"run {name} cannot be read and is left out", file=sys.stderr)
+        say(f"run {name} cannot be read and is left out")
     device = _device(request, runs)
     runs = [one for one in runs if device_of(one) == device]
     found = history(runs, request.metric or DEFAULT_METRICS, margin)
@@ -97,7 +96,7 @@ def _draw(path: Path, found: list[Series], device: str) -> None:
 
     chart = history_chart([series for series in found if series.metric == found[0].metric], device)
     write("--svg", path, chart.svg)
-    print(f"{chart.title}: {path}", file=sys.stderr)
+    say(f"{chart.title}: {path}")
 
 
 def _table(found: list[Series], device: str, runs: int, margin: float) -> str:

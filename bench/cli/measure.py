@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.cli import INTERRUPTED, OK, PROG, SOME_FAILED
+from bench.cli import INTERRUPTED, OK, PROG, SOME_FAILED, say
 from bench.config import RequestError
 from bench.metrics import measured_by
 from bench.records.run_folder import RunError, checked_name
@@ -43,7 +43,7 @@ def run(request: Request, probes: tuple[str, ...], arguments: Sequence[str], rep
     try:
         probes = tuple(dict.fromkeys(map(measured_by, probes)))
         with contextlib.redirect_stdout(sys.stderr):  # a module of a user's own may print while it is imported
-            prepared = prepare.prepare(request, probes, lambda line: print(line, file=sys.stderr))
+            prepared = prepare.prepare(request, probes, say)
     except UnknownModel as error:
         raise RequestError(str(error)) from None
     if request.dry_run:
@@ -53,15 +53,15 @@ def run(request: Request, probes: tuple[str, ...], arguments: Sequence[str], rep
     with prepare.open_run(prepared, [PROG, *arguments]) as run:
         flags = arguments if request.run else [*arguments, "--run", run.name]
         again = f"{PROG} {shlex.join(flags)}"
-        print(f"run {run.name} on {run.header.device}; records in {run.folder}", file=sys.stderr)
+        say(f"run {run.name} on {run.header.device}; records in {run.folder}")
         for track, images in run.header.image_sets.items():
-            print(f"{track} images: {images['name']} ({images['source']})", file=sys.stderr)
+            say(f"{track} images: {images['name']} ({images['source']})")
             if images["name"].startswith("synthetic") and request.dataset == "auto":
-                print("these are drawn images: --dataset cifar10 stops where there are no real ones", file=sys.stderr)
+                say("these are drawn images: --dataset cifar10 stops where there are no real ones")
         try:
             failed = prepare.work(prepared, run)
         except KeyboardInterrupt:
-            print(f"\ninterrupted; everything measured so far is kept. To resume:\n  {again}", file=sys.stderr)
+            say(f"\ninterrupted; everything measured so far is kept. To resume:\n  {again}")
             return INTERRUPTED
         except OSError as error:
             reason = f"cannot write to {run.folder}: {error.strerror or error}"
@@ -77,5 +77,5 @@ def run(request: Request, probes: tuple[str, ...], arguments: Sequence[str], rep
 
         print(f"report: {write_report(run, prepared.request.reports_dir) / 'index.html'}")
     if failed:
-        print(f"{failed} rows failed; the report names each with its reason", file=sys.stderr)
+        say(f"{failed} rows failed; the report names each with its reason")
     return SOME_FAILED if failed else OK

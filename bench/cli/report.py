@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
 
-from bench.cli import OK, PROG
+from bench.cli import OK, PROG, say
 from bench.config import RequestError
 
 
@@ -41,7 +40,7 @@ def run(request: Report) -> int:
     runs = [find_run(name, request.results_dir) for name in names]
     if len({run.folder.resolve() for run in runs}) < len(runs):
         raise RequestError(f"{', '.join(names)}: name every run once")
-    print(f"writing the report of {' and '.join(run.name for run in runs)} ...", file=sys.stderr)
+    say(f"writing the report of {' and '.join(run.name for run in runs)} ...")
     if len(runs) == 1:
         folder = write_report(runs[0], request.reports_dir)
     else:

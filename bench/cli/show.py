@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import tyro
 
-from bench.cli import OK
+from bench.cli import OK, say
 from bench.cli.parsing import refuse_for_registry, with_suffix, write
 from bench.config import RequestError
+from bench.engines.isolation import spin_briefly
 from bench.runner.request import Count, File, Word, Words, parse_input_size, with_model_kwargs
 
 
@@ -48,8 +49,8 @@ def run(request: Show) -> int:
     Raises:
         RequestError: there is no such network, or it cannot be shown.
     """
-    # Before torch is loaded: threads that wait sleep soon, as in a run, and the profiler says nothing of its own.
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    # Before torch is loaded: threads spin as in a run, and the profiler says nothing of its own.
+    spin_briefly()
     os.environ.setdefault("KINETO_LOG_LEVEL", "6")
     from bench.device.environment import hardware
     from bench.models import UnknownModel, select
@@ -92,7 +93,7 @@ def run(request: Show) -> int:
     for what, file, text in (("diagram", diagram_file, diagram), ("trace", trace_file, traced)):
         if file:
             write(f"--{what}", file, text)
-            print(f"{what}: {file}", file=sys.stderr)
+            say(f"{what}: {file}")
     columns = ("params", "macs", "activations", "saved_activation_bytes", *(("time_ms",) if timed else ()))
     totals = {column: sum(row[column] for row in rows) for column in columns}
     facts = {"name": spec.name, "family": spec.family, "year": spec.year, "paper": spec.paper}

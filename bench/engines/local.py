@@ -83,10 +83,7 @@ class LocalEngine(Generic[Task, Result]):
         self._context: BaseContext = multiprocessing.get_context("forkserver" if self._forks else "spawn")
         if self._forks:
             self._context.set_forkserver_preload(["bench.engines.reaper", *self.preload])
-        # How long an idle OpenMP thread spins before it sleeps. With libgomp's default (300,000 rounds, milliseconds)
-        # two threads are twenty times slower as soon as anything else runs; this is as fast on an idle machine, and
-        # sleeping sooner costs small networks a sixth of their speed.
-        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+        isolation.spin_briefly()
         # Python's resource tracker cleans up after workers that were killed, such as locks of torch.compile, and would
         # end a good run with a warning.
         quiet, wanted = "ignore:resource_tracker:UserWarning", os.environ.get("PYTHONWARNINGS", "")

@@ -187,8 +187,8 @@ def work(prepared: Prepared, run: Run) -> int:
                 measure(reckoned.tasks[:most])
                 # What has taken longer than was reckoned leaves less of --time-limit to the rest.
                 reckoned = estimate(reckoned.tasks[most:], pace, config, time.monotonic() - start)
-                _keep_left_out(run, reckoned)
                 if reckoned.left_out:
+                    _keep_left_out(run, reckoned)
                     display.expect([*reckoned.tasks, *later], pace, then)
                     display.say(reckoned.omissions)
 

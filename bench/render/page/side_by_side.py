@@ -207,7 +207,7 @@ def _html(runs: Sequence[Run], facts: Sequence[FactRow], pairs: Sequence[Pair]) 
             facts=facts,
             pairs=pairs,
             drawings={chart.name: inline_svg(chart, f"f{number}-") for number, chart in enumerate(charts)},
-            style=Markup("\n".join(map(read_part, ("style.css", "side_by_side.css")))),
+            style=Markup(read_part("style.css")),
             script=Markup(script),
             digest=script_digest(script),
         )
