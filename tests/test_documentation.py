@@ -23,6 +23,7 @@ from bench.cli.parsing import parse
 from bench.models import REGISTRY, select
 from bench.render.findings.pick import parse_limits
 from bench.runner.request import Request, parse_input_size, resolve
+from tests.own_repository import NET, commit
 from tests.regression.test_compare import row, store, whole_run
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -177,21 +178,6 @@ def test_the_job_comments_first_and_then_fails_as_the_comparison_did(status: int
     assert arguments[:3] == ["ab", "abc", "HEAD"]
 
 
-NET = """
-from torch import nn, ones
-
-class Net(nn.Module):
-    def __init__(self, num_classes=10):
-        super().__init__()
-        self.head = nn.Linear(3 * 64, num_classes)
-
-    def forward(self, x):
-        for _ in range({products}):
-            ones(96, 96) @ ones(96, 96)
-        return self.head(x.flatten(1))
-"""
-
-
 @pytest.mark.perf
 @pytest.mark.parametrize(("products", "statuses"), [(80, (0,)), (84, (3,))], ids=["unchanged", "5 % slower"])
 def test_three_commands_until_a_red_cross(
@@ -207,12 +193,7 @@ def test_three_commands_until_a_red_cross(
         "from bench.cli.main import main\nsys.exit(main())\n"
     )
     (programs / "classic-bench").chmod(0o755)
-    git = ["git", "-C", str(own), "-c", "user.name=a", "-c", "user.email=a@example.org"]
-    subprocess.run([*git, "init", "-q"], check=True)
-    for number in (80, products):
-        (own / "mine.py").write_text(NET.format(products=number))
-        subprocess.run([*git, "add", "-A"], check=True)
-        subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", str(number)], check=True)
+    commit(own, *({"mine.py": NET.format(products=number, width=96)} for number in (80, products)))
     flags = "--input-size 8 --num-classes 4 --what inference --device cpu"
     status, comment = run_job(own, "HEAD~1", programs, NETWORKS="mine:Net", FLAGS=flags)
     print(f"status {status}\n{comment}")

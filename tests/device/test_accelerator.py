@@ -10,7 +10,8 @@ import torch
 
 from bench.config import RequestError
 from bench.device import accelerator
-from bench.device.execution import CannotCapture
+from bench.device.accelerator import Device, MemoryUse
+from bench.device.execution import CannotCapture, captured, failed_capture
 from bench.device.torch_devices import Cuda, Mps, TorchAccelerator, Xpu
 from bench.regression.ab.revision import Revision
 from bench.runner.prepare import devices_for
@@ -132,3 +133,57 @@ def test_what_goes_on_without_a_graph_waits_for_the_steps_that_were_to_be_record
     with pytest.raises(CannotCapture):
         Cuda(0).capture(lambda: None, warm_up)
     assert asked == ["steps", "wait"]
+
+
+@pytest.fixture
+def gpu() -> Device:
+    return accelerator.choose("cuda:0")
+
+
+@pytest.mark.gpu
+def test_a_gpu_and_its_allocator_are_what_torch_says_of_them(gpu: Device) -> None:
+    assert Cuda.count() == torch.cuda.device_count()
+    assert (gpu.name, gpu.unusable()) == (torch.cuda.get_device_name(0), "")
+    memory = gpu.memory
+    assert memory is not None
+    assert memory.total == torch.cuda.mem_get_info(0)[1]
+    memory.reset()
+    before = memory.now()
+    assert before.held == torch.cuda.memory_allocated(0)
+    images = torch.zeros(1 << 20, device=gpu.place)
+    del images
+    assert memory.now() == MemoryUse(before.held, memory.now().reserved, before.requested)
+    assert memory.most().held - before.held == 4 << 20  # whole blocks of 512 bytes
+    assert memory.most().requested - before.requested == 4 << 20
+
+
+@pytest.mark.gpu
+def test_a_gpu_is_kept_busy_and_tells_the_time_between_two_marks(gpu: Device) -> None:
+    begin = gpu.event()
+    assert gpu.sleep(0.1)
+    end = gpu.event()
+    assert begin is not None
+    assert end is not None
+    assert not end.query()
+    gpu.synchronise()
+    assert 30 < begin.elapsed_time(end) < 1000  # milliseconds, at clocks between 0.2 and 6 GHz
+
+
+@pytest.mark.gpu
+def test_a_gpu_draws_the_same_again_from_a_state_that_was_kept(gpu: Device) -> None:
+    state = gpu.rng_state()
+    assert state is not None
+    first = torch.rand(8, device=gpu.place)
+    gpu.set_rng_state(state)
+    assert torch.equal(first, torch.rand(8, device=gpu.place))
+
+
+@pytest.mark.gpu
+def test_a_step_is_replayed_on_a_gpu_and_one_that_looks_at_numbers_is_not_recorded(gpu: Device) -> None:
+    ones = torch.ones(4, device=gpu.place)
+    doubled = captured(gpu, lambda x: 2 * x, ones)
+    assert doubled(3 * ones).tolist() == [6.0] * 4
+    with pytest.raises(CannotCapture, match="wait for the device"):
+        captured(gpu, lambda x: x * x.sum().item(), ones)
+    assert not failed_capture()
+    assert (2 * ones).sum().item() == 8.0  # the device goes on, and may be waited for again

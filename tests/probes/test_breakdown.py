@@ -90,3 +90,15 @@ def test_a_wrong_request_is_said_in_one_line(flags: list[str], words: str, capsy
     assert said.out == ""
     assert words in said.err
     assert said.err.count("\n") == 1
+
+
+@pytest.mark.gpu
+def test_show_times_layers_and_writes_a_trace_on_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(breakdown, "MEASURE_SECONDS", 0.05)
+    file = tmp_path / "trace.json"
+    assert main(["show", "lenet5_mnist", "--time", "--trace", str(file), "--device", "cuda:0", "--json"]) == 0
+    layers = json.loads(capsys.readouterr().out)["layers"]
+    assert all(layer["time_ms"] > 0 for layer in layers if layer["macs"])
+    assert any(event.get("cat") == "kernel" for event in json.loads(file.read_text())["traceEvents"])

@@ -533,6 +533,18 @@ def test_a_gpu_reports_its_own_time_within_that_of_the_step(name: str) -> None:
 
 
 @pytest.mark.gpu
+def test_the_parts_of_a_step_on_a_gpu_come_to_about_the_whole_step() -> None:
+    readings = MEASURE["throughput"](Task(REGISTRY["resnet20_cifar"], CONFIG, device="cuda:0")).readings
+    rate = readings["train_images_per_s"]
+    assert isinstance(rate, Reading)
+    assert rate.batch_size
+    parts = [readings[f"train_{part}_ms"] for part in ("forward", "backward", "optimizer")]
+    whole = 1e3 * rate.batch_size / rate.value
+    # A step that is timed alone starts with an empty queue, which costs one of so many launches something.
+    assert 0.8 * whole < sum(part.value for part in parts if isinstance(part, Reading)) < 1.5 * whole
+
+
+@pytest.mark.gpu
 @pytest.mark.parametrize("name", ["resnet20_cifar", "vit_tiny_cifar", "lenet5_cifar"])
 def test_a_graph_computes_what_the_step_computes_and_is_not_slower(name: str) -> None:
     spec = REGISTRY[name]

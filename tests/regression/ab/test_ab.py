@@ -16,6 +16,7 @@ from bench.config import RequestError
 from bench.regression.ab.paired import Comparison, Pair
 from bench.regression.ab.run import Failed, Pairing, Result, running
 from bench.regression.ab.sides import SUITE, WORKING_TREE, Asked, Repository, Side, sides
+from tests.own_repository import NET, commit
 
 HERE = Repository(SUITE, "")
 IN_GIT = HERE.has("HEAD")
@@ -205,32 +206,16 @@ def test_a_difference_that_is_not_clear_is_not_passed_in_silence(capsys: pytest.
     assert capsys.readouterr().err == "not clear whether worse by more than 5%: x train (+398.0 %)\n"
 
 
-NET = """
-from torch import nn, ones
-
-class Net(nn.Module):
-    def __init__(self, num_classes=10):
-        super().__init__()
-        self.head = nn.Linear(3 * 64, num_classes)
-
-    def forward(self, x):
-        for _ in range({repeats}):
-            ones(64, 64) @ ones(64, 64)
-        return self.head(x.flatten(1))
-"""
-
-
 @pytest.fixture
 def own_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two revisions of a project that is not the suite: a network, and one half as fast."""
-    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@example.org"]
-    subprocess.run([*git, "init", "-q"], check=True)
-    for number, repeats in enumerate((50, 100)):
-        (tmp_path / "mine.py").write_text(NET.format(repeats=repeats))
-        (tmp_path / "models").mkdir(exist_ok=True)  # the suite has one of that name
-        (tmp_path / "models" / "__init__.py").write_text(f"number = {number}\n")
-        subprocess.run([*git, "add", "-A"], check=True)
-        subprocess.run([*git, "commit", "-q", "-m", str(number)], check=True)
+    commit(
+        tmp_path,
+        *(
+            {"mine.py": NET.format(products=products, width=64), "models/__init__.py": f"number = {number}\n"}
+            for number, products in enumerate((50, 100))  # the suite has a package called models too
+        ),
+    )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     return tmp_path
