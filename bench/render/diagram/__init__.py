@@ -6,20 +6,24 @@ import re
 from dataclasses import dataclass
 
 from bench.quantity import quantity
-from bench.render.diagram.box import (
+from bench.render.diagram.layout import (
     BADGE,
     DETAIL_LINE,
     DETAIL_SIZE,
+    FRAME_LABEL_SIZE,
     LABEL_LINE,
     LABEL_SIZE,
+    Layout,
+    Line,
+    PlacedBox,
     clipped,
+    layout_of,
     letter,
     shape_text,
     text_width,
     wrapped,
     written,
 )
-from bench.render.diagram.layout import FRAME_LABEL_SIZE, Layout, Line, PlacedBox, layout_of
 from bench.structure import Panel, Structure
 
 _MARGIN = 24.0
