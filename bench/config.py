@@ -17,7 +17,7 @@ from bench.quantity import MEMORY_UNITS, SECONDS
 if TYPE_CHECKING:
     from bench.data.image_set import ImageSet
     from bench.models import ModelSpec
-    from bench.training.recipe import Recipe
+    from bench.training.recipes import Recipe
 
 Track = Literal["imagenet", "cifar", "mnist"]
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]

@@ -20,7 +20,7 @@ LEVELS = (70, 80, 90)  # percent of test accuracy, until which it is measured wh
 
 @dataclass(frozen=True)
 class Probe:
-    """What kind of measurement a file of bench/probes is: everything that a plan, a table or a comparison asks of it.
+    """What kind of measurement a probe is: everything that a plan, a table or a comparison asks of it.
 
     `when` is "static" (needs no device, and finds the same number everywhere), "once", in "rounds" over all networks,
     once for each of the "seeds", or as a "forecast" on which the plan of the rest depends.
@@ -33,7 +33,7 @@ class Probe:
     trains: bool = False  # its rows belong to a data set and a budget
     portable: bool = False  # its numbers, but for those in seconds, do not depend on the device
     own_batch: bool = False  # each network at the batch size that suits it: no common one to hold it against
-    code: str = ""  # module and function in bench/probes; empty: `measure(task)` of the module of its name
+    code: str = ""  # module and function in bench/probes; empty: `measure` in the module of its name
 
     @property
     def exact(self) -> bool:
@@ -47,17 +47,17 @@ PROBES: dict[str, Probe] = {
     for probe in (
         Probe("params", "static", "fp32", code="counts.params"),
         Probe("macs", "static", "fp32", code="counts.macs"),
-        Probe("macs_fvcore", "static", "fp32"),
+        Probe("macs_fvcore", "static", "fp32", code="counts.macs_fvcore"),
         Probe("activations", "static", "fp32", code="counts.activations"),
-        Probe("saved_activation_bytes", "static", "fp32", code="saved_activations.measure"),
-        Probe("traffic", "static"),
+        Probe("saved_activation_bytes", "static", "fp32", code="counts.saved_activations"),
+        Probe("traffic", "static", code="counts.traffic"),
         Probe("predicted_memory", "static", code="memory.predict"),
-        Probe("train_time", "forecast"),
-        Probe("throughput", "rounds"),
-        Probe("latency", "rounds"),
+        Probe("train_time", "forecast", code="accuracy.forecast"),
+        Probe("throughput", "rounds", code="speed.throughput"),
+        Probe("latency", "rounds", code="speed.latency"),
         Probe("energy"),
         Probe("memory", repeatable=True),
-        Probe("best_batch", own_batch=True),
+        Probe("best_batch", own_batch=True, code="speed.best_batch"),
         Probe("gradient_flow", precision="fp32"),
         Probe("accuracy", "seeds", trains=True, portable=True),
     )

@@ -54,8 +54,8 @@ def run(request: Show) -> int:
     os.environ.setdefault("KINETO_LOG_LEVEL", "6")
     from bench.device.environment import hardware
     from bench.models import UnknownModel, select
-    from bench.probes.breakdown import trace
     from bench.probes.counting.networks import with_own_classes
+    from bench.probes.speed import trace
     from bench.quantity import first_line, quantity
     from bench.render.diagram import draw
     from bench.render.tables.terminal import aligned

@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 
 from bench.device import accelerator, nvml
-from bench.device.energy_counter import SETTLES_WITHIN_S, settled_watts
+from bench.device.energy import SETTLES_WITHIN_S, settled_watts
 
 Fact = str | int | float | bool
 Facts = dict[str, Fact]

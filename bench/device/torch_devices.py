@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from bench.config import Precision
-from bench.device import environment, nvml, rapl
+from bench.device import energy, environment, nvml
 from bench.device.accelerator import OF_ACCELERATOR, OF_HOST, Board, Device, Event, Kernels, MemoryUse, Sizes
 
 Result = TypeVar("Result")
@@ -86,7 +86,7 @@ class Host:
         pass
 
     def board(self) -> AbstractContextManager[Board]:
-        return nullcontext(rapl.Processors())
+        return nullcontext(energy.Processors())
 
 
 class TorchAccelerator(Host):

@@ -1,6 +1,7 @@
-"""One file per measurement, with a function `measure(task)`; `bench.metrics.PROBES` says what kind each is.
+"""A measurement is a function of a task, beside others that share its apparatus; `bench.metrics.PROBES` lists them all.
 
-One that can say without a device that it does not apply has a function `require(task)`, which raises `Unsupported`.
+A module whose measurements can say without a device that they do not apply has a function `require(task)`, which
+raises `Unsupported`.
 A `Task` is all that a probe gets: the network (`task.spec`), what the run is (`task.config`), what was found for it
 (`task.inputs`), and where and how this piece of it is measured: `device`, `seed`, `round`, `budget`, `batch_size`.
 """

@@ -1,8 +1,10 @@
-"""Test accuracy at the end of a fixed training budget, and what the training spent in every currency."""
+"""Test accuracy at the end of a fixed training budget, what that spent, and how long it would take."""
 
 from __future__ import annotations
 
 import math
+import statistics
+import time
 from dataclasses import asdict, replace
 
 import torch
@@ -16,17 +18,16 @@ from bench.device.execution import arithmetic, for_training
 from bench.metrics import LEVELS, Flag
 from bench.probes.counting.layers import layer_products
 from bench.probes.counting.networks import fresh_network
+from bench.probes.counts import forward_macs
 from bench.probes.reading import Answer, Measurement, Reading, Unsupported
 from bench.probes.steps import in_a_format_that_runs, inference_step, training_step, try_step
 from bench.quantity import first_line
 from bench.training import randomness
-from bench.training.checkpoint import Checkpoint, checkpoint_path
-from bench.training.curve import CURRENCIES, spent_to_reach
 from bench.training.evaluation import Images
 from bench.training.loop import train
-from bench.training.pretrained import load as load_weights
-from bench.training.recipe import Recipe
-from bench.training.recipes import recipe_for
+from bench.training.recipes import Recipe, recipe_for
+from bench.training.schedule import CURRENCIES, budget_images, spent_to_reach
+from bench.training.weights import Checkpoint, checkpoint_path, load_weights
 
 CHECKPOINT_FORMAT = 1  # raise it with any change to how training goes
 
@@ -174,3 +175,37 @@ def image_set_for(task: Task) -> ImageSet:
             else f"--dataset {task.config.dataset} has no images for the {task.spec.track} track"
         )
     return image_set
+
+
+TIMED_S = 0.5  # of steps, and at least one
+WARM_UP_STEPS = 1
+
+
+def forecast(task: Task) -> Measurement:
+    """Time steps of the training's own batch size and multiply by their number; building and testing come on top.
+
+    Raises:
+        Unsupported: the network is not trained, or its budget says itself how long that takes.
+    """
+    image_set = image_set_for(task)
+    if task.budget.kind == "s":
+        raise Unsupported(f"a budget of {task.budget} takes as long as it says")
+    batch_size = task.config.train_batch_size or recipe_for(task.spec.family, task.inputs.recipes).batch_size
+    flops = 2 * forward_macs(task.spec) if task.budget.kind == "pflop" else 0.0
+    images = budget_images(task.budget, image_set.train_count, flops)
+    synchronise = accelerator.named(task.device).synchronise
+    with arithmetic(task.config.execution.precision):
+        step = training_step(task, batch_size)
+        for _ in range(WARM_UP_STEPS):
+            step()
+        seconds: list[float] = []
+        while sum(seconds) < TIMED_S:
+            synchronise()
+            start = time.perf_counter()
+            step()
+            synchronise()
+            seconds.append(time.perf_counter() - start)
+    predicted = images / batch_size * statistics.median(seconds)
+    return Measurement(
+        {"predicted_train_seconds": Reading(predicted, batch_size=batch_size, predicted=True, device=task.device)}
+    )

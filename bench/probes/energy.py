@@ -11,9 +11,8 @@ from functools import partial
 from bench.config import Task
 from bench.device import accelerator, nvml
 from bench.device.accelerator import Board
-from bench.device.energy_counter import ERROR, Read, Spent, StandsStill, Window, measure_steps, update_period
-from bench.device.execution import arithmetic
-from bench.device.out_of_memory import with_batch_that_fits
+from bench.device.energy import ERROR, Read, Spent, StandsStill, Window, measure_steps, update_period
+from bench.device.execution import arithmetic, with_batch_that_fits
 from bench.device.timing import Timing, steady_samples
 from bench.probes.reading import Answer, Measurement, Reading, Unsupported
 from bench.probes.steps import MakeStep, attempted, check_finite, inference_step, training_step

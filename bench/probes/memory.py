@@ -17,8 +17,14 @@ from torch import nn
 from bench.config import Execution, MemorySize, Task
 from bench.device import accelerator
 from bench.device.accelerator import Device, Kernels, Memory
-from bench.device.execution import HALF, arithmetic, inference_dtype
-from bench.device.out_of_memory import is_out_of_memory, release_memory, with_batch_that_fits
+from bench.device.execution import (
+    HALF,
+    arithmetic,
+    inference_dtype,
+    is_out_of_memory,
+    release_memory,
+    with_batch_that_fits,
+)
 from bench.probes.counting.replay import (
     PARTS,
     Footprint,

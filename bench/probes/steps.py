@@ -24,9 +24,10 @@ from bench.device.execution import (
     for_inference,
     for_training,
     inference_dtype,
+    is_out_of_memory,
     memory_format,
+    release_memory,
 )
-from bench.device.out_of_memory import is_out_of_memory, release_memory
 from bench.models import REGISTRY
 from bench.probes.counting.networks import fresh_network
 from bench.probes.reading import Answer, Reading, Unsupported

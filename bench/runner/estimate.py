@@ -21,13 +21,13 @@ from bench.device.peaks import VendorPeak, vendor_named
 from bench.engines.engine import Crash, Executor, Stop
 from bench.metrics import PROBES
 from bench.models import REGISTRY, ModelSpec
-from bench.probes import best_batch, gradient_flow
+from bench.probes import gradient_flow
 from bench.probes.counting.kernels import Kernel, Kernels, KernelsTask, StepKernels, count_kernels
 from bench.probes.energy import WINDOW_S
+from bench.probes.speed import SWEEP_S
 from bench.records.record import Record
-from bench.training.curve import CURVE_POINTS, CURVE_TEST_IMAGES, CURVE_TEST_SHARE
 from bench.training.recipes import recipe_for
-from bench.training.schedule import budget_images
+from bench.training.schedule import CURVE_POINTS, CURVE_TEST_IMAGES, CURVE_TEST_SHARE, budget_images
 
 COUNT_S = 0.3  # of the static probes of a network
 KERNELS_LIMIT_S = 120.0  # to count those of a network, which takes a few seconds
@@ -282,7 +282,7 @@ class Pace:
             case "memory":
                 return REPLAY_S
             case "best_batch":  # the sizes are tried without choosing kernels; the winner is often the next one up
-                sweep = WARM_AND_SAMPLED * best_batch.SWEEP_S * BATCHES_SWEPT * len(kinds)
+                sweep = WARM_AND_SAMPLED * SWEEP_S * BATCHES_SWEPT * len(kinds)
                 return sweep + sum(sampled(kind, 2 * common, steps=20) for kind in kinds)
             case "gradient_flow" if gradient_flow.twin_of(task.spec):
                 steps = len(gradient_flow.VARIANTS) * (gradient_flow.DRAWS + self._sizes.gradient_steps)

@@ -20,8 +20,7 @@ import pandas as pd
 from bench.config import Execution, Task
 from bench.data.image_set import ImageSet
 from bench.device import accelerator, environment
-from bench.device.execution import CaptureFailed, failed_capture
-from bench.device.out_of_memory import is_out_of_memory, release_memory
+from bench.device.execution import CaptureFailed, failed_capture, is_out_of_memory, release_memory
 from bench.device.peaks import LimitsTask, measure_limits
 from bench.engines.engine import Crash, Engine, Executor, Stop
 from bench.metrics import METRICS, PROBES, metrics_of
@@ -34,11 +33,13 @@ from bench.records.files import write_atomically
 from bench.records.record import Record, Status
 from bench.records.run_folder import Run
 from bench.runner.beside import keep_faster_limits
-from bench.training.checkpoint import checkpoint_path
 from bench.training.recipes import recipe_for
-from bench.training.tensorboard import write_events
+from bench.training.schedule import write_events
+from bench.training.weights import checkpoint_path
 
-PRELOAD = ("bench.probes.preload", __name__)  # what every worker needs
+# What every worker needs. The first elementwise operation on the meta device imports PyTorch's shape functions, 800
+# modules with sympy among them, by way of this one; that takes longer than most networks take to be counted.
+PRELOAD = ("torch._dynamo.utils", __name__)
 
 
 def preload_for(specs: Sequence[ModelSpec]) -> tuple[str, ...]:

@@ -24,10 +24,10 @@ from bench.device import accelerator
 from bench.engines.engine import Crash
 from bench.metrics import measured_by, probe_named
 from bench.models import ModelSpec, UnknownModel
-from bench.probes.breakdown import layer_milliseconds
 from bench.probes.counting.layers import layer_products, layer_table
 from bench.probes.counting.networks import with_own_classes
-from bench.probes.saved_activations import saved_per_image
+from bench.probes.counts import saved_per_image
+from bench.probes.speed import layer_milliseconds
 from bench.quantity import first_line
 from bench.records.frame import to_frame
 from bench.records.record import Record

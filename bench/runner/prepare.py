@@ -36,9 +36,10 @@ from bench.runner.estimate import LIMITS_S, Counts, Estimate, Pace, counted_kern
 from bench.runner.interrupts import Interrupts
 from bench.runner.plan import plan, remaining
 from bench.runner.request import Request, parse_input_size, resolve
-from bench.training import pretrained, recipes
+from bench.training import recipes
 from bench.training.experiments import Experiment
-from bench.training.tensorboard import require_tensorboard
+from bench.training.schedule import require_tensorboard
+from bench.training.weights import initial_weights
 
 ON_CPU = "MEASURING ON THE CPU: "
 
@@ -346,7 +347,7 @@ def _documented(
         )
     recipe, weights = experiment.recipe, None
     if experiment.weights is not None and "accuracy" in config.probes:
-        weights = pretrained.prepare(request.weights, experiment.weights, spec, data_dir_of(request.data_dir), say)
+        weights = initial_weights(request.weights, experiment.weights, spec, data_dir_of(request.data_dir), say)
         recipe = replace(recipe, name=f"{recipe.name} from {weights.name if weights else 'random weights'}")
     return Inputs(recipes={spec.family: recipe}, initial_weights=weights)
 

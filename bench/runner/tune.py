@@ -19,11 +19,10 @@ from bench.device.execution import arithmetic, for_training
 from bench.engines.engine import Crash, Executor, Stop
 from bench.models import ModelSpec
 from bench.probes.counts import forward_macs
-from bench.training.curve import Diverged
 from bench.training.evaluation import Images
 from bench.training.loop import train
-from bench.training.recipe import Recipe
-from bench.training.recipes import recipe_for
+from bench.training.recipes import Recipe, recipe_for
+from bench.training.schedule import Diverged
 from bench.training.tuning import Trial, best_of, held_out, search
 
 

@@ -13,8 +13,7 @@ from bench.config import Execution
 from bench.data.batches import Split, evaluation_batches
 from bench.data.image_set import ImageSet
 from bench.device import accelerator
-from bench.device.execution import arithmetic, as_written, autocast, memory_format
-from bench.device.out_of_memory import with_batch_that_fits
+from bench.device.execution import arithmetic, as_written, autocast, memory_format, with_batch_that_fits
 from bench.training.step import logits
 
 

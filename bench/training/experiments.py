@@ -12,8 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bench.config import RequestError
-from bench.training.recipe import Recipe
-from bench.training.recipes import RECIPES
+from bench.training.recipes import RECIPES, Recipe
 
 if TYPE_CHECKING:
     from bench.models import ModelSpec

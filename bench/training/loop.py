@@ -1,27 +1,87 @@
-"""Train one network until its budget is spent, then test it once."""
+"""Train one network until its budget is spent, then test it once.
+
+One-time costs are paid before the budget starts: compiling, autotuning, recording a CUDA graph.
+"""
 
 from __future__ import annotations
 
+import copy
+import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bench.config import Budget, Execution
 from bench.data.batches import TrainingBatches, first_of_each_class
 from bench.device import accelerator
 from bench.device.accelerator import Device, Event
-from bench.device.execution import memory_format
+from bench.device.execution import CannotCapture, captured, memory_format
+from bench.quantity import first_line
 from bench.training import randomness
-from bench.training.checkpoint import Checkpoint
-from bench.training.curve import CURVE_TEST_IMAGES, CurvePoint, History
 from bench.training.evaluation import Confusion, Images, confusions, evaluate, predicted_classes, settle_batch_norm
-from bench.training.recipe import Recipe
-from bench.training.schedule import Meter, learning_rate_factor
+from bench.training.recipes import Recipe
+from bench.training.schedule import CURVE_TEST_IMAGES, CurvePoint, History, Meter, learning_rate_factor
 from bench.training.step import TrainingStep, make_optimizer
-from bench.training.warm_up import WarmedUp, warmed_up
+from bench.training.weights import Checkpoint
+
+
+@dataclass(frozen=True)
+class WarmedUp:
+    """How steps are taken from now on, and what it took to get there."""
+
+    step: Callable[[Tensor, Tensor], Tensor]
+    seconds: float
+    cuda_graphs: bool
+    note: str  # why there is no CUDA graph where one was wanted
+
+
+def warmed_up(step: TrainingStep, images: Images, batch_size: int, execution: Execution) -> WarmedUp:
+    """Take some steps on noise with random labels, so that nothing is learned, and undo them.
+
+    On a GPU the whole step is then recorded as a CUDA graph, unless the execution rules it out or the network draws
+    random numbers on the host: a graph would repeat one draw for ever. Weights, optimizer and random state are put
+    back in place, where a graph looks for them.
+
+    Raises:
+        CaptureFailed: it cannot be recorded, and this process must not go on.
+    """
+    start = time.perf_counter()
+    place = images.train.images.device
+    device = accelerator.of(place)
+    before = copy.deepcopy(step.state())
+    wanted = device.captures and execution.cuda_graphs is not False
+    taken: Callable[[Tensor, Tensor], Tensor] = step
+    note = ""
+    with randomness.preserved(place):
+        x = torch.randn(batch_size, *images.input_size, device=place).to(memory_format=memory_format(execution))
+        labels = torch.randint(len(images.image_set.classes), (batch_size,), device=place)
+        step.network.train()
+        step.set_rate(1e-6)
+
+        def steps() -> None:
+            for _ in range(device.sizes.warm_up_steps):
+                step(x, labels)
+
+        decides_on_the_host = randomness.draws_on_the_host(steps)
+        if wanted and decides_on_the_host:
+            note = "no CUDA graph: the network draws random numbers on the host"
+        elif wanted:
+            try:
+                replay = captured(device, step, x, labels)
+            except CannotCapture as error:
+                note = f"no CUDA graph: {first_line(error)}"
+            else:
+                # Whoever keeps a loss keeps a copy: the next replay overwrites it.
+                def taken(x: Tensor, labels: Tensor) -> Tensor:
+                    return replay(x, labels).clone()
+
+    step.resume(before)
+    device.synchronise()
+    return WarmedUp(taken, time.perf_counter() - start, wanted and not note, note)
 
 
 @dataclass(frozen=True)

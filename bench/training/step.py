@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from bench.config import Execution
 from bench.device import accelerator
 from bench.device.execution import autocast
-from bench.training.recipe import Recipe
+from bench.training.recipes import Recipe
 
 AUXILIARY_WEIGHT = 0.3  # of each auxiliary head (Szegedy et al. 2014, section 5)
 

@@ -10,7 +10,7 @@ import torch
 
 from bench.data.batches import Split
 from bench.models import ModelSpec
-from bench.training.recipe import Recipe
+from bench.training.recipes import Recipe
 
 HELD_OUT = 0.1  # of the training images of every class
 SPAN = 10.0  # rates and decays up to so many times smaller and larger than the default's are tried

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from bench.device.energy_counter import (
+from bench.device.energy import (
     ERROR,
     SETTLES_WITHIN_S,
     StandsStill,

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.config import PRESETS
 from bench.models import REGISTRY
-from bench.probes.counting.autocast import Autocast
+from bench.probes.counting.replay import Autocast
 
 # The blocks of these are those of resnet20 and densenet40, fewer or more of them.
 ALIKE = ("plain", "densenet_bc")

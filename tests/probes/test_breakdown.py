@@ -11,7 +11,7 @@ from bench.cli.main import main
 from bench.config import Budget, Config, Task
 from bench.device.timing import Laps
 from bench.models import ModelSpec
-from bench.probes import breakdown
+from bench.probes import speed
 
 CONFIG = Config("quick", (), Budget(1, "ep"), 1, "auto", {"cifar": 2}, None, None, 0.2, None)
 
@@ -41,9 +41,9 @@ class Planted(nn.Module):
 
 
 def test_time_is_told_by_call_and_what_is_between_the_layers_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(breakdown, "Laps", partial(Laps, clock=lambda: NOW[0]))
+    monkeypatch.setattr(speed, "Laps", partial(Laps, clock=lambda: NOW[0]))
     spec = ModelSpec("planted_cifar", "Own", 2024, "none", "cifar", (3, 8, 8), 10, Planted)
-    found = breakdown.layer_milliseconds(Task(spec, CONFIG))
+    found = speed.layer_milliseconds(Task(spec, CONFIG))
     slow = {("", 0): 10.0, ("slow", 0): 20.0, ("slow", 1): 20.0}
     assert found == pytest.approx({**slow, ("head", 0): 0.0, ("head.0", 0): 0.0, ("head.1", 0): 0.0}, abs=1e-6)
 
@@ -51,7 +51,7 @@ def test_time_is_told_by_call_and_what_is_between_the_layers_apart(monkeypatch: 
 def test_show_has_the_time_of_each_layer_beside_its_macs(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(breakdown, "MEASURE_SECONDS", 0.05)
+    monkeypatch.setattr(speed, "MEASURE_SECONDS", 0.05)
     assert main(["show", "lenet5_mnist", "--time", "--device", "cpu", "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
     layers, totals = shown["layers"], shown["totals"]
@@ -96,7 +96,7 @@ def test_a_wrong_request_is_said_in_one_line(flags: list[str], words: str, capsy
 def test_show_times_layers_and_writes_a_trace_on_a_gpu(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(breakdown, "MEASURE_SECONDS", 0.05)
+    monkeypatch.setattr(speed, "MEASURE_SECONDS", 0.05)
     file = tmp_path / "trace.json"
     assert main(["show", "lenet5_mnist", "--time", "--trace", str(file), "--device", "cuda:0", "--json"]) == 0
     layers = json.loads(capsys.readouterr().out)["layers"]

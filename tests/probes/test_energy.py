@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from bench.config import Budget, Config, Execution, Task
-from bench.device import nvml, rapl, torch_devices
+from bench.device import energy as counters
+from bench.device import nvml, torch_devices
 from bench.metrics import metrics_of
 from bench.models import REGISTRY, ModelSpec
 from bench.probes import energy
@@ -155,7 +156,7 @@ def test_processors_spend_what_their_packages_and_memory_do(tmp_path: Path) -> N
     first, second = zone(tmp_path, "0", "package-0", 5_000_000), zone(tmp_path, "1", "package-1", 900, 1_000)
     cores, memory = zone(tmp_path, "0:0", "core", 1), zone(tmp_path, "0:1", "dram", 7)
     everything = zone(tmp_path, "2", "psys", 1)
-    processors = rapl.Processors(tmp_path)
+    processors = counters.Processors(tmp_path)
     assert processors.energy_joules() == 0
     first.write_text("8000000\n")
     second.write_text("100\n")  # it began again from zero after 1,000
@@ -168,7 +169,7 @@ def test_processors_spend_what_their_packages_and_memory_do(tmp_path: Path) -> N
 
 def test_processors_that_tell_nothing_are_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(nvml.Unavailable, match=r"NVIDIA GPU .*RAPL"):
-        rapl.Processors(tmp_path)
+        counters.Processors(tmp_path)
     zone(tmp_path, "0", "package-0", 1)
     read = Path.read_text
 
@@ -179,13 +180,13 @@ def test_processors_that_tell_nothing_are_a_reason(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(Path, "read_text", refused)
     with pytest.raises(nvml.Unavailable, match=r"only root may read .*: `sudo chmod a\+r .*/\*/energy_uj`"):
-        rapl.Processors(tmp_path)
+        counters.Processors(tmp_path)
 
 
 def test_where_nothing_tells_of_energy_every_row_is_skipped_and_says_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rapl, "ZONES", tmp_path)
+    monkeypatch.setattr(counters, "ZONES", tmp_path)
     rows = execute(Task(REGISTRY["lenet5_cifar"], CONFIG, ("energy",)), "cpu").records
     assert [row.metric for row in rows] == list(metrics_of("energy"))
     assert {row.status for row in rows} == {"skipped"}

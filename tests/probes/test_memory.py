@@ -21,9 +21,9 @@ from bench.device.torch_devices import Host
 from bench.metrics import metrics_of
 from bench.models import REGISTRY, ModelSpec
 from bench.probes import memory
-from bench.probes.counting.autocast import Autocast
 from bench.probes.counting.replay import (
     PARTS,
+    Autocast,
     Footprint,
     inference_footprint,
     largest_batch,
@@ -33,8 +33,7 @@ from bench.probes.memory import _Weighed
 from bench.probes.reading import Answer, Reading
 from bench.probes.steps import MakeStep, inference_step, training_step
 from bench.runner.request import Request, resolve
-from bench.training.recipe import Recipe
-from bench.training.recipes import recipe_for
+from bench.training.recipes import Recipe, recipe_for
 from tests.configs import config
 
 FP32, BF16 = Execution(), Execution("bf16")
@@ -120,7 +119,7 @@ def test_a_replay_leaves_nothing_behind() -> None:
     spec = REGISTRY["resnet20_cifar"]
     first, second = (training_footprint(spec, recipe_for(spec.family, {}), FP32, "cpu", 2) for _ in range(2))
     assert first == second
-    assert F.scaled_dot_product_attention.__module__ != "bench.probes.counting.attention"
+    assert F.scaled_dot_product_attention.__module__ != "bench.probes.counting.networks"
 
 
 def allocated_on_cpu(make: MakeStep, task: Task, folder: Path) -> int:

@@ -16,13 +16,12 @@ from torch import Tensor, nn
 
 from bench.config import Budget, Config, Execution, MemoryFormat, Precision, Task
 from bench.device import accelerator
-from bench.device.execution import arithmetic, for_inference
-from bench.device.out_of_memory import is_out_of_memory, release_memory, with_batch_that_fits
+from bench.device.execution import arithmetic, for_inference, is_out_of_memory, release_memory, with_batch_that_fits
 from bench.device.timing import Laps, Timing, steady_samples
 from bench.models import REGISTRY, ModelSpec
-from bench.probes import MEASURE, latency, steps, throughput
-from bench.probes.best_batch import sweep
+from bench.probes import MEASURE, speed, steps
 from bench.probes.reading import Reading, Unsupported
+from bench.probes.speed import sweep
 from bench.probes.steps import inference_step, training_step
 from bench.runner.execute import execute
 from bench.stats.intervals import median_interval
@@ -63,9 +62,8 @@ CLOCK = Clock()
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    for probe in (throughput, latency):
-        monkeypatch.setattr(probe, "steady_samples", partial(steady_samples, clock=CLOCK))
-    monkeypatch.setattr(throughput, "Laps", partial(Laps, clock=CLOCK))
+    monkeypatch.setattr(speed, "steady_samples", partial(steady_samples, clock=CLOCK))
+    monkeypatch.setattr(speed, "Laps", partial(Laps, clock=CLOCK))
     return CLOCK
 
 

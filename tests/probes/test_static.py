@@ -12,8 +12,8 @@ from bench.models import REGISTRY, ModelSpec
 from bench.probes import MEASURE
 from bench.probes.counting.layers import products, saved_tensors
 from bench.probes.counting.networks import build_on_meta
+from bench.probes.counts import DRAWS
 from bench.probes.reading import Reading
-from bench.probes.saved_activations import DRAWS
 from models.lenet import LeNet5
 from models.resnet import BasicBlock
 from tests.configs import config

@@ -12,7 +12,7 @@ from bench.config import Execution, Task
 from bench.metrics import metrics_of
 from bench.models import REGISTRY, ModelSpec
 from bench.probes import MEASURE
-from bench.probes.traffic import bytes_moved
+from bench.probes.counts import bytes_moved
 from tests.configs import config
 
 B = 4  # images in a batch

@@ -19,7 +19,7 @@ from bench.records.run_folder import Run
 from bench.runner.request import Request, resolve
 from bench.runner.tune import execute_trial, first_trial
 from bench.training.experiments import EXPERIMENTS
-from bench.training.recipe import Recipe
+from bench.training.recipes import Recipe
 from tests.data import fakes
 
 BUDGET = ("--budget", "0.2kimg")

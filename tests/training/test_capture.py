@@ -18,7 +18,7 @@ from bench.models import REGISTRY
 from bench.runner import execute as runner
 from bench.runner.execute import execute
 from bench.runner.request import Request, resolve
-from bench.training.warm_up import warmed_up
+from bench.training.loop import warmed_up
 from tests.emulated import at_work
 from tests.probes.test_accuracy import CONFIG, SPEC, image_set
 from tests.training.test_warm_up import SGD, network, step_of

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from bench.config import Budget, Execution
 from bench.device.execution import for_training
 from bench.records import files
-from bench.training.checkpoint import Checkpoint, checkpoint_path
-from bench.training.curve import History
 from bench.training.loop import Outcome, train
-from bench.training.recipe import Recipe
+from bench.training.recipes import Recipe
+from bench.training.schedule import History
 from bench.training.step import TrainingStep
+from bench.training.weights import Checkpoint, checkpoint_path
 from tests.training.toy import CPU, drawing, images, network
 
 SGD = Recipe("sgd", 0.1, 1e-4, 16, "a test", nesterov=True)

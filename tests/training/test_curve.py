@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from bench.config import Budget
-from bench.training.curve import Diverged, History
-from bench.training.schedule import Meter
+from bench.training.schedule import Diverged, History, Meter
 
 EPOCH = 1000
 BATCH = 50

@@ -9,10 +9,10 @@ from torchvision.models import InceptionOutputs
 
 from bench.config import Budget, Execution, MemoryFormat
 from bench.device.execution import for_training
-from bench.training import curve
-from bench.training.curve import Diverged
+from bench.training import schedule
 from bench.training.loop import train
-from bench.training.recipe import Recipe
+from bench.training.recipes import Recipe
+from bench.training.schedule import Diverged
 from bench.training.step import TrainingStep, logits, training_loss
 from tests.training.toy import CPU, drawing, images, network
 
@@ -31,7 +31,7 @@ def test_it_learns_and_reports_what_it_spent() -> None:
 
 
 def test_the_curve_has_a_tested_point_per_epoch_and_ends_with_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(curve, "CURVE_TEST_SHARE", 0.35)  # as many test as training images: once an epoch
+    monkeypatch.setattr(schedule, "CURVE_TEST_SHARE", 0.35)  # as many test as training images: once an epoch
     outcome = train(network(), RECIPE, Budget.parse("5ep"), images(), 16, 1e3, seed=0)
     tested = [point for point in outcome.curve if point.test_top1 is not None]
     assert [point.epoch for point in tested] == [1, 2, 3, 4, 5]
@@ -41,7 +41,7 @@ def test_the_curve_has_a_tested_point_per_epoch_and_ends_with_the_result(monkeyp
 
 
 def test_many_short_epochs_are_not_all_tested(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(curve, "CURVE_TEST_SHARE", 0.35)  # as many test as training images: once an epoch
+    monkeypatch.setattr(schedule, "CURVE_TEST_SHARE", 0.35)  # as many test as training images: once an epoch
     outcome = train(network(), RECIPE, Budget.parse("60ep"), images(), 16, 1e3, seed=0)
     assert 15 <= sum(point.test_top1 is not None for point in outcome.curve) <= 21
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.training.curve import CurvePoint, spent_to_reach
+from bench.training.schedule import CurvePoint, spent_to_reach
 
 
 def curve(*top1: float | None) -> list[CurvePoint]:

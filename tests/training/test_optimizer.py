@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from bench.training.recipe import Recipe
-from bench.training.recipes import DEFAULT_RECIPE
+from bench.training.recipes import DEFAULT_RECIPE, Recipe
 from bench.training.step import make_optimizer
 from tests.training.toy import network
 

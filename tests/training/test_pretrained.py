@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from bench.config import RequestError
 from bench.models import ModelSpec
-from bench.training import pretrained
 from bench.training.experiments import Weights
+from bench.training.weights import initial_weights, load_weights
 from tests.data import fakes
 
 
@@ -51,14 +51,14 @@ def silent(_line: str) -> None:
 
 
 def prepare(word: str | None, folder: Path, weights: Weights | None = None) -> Path | None:
-    return pretrained.prepare(word, weights or Weights("http://127.0.0.1:9/none.pth", "0" * 64), SPEC, folder, silent)
+    return initial_weights(word, weights or Weights("http://127.0.0.1:9/none.pth", "0" * 64), SPEC, folder, silent)
 
 
 def test_everything_but_the_last_layer_is_loaded(trained: Path) -> None:
     torch.manual_seed(4)
     network = Small(10)
     fresh = network.fc.weight.clone()
-    pretrained.load(trained, network)
+    load_weights(trained, network)
     saved = torch.load(trained, weights_only=True)
     for name, tensor in network.body.state_dict().items():
         assert torch.equal(tensor, saved[f"body.{name}"]), name

@@ -9,7 +9,7 @@ from torch import nn
 from bench.config import Budget
 from bench.training.evaluation import Images
 from bench.training.loop import train
-from bench.training.recipe import Recipe
+from bench.training.recipes import Recipe
 from bench.training.step import TrainingStep
 from tests.training.toy import images, network
 

@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 
 from bench.models import REGISTRY
-from bench.training.recipe import Recipe
-from bench.training.recipes import DEFAULT_RECIPE, RECIPES, recipe_for
+from bench.training.recipes import DEFAULT_RECIPE, RECIPES, Recipe, recipe_for
 
 RECIPE = Recipe("sgd", 0.1, 5e-4, 128, "a test", clip_norm=1.0, mean=(0.1, 0.2, 0.3), std=(1.0, 1.0, 0.5))
 

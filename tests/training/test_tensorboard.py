@@ -13,7 +13,7 @@ from bench.records.run_folder import Run
 from bench.records.run_json import RunHeader
 from bench.runner.execute import Outcome, run_tasks
 from bench.runner.plan import plan
-from bench.training.tensorboard import require_tensorboard, write_events
+from bench.training.schedule import require_tensorboard, write_events
 from tests.probes.test_accuracy import CONFIG, SPEC, image_set
 
 CURVE: list[dict[str, Any]] = [

@@ -9,7 +9,7 @@ import torch
 
 from bench.data.batches import Split
 from bench.models import REGISTRY, select
-from bench.training.recipe import Recipe
+from bench.training.recipes import Recipe
 from bench.training.tuning import (
     DECAY_WITHOUT_DEFAULT,
     SPAN,

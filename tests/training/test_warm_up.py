@@ -13,10 +13,9 @@ from bench.config import Execution
 from bench.device.execution import arithmetic, for_training
 from bench.models import REGISTRY
 from bench.training import randomness
-from bench.training.recipe import Recipe
-from bench.training.recipes import recipe_for
+from bench.training.loop import warmed_up
+from bench.training.recipes import Recipe, recipe_for
 from bench.training.step import TrainingStep, make_optimizer
-from bench.training.warm_up import warmed_up
 from tests.training.toy import CPU, drawing, images, network
 
 ADAM = Recipe("adam", 1e-2, 0.0, 16, "a test")

@@ -22,11 +22,10 @@ from bench.config import Execution
 from bench.device import accelerator
 from bench.device.execution import for_inference, inference_dtype, memory_format
 from bench.models import REGISTRY, ModelSpec
-from bench.probes.counting.attention import fused_attention
-from bench.probes.counting.networks import Shortcuts, counted, images_for, open_attention
+from bench.probes.counting.networks import Shortcuts, counted, fused_attention, images_for, open_attention
 from bench.probes.counting.operators import decomposed, formula_of, is_composite
 from bench.probes.counting.replay import replayed_step
-from bench.training.recipe import Recipe
+from bench.training.recipes import Recipe
 
 BATCH = 61  # a prime: no width of a network is a multiple of it, so what belongs to the images can be told from weights
 _ATTENTION = torch.ops.aten.scaled_dot_product_attention.default  # one kernel, though PyTorch can take it apart

@@ -22,8 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.metrics import Flag
 from bench.models import ModelSpec
-from bench.probes.counting.attention import fused_attention
-from bench.probes.counting.networks import Shortcuts, counted, images_for, open_attention, seeded
+from bench.probes.counting.networks import Shortcuts, counted, fused_attention, images_for, open_attention, seeded
 from bench.probes.counting.operators import (
     Formula,
     decomposed,

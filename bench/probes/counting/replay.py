@@ -4,6 +4,11 @@ A tensor on the meta device has a shape, a type and a storage of a size, but no 
 exactly where a real one would, because the same Python, autograd and optimizer code holds it and lets it go. What a
 kernel asks for inside of itself, such as the scratch space of a convolution, does not exist there and is not counted.
 A network that cannot run there is replayed on real tensors on the CPU, and followed in the same way.
+
+The meta device has no autocast: `Autocast` makes the same casts at the same calls. Which functions run in half
+precision and which in fp32 is PyTorch's own choice, listed in its documentation ("Automatic Mixed Precision", op
+reference for CUDA and for the CPU). Called from inside of PyTorch's own Python functions they are not seen; the
+network's calls are.
 """
 
 from __future__ import annotations
@@ -18,6 +23,8 @@ from typing import Any, Literal, NamedTuple, get_args
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -25,12 +32,98 @@ from bench.config import Execution
 from bench.device.accelerator import Kernels
 from bench.device.execution import HALF, for_inference, for_training, inference_dtype, memory_format
 from bench.models import ModelSpec
-from bench.probes.counting.attention import fused_attention
-from bench.probes.counting.autocast import Autocast
-from bench.probes.counting.networks import CPU, Shortcuts, counted, images_for, open_attention, seeded
+from bench.probes.counting.networks import CPU, Shortcuts, counted, fused_attention, images_for, open_attention, seeded
 from bench.probes.reading import Unsupported
-from bench.training.recipe import Recipe
+from bench.training.recipes import Recipe
 from bench.training.step import TrainingStep, logits, make_optimizer
+
+IN_HALF: frozenset[Callable[..., Any]] = frozenset(
+    {
+        F.conv1d,
+        F.conv2d,
+        F.conv3d,
+        F.conv_transpose1d,
+        F.conv_transpose2d,
+        F.conv_transpose3d,
+        F.linear,
+        F.multi_head_attention_forward,
+        F.scaled_dot_product_attention,
+        torch.addmm,
+        torch.baddbmm,
+        torch.bmm,
+        torch.einsum,
+        torch.matmul,
+        torch.mm,
+        Tensor.__matmul__,
+        Tensor.__rmatmul__,
+        Tensor.bmm,
+        Tensor.matmul,
+        Tensor.mm,
+    }
+)
+
+IN_FP32_ON_CUDA: frozenset[Callable[..., Any]] = frozenset(
+    {
+        F.cosine_similarity,
+        F.group_norm,
+        F.layer_norm,
+        F.log_softmax,
+        F.normalize,
+        F.softmax,
+        F.softplus,
+        torch.cumsum,
+        torch.exp,
+        torch.log,
+        torch.log_softmax,
+        torch.norm,
+        torch.pow,
+        torch.prod,
+        torch.softmax,
+        torch.sum,
+        Tensor.__pow__,
+        Tensor.cumsum,
+        Tensor.exp,
+        Tensor.log,
+        Tensor.log_softmax,
+        Tensor.norm,
+        Tensor.pow,
+        Tensor.prod,
+        Tensor.softmax,
+        Tensor.sum,
+    }
+)
+
+
+class Autocast(TorchFunctionMode):
+    """Casts what goes into a function, around one forward pass; weights once for all calls that use them."""
+
+    def __init__(self, half: torch.dtype, device: Kernels) -> None:
+        super().__init__()
+        self._half = half
+        self._in_fp32 = IN_FP32_ON_CUDA if device == "cuda" else frozenset()
+        self._weights: dict[nn.Parameter, Tensor] = {}
+
+    def __exit__(self, *error: Any) -> None:
+        self._weights.clear()
+        super().__exit__(*error)
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        dtype = self._half if func in IN_HALF else torch.float32 if func in self._in_fp32 else None
+        if dtype is not None:
+            args = [self._cast(value, dtype) for value in args]
+            kwargs = {name: self._cast(value, dtype) for name, value in kwargs.items()}
+        return func(*args, **kwargs)
+
+    def _cast(self, value: Any, dtype: torch.dtype) -> Any:
+        if not isinstance(value, Tensor) or not value.is_floating_point() or value.dtype == dtype:
+            return value
+        if not isinstance(value, nn.Parameter):
+            return value.to(dtype)
+        if value not in self._weights:
+            self._weights[value] = value.to(dtype)
+        return self._weights[value]
+
 
 Part = Literal["weight", "gradient", "optimizer", "activation", "workspace"]
 PARTS: tuple[Part, ...] = get_args(Part)

@@ -1,0 +1,355 @@
+"""How long steps take: images per second at one batch size and at the best, latency, and what the time is spent on.
+
+The last, for `show`, is no probe: hooks and profilers slow down what they watch.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.profiler import profile, supported_activities
+
+from bench.config import Task
+from bench.device import accelerator
+from bench.device.execution import (
+    arithmetic,
+    for_inference,
+    inference_dtype,
+    is_out_of_memory,
+    memory_format,
+    release_memory,
+    with_batch_that_fits,
+)
+from bench.device.nvml import clocks
+from bench.device.timing import Laps, NoClock, Timing, device_seconds, steady_samples
+from bench.metrics import metrics_of
+from bench.probes.counting.networks import fresh_network
+from bench.probes.reading import Answer, Measurement, Reading, Unsupported
+from bench.probes.steps import MakeStep, Result, Step, attempted, check_finite, inference_step, training_step
+from bench.quantity import first_line
+from bench.stats.intervals import percentile
+
+LAUNCH_BOUND = 1.25  # times the device's own time
+PARTS = {part: f"train_{part}_ms" for part in ("forward", "backward", "optimizer")}  # as a training step names them
+
+
+@dataclass(frozen=True)
+class _Timed:
+    steps: Timing
+    device_seconds: tuple[float, ...] | Exception  # by the device's own clock, or why there are none
+    parts: Mapping[Hashable, tuple[float, ...]] | Exception  # of a training step
+
+
+def throughput(task: Task) -> Measurement:
+    """Synchronised steps on one batch that stays on the device; data loading excluded.
+
+    A batch that does not fit is halved until it does; asked and used batch are in the row.
+    """
+    readings: dict[str, Answer] = {}
+    with arithmetic(task.config.execution.precision):
+        for kind in ("inference", "train"):
+            metrics = (f"{kind}_images_per_s", f"{kind}_device_ms", *(PARTS.values() if kind == "train" else ()))
+            if kind == "train" and task.config.inference_only:
+                reason = Unsupported(f"--preset {task.config.preset} times inference alone")
+                readings |= dict.fromkeys(metrics, reason)
+                continue
+            readings |= attempted(metrics, task, partial(_throughput, kind))
+    return Measurement(readings)
+
+
+def timed(make: MakeStep, task: Task, batch_size: int) -> Timing:
+    """Steady samples of one step at one batch size.
+
+    Raises:
+        Unsupported: there is no such step.
+        ValueError: the network returns nonsense.
+    """
+    return _steps(make(task, batch_size), task)
+
+
+def _throughput(kind: str, task: Task) -> Mapping[str, Answer]:
+    asked = task.batch_size
+    result, used = with_batch_that_fits(lambda batch_size: _timed(kind, task, batch_size), asked)
+    rates = tuple(used / seconds for seconds in result.steps.seconds)
+    notes = [result.steps.note] if result.steps.note else []
+    if used != asked:
+        notes.insert(0, f"batch {asked} did not fit into memory")
+    rate = Reading(
+        value=statistics.median(rates),
+        samples=rates,
+        batch_size=used,
+        asked_batch_size=asked,
+        cuda_graphs=bool(task.config.execution.cuda_graphs),
+        device=task.device,
+        note="; ".join(notes),
+        flags=result.steps.flags,
+        clock_mhz=result.steps.clock_mhz,
+    )
+    if isinstance(result.device_seconds, Exception):
+        busy: Answer = result.device_seconds
+    else:
+        ms = tuple(1e3 * seconds for seconds in result.device_seconds)
+        share = statistics.median(ms) / (1e3 * statistics.median(result.steps.seconds))
+        busy = replace(rate, value=statistics.median(ms), samples=ms, note="", flags=())
+        if share < 1 / LAUNCH_BOUND:
+            note = f"launch-bound: the device works {share:.0%} of the step"
+            busy = replace(busy, note=note, flags=("launch_bound",))
+    found = {f"{kind}_images_per_s": rate, f"{kind}_device_ms": busy}
+    return found if kind == "inference" else {**found, **_parts(rate, result.parts)}
+
+
+def _parts(rate: Reading, parts: Mapping[Hashable, tuple[float, ...]] | Exception) -> Mapping[str, Answer]:
+    """The readings of what a training step is made of, under the conditions of its rate."""
+    if isinstance(parts, Exception):
+        return dict.fromkeys(PARTS.values(), parts)
+    if not parts:
+        return dict.fromkeys(PARTS.values(), Unsupported("a step that is replayed as a graph has no parts"))
+    ms = {part: tuple(1e3 * seconds for seconds in parts[part]) for part in PARTS}
+    return {
+        metric: replace(rate, value=statistics.median(ms[part]), samples=ms[part]) for part, metric in PARTS.items()
+    }
+
+
+def _timed(kind: str, task: Task, batch_size: int) -> _Timed:
+    device = accelerator.named(task.device)
+    laps = Laps(device)
+    step = training_step(task, batch_size, laps) if kind == "train" else inference_step(task, batch_size)
+    steps = _steps(step, task)
+    own = _besides(lambda: device_seconds(step, device))
+    return _Timed(steps, own, _besides(lambda: laps.of(step, task.measure_seconds / 4) if kind == "train" else {}))
+
+
+def _steps(step: Step, task: Task) -> Timing:
+    device = accelerator.named(task.device)
+    with clocks(task.device) as clock:
+        steps = steady_samples(
+            step,
+            device.synchronise,
+            task.measure_seconds,
+            shortest_sample_s=device.sizes.shortest_sample_s,
+            clocks=clock,
+        )
+    check_finite(step())
+    return steps
+
+
+def _besides(measured: Callable[[], Result]) -> Result | Exception:
+    """What is measured after the rate, or why it is not: it must not cost the rate."""
+    try:
+        return measured()
+    except NoClock as reason:
+        return Unsupported(str(reason))
+    except Exception as error:
+        return error.with_traceback(None)
+
+
+LEAST_SAMPLES = 100  # below, a 99th percentile is the slowest sample
+
+
+def latency(task: Task) -> Measurement:
+    """Milliseconds of a forward pass at batch 1, waited for after each: median, 95th and 99th percentile."""
+    return Measurement(attempted(metrics_of("latency"), task, _latency))
+
+
+def _latency(task: Task) -> Mapping[str, Answer]:
+    with arithmetic(task.config.execution.precision):
+        step = inference_step(task, batch_size=1)
+        with clocks(task.device) as clock:
+            timing = steady_samples(
+                step,
+                accelerator.named(task.device).synchronise,
+                task.config.measure_seconds,
+                least_samples=LEAST_SAMPLES,
+                shortest_sample_s=0.0,
+                clocks=clock,
+            )
+        check_finite(step())
+    ms = tuple(1e3 * seconds for seconds in timing.seconds)
+    return {
+        name: Reading(
+            value=percentile(ms, share),
+            # Once is enough: the other two are statistics of the same samples.
+            samples=ms if name == "latency_ms" else (),
+            batch_size=1,
+            asked_batch_size=1,
+            cuda_graphs=bool(task.config.execution.cuda_graphs),
+            device=task.device,
+            note=timing.note,
+            flags=timing.flags,
+            clock_mhz=timing.clock_mhz,
+        )
+        for name, share in (("latency_ms", 0.5), ("latency_p95_ms", 0.95), ("latency_p99_ms", 0.99))
+    }
+
+
+SWEEP_S = 0.1  # of sampling at each size
+WORTH_IT = 1.02  # a doubled batch must gain 2 % to be tried further
+LARGEST = 1 << 16
+
+
+@dataclass
+class Sweep:
+    """Batch sizes tried, in order, and the first that was too large, with the reason."""
+
+    tried: dict[int, Timing] = field(default_factory=dict)
+    too_large: int | None = None
+    reason: str = "did not fit into memory"
+
+    def rate(self, batch_size: int) -> float:
+        return batch_size / statistics.median(self.tried[batch_size].seconds)
+
+    @property
+    def best(self) -> int:
+        return max(self.tried, key=self.rate)
+
+
+def best_batch(task: Task) -> Measurement:
+    """Double the batch from the common one as long as it pays, and halve it as long as that pays instead."""
+    readings: dict[str, Answer] = {}
+    with arithmetic(task.config.execution.precision):
+        for kind, make in (("inference", inference_step), ("train", training_step)):
+            metric = f"best_{kind}_images_per_s"
+            readings |= attempted([metric], task, partial(_best, metric, make))
+    return Measurement(readings)
+
+
+def sweep(attempt: Callable[[int], Timing], start: int) -> Sweep:
+    """Time batch sizes by doubling and halving from `start`, with an early stop in both directions.
+
+    An error at a larger batch than the first ends the way up, whatever it is: kernels fail in many ways where tensors
+    pass 2^31 elements. A device that has failed so is not asked again.
+
+    Raises:
+        Exception: what `attempt` raises up to the first batch, except lack of memory above a batch of one.
+    """
+    found = Sweep()
+
+    def pays(batch_size: int, than: int | None) -> bool:
+        """Time it; whether it is worth going on in the same direction."""
+        try:
+            found.tried[batch_size] = attempt(batch_size)
+        except Exception as error:
+            fits = not is_out_of_memory(error)
+            if batch_size == 1 or (fits and batch_size <= start):
+                raise
+            found.too_large = batch_size
+            if fits:
+                found.reason = f"failed ({type(error).__name__}: {first_line(error)})"
+            return False
+        return than is None or found.rate(batch_size) >= WORTH_IT * found.rate(than)
+
+    size = start
+    while not pays(size, None):  # it did not fit
+        release_memory()
+        size //= 2
+    first = size
+    while found.too_large is None and size < LARGEST and pays(2 * size, size):
+        size *= 2
+    release_memory()
+    if size == first and found.reason == Sweep.reason:
+        while size > 1 and pays(size // 2, size):
+            size //= 2
+    return found
+
+
+def _best(metric: str, make: MakeStep, task: Task) -> Mapping[str, Answer]:
+    """Each size is tried briefly, with kernels as libraries would take them unasked; the best one is timed in full."""
+    brief = replace(task, config=replace(task.config, measure_seconds=SWEEP_S))
+    with arithmetic(task.config.execution.precision, autotune=False):
+        found = sweep(lambda batch_size: timed(make, brief, batch_size), task.batch_size)
+    release_memory()
+    # A device that has failed at a larger batch is not asked again.
+    timing = timed(make, task, found.best) if found.reason == Sweep.reason else found.tried[found.best]
+    rates = tuple(found.best / seconds for seconds in timing.seconds)
+    tried = ", ".join(f"{size}: {found.rate(size):,.0f}/s" for size in sorted(found.tried))
+    limit = f"; batch {found.too_large} {found.reason}" if found.too_large else ""
+    steadiness = f"; {timing.note}" if timing.note else ""
+    best = Reading(
+        value=statistics.median(rates),
+        samples=rates,
+        batch_size=found.best,
+        cuda_graphs=bool(task.config.execution.cuda_graphs),
+        device=task.device,
+        note=f"tried {tried}{limit}{steadiness}",
+        flags=timing.flags,
+        clock_mhz=timing.clock_mhz,
+    )
+    return {metric: best}
+
+
+MEASURE_SECONDS = 0.5
+WARM_UP_STEPS = 3
+
+Call = tuple[str, int]  # path of a module, and which call of it, from 0
+
+
+def layer_milliseconds(task: Task) -> dict[Call, float]:
+    """Median milliseconds of each call of a layer in a forward pass in eval mode; together they are the whole pass.
+
+    A layer is a module that has no others in it. What a module with others computes itself is at its first call. In the
+    precision and memory format of the run, not compiled.
+    """
+    spec, execution, device = task.spec, task.config.execution, accelerator.choose(task.device)
+    torch.manual_seed(task.seed)
+    network = fresh_network(spec, spec.num_classes)
+    paths = {module: path for path, module in network.named_modules()}
+    network = for_inference(network, replace(execution, compile=False), device.place)
+    images = torch.randn(task.batch_size, *spec.input_size, device=device.place, dtype=inference_dtype(execution))
+    images = images.to(memory_format=memory_format(execution))
+    laps = Laps(device)
+    entered, calls = [network], Counter[str]()
+
+    def enter(module: nn.Module, _: object) -> None:
+        laps((paths[entered[-1]], 0))
+        entered.append(module)
+
+    def leave(module: nn.Module, *_: object) -> None:
+        path = paths[entered.pop()]
+        number = 0 if any(True for _ in module.children()) else calls[path]
+        laps((path, number))
+        calls[path] += 1
+
+    @torch.inference_mode()
+    def forward() -> None:
+        calls.clear()
+        network(images)
+        laps(("", 0))
+
+    for module in paths:
+        if module is not network and not isinstance(module, torch.jit.ScriptModule):
+            module.register_forward_pre_hook(enter)
+            module.register_forward_hook(leave)
+    with arithmetic(execution.precision):
+        for _ in range(WARM_UP_STEPS):
+            forward()
+        found = laps.of(forward, MEASURE_SECONDS)
+    return {call: 1e3 * statistics.median(seconds) for call, seconds in found.items()}  # type: ignore[misc]
+
+
+def trace(task: Task) -> str:
+    """One training step, after a few to warm up, as chrome://tracing, Perfetto and TensorBoard read it: JSON.
+
+    Raises:
+        Unsupported: the network has no training step.
+    """
+    device = accelerator.choose(task.device)
+    with arithmetic(task.config.execution.precision):
+        step = training_step(task, task.batch_size)
+        for _ in range(WARM_UP_STEPS):
+            step()
+        device.synchronise()
+        with profile(activities=supported_activities(), record_shapes=True) as profiler:
+            step()
+            device.synchronise()
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "trace.json")
+        profiler.export_chrome_trace(str(file))
+        return file.read_text(encoding="utf-8")
