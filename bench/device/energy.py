@@ -161,6 +161,20 @@ def update_period(read: Read, clock: Clock = time.perf_counter, sleep: Sleep = t
     return watch.period
 
 
+def integrated(power_watts: Read, clock: Clock = time.perf_counter) -> Read:
+    """A counter of joules made of power readings, each of which holds until the next."""
+    joules, before, watts = 0.0, clock(), power_watts()
+
+    def read() -> float:
+        nonlocal joules, before, watts
+        now = clock()
+        joules += watts * (now - before)
+        before, watts = now, power_watts()
+        return joules
+
+    return read
+
+
 def settled_watts(power_watts: Read, clock: Clock = time.perf_counter, sleep: Sleep = time.sleep) -> float | None:
     """Mean power of a device that does nothing, once it has cooled down; None where it goes on moving.
 

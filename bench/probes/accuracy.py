@@ -18,7 +18,6 @@ from bench.device.execution import arithmetic, for_training
 from bench.metrics import LEVELS, Flag
 from bench.probes.counting.layers import layer_products
 from bench.probes.counting.networks import fresh_network
-from bench.probes.counts import forward_macs
 from bench.probes.reading import Answer, Measurement, Reading, Unsupported
 from bench.probes.steps import in_a_format_that_runs, inference_step, training_step, try_step
 from bench.quantity import first_line
@@ -178,7 +177,6 @@ def image_set_for(task: Task) -> ImageSet:
 
 
 TIMED_S = 0.5  # of steps, and at least one
-WARM_UP_STEPS = 1
 
 
 def forecast(task: Task) -> Measurement:
@@ -191,13 +189,12 @@ def forecast(task: Task) -> Measurement:
     if task.budget.kind == "s":
         raise Unsupported(f"a budget of {task.budget} takes as long as it says")
     batch_size = task.config.train_batch_size or recipe_for(task.spec.family, task.inputs.recipes).batch_size
-    flops = 2 * forward_macs(task.spec) if task.budget.kind == "pflop" else 0.0
+    flops = 2 * layer_products(task.spec).macs if task.budget.kind == "pflop" else 0.0
     images = budget_images(task.budget, image_set.train_count, flops)
     synchronise = accelerator.named(task.device).synchronise
     with arithmetic(task.config.execution.precision):
         step = training_step(task, batch_size)
-        for _ in range(WARM_UP_STEPS):
-            step()
+        step()  # to warm up
         seconds: list[float] = []
         while sum(seconds) < TIMED_S:
             synchronise()

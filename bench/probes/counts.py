@@ -66,11 +66,6 @@ def activations(task: Task) -> Measurement:
     return Measurement({"activations": Reading(found.activations, note=found.note, flags=found.flags)})
 
 
-def forward_macs(spec: ModelSpec) -> int:
-    """Multiply-accumulates of one image in eval mode."""
-    return layer_products(spec).macs
-
-
 DRAWS = 16  # of a network that keeps other blocks in every step
 
 
@@ -202,7 +197,7 @@ def macs_fvcore(task: Task) -> Measurement:
 def _disagreement(spec: ModelSpec, total: int, parts: Mapping[str, int], unknown: Iterable[str]) -> str:
     """What a reader needs to see why the two counts differ; nothing where they agree."""
     try:
-        ours = str(forward_macs(spec))
+        ours = str(layer_products(spec).macs)
     except Exception as error:  # a row of its own says so
         ours = f"nothing ({type(error).__name__}: {first_line(error)})"
     if str(total) == ours:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
 from bench.config import Task
 from bench.device import accelerator, nvml
 from bench.device.accelerator import Board
-from bench.device.energy import ERROR, Read, Spent, StandsStill, Window, measure_steps, update_period
+from bench.device.energy import ERROR, Read, Spent, StandsStill, Window, integrated, measure_steps, update_period
 from bench.device.execution import arithmetic, with_batch_that_fits
 from bench.device.timing import Timing, steady_samples
-from bench.probes.reading import Answer, Measurement, Reading, Unsupported
-from bench.probes.steps import MakeStep, attempted, check_finite, inference_step, training_step
+from bench.probes.reading import Answer, Measurement, Unsupported
+from bench.probes.steps import MakeStep, attempted, check_finite, inference_step, timed_reading, training_step
 
 # A board's counter moves ten times a second, and its power is sampled a part of that time (arXiv:2312.02741): in 3 s
 # lie thirty updates. That of processors moves a thousand times a second.
@@ -71,20 +70,6 @@ def _meter(board: Board, counter: str) -> _Meter:
     return _Meter(board.energy_joules, counter, update_period(board.energy_joules))
 
 
-def integrated(power_watts: Callable[[], float], clock: Callable[[], float] = time.perf_counter) -> Read:
-    """A counter of joules made of power readings, each of which holds until the next."""
-    joules, before, watts = 0.0, clock(), power_watts()
-
-    def read() -> float:
-        nonlocal joules, before, watts
-        now = clock()
-        joules += watts * (now - before)
-        before, watts = now, power_watts()
-        return joules
-
-    return read
-
-
 def _per_image(metric: str, make: MakeStep, meter: _Meter, task: Task) -> Mapping[str, Answer]:
     asked = task.batch_size
     device = accelerator.named(task.device)
@@ -103,22 +88,8 @@ def _per_image(metric: str, make: MakeStep, meter: _Meter, task: Task) -> Mappin
         (spent, warm), used = with_batch_that_fits(attempt, asked)
     except StandsStill as reason:
         raise Unsupported(str(reason)) from None
-    notes = (
-        f"batch {asked} did not fit into memory" if used != asked else "",
-        f"{meter.source}; {_quality(spent.window)}",
-        warm.note,
-    )
-    reading = Reading(
-        value=spent.joules_per_step / used,
-        batch_size=used,
-        asked_batch_size=asked,
-        cuda_graphs=bool(task.config.execution.cuda_graphs),
-        device=task.device,
-        note="; ".join(note for note in notes if note),
-        flags=warm.flags,
-        clock_mhz=warm.clock_mhz,
-    )
-    return {metric: reading}
+    note = f"{meter.source}; {_quality(spent.window)}"
+    return {metric: timed_reading(task, warm, spent.joules_per_step / used, used, asked, note=note)}
 
 
 def _quality(window: Window) -> str:

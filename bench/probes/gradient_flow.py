@@ -16,6 +16,7 @@ The weights' gradients show three things that are easily taken for one.
 from __future__ import annotations
 
 import itertools
+import math
 import statistics
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -101,7 +102,7 @@ def measure(task: Task) -> Measurement:
     with arithmetic("fp32"):
         for variant in VARIANTS:
             points = _points(task, variant, device)
-            ratios[variant] = [_ratio(norms) for norms in points[0]]
+            ratios[variant] = [norms[0] / norms[-1] if norms[-1] else math.nan for norms in points[0]]
             for step, several in points.items():
                 for depth, norms in enumerate(zip(*several, strict=True), start=1):
                     row = {**asdict(variant), "step": step, "depth": depth, "gradient_norm": statistics.median(norms)}
@@ -182,11 +183,6 @@ def _batches(task: Task, device: Device) -> Iterator[tuple[Tensor, Tensor]]:
     while True:
         images = torch.randn(BATCH_SIZE, *spec.input_size, generator=generator, device=device.place)
         yield images, torch.randint(spec.num_classes, (BATCH_SIZE,), generator=generator, device=device.place)
-
-
-def _ratio(norms: Norms) -> float:
-    """First over last."""
-    return norms[0] / norms[-1] if norms[-1] else float("nan")
 
 
 def change(network: nn.Module, variant: Variant) -> None:

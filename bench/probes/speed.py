@@ -33,19 +33,31 @@ from bench.device.timing import Laps, NoClock, Timing, device_seconds, steady_sa
 from bench.metrics import metrics_of
 from bench.probes.counting.networks import fresh_network
 from bench.probes.reading import Answer, Measurement, Reading, Unsupported
-from bench.probes.steps import MakeStep, Result, Step, attempted, check_finite, inference_step, training_step
+from bench.probes.steps import (
+    MakeStep,
+    Result,
+    Step,
+    attempted,
+    check_finite,
+    inference_step,
+    timed_reading,
+    training_step,
+)
 from bench.quantity import first_line
 from bench.stats.intervals import percentile
 
 LAUNCH_BOUND = 1.25  # times the device's own time
 PARTS = {part: f"train_{part}_ms" for part in ("forward", "backward", "optimizer")}  # as a training step names them
+STEPS: dict[str, MakeStep] = {"inference": inference_step, "train": training_step}
+LEAST_LATENCIES = 100  # below, a 99th percentile is the slowest sample
+SWEEP_S = 0.1  # of sampling at each batch size
+WORTH_IT = 1.02  # a doubled batch must gain 2 % to be tried further
+LARGEST_BATCH = 1 << 16
+LAYERS_S = 0.5  # of sampling, layer by layer
+WARM_UP_STEPS = 3  # where steps are watched
 
-
-@dataclass(frozen=True)
-class _Timed:
-    steps: Timing
-    device_seconds: tuple[float, ...] | Exception  # by the device's own clock, or why there are none
-    parts: Mapping[Hashable, tuple[float, ...]] | Exception  # of a training step
+Parts = Mapping[Hashable, tuple[float, ...]]  # of a training step: samples of the seconds of each
+Call = tuple[str, int]  # path of a module, and which call of it, from 0
 
 
 def throughput(task: Task) -> Measurement:
@@ -55,7 +67,7 @@ def throughput(task: Task) -> Measurement:
     """
     readings: dict[str, Answer] = {}
     with arithmetic(task.config.execution.precision):
-        for kind in ("inference", "train"):
+        for kind in STEPS:
             metrics = (f"{kind}_images_per_s", f"{kind}_device_ms", *(PARTS.values() if kind == "train" else ()))
             if kind == "train" and task.config.inference_only:
                 reason = Unsupported(f"--preset {task.config.preset} times inference alone")
@@ -65,48 +77,35 @@ def throughput(task: Task) -> Measurement:
     return Measurement(readings)
 
 
-def timed(make: MakeStep, task: Task, batch_size: int) -> Timing:
-    """Steady samples of one step at one batch size.
-
-    Raises:
-        Unsupported: there is no such step.
-        ValueError: the network returns nonsense.
-    """
-    return _steps(make(task, batch_size), task)
-
-
 def _throughput(kind: str, task: Task) -> Mapping[str, Answer]:
-    asked = task.batch_size
-    result, used = with_batch_that_fits(lambda batch_size: _timed(kind, task, batch_size), asked)
-    rates = tuple(used / seconds for seconds in result.steps.seconds)
-    notes = [result.steps.note] if result.steps.note else []
-    if used != asked:
-        notes.insert(0, f"batch {asked} did not fit into memory")
-    rate = Reading(
-        value=statistics.median(rates),
-        samples=rates,
-        batch_size=used,
-        asked_batch_size=asked,
-        cuda_graphs=bool(task.config.execution.cuda_graphs),
-        device=task.device,
-        note="; ".join(notes),
-        flags=result.steps.flags,
-        clock_mhz=result.steps.clock_mhz,
-    )
-    if isinstance(result.device_seconds, Exception):
-        busy: Answer = result.device_seconds
+    (steps, own, parts), used = with_batch_that_fits(partial(_timed, kind, task), task.batch_size)
+    rates = tuple(used / seconds for seconds in steps.seconds)
+    rate = timed_reading(task, steps, statistics.median(rates), used, task.batch_size, samples=rates)
+    busy: Answer
+    if isinstance(own, Exception):
+        busy = own
     else:
-        ms = tuple(1e3 * seconds for seconds in result.device_seconds)
-        share = statistics.median(ms) / (1e3 * statistics.median(result.steps.seconds))
+        ms = tuple(1e3 * seconds for seconds in own)
+        share = statistics.median(ms) / (1e3 * statistics.median(steps.seconds))
         busy = replace(rate, value=statistics.median(ms), samples=ms, note="", flags=())
         if share < 1 / LAUNCH_BOUND:
             note = f"launch-bound: the device works {share:.0%} of the step"
             busy = replace(busy, note=note, flags=("launch_bound",))
     found = {f"{kind}_images_per_s": rate, f"{kind}_device_ms": busy}
-    return found if kind == "inference" else {**found, **_parts(rate, result.parts)}
+    return found if kind == "inference" else {**found, **_of_parts(rate, parts)}
 
 
-def _parts(rate: Reading, parts: Mapping[Hashable, tuple[float, ...]] | Exception) -> Mapping[str, Answer]:
+def _timed(kind: str, task: Task, batch_size: int) -> tuple[Timing, tuple[float, ...] | Exception, Parts | Exception]:
+    """Steps, their seconds by the device's own clock, and their parts; in place of the last two, why there are none."""
+    device = accelerator.named(task.device)
+    laps = Laps(device)
+    step = training_step(task, batch_size, laps) if kind == "train" else inference_step(task, batch_size)
+    steps = _steps(step, task)
+    own = _besides(lambda: device_seconds(step, device))
+    return steps, own, _besides(lambda: laps.of(step, task.measure_seconds / 4) if kind == "train" else {})
+
+
+def _of_parts(rate: Reading, parts: Parts | Exception) -> Mapping[str, Answer]:
     """The readings of what a training step is made of, under the conditions of its rate."""
     if isinstance(parts, Exception):
         return dict.fromkeys(PARTS.values(), parts)
@@ -116,29 +115,6 @@ def _parts(rate: Reading, parts: Mapping[Hashable, tuple[float, ...]] | Exceptio
     return {
         metric: replace(rate, value=statistics.median(ms[part]), samples=ms[part]) for part, metric in PARTS.items()
     }
-
-
-def _timed(kind: str, task: Task, batch_size: int) -> _Timed:
-    device = accelerator.named(task.device)
-    laps = Laps(device)
-    step = training_step(task, batch_size, laps) if kind == "train" else inference_step(task, batch_size)
-    steps = _steps(step, task)
-    own = _besides(lambda: device_seconds(step, device))
-    return _Timed(steps, own, _besides(lambda: laps.of(step, task.measure_seconds / 4) if kind == "train" else {}))
-
-
-def _steps(step: Step, task: Task) -> Timing:
-    device = accelerator.named(task.device)
-    with clocks(task.device) as clock:
-        steps = steady_samples(
-            step,
-            device.synchronise,
-            task.measure_seconds,
-            shortest_sample_s=device.sizes.shortest_sample_s,
-            clocks=clock,
-        )
-    check_finite(step())
-    return steps
 
 
 def _besides(measured: Callable[[], Result]) -> Result | Exception:
@@ -151,7 +127,19 @@ def _besides(measured: Callable[[], Result]) -> Result | Exception:
         return error.with_traceback(None)
 
 
-LEAST_SAMPLES = 100  # below, a 99th percentile is the slowest sample
+def _steps(step: Step, task: Task) -> Timing:
+    """Steady samples, of as many steps each as suit the device."""
+    device = accelerator.named(task.device)
+    with clocks(task.device) as clock:
+        timing = steady_samples(
+            step,
+            device.synchronise,
+            task.measure_seconds,
+            shortest_sample_s=device.sizes.shortest_sample_s,
+            clocks=clock,
+        )
+    check_finite(step())
+    return timing
 
 
 def latency(task: Task) -> Measurement:
@@ -167,32 +155,18 @@ def _latency(task: Task) -> Mapping[str, Answer]:
                 step,
                 accelerator.named(task.device).synchronise,
                 task.config.measure_seconds,
-                least_samples=LEAST_SAMPLES,
+                least_samples=LEAST_LATENCIES,
                 shortest_sample_s=0.0,
                 clocks=clock,
             )
         check_finite(step())
     ms = tuple(1e3 * seconds for seconds in timing.seconds)
-    return {
-        name: Reading(
-            value=percentile(ms, share),
-            # Once is enough: the other two are statistics of the same samples.
-            samples=ms if name == "latency_ms" else (),
-            batch_size=1,
-            asked_batch_size=1,
-            cuda_graphs=bool(task.config.execution.cuda_graphs),
-            device=task.device,
-            note=timing.note,
-            flags=timing.flags,
-            clock_mhz=timing.clock_mhz,
-        )
-        for name, share in (("latency_ms", 0.5), ("latency_p95_ms", 0.95), ("latency_p99_ms", 0.99))
+    median = timed_reading(task, timing, percentile(ms, 0.5), 1, 1, samples=ms)
+    return {  # the samples once: the other two are statistics of the same
+        "latency_ms": median,
+        "latency_p95_ms": replace(median, value=percentile(ms, 0.95), samples=()),
+        "latency_p99_ms": replace(median, value=percentile(ms, 0.99), samples=()),
     }
-
-
-SWEEP_S = 0.1  # of sampling at each size
-WORTH_IT = 1.02  # a doubled batch must gain 2 % to be tried further
-LARGEST = 1 << 16
 
 
 @dataclass
@@ -215,7 +189,7 @@ def best_batch(task: Task) -> Measurement:
     """Double the batch from the common one as long as it pays, and halve it as long as that pays instead."""
     readings: dict[str, Answer] = {}
     with arithmetic(task.config.execution.precision):
-        for kind, make in (("inference", inference_step), ("train", training_step)):
+        for kind, make in STEPS.items():
             metric = f"best_{kind}_images_per_s"
             readings |= attempted([metric], task, partial(_best, metric, make))
     return Measurement(readings)
@@ -251,7 +225,7 @@ def sweep(attempt: Callable[[int], Timing], start: int) -> Sweep:
         release_memory()
         size //= 2
     first = size
-    while found.too_large is None and size < LARGEST and pays(2 * size, size):
+    while found.too_large is None and size < LARGEST_BATCH and pays(2 * size, size):
         size *= 2
     release_memory()
     if size == first and found.reason == Sweep.reason:
@@ -264,31 +238,15 @@ def _best(metric: str, make: MakeStep, task: Task) -> Mapping[str, Answer]:
     """Each size is tried briefly, with kernels as libraries would take them unasked; the best one is timed in full."""
     brief = replace(task, config=replace(task.config, measure_seconds=SWEEP_S))
     with arithmetic(task.config.execution.precision, autotune=False):
-        found = sweep(lambda batch_size: timed(make, brief, batch_size), task.batch_size)
+        found = sweep(lambda batch_size: _steps(make(brief, batch_size), brief), task.batch_size)
     release_memory()
     # A device that has failed at a larger batch is not asked again.
-    timing = timed(make, task, found.best) if found.reason == Sweep.reason else found.tried[found.best]
+    timing = _steps(make(task, found.best), task) if found.reason == Sweep.reason else found.tried[found.best]
     rates = tuple(found.best / seconds for seconds in timing.seconds)
     tried = ", ".join(f"{size}: {found.rate(size):,.0f}/s" for size in sorted(found.tried))
     limit = f"; batch {found.too_large} {found.reason}" if found.too_large else ""
-    steadiness = f"; {timing.note}" if timing.note else ""
-    best = Reading(
-        value=statistics.median(rates),
-        samples=rates,
-        batch_size=found.best,
-        cuda_graphs=bool(task.config.execution.cuda_graphs),
-        device=task.device,
-        note=f"tried {tried}{limit}{steadiness}",
-        flags=timing.flags,
-        clock_mhz=timing.clock_mhz,
-    )
-    return {metric: best}
-
-
-MEASURE_SECONDS = 0.5
-WARM_UP_STEPS = 3
-
-Call = tuple[str, int]  # path of a module, and which call of it, from 0
+    note = f"tried {tried}{limit}"
+    return {metric: timed_reading(task, timing, statistics.median(rates), found.best, samples=rates, note=note)}
 
 
 def layer_milliseconds(task: Task) -> dict[Call, float]:
@@ -330,7 +288,7 @@ def layer_milliseconds(task: Task) -> dict[Call, float]:
     with arithmetic(execution.precision):
         for _ in range(WARM_UP_STEPS):
             forward()
-        found = laps.of(forward, MEASURE_SECONDS)
+        found = laps.of(forward, LAYERS_S)
     return {call: 1e3 * statistics.median(seconds) for call, seconds in found.items()}  # type: ignore[misc]
 
 

@@ -28,6 +28,7 @@ from bench.device.execution import (
     memory_format,
     release_memory,
 )
+from bench.device.timing import Timing
 from bench.models import REGISTRY
 from bench.probes.counting.networks import fresh_network
 from bench.probes.reading import Answer, Reading, Unsupported
@@ -167,6 +168,31 @@ def check_finite(output: Tensor) -> None:
     """
     if not bool(torch.isfinite(output).all()):
         raise ValueError("the network's output is infinite or not a number (fp16 ends at 65,504; bf16 does not)")
+
+
+def timed_reading(
+    task: Task,
+    timing: Timing,
+    value: float,
+    batch_size: int,
+    asked_batch_size: int | None = None,
+    samples: tuple[float, ...] = (),
+    note: str = "",
+) -> Reading:
+    """A number that was found by timing steps, with what a reader of it must know."""
+    fitted = asked_batch_size in (None, batch_size)
+    notes = ("" if fitted else f"batch {asked_batch_size} did not fit into memory", note, timing.note)
+    return Reading(
+        value,
+        samples=samples,
+        batch_size=batch_size,
+        asked_batch_size=asked_batch_size,
+        cuda_graphs=bool(task.config.execution.cuda_graphs),
+        device=task.device,
+        note="; ".join(filter(None, notes)),
+        flags=timing.flags,
+        clock_mhz=timing.clock_mhz,
+    )
 
 
 def attempted(metrics: Iterable[str], task: Task, read: Callable[[Task], Mapping[str, Answer]]) -> Mapping[str, Answer]:

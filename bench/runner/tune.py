@@ -18,7 +18,7 @@ from bench.device import accelerator
 from bench.device.execution import arithmetic, for_training
 from bench.engines.engine import Crash, Executor, Stop
 from bench.models import ModelSpec
-from bench.probes.counts import forward_macs
+from bench.probes.counting.layers import layer_products
 from bench.training.evaluation import Images
 from bench.training.loop import train
 from bench.training.recipes import Recipe, recipe_for
@@ -58,7 +58,7 @@ def execute_trial(task: TrialTask, device: str) -> Trial:
     images = Images(task.image_set, kept, out, spec.input_size)
     torch.manual_seed(seed)
     network = for_training(spec.build(num_classes=len(task.image_set.classes)), config.execution, at)
-    flops = 2 * forward_macs(spec)
+    flops = 2 * layer_products(spec).macs
     with arithmetic(config.execution.precision):
         try:
             outcome = train(

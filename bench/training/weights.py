@@ -141,20 +141,22 @@ class Checkpoint:
     def load(self) -> dict[str, Any] | None:
         """The state that was written last, on the CPU; None where there is none that fits, which `note` then says."""
         try:
-            digest, written = _parts(self._path.read_bytes())
+            content = self._path.read_bytes()
         except FileNotFoundError:
             return None
         except OSError as error:
             self.note = f"its checkpoint cannot be read ({error.strerror}): trained from the start"
             return None
+        size = hashlib.sha256().digest_size
+        digest, written = content[:size], content[size:]
         if hashlib.sha256(written).digest() != digest:
             self.note = "its checkpoint is damaged: trained from the start"
             return None
-        content = torch.load(io.BytesIO(written), map_location="cpu", weights_only=True)
-        if content["identity"] != self._identity:
+        kept = torch.load(io.BytesIO(written), map_location="cpu", weights_only=True)
+        if kept["identity"] != self._identity:
             self.note = "its checkpoint is of another training: trained from the start"
             return None
-        state: dict[str, Any] = content["state"]
+        state: dict[str, Any] = kept["state"]
         return state
 
     def due(self) -> bool:
@@ -174,8 +176,3 @@ class Checkpoint:
         except OSError as error:
             self.note = f"no checkpoint could be written ({error.strerror})"
         self._written = self._clock()
-
-
-def _parts(content: bytes) -> tuple[bytes, bytes]:
-    size = hashlib.sha256().digest_size
-    return content[:size], content[size:]

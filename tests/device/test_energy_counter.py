@@ -8,11 +8,11 @@ from bench.device.energy import (
     ERROR,
     SETTLES_WITHIN_S,
     StandsStill,
+    integrated,
     measure_steps,
     settled_watts,
     update_period,
 )
-from bench.probes.energy import integrated
 
 
 class Board:

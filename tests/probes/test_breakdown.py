@@ -51,7 +51,7 @@ def test_time_is_told_by_call_and_what_is_between_the_layers_apart(monkeypatch: 
 def test_show_has_the_time_of_each_layer_beside_its_macs(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(speed, "MEASURE_SECONDS", 0.05)
+    monkeypatch.setattr(speed, "LAYERS_S", 0.05)
     assert main(["show", "lenet5_mnist", "--time", "--device", "cpu", "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
     layers, totals = shown["layers"], shown["totals"]
@@ -96,7 +96,7 @@ def test_a_wrong_request_is_said_in_one_line(flags: list[str], words: str, capsy
 def test_show_times_layers_and_writes_a_trace_on_a_gpu(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(speed, "MEASURE_SECONDS", 0.05)
+    monkeypatch.setattr(speed, "LAYERS_S", 0.05)
     file = tmp_path / "trace.json"
     assert main(["show", "lenet5_mnist", "--time", "--trace", str(file), "--device", "cuda:0", "--json"]) == 0
     layers = json.loads(capsys.readouterr().out)["layers"]

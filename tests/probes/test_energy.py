@@ -20,7 +20,6 @@ from bench.device import nvml, torch_devices
 from bench.metrics import metrics_of
 from bench.models import REGISTRY, ModelSpec
 from bench.probes import energy
-from bench.probes.energy import integrated
 from bench.probes.reading import Answer, Reading, Unsupported
 from bench.runner.execute import execute
 from tests.device.nvml_library import UUID, Install
@@ -134,7 +133,7 @@ def test_a_gpu_that_tells_no_energy_of_its_own_is_skipped_with_the_reason(
 def test_power_readings_are_added_up() -> None:
     now = 10.0
     watts = iter((100.0, 100.0, 200.0, 50.0))
-    read = integrated(lambda: next(watts), lambda: now)
+    read = counters.integrated(lambda: next(watts), lambda: now)
     now = 12.0
     assert read() == 200.0  # 2 s at 100 W
     now = 13.0

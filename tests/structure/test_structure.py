@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bench.models import REGISTRY, ModelSpec
-from bench.probes.counts import forward_macs
+from bench.probes.counting.layers import layer_products
 from bench.probes.reading import Unsupported
 from bench.structure import Node, Panel, Structure
 from bench.structure.panels import structure
@@ -168,7 +168,7 @@ def test_the_boxes_add_up_to_the_network(family: str) -> None:
     spec = LIGHTEST[family]
     drawn = structure(spec)
     assert sum(node.params for node in drawn.panels[0].nodes) == drawn.params == spec.params
-    assert sum(node.macs for node in drawn.panels[0].nodes) == drawn.macs == forward_macs(spec)
+    assert sum(node.macs for node in drawn.panels[0].nodes) == drawn.macs == layer_products(spec).macs
     assert Structure.from_json(drawn.to_json()) == drawn
 
 

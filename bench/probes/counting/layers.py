@@ -349,13 +349,10 @@ def saved_tensors(
 
     images = images_for(network, batch_size, input_size)
     labels = torch.zeros(batch_size, dtype=torch.int64, device=images.device)
-    with seeded(seed) as drew, fused_attention("cpu") as fused, Shortcuts(), saved_tensors_hooks(pack, _unpack):
+    hooks = saved_tensors_hooks(pack, lambda tensor: tensor)
+    with seeded(seed) as drew, fused_attention("cpu") as fused, Shortcuts(), hooks:
         training_loss(recorder.run(network, images), labels, num_classes)
         return SavedPass(recorder.calls, drew(), fused())
-
-
-def _unpack(tensor: Tensor) -> Tensor:
-    return tensor
 
 
 def _storage_id(tensor: Tensor) -> int:

@@ -34,7 +34,7 @@ def formula_of(func: Any) -> Formula | None:
     What was registered with `torch.utils.flop_counter.register_flop_formula` counts before anything that is here.
     """
     key = getattr(func, "_overloadpacket", func)
-    own = _FORMULAS.get(_name(func))
+    own = _FORMULAS.get(operator_name(func))
     if own is None and key not in flop_registry:
         return None
     if own is None or flop_registry.get(key, _BUILT_IN.get(key)) is not _BUILT_IN.get(key):
@@ -50,7 +50,7 @@ def is_composite(func: Any) -> bool:
 
 def is_of_vectors(func: Any) -> bool:
     """Whether it multiplies a vector, with a matrix or with another."""
-    return _name(func) in ("aten::mv", "aten::dot", "aten::vdot")
+    return operator_name(func) in ("aten::mv", "aten::dot", "aten::vdot")
 
 
 def decomposed(func: Any, *args: Any, **kwargs: Any) -> Any:
@@ -69,12 +69,12 @@ def may_compute_products(func: Any) -> bool:
     """
     if not isinstance(func, torch._ops.OpOverload):
         return True  # an operator that takes functions, such as a fused kernel that is compiled for them
-    namespace, _, name = _name(func).partition("::")
+    namespace, _, name = operator_name(func).partition("::")
     if namespace in ("prim", "profiler"):
         return False
     if namespace in ("aten", "prims", "quantized", "mkldnn"):
         return re.search(_SOUNDS_LIKE_PRODUCTS, name) is not None and name not in _SOUNDS_ONLY
-    return not (_name(func) in _NONE_OF_OTHERS or torch.Tag.pointwise in func.tags or func.is_view)
+    return not (operator_name(func) in _NONE_OF_OTHERS or torch.Tag.pointwise in func.tags or func.is_view)
 
 
 _SOUNDS_LIKE_PRODUCTS = (
@@ -112,15 +112,10 @@ def _elements(out: Any) -> int:
 
 
 @lru_cache(maxsize=4096)
-def _name(func: Any) -> str:
-    """ "aten::mm", whichever of its overloads."""
+def operator_name(func: Any) -> str:
+    """As people write it, whichever of its overloads: "aten::mm"."""
     name: str = func.name() if callable(getattr(func, "name", None)) else str(func)
     return name.partition(".")[0]
-
-
-def operator_name(func: Any) -> str:
-    """As people write it: "torchvision::deform_conv2d"."""
-    return _name(func)
 
 
 def _contraction(out: Any, left: Tensor, *_: Any, **__: Any) -> Work:
