@@ -92,7 +92,7 @@ def _device(request: History, runs: list[Run]) -> str:
 
 
 def _draw(path: Path, found: list[Series], device: str) -> None:
-    from bench.render.charts.runs import history_chart
+    from bench.render.charts.lines import history_chart
 
     chart = history_chart([series for series in found if series.metric == found[0].metric], device)
     write("--svg", path, chart.svg)

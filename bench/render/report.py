@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from bench.records.run_folder import Run, RunError
-from bench.render.charts import Chart, draw_charts
-from bench.render.charts.images import image_charts
-from bench.render.charts.runs import history_charts
+from bench.render.charts import Chart, draw_charts, history_charts, image_charts
 from bench.render.claims import rulings, write_claims_csv
 from bench.render.findings.problems import problems
 from bench.render.page.architecture import architectures, read_networks

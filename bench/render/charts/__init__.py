@@ -10,23 +10,43 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from bench.metrics import METRICS
+from bench.records.run_folder import Run
+from bench.regression import MARGIN
+from bench.regression.history import DEFAULT_METRICS, device_of, history, runs_in
 from bench.render.charts.accuracy import (
+    confusion_chart,
     density_chart,
     headline_charts,
     own_accuracies,
+    sample_chart,
     scatter_chart,
     textbook_charts,
     with_reference,
     year_chart,
 )
-from bench.render.charts.bars import bar_chart, early_late_chart, memory_chart
-from bench.render.charts.curves import budget_chart, gradient_flow_charts, training_curves
+from bench.render.charts.costs import (
+    bar_chart,
+    early_late_chart,
+    latency_chart,
+    memory_chart,
+    prediction_chart,
+    roofline_chart,
+    throughput_chart,
+    work_chart,
+)
 from bench.render.charts.frame import Chart, slug, style
-from bench.render.charts.machine import prediction_chart, roofline_chart, work_chart
-from bench.render.charts.rows import latency_chart, throughput_chart
+from bench.render.charts.lines import budget_chart, gradient_flow_charts, history_chart, training_curves
 from bench.render.findings.ranking import budget_tables
 from bench.render.results.header import Model
-from bench.render.results.kept import Curve, GradientFlow, Layers, own_currency
+from bench.render.results.kept import (
+    Curve,
+    DataSet,
+    GradientFlow,
+    Layers,
+    own_currency,
+    read_confusions,
+    read_data_sets,
+)
 from bench.render.results.published import as_published, with_references
 from bench.render.results.table import AccuracyGroup, Results
 
@@ -40,6 +60,7 @@ _COSTS = (
     "train_seconds",
 )
 _FEW = 3  # networks; fewer are compared faster in the table
+LEAST_RUNS = 4  # fewer are no history
 
 
 @style()
@@ -143,3 +164,46 @@ def _stems(groups: Sequence[AccuracyGroup]) -> list[str]:
         stem = slug(group.track if alone else f"{group.track}-{group.dataset}-{group.budget}")
         stems.append(stem if stem not in stems else f"{stem}-{len(stems)}")
     return stems
+
+
+def image_charts(run: Run, results: Results) -> tuple[list[Chart], list[str]]:
+    """For each data set its images and the confusion matrix; and the names of the files that cannot be read."""
+    charts: list[Chart | None] = []
+    unreadable: list[str] = []
+    for data_set in read_data_sets(run):
+        stem = f"{slug(data_set.track)}-{slug(data_set.name)}"
+        charts.append(sample_chart(data_set, stem))
+        for group in results.accuracy_groups():
+            if (group.track, group.dataset) == (data_set.track, data_set.name):
+                chart, damaged = _confusions(run, results, group, data_set, stem)
+                charts.append(chart)
+                unreadable += damaged
+                break  # the largest group: under one budget
+    return [chart for chart in charts if chart is not None], unreadable
+
+
+def _confusions(
+    run: Run, results: Results, group: AccuracyGroup, data_set: DataSet, stem: str
+) -> tuple[Chart | None, list[str]]:
+    best = max(group.models, key=lambda model: results.cell(model, "top1").value)
+    found, unreadable = read_confusions(run, results.cell(best, "top1").records, len(data_set.classes))
+    if found is None:
+        return None, unreadable
+    return confusion_chart(results, group, best, data_set.classes, found, stem), unreadable
+
+
+def history_charts(run: Run) -> list[Chart]:
+    """A chart per metric over a run and the earlier runs of the same folder on the same device.
+
+    Empty where there are too few to be a history.
+    """
+    runs, _ = runs_in(run.folder.parent)
+    earlier = [one for one in runs if device_of(one) == device_of(run) and one.header.created <= run.header.created]
+    if len(earlier) < LEAST_RUNS:
+        return []
+    own = {(record.model, record.metric) for record in run.records()}
+    series = [one for one in history(earlier, DEFAULT_METRICS, MARGIN) if (one.model, one.metric) in own]
+    # What never changes needs no chart.
+    drawn = [one for one in series if len(one.points) >= LEAST_RUNS and len({p.value for p in one.points}) > 1]
+    metrics = dict.fromkeys(one.metric for one in drawn)
+    return [history_chart([one for one in drawn if one.metric == metric], device_of(run)) for metric in metrics]

@@ -1,4 +1,4 @@
-"""The frame of every figure: its colours, style, size and title, and the finished figure as SVG and PNG.
+"""The frame of every figure: colours, style, size, title and scales; names beside rows and lines; SVG and PNG.
 
 A family has one colour and one marker in every figure of a report. There are as many colours as families in the
 registry, so that colour alone tells them apart (17 in CIE76 or more); the markers do so without colour. The first seven
@@ -9,13 +9,14 @@ Machado et al. 2009. All have a contrast of 2.8 or more on the light and on the 
 from __future__ import annotations
 
 import io
+import math
 import re
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib.style
 import numpy as np
@@ -25,10 +26,15 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ft2font import FT2Font
+from matplotlib.lines import Line2D
 from matplotlib.markers import MarkerStyle
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from numpy.typing import NDArray
+from scipy.optimize import isotonic_regression
 
-from bench.metrics import METRICS
-from bench.quantity import in_sentence, listing
+from bench.metrics import METRICS, Metric
+from bench.quantity import in_sentence, is_bytes, listing, tick
 from bench.render.results.header import Model, written_name
 from bench.render.results.table import Results
 
@@ -263,3 +269,176 @@ def without_room(names: Sequence[str]) -> str:
 @cache
 def _glyphs() -> frozenset[int]:
     return frozenset(FT2Font(font_manager.findfont(_FONT)).get_charmap())
+
+
+# --- Scales ---
+
+_DECADE = 150.0  # points that a decade must have for ticks between its ends
+
+
+def set_log_axis(axes: Axes, which: Literal["x", "y"], values: np.ndarray, unit: str) -> None:
+    """A logarithmic scale around positive values, with ticks at round numbers of their unit."""
+    low, high = math.log(float(values.min())), math.log(float(values.max()))
+    margin = max(0.09 * (high - low), 0.25)
+    limits = math.exp(low - margin), math.exp(high + margin)
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    base = 2 if is_bytes(unit) else 10
+    if which == "x":
+        axes.set_xscale("log", base=base)
+        axes.set_xlim(*limits)
+    else:
+        axes.set_yscale("log", base=base)
+        axes.set_ylim(*limits)
+    if is_bytes(unit):
+        octaves = max(1, round((high - low) / math.log(2) / 6))
+        axis.set_major_locator(LogLocator(base=2**octaves, numticks=20))
+    else:
+        length = axes.bbox.width if which == "x" else 2 * axes.bbox.height  # ticks stand closer above each other
+        subs = (1.0,) if length / math.log10(limits[1] / limits[0]) < _DECADE else (1.0, 2.0, 5.0)
+        axis.set_major_locator(LogLocator(base=10, subs=subs, numticks=20))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: tick(value, unit)))
+
+
+def scale_from_zero(axes: Axes, most: float, unit: str) -> None:
+    """A linear scale up to `most`, with ticks at round numbers of their unit."""
+    axes.set_xlim(0, max(most, 0) * 1.02 or 1)
+    axes.xaxis.set_major_locator(_BinaryLocator() if is_bytes(unit) else MaxNLocator(6))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value, unit)))
+
+
+class _BinaryLocator(MaxNLocator):
+    """Ticks at round numbers of KiB, MiB or GiB."""
+
+    def __init__(self) -> None:
+        super().__init__(6)
+
+    def tick_values(self, vmin: float, vmax: float) -> Sequence[float]:
+        unit = 1.0
+        while vmax / unit >= 1024:
+            unit *= 1024
+        return [float(value) * unit for value in super().tick_values(vmin / unit, vmax / unit)]
+
+
+# --- A row per network ---
+
+_ROW = 15.0
+_TOP, _BOTTOM, _GAP = 62.0, 40.0, 22.0
+_LEGEND, _PANEL_TITLE = 16.0, 14.0
+STATUS_WORDS = {"oom": "out of memory", "timeout": "timed out", "failed": "failed"}
+
+
+def row_figure(
+    models: Sequence[Model],
+    panels: Sequence[str] = ("",),
+    legend: Sequence[Line2D | Patch] = (),
+    right: float = 16.0,
+) -> tuple[Figure, list[Axes]]:
+    """A figure with a row for each network, its legend, and empty axes for each panel title.
+
+    `right` points are kept free beside each panel.
+    """
+    top = _TOP + (_LEGEND if legend else 0) + (_PANEL_TITLE if any(panels) else 0)
+    height = top + _ROW * len(models) + _BOTTOM
+    figure = new_figure(height=height)
+    names = [chart_name(model) for model in models]
+    left = 18 + 5.4 * max(map(len, names))
+    if legend:
+        figure.legend(
+            handles=list(legend), ncols=len(legend), loc="upper left", columnspacing=1.4, handletextpad=0.5,
+            bbox_to_anchor=(left / WIDTH, (height - _TOP + 8) / height), borderaxespad=0, handlelength=1.4,
+        )  # fmt: skip
+    width = (WIDTH - left - _GAP * (len(panels) - 1)) / len(panels) - right
+    found: list[Axes] = []
+    for number, words in enumerate(panels):
+        axes = add_axes(figure, left + number * (width + right + _GAP), _BOTTOM, width, _ROW * len(models))
+        axes.set_title(words, loc="left", size=SMALL, weight="bold", pad=4)
+        axes.set_yticks(range(len(models)), names if number == 0 else [""] * len(names))
+        for label, model in zip(axes.get_yticklabels(), models, strict=True):
+            identify(label, model.name)
+        axes.set_ylim(len(models) - 0.4, -0.6)
+        axes.tick_params(axis="y", length=0)
+        axes.grid(visible=False, axis="y")
+        found.append(axes)
+    return figure, found
+
+
+def ranked(results: Results, models: Sequence[Model], metric: Metric) -> tuple[list[Model], list[Model], str]:
+    """The networks with a value, the best first; those whose measurement failed; and who has no row and why."""
+    cells = {model: results.cell(model, metric.name) for model in models}
+    bad = [model for model, cell in cells.items() if not cell.measured and cell.status in STATUS_WORDS]
+    good, missing = comparable(results, [model for model in models if model not in bad], metric.name)
+    return sorted(good, key=lambda m: cells[m].value, reverse=metric.better == "higher"), bad, missing
+
+
+def stack_bars(axes: Axes, parts: Sequence[Sequence[float]], colours: Sequence[str]) -> None:
+    """A bar per row, of parts one after another: `parts` are the sizes of each part, row by row."""
+    left = [0.0] * len(parts[0])
+    for sizes, colour in zip(parts, colours, strict=True):
+        axes.barh(range(len(sizes)), sizes, left=left, height=0.7, linewidth=0.4, edgecolor=PAPER, color=colour)
+        left = [start + size for start, size in zip(left, sizes, strict=True)]
+
+
+def write_beside(axes: Axes, row: int, end: float, words: str) -> None:
+    """Words right of the end of a row's bar."""
+    axes.annotate(words, (end, row), va="center", xytext=(4, 0), textcoords="offset points")
+
+
+def write_status(axes: Axes, row: int, status: str) -> None:
+    """Words such as "out of memory" where a row has no bar or dot."""
+    axes.annotate(
+        STATUS_WORDS[status], (0, row), xycoords=("axes fraction", "data"), xytext=(4, 0), textcoords="offset points",
+        va="center", color=MUTED,
+    )  # fmt: skip
+
+
+# --- Names right of lines ---
+
+_NAME_GAP = 11.5  # between names right of the axes, in points
+
+
+@dataclass(frozen=True)
+class LineEnd:
+    """Where a line ends that is named at the right."""
+
+    name: str  # the network's identifier
+    words: str
+    at: tuple[float, float]
+    colour: str
+
+
+def name_ends(axes: Axes, ends: Sequence[LineEnd]) -> list[str]:
+    """Write the names of lines right of the axes, as high as they end, joined to them; returns those without room."""
+    bottom, height = axes.bbox.y0, axes.bbox.height
+    room = int(height / _NAME_GAP) + 1
+    wanted = np.array([axes.transData.transform(end.at)[1] for end in ends[:room]])
+    for end, up in zip(ends, spread(wanted, _NAME_GAP, bottom, bottom + height), strict=False):
+        place = (up - bottom) / height
+        axes.annotate(
+            "", end.at, xytext=(1.025, place), textcoords="axes fraction", annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": end.colour, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 0},
+        )  # fmt: skip
+        text = axes.annotate(
+            end.words, (1.03, place), xycoords="axes fraction", annotation_clip=False, va="center", size=SMALL
+        )
+        identify(text, end.name)
+    return list(dict.fromkeys(end.name for end in ends[room:]))
+
+
+Array = NDArray[np.float64]
+
+
+def spread(wanted: Array, gap: float, low: float, high: float) -> Array:
+    """The heights nearest to `wanted` that keep their order, are `gap` apart and lie within low..high.
+
+    Least squares. Where the room is too small for all, the gap shrinks to fit.
+    """
+    if len(wanted) == 0:
+        return wanted.copy()
+    gap = min(gap, (high - low) / max(1, len(wanted) - 1))
+    order = np.argsort(wanted, kind="stable")
+    steps = gap * np.arange(len(wanted))
+    level = isotonic_regression(wanted[order] - steps).x
+    heights = np.empty_like(wanted)
+    heights[order] = np.clip(level, low, high - steps[-1]) + steps
+    return heights

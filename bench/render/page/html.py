@@ -16,8 +16,8 @@ from markupsafe import Markup, escape
 
 from bench.metrics import Metric
 from bench.render.charts import Chart
+from bench.render.charts.accuracy import IMAGE_KINDS
 from bench.render.charts.frame import FONTS, GRID, INK, MUTED, PAPER
-from bench.render.charts.images import KINDS as IMAGE_KINDS
 from bench.render.claims import Ruling, summary, worth_showing
 from bench.render.diagram import style_sheet
 from bench.render.findings.machine import conditions_grid, environment_facts, execution_line, limits_grid, lowest_use

@@ -22,7 +22,7 @@ from bench.regression import MARGIN, percent
 from bench.regression.compare import Change, Comparison, compare
 from bench.render.charts import Chart
 from bench.render.charts.frame import slug
-from bench.render.charts.runs import pair_chart
+from bench.render.charts.lines import pair_chart
 from bench.render.page.comparison import WORST_FIRST, as_markdown, preface_of, row_of, summary_of
 from bench.render.page.html import inline_svg, page_environment, read_part, script_digest
 from bench.render.page.markdown import as_grid, escape

@@ -7,8 +7,8 @@ import io
 
 import numpy as np
 
-from bench.render.charts.curves import budget_chart
 from bench.render.charts.frame import style
+from bench.render.charts.lines import budget_chart
 from bench.render.findings.problems import problems
 from bench.render.findings.ranking import budget_tables
 from bench.render.page.html import write_html

@@ -13,7 +13,7 @@ from bench.cli.main import main
 from bench.records.record import Record
 from bench.records.run_folder import Run
 from bench.records.run_json import RunHeader
-from bench.render.charts.runs import _ticks
+from bench.render.charts.lines import _ticks
 from bench.render.page.side_by_side import folder_name, side_by_side_facts, write_side_by_side
 from tests.render.conftest import RunBuilder, bad, counts, listed, ok, training
 

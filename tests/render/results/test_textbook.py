@@ -16,13 +16,13 @@ from matplotlib.transforms import Bbox
 from bench.records.run_folder import Run
 from bench.render.charts import Chart, draw_charts
 from bench.render.charts.accuracy import density_chart, own_accuracies, textbook_charts
-from bench.render.charts.bars import early_late_chart
+from bench.render.charts.costs import early_late_chart
 from bench.render.charts.frame import style
 from bench.render.results.derived import published_top1
 from bench.render.results.kept import Layers, read_layers
 from bench.render.results.published import as_published
 from bench.render.results.table import Results, read_results
-from tests.render.charts.test_machine_charts import texts_of
+from tests.render.charts.test_costs import texts_of
 from tests.render.conftest import FIXTURE_IMAGENET, RunBuilder, counts, kept_figures, listed, ok, training
 
 # name, family, year, millions of parameters, GMACs: all networks with a published accuracy

@@ -14,10 +14,8 @@ from matplotlib.text import Annotation, Text
 from matplotlib.transforms import Bbox
 
 from bench.render.charts import Chart, draw_charts
-from bench.render.charts.bars import MEMORY_PARTS, memory_chart
+from bench.render.charts.costs import MEMORY_PARTS, memory_chart, prediction_chart, roofline_chart, throughput_chart
 from bench.render.charts.frame import style
-from bench.render.charts.machine import prediction_chart, roofline_chart
-from bench.render.charts.rows import throughput_chart
 from bench.render.results.table import Results, read_results
 from tests.render.conftest import FIXTURE_CIFAR, RunBuilder, bad, gpu_run, kept_figures, listed, ok
 

@@ -5,7 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from bench.render.charts.labels import place_labels, spread
+from bench.render.charts.frame import spread
+from bench.render.charts.points import place_labels
 
 BOUNDS = (0.0, 0.0, 500.0, 360.0)
 NOTHING = np.empty((0, 4))

@@ -1,0 +1,498 @@
+"""What networks cost: bars of any metric, time and memory on the machine, and where in a network it arises."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter
+
+from bench.metrics import METRICS, Metric
+from bench.quantity import axis_label, in_sentence, listing, measured, quantity, tick
+from bench.render.charts.frame import (
+    COLOURS,
+    INK,
+    MOST_NAMED,
+    MUTED,
+    SMALL,
+    STATUS_WORDS,
+    Chart,
+    FamilyStyle,
+    comparable,
+    finished,
+    printable,
+    ranked,
+    row_figure,
+    scale_from_zero,
+    set_log_axis,
+    slug,
+    stack_bars,
+    styles_of,
+    write_beside,
+    write_status,
+)
+from bench.render.charts.points import Box, Panel, Point, exact, point_figure, span
+from bench.render.findings.machine import Peaks, ms_per_image, peaks_of, work_and_time
+from bench.render.results.header import Model
+from bench.render.results.kept import THIRDS, Layers
+from bench.render.results.table import AccuracyGroup, Cell, Results
+from bench.render.tables.subtitles import chart_conditions, measured_conditions, track_conditions
+
+
+def bar_chart(
+    results: Results,
+    models: Sequence[Model],
+    metric: Metric,
+    stem: str = "",
+    group: AccuracyGroup | None = None,
+    conditions: str = "",
+) -> Chart | None:
+    """Bars for one metric, best first; None where fewer than two networks have a value or all are equal.
+
+    `group` names the data set and budget for what training measured; None for everything else. `conditions` stand
+    under the title in place of those of the measurement. The `stem` of its file's name is that of the track.
+    """
+    good, bad, missing = ranked(results, models, metric)
+    cells = [results.cell(model, metric.name) for model in good]
+    if len({cell.value for cell in cells}) < 2:
+        return None
+    ends = [cell.high if cell.has_interval else cell.value for cell in cells]
+    words = [measured(cell.value, cell.low, cell.high, metric.unit) for cell in cells]
+
+    figure, (axes,) = row_figure([*good, *bad], right=100)
+    axes.barh(
+        range(len(good)), [cell.value for cell in cells], height=0.66, alpha=0.8, linewidth=0,
+        color=[styles_of(results)[model.family].colour for model in good],
+    )  # fmt: skip
+    scale_from_zero(axes, max(ends), metric.unit)
+    for row, (cell, end) in enumerate(zip(cells, ends, strict=True)):
+        if cell.has_interval:
+            axes.plot([cell.low, cell.high], [row, row], color=INK, linewidth=0.9)
+        write_beside(axes, row, max(end, 0), words[row])
+    for row, model in enumerate(bad, start=len(good)):
+        write_status(axes, row, results.cell(model, metric.name).status)
+    axes.set_xlabel(axis_label(metric), loc="left")
+    if metric.name == "top1" and group is not None and group.chance is not None:
+        axes.axvline(group.chance, color=INK, linewidth=1, linestyle="--")
+        axes.annotate(
+            f"chance {tick(group.chance, 'fraction')}", (group.chance, 1), xycoords=("data", "axes fraction"),
+            xytext=(3, 2), textcoords="offset points", color=MUTED,
+        )  # fmt: skip
+    return finished(
+        figure,
+        name=f"{stem or slug(models[0].track)}-bars-{metric.name}",
+        kind="bars",
+        track=models[0].track,
+        title=metric.label,
+        conditions=conditions
+        or (chart_conditions(results, group) if group else measured_conditions(results, models, metric)),
+        alt=(
+            f"Bar chart of {in_sentence(metric)} for {len(good)} networks, from {good[0].name} "
+            f"({words[0]}) to {good[-1].name} ({words[-1]})."
+        ),
+        caption=missing,
+    )
+
+
+# --- Time ---
+
+_PERCENTILES: Mapping[str, dict[str, Any]] = {
+    "latency_ms": {"label": "median", "marker": "o", "markersize": 5.0},
+    "latency_p95_ms": {"label": "95th percentile", "marker": "|", "markersize": 8.0, "markeredgewidth": 1.4},
+    "latency_p99_ms": {"label": "99th percentile", "marker": "o", "markersize": 4.5, "markerfacecolor": "none"},
+}
+_COMMON: dict[str, Any] = {"label": "common batch", "marker": "o", "markersize": 5.0}
+_BEST: dict[str, Any] = {
+    "label": "best batch (size beside it)", "marker": "o", "markersize": 5.5, "markerfacecolor": "none",
+}  # fmt: skip
+_KINDS = {"inference": "Inference", "train": "Training step"}
+
+
+def _legend(*marks: dict[str, Any]) -> list[Line2D]:
+    return [Line2D([], [], linestyle="", color=MUTED, **mark) for mark in marks]
+
+
+def latency_chart(results: Results, models: Sequence[Model]) -> Chart | None:
+    """A row per network, from its median to its 99th percentile; None with fewer than two networks."""
+    metric, styles = METRICS["latency_ms"], styles_of(results)
+    rows, bad, missing = ranked(results, models, metric)
+    if len(rows) < 2:
+        return None
+    figure, (axes,) = row_figure([*rows, *bad], legend=_legend(*_PERCENTILES.values()), right=58)
+    drawn: list[float] = []
+    for row, model in enumerate(rows):
+        at = {name: results.cell(model, name).value for name in _PERCENTILES if results.cell(model, name).measured}
+        colour = styles[model.family].colour
+        axes.plot([min(at.values()), max(at.values())], [row, row], color=colour, linewidth=1.1)
+        for name, value in at.items():
+            axes.plot([value], [row], color=colour, **_PERCENTILES[name])
+        axes.annotate(
+            f"{quantity(at['latency_ms'], 'ms')} ms", (1, row), xycoords=("axes fraction", "data"), xytext=(4, 0),
+            textcoords="offset points", va="center",
+        )  # fmt: skip
+        drawn += at.values()
+    for row, model in enumerate(bad, start=len(rows)):
+        write_status(axes, row, results.cell(model, metric.name).status)
+    set_log_axis(axes, "x", np.array(drawn), metric.unit)
+    axes.set_xlabel("Latency (ms); medians at the right", loc="left")
+    best, last = (f"{m.name} ({quantity(results.cell(m, metric.name).value, 'ms')} ms)" for m in (rows[0], rows[-1]))
+    return finished(
+        figure,
+        name=f"{slug(models[0].track)}-latency",
+        kind="latency",
+        track=models[0].track,
+        title=metric.label,
+        conditions=measured_conditions(results, models, metric),
+        alt=f"Dot plot of the latency of {len(rows)} networks, to the 99th percentile. Medians: {best} to {last}.",
+        caption=missing,
+    )
+
+
+def throughput_chart(results: Results, models: Sequence[Model]) -> Chart | None:
+    """Images per second at the batch size common to all and at each network's best, the fastest first.
+
+    None with fewer than two networks that were timed.
+    """
+    cells = {model: _throughputs(results, model) for model in models}
+    rows = [model for model in models if any(_tried(cell) for cell in cells[model].values())]
+    rows.sort(key=lambda model: -_rank(cells[model]))
+    timed = [model for model in rows if _rank(cells[model]) > 0]
+    if len(timed) < 2:
+        return None
+    panels = [kind for kind in _KINDS if any(_tried(cells[model][f"{kind}_images_per_s"]) for model in rows)]
+    best = any(cells[model][f"best_{kind}_images_per_s"].measured for model in rows for kind in panels)
+    headings = [f"{_KINDS[kind]} (images/s)" for kind in panels]
+    figure, axes = row_figure(rows, headings, _legend(_COMMON, _BEST) if best else ())
+    for kind, panel in zip(panels, axes, strict=True):
+        _draw_throughputs(panel, cells, rows, kind, styles_of(results))
+    # The common batch size of those that could not be run at it.
+    asked = {model.name: size for model in rows if (size := _asked(cells[model]))}
+    fastest = max(cell.value for cell in cells[timed[0]].values() if cell.measured)
+    return finished(
+        figure,
+        name=f"{slug(models[0].track)}-throughput",
+        kind="throughput",
+        track=models[0].track,
+        title="Throughput",
+        conditions=measured_conditions(results, models, *(METRICS[f"{kind}_images_per_s"] for kind in panels)),
+        alt=(
+            f"Dot plot of images per second in {' and '.join(_KINDS[kind].lower() for kind in panels)} for "
+            f"{len(timed)} networks; {timed[0].name} is the fastest with {quantity(fastest, 'images/s')} images/s."
+        ),
+        caption=f"No dot at the common batch where batch {next(iter(asked.values()))} did not fit in memory: "
+        f"{listing(list(asked), MOST_NAMED)}."
+        if asked
+        else "",
+    )
+
+
+def _draw_throughputs(
+    axes: Axes,
+    cells: Mapping[Model, Mapping[str, Cell]],
+    rows: Sequence[Model],
+    kind: str,
+    styles: Mapping[str, FamilyStyle],
+) -> None:
+    drawn: list[float] = []
+    for row, model in enumerate(rows):
+        colour = styles[model.family].colour
+        equal, best = cells[model][f"{kind}_images_per_s"], cells[model][f"best_{kind}_images_per_s"]
+        if equal.status in STATUS_WORDS and not equal.measured and not best.measured:
+            write_status(axes, row, equal.status)
+        at = [cell.value for cell in (equal, best) if cell.measured and not (cell is equal and cell.asked_batch_size)]
+        if not at:
+            continue
+        drawn += at
+        axes.plot([min(at), max(at)], [row, row], color=MUTED, linewidth=0.9, zorder=1.5)
+        if equal.measured and not equal.asked_batch_size:
+            if equal.has_interval:
+                axes.plot([equal.low, equal.high], [row, row], color=INK, linewidth=0.9, zorder=3.5)
+            axes.plot([equal.value], [row], color=colour, zorder=3, **_COMMON)
+        if best.measured:
+            axes.plot([best.value], [row], color=colour, zorder=3, **_BEST)
+            axes.annotate(
+                str(best.batch_size or ""), (max(at), row), xytext=(6, -0.3), textcoords="offset points", va="center",
+                color=MUTED,
+            )  # fmt: skip
+    if drawn:
+        set_log_axis(axes, "x", np.array(drawn), "count")  # ticks as "200 k"
+        low, high = axes.get_xlim()
+        axes.set_xlim(low, high * (high / low) ** 0.09)  # room for the batch size of the fastest
+
+
+def _throughputs(results: Results, model: Model) -> dict[str, Cell]:
+    names = [f"{best}{kind}_images_per_s" for best in ("", "best_") for kind in _KINDS]
+    return {name: results.cell(model, name) for name in names}
+
+
+def _tried(cell: Cell) -> bool:
+    return cell.measured or cell.status in STATUS_WORDS
+
+
+def _asked(cells: Mapping[str, Cell]) -> int | None:
+    """The common batch size, if one of the two steps could not be run at it."""
+    return next((asked for kind in _KINDS if (asked := cells[f"{kind}_images_per_s"].asked_batch_size)), None)
+
+
+def _rank(cells: Mapping[str, Cell]) -> float:
+    """What rows are sorted by: inference where it was measured, else training."""
+    return next((cell.value for cell in cells.values() if cell.measured), 0.0)
+
+
+def work_chart(results: Results, models: Sequence[Model]) -> Chart | None:
+    """Time of an image against its MACs, with the line of equal time per MAC; None with fewer than three networks."""
+    macs, speed = METRICS["macs"], METRICS["inference_images_per_s"]
+    counted = [model for model in models if results.cell(model, macs.name).value > 0]
+    shown, missing = comparable(results, counted, speed.name)
+    found = work_and_time(results, shown)
+    if found is None:
+        return None
+    points = [Point(model, span(results.cell(model, macs.name)), ms_per_image(results, model)) for model in shown]
+
+    def prepare(axes: Axes) -> Sequence[Box]:
+        set_log_axis(axes, "x", np.array([point.x for point in points]), macs.unit)
+        set_log_axis(axes, "y", np.array([point.y for point in points]), "ms")
+        ends = np.array(axes.get_xlim())
+        axes.plot(ends, ends * found.ms_per_mac, color=MUTED, linewidth=1.1, linestyle="--", zorder=1.4)
+        return []
+
+    said = f"{found.correlation_sentence} {found.outlier_sentence}".strip()
+    panel = Panel(points, axis_label(macs), "Inference (ms per image)", prepare)
+    figure, unnamed = point_figure([panel], styles_of(results))
+    return finished(
+        figure,
+        name=f"{slug(models[0].track)}-time-vs-macs",
+        kind="work",
+        track=models[0].track,
+        title="Time per image against MACs",
+        conditions=measured_conditions(results, shown, speed),
+        alt=f"Scatter chart of the time of an image against its MACs for {len(shown)} networks. {said}",
+        caption=f"{said} Dashed: the median time per MAC. {missing} {unnamed}",
+    )
+
+
+def roofline_chart(results: Results, models: Sequence[Model]) -> Chart | None:
+    """What each network achieves, under what the device allows at most (Williams, Waterman, Patterson 2009).
+
+    None without the device's peaks or with fewer than two networks.
+    """
+    intensity, achieved = METRICS["arithmetic_intensity"], METRICS["achieved_flops_per_s"]
+    counted = [model for model in models if results.cell(model, intensity.name).value > 0]
+    shown, missing = comparable(results, counted, achieved.name)
+    peaks = peaks_of(results, shown)
+    if peaks is None or len(shown) < 2:
+        return None
+    points = [Point(m, span(results.cell(m, intensity.name)), span(results.cell(m, achieved.name))) for m in shown]
+
+    def prepare(axes: Axes) -> Sequence[Box]:
+        highest = max(peaks.flops_per_s, peaks.vendor_flops_per_s or 0)
+        set_log_axis(axes, "x", np.array([*(x for p in points for x in p.x), peaks.ridge]), intensity.unit)
+        set_log_axis(axes, "y", np.array([*(y for p in points for y in p.y), highest]), achieved.unit)
+        return _draw_roof(axes, peaks)
+
+    below = [point for point in points if point.x[1] < peaks.ridge]
+    said = (
+        f"{len(below)} of {len(shown)} networks are left of the ridge at {peaks.ridge:.3g} FLOP/byte, where memory "
+        "and not arithmetic is the limit"
+    )
+    panel = Panel(points, axis_label(intensity), axis_label(achieved), prepare)
+    figure, unnamed = point_figure([panel], styles_of(results))
+    return finished(
+        figure,
+        name=f"{slug(models[0].track)}-roofline",
+        kind="roofline",
+        track=models[0].track,
+        title="Roofline of inference",
+        conditions=measured_conditions(results, shown, achieved),
+        alt=f"Roofline: achieved FLOP/s against arithmetic intensity for {len(shown)} networks. {said}.",
+        caption=f"{said}. Traffic is counted as if every operator read its inputs from memory and wrote its outputs "
+        f"there; what caches or fused kernels save lifts a point above the slanted roof. {missing} {unnamed}",
+    )
+
+
+def _draw_roof(axes: Axes, peaks: Peaks) -> list[Box]:
+    """The measured roof, the vendor's peak as a dashed line, and their names; returns the boxes of the names."""
+    flops, traffic, vendor = peaks.flops_per_s, peaks.bytes_per_s, peaks.vendor_flops_per_s
+    x = np.array([axes.get_xlim()[0], peaks.ridge, axes.get_xlim()[1]])
+    axes.plot(x, np.minimum(x * traffic, flops), color=INK, linewidth=1.4, zorder=1.5)
+    words = printable(
+        f"measured on {peaks.device}: {quantity(flops, 'FLOP/s')}FLOP/s, {quantity(traffic, 'bytes/s')}B/s", 80
+    )
+    boxes = [_write_level(axes, flops, words, below=bool(vendor and vendor > flops))]
+    if vendor:
+        axes.axhline(vendor, color=MUTED, linewidth=1.1, linestyle=(0, (5, 3)), zorder=1.4)
+        words = f"vendor's dense peak: {quantity(vendor, 'FLOP/s')}FLOP/s"
+        boxes.append(_write_level(axes, vendor, words, below=False))
+    return boxes
+
+
+def _write_level(axes: Axes, level: float, words: str, *, below: bool) -> Box:
+    """Words at the right end of a level line; returns their box as fractions of the axes."""
+    low, high = axes.get_ylim()
+    place = float(np.log(level / low) / np.log(high / low))
+    axes.annotate(
+        words, (1, level), xycoords=("axes fraction", "data"), xytext=(-3, -3 if below else 3), size=SMALL,
+        textcoords="offset points", ha="right", va="top" if below else "bottom", color=MUTED,
+    )  # fmt: skip
+    return (0.38, place - 0.05, 1.0, place + 0.006) if below else (0.38, place - 0.006, 1.0, place + 0.05)
+
+
+# --- Memory, and where it is needed ---
+
+MEMORY_PARTS = {
+    "weight_bytes": "weights",
+    "gradient_bytes": "gradients",
+    "optimizer_bytes": "optimizer state",
+    "activation_bytes": "saved activations",
+    "workspace_bytes": "workspace",
+}
+_MEMORY_COLOURS = (COLOURS[4], COLOURS[2], COLOURS[0], COLOURS[6], MUTED)
+_SHADES = ("#0f4c75", "#2ca1e9", "#b5def7")  # of one hue: from dark to light on a grey print too
+_DEPTH_COLUMNS = {"params": "Parameters", "macs": "MACs", "saved_activation_bytes": "Saved activations"}
+
+
+def memory_chart(results: Results, models: Sequence[Model]) -> Chart | None:
+    """What the memory of a training step holds at its peak, the smallest first: bytes of each part, and their shares.
+
+    None with fewer than two networks whose parts are all known.
+    """
+    whole = [model for model in models if all(results.cell(model, part).measured for part in MEMORY_PARTS)]
+    rows, missing = comparable(results, whole, "activation_bytes")
+    if len(rows) < 2:
+        return None
+    parts = {model: [results.cell(model, part).value for part in MEMORY_PARTS] for model in rows}
+    rows.sort(key=lambda model: sum(parts[model]))
+    sums = [sum(parts[model]) for model in rows]
+    found = [results.cell(model, "peak_training_bytes") for model in rows]
+    peaks = [peak if peak.measured and not peak.predicted else None for peak in found]
+    legend: list[Line2D | Patch] = [
+        Patch(color=colour, label=words) for colour, words in zip(_MEMORY_COLOURS, MEMORY_PARTS.values(), strict=True)
+    ]
+    if any(peaks):
+        legend.append(Line2D([], [], linestyle="", marker="|", markersize=9, color=INK, label="measured peak"))
+    figure, (amount, share) = row_figure(rows, ("At its peak", "Share of the peak"), legend, right=30)
+    by_part = list(zip(*(parts[model] for model in rows), strict=True))
+    stack_bars(amount, by_part, _MEMORY_COLOURS)
+    shares = [[size / whole for size, whole in zip(sizes, sums, strict=True)] for sizes in by_part]
+    stack_bars(share, shares, _MEMORY_COLOURS)
+    ends = [max(total, peak.value if peak else 0.0) for total, peak in zip(sums, peaks, strict=True)]
+    for row, peak in enumerate(peaks):
+        if peak:
+            amount.plot([peak.value], [row], "|", color=INK, markersize=9, markeredgewidth=1.4)
+        write_beside(amount, row, ends[row], quantity(sums[row], "bytes"))
+    scale_from_zero(amount, max(ends) * 1.06, "bytes")
+    scale_from_zero(share, 0.99, "fraction")
+    return finished(
+        figure,
+        name=f"{slug(models[0].track)}-memory",
+        kind="memory",
+        track=models[0].track,
+        title="Memory of a training step, predicted",
+        conditions=measured_conditions(results, rows, METRICS["activation_bytes"]),
+        alt=(
+            f"Stacked bars of {', '.join(MEMORY_PARTS.values())} at the peak of a training step for {len(rows)} "
+            f"networks, from {rows[0].name} ({quantity(sums[0], 'bytes')}) to {rows[-1].name} "
+            f"({quantity(sums[-1], 'bytes')})."
+        ),
+        caption=missing,
+    )
+
+
+def early_late_chart(models: Sequence[Model], layers: Mapping[str, Layers]) -> Chart | None:
+    """Where parameters, MACs and the bytes that training keeps sit: stacked bars of the thirds of a network's depth.
+
+    None with fewer than two networks.
+    """
+    thirds = {
+        model: [layers[model.name].thirds(column) for column in _DEPTH_COLUMNS]
+        for model in models
+        if model.name in layers
+    }
+    shown = [model for model, found in thirds.items() if None not in found]
+    if len(shown) < 2:
+        return None
+    legend = [Patch(color=shade, label=words) for shade, words in zip(_SHADES, THIRDS, strict=True)]
+    figure, panels = row_figure(shown, tuple(_DEPTH_COLUMNS.values()), legend)
+    medians = []
+    for number, (axes, words) in enumerate(zip(panels, _DEPTH_COLUMNS.values(), strict=True)):
+        shares = [found for model in shown if (found := thirds[model][number]) is not None]
+        stack_bars(axes, list(zip(*shares, strict=True)), _SHADES)
+        scale_from_zero(axes, 0.99, "fraction")
+        median = quantity(statistics.median(first for first, _, _ in shares), "fraction", 2)
+        medians.append(f"{median} of the {words if words == 'MACs' else words.lower()}")
+    said = f"In the median network, the first third of the layers has {', '.join(medians[:-1])} and {medians[-1]}."
+    return finished(
+        figure,
+        name=f"{slug(models[0].track)}-early-late",
+        kind="early_late",
+        track=models[0].track,
+        title="Where parameters, MACs and saved activations sit",
+        conditions=f"{track_conditions(shown)} · thirds of the layers that multiply",
+        alt=(
+            f"Stacked bars of the shares of parameters, MACs and saved activations in each third of the depth of "
+            f"{len(shown)} networks. {said}"
+        ),
+        caption=said,
+    )
+
+
+CLOSE = 0.05  # a measured peak this near to its prediction is as predicted
+
+
+def prediction_chart(results: Results, models: Sequence[Model]) -> Chart | None:
+    """Measured over predicted bytes, a point per network; None with fewer than two networks that have both.
+
+    A panel for inference and one for training.
+    """
+    found = {kind: _predictions(results, models, kind) for kind in ("inference", "training")}
+    if max(map(len, found.values())) < 2:
+        return None
+    worst = max(abs(point.y[1] - 1) for points in found.values() for point in points)
+    reach = max(1.15 * worst, 2 * CLOSE)
+
+    def panel(kind: str, points: Sequence[Point]) -> Panel:
+        def prepare(axes: Axes) -> Sequence[Box]:
+            axes.set_ylim(max(0.0, 1 - reach), 1 + reach)
+            set_log_axis(axes, "x", np.array([point.x[1] for point in points]), "bytes")
+            axes.axhspan(1 - CLOSE, 1 + CLOSE, color=MUTED, alpha=0.13, linewidth=0)
+            axes.axhline(1, color=INK, linewidth=1, linestyle="--", zorder=1.2)
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            return []
+
+        y_label = f"Measured ÷ predicted (band: ±{tick(CLOSE, 'fraction')})" if kind == "inference" else ""
+        return Panel(points, "Predicted", y_label, prepare, f"Peak of {kind}", lambda point: not _is_close(point))
+
+    said = "; ".join(
+        f"{sum(map(_is_close, points))} of {len(points)} networks in {kind}" for kind, points in found.items() if points
+    )
+    figure, unnamed = point_figure([panel(kind, points) for kind, points in found.items()], styles_of(results))
+    return finished(
+        figure,
+        name=f"{slug(models[0].track)}-memory-prediction",
+        kind="prediction",
+        track=models[0].track,
+        title="Measured against predicted memory",
+        conditions=measured_conditions(results, models, *(METRICS[f"peak_{kind}_bytes"] for kind in found)),
+        alt=f"Scatter chart of measured over predicted peak memory. Within ±{tick(CLOSE, 'fraction')}: {said}.",
+        caption=f"Within ±{tick(CLOSE, 'fraction')} of the prediction: {said}. Only the others are named. {unnamed}",
+    )
+
+
+def _predictions(results: Results, models: Sequence[Model], kind: str) -> list[Point]:
+    """Predicted bytes, and measured over predicted, of the networks that have both at the same batch size."""
+    points = []
+    for model in models:
+        peak, predicted = results.cell(model, f"peak_{kind}_bytes"), results.cell(model, f"predicted_{kind}_bytes")
+        comparable = peak.measured and not peak.predicted and peak.batch_size == predicted.batch_size
+        if comparable and predicted.value > 0:
+            points.append(Point(model, exact(predicted.value), exact(peak.value / predicted.value)))
+    return points
+
+
+def _is_close(point: Point) -> bool:
+    return abs(point.y[1] - 1) <= CLOSE
