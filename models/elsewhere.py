@@ -15,7 +15,7 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -339,7 +339,8 @@ def _importable_from(folder: str) -> Iterator[None]:
         sys.path[:] = [*before, *(entry for entry in sys.path if entry not in before and entry != folder)]
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: str, known: Collection[str]) -> str:
     """Such as "; nearest: resnet18, resnet34"; empty where nothing is near."""
-    near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.4)
+    begun = [other for other in known if other.startswith(name)]  # lenet5: lenet5_mnist, lenet5_cifar
+    near = list(dict.fromkeys([*begun, *difflib.get_close_matches(name, known, n=3, cutoff=0.4)]))[:3]
     return f"; nearest: {', '.join(near)}" if near else ""

@@ -83,6 +83,11 @@ def test_an_unknown_name_names_the_nearest() -> None:
         select(["resnet18", "resnt50"])
 
 
+def test_the_beginning_of_a_name_names_those_that_go_on_with_it() -> None:
+    with pytest.raises(UnknownModel, match=r"'lenet5'; nearest: lenet5_mnist, lenet5_cifar"):
+        select(["lenet5"])
+
+
 def test_a_glob_without_match_is_unknown() -> None:
     with pytest.raises(UnknownModel, match=r"no network is named 'qqqqqqqq\*'; `python -m bench list`"):
         select(["qqqqqqqq*"])
