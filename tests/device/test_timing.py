@@ -1,12 +1,24 @@
-"""Warm-up and sampling against a clock that the test holds."""
+"""Warm-up, sampling and the device's own time, by a device and a host whose clocks the test holds."""
 
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import pytest
 
-from bench.device.timing import Laps, drift_note, steady_samples
+from bench.device.timing import (
+    DEVICE_SAMPLES,
+    LONGEST_WAIT_S,
+    Laps,
+    NoClock,
+    device_seconds,
+    drift_note,
+    steady_samples,
+)
+from bench.device.torch_devices import Host
 from bench.stats.intervals import median_interval
+from tests.emulated import queue
+from tests.emulated.device import Emulated
 
 
 class FakeClock:
@@ -133,3 +145,67 @@ def test_a_planted_change_of_five_percent_is_seen_by_the_intervals() -> None:
         return median_interval(steady_samples(clock.step, clock.synchronise, 1.0, clock, shortest_sample_s=0.0).seconds)
 
     assert sum(interval(0.01, seed)[1] < interval(0.0105, seed + 1000)[0] for seed in range(100)) >= 95
+
+
+@dataclass
+class Time:
+    """One that passes only when somebody works or waits."""
+
+    now: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def spend(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def measured(launches: int, host_s: float, device_s: float) -> tuple[tuple[float, ...], Emulated]:
+    """Of a step of so many launches, each of which takes the host and the device so long."""
+    time = Time()
+    device = Emulated(queue=queue.Queue(time, time.spend))
+    return device_seconds(step_of(device, time, launches, host_s, device_s), device, time), device
+
+
+def step_of(device: Emulated, time: Time, launches: int, host_s: float, device_s: float) -> Callable[[], None]:
+    def step() -> None:
+        for _ in range(launches):
+            time.spend(host_s)
+            device.queue.launch(device_s)
+
+    return step
+
+
+@pytest.mark.parametrize(("host_s", "device_s"), [(1e-5, 5e-5), (1e-5, 1e-6)])
+def test_a_slow_host_does_not_show(host_s: float, device_s: float) -> None:
+    seconds, _ = measured(100, host_s, device_s)
+    assert seconds == pytest.approx([100 * device_s] * DEVICE_SAMPLES)
+
+
+def test_a_step_that_the_queue_does_not_hold_gives_no_number_in_place_of_a_wrong_one() -> None:
+    with pytest.raises(NoClock, match="may have waited for the host"):
+        measured(3 * queue.LENGTH, 1e-5, 1e-6)
+
+
+def test_the_device_is_never_kept_waiting_for_long() -> None:
+    """Two seconds are what a system with a display allows a kernel."""
+    seconds, device = measured(500, 4e-4, 1e-2)  # 0.2 s to queue, 5 to do
+    assert seconds == pytest.approx([5.0] * DEVICE_SAMPLES)
+    waited = device.queue.busy_seconds - (DEVICE_SAMPLES + 1) * 5.0
+    assert waited == pytest.approx(DEVICE_SAMPLES * LONGEST_WAIT_S)
+    with pytest.raises(NoClock):
+        measured(500, 1e-3, 1e-2)  # more to queue than that
+
+
+def test_a_device_without_a_queue_says_so() -> None:
+    with pytest.raises(NoClock, match="only an accelerator"):
+        device_seconds(lambda: None, Host())
+
+
+def test_a_device_that_cannot_be_kept_busy_says_so() -> None:
+    class Sleepless(Emulated):
+        def sleep(self, seconds: float) -> bool:
+            return False
+
+    with pytest.raises(NoClock, match="cannot be kept busy"):
+        device_seconds(lambda: None, Sleepless())

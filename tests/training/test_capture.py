@@ -21,7 +21,7 @@ from bench.runner.request import Request, resolve
 from bench.training.loop import warmed_up
 from tests.emulated import at_work
 from tests.probes.test_accuracy import CONFIG, SPEC, image_set
-from tests.training.test_warm_up import SGD, network, step_of
+from tests.training.test_loop import SGD, network, step_of
 from tests.training.toy import images
 
 GRAPHS = Execution(cuda_graphs=None)

@@ -1,11 +1,15 @@
-"""Recipes as data: what they say, what they refuse, and how they become an optimizer."""
+"""Recipes as data: what they say, what they refuse, how they become an optimizer, and files that somebody may write."""
 
+import json
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bench.config import RequestError
 from bench.models import REGISTRY
+from bench.training import recipes
 from bench.training.recipes import DEFAULT_RECIPE, RECIPES, Recipe, recipe_for
 
 RECIPE = Recipe("sgd", 0.1, 5e-4, 128, "a test", clip_norm=1.0, mean=(0.1, 0.2, 0.3), std=(1.0, 1.0, 0.5))
@@ -71,3 +75,32 @@ def test_what_is_missing_is_named() -> None:
         Recipe.from_json(raw)
     with pytest.raises(ValueError, match="object"):
         Recipe.from_json([1, 2])
+
+
+def test_it_is_read_by_family(tmp_path: Path) -> None:
+    path = tmp_path / "recipes.json"
+    path.write_text(json.dumps({"recipes": {"VGG": {"recipe": RECIPES["VGG"].to_json(), "trials": []}}}))
+    assert recipes.read_recipes(path) == {"VGG": RECIPES["VGG"]}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{", "is not JSON"),
+        ("[]", "expected"),
+        ('{"recipes": []}', "expected"),
+        ('{"recipes": {"VGG": 3}}', "the recipe of VGG: a recipe is an object"),
+        ('{"recipes": {"VGG": {"recipe": {"optimizer": "sgd"}}}}', "the recipe of VGG: peak_rate is missing"),
+    ],
+)
+def test_anything_else_is_one_line(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "recipes.json"
+    path.write_text(text)
+    with pytest.raises(RequestError, match=words) as caught:
+        recipes.read_recipes(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_said(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="no such file"):
+        recipes.read_recipes(tmp_path / "nowhere.json")

@@ -1,11 +1,31 @@
-"""The learning rate over the budget, and what counts as spent."""
+"""The learning rate over the budget, what counts as spent, and the points and tests of a curve."""
 
+import importlib.util
 import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
-from bench.config import Budget
-from bench.training.schedule import Meter, learning_rate_factor
+from bench.config import Budget, Inputs, RequestError, Task
+from bench.engines.local import LocalMachine
+from bench.records.run_folder import Run
+from bench.records.run_json import RunHeader
+from bench.runner.execute import Outcome, run_tasks
+from bench.runner.plan import plan
+from bench.training.schedule import (
+    CurvePoint,
+    Diverged,
+    History,
+    Meter,
+    learning_rate_factor,
+    require_tensorboard,
+    spent_to_reach,
+    write_events,
+)
+from tests.probes.test_accuracy import CONFIG, SPEC, image_set
 
 
 class Clock:
@@ -60,3 +80,116 @@ def test_what_was_spent_is_known_in_every_currency() -> None:
     meter.images = 1250
     assert meter.epochs == 2.5
     assert meter.flops == 3 * 2e6 * 1250
+
+
+EPOCH = 1000
+BATCH = 50
+
+
+def epochs_of_tests(epochs: float, test_images: int) -> list[float]:
+    """Where a training of so many epochs is tested on the way, without the test at its end."""
+    meter = Meter(Budget(epochs, "ep"), EPOCH, 1.0)
+    history = History(meter, test_images)
+    tests = []
+    while (fraction := meter.fraction_after(BATCH)) <= 1:
+        meter.images += BATCH
+        if history.note(torch.tensor(1.0), fraction, BATCH):
+            due = history.test_due()
+            history.add_point(0.5 if due else None)
+            if due:
+                tests.append(meter.epochs)
+    return tests
+
+
+def test_a_short_training_is_tested_every_twentieth_of_its_budget() -> None:
+    assert epochs_of_tests(1, test_images=BATCH // 10) == pytest.approx([n / 20 for n in range(1, 20)])
+
+
+def test_a_few_epochs_are_tested_at_their_ends_and_within_the_first() -> None:
+    tests = epochs_of_tests(7, test_images=BATCH // 10)
+    assert tests == pytest.approx([0.35, 0.7, 1, 2, 3, 4, 5, 6], abs=0.01)
+
+
+def test_many_epochs_are_tested_every_twentieth_of_the_budget_at_their_ends() -> None:
+    assert epochs_of_tests(60, test_images=BATCH // 10) == pytest.approx(list(range(3, 60, 3)))
+
+
+def test_testing_on_the_way_costs_at_most_a_twentieth_of_training() -> None:
+    """A step is worth three forward passes of its batch."""
+    tests = epochs_of_tests(7, test_images=105)
+    assert all(later - sooner >= 0.7 - 1e-9 for sooner, later in zip([0.0, *tests], tests, strict=False))
+    assert 5 <= len(tests) <= 10
+    assert epochs_of_tests(1, test_images=5000) == []
+
+
+def test_a_loss_that_is_no_number_is_found_at_the_next_point() -> None:
+    meter = Meter(Budget(1, "ep"), EPOCH, 1.0)
+    history = History(meter, 10)
+    for loss in (1.0, math.nan, 1.0):
+        meter.images += BATCH
+        history.note(torch.tensor(loss), 0.5, BATCH)
+    with pytest.raises(Diverged, match="the training loss was nan after 150 images"):
+        history.add_point(None)
+
+
+def curve(*top1: float | None) -> list[CurvePoint]:
+    """A point every 100 images, 2 seconds and 1000 operations."""
+    return [CurvePoint(100 * n, 2.0 * n, 1e3 * n, n / 10, 1.0, value) for n, value in enumerate(top1, start=1)]
+
+
+def test_between_two_tests_accuracy_is_taken_to_rise_evenly() -> None:
+    assert spent_to_reach(curve(0.5, None, 0.9), 0.7) == pytest.approx({"seconds": 4.0, "images": 200.0, "flops": 2e3})
+    assert spent_to_reach(curve(0.5, 0.7), 0.7) == pytest.approx({"seconds": 4.0, "images": 200.0, "flops": 2e3})
+
+
+def test_the_first_time_counts_and_not_a_later_one() -> None:
+    assert spent_to_reach(curve(0.6, 0.8, 0.6, 0.9), 0.7) == pytest.approx(
+        {"seconds": 3.0, "images": 150.0, "flops": 1.5e3}
+    )
+
+
+def test_above_it_at_the_first_test() -> None:
+    assert spent_to_reach(curve(None, 0.95), 0.7) == pytest.approx({"seconds": 4.0, "images": 200.0, "flops": 2e3})
+
+
+def test_never() -> None:
+    assert spent_to_reach(curve(0.5, None, 0.69), 0.7) is None
+    assert spent_to_reach([], 0.7) is None
+
+
+CURVE: list[dict[str, Any]] = [
+    {"images": 100, "seconds": 1.5, "flops": 1e9, "epoch": 0.5, "train_loss": 2.25, "test_top1": None},
+    {"images": 200, "seconds": 3.0, "flops": 2e9, "epoch": 1.0, "train_loss": 1.5, "test_top1": 0.75},
+]
+
+
+def test_events_are_the_points_of_the_curve(tmp_path: Path) -> None:
+    event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    write_events(CURVE[:1], tmp_path / "events")
+    write_events(CURVE, tmp_path / "events")  # in place of the first
+    read = event_accumulator.EventAccumulator(str(tmp_path / "events"))
+    read.Reload()
+    assert sorted(read.Tags()["scalars"]) == ["accuracy/test", "loss/train"]
+    losses, tests = read.Scalars("loss/train"), read.Scalars("accuracy/test")
+    assert [(event.step, event.value) for event in losses] == [(100, 2.25), (200, 1.5)]
+    assert [(event.step, event.value) for event in tests] == [(200, 0.75)]
+    assert losses[1].wall_time - losses[0].wall_time == pytest.approx(1.5, abs=1e-3)
+
+
+def test_without_the_package_the_request_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(RequestError, match=r"--tensorboard needs TensorBoard.*pip install 'tensorboard>=2.16,<3'"):
+        require_tensorboard()
+
+
+def test_a_run_writes_the_events_of_its_trainings(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    (tmp_path / "images").mkdir()
+    config, inputs = replace(CONFIG, tensorboard=True), Inputs({"cifar": image_set(tmp_path / "images")})
+    run = Run.create(tmp_path, "a", RunHeader())
+    place: LocalMachine[Task, Outcome] = LocalMachine(("cpu",), tmp_path / "workers.log")
+    run_tasks(run, plan([SPEC], config, inputs), place, None, lambda task, device: None, lambda task, outcome: None)
+    (folder,) = (run.folder / "tensorboard").iterdir()
+    assert folder.name == "lenet5_cifar-seed0"
+    (events,) = folder.iterdir()
+    assert events.stat().st_size > 0
