@@ -208,7 +208,16 @@ def attempted(metrics: Iterable[str], task: Task, read: Callable[[Task], Mapping
 def read_in_a_format_that_runs(task: Task, read: Callable[[Task], Mapping[str, Answer]]) -> Mapping[str, Answer]:
     """What `read` finds, with the memory format in which it was found where that is not the run's."""
     readings, used, note = in_a_format_that_runs(task, read)
-    return {metric: _noted(answer, used, note) for metric, answer in readings.items()}
+    return {
+        metric: replace(
+            answer,
+            memory_format=used.config.execution.memory_format,
+            note="; ".join(filter(None, (answer.note, note))),
+        )
+        if note and isinstance(answer, Reading)
+        else answer
+        for metric, answer in readings.items()
+    }
 
 
 def in_a_format_that_runs(task: Task, attempt: Callable[[Task], Result]) -> tuple[Result, Task, str]:
@@ -236,10 +245,3 @@ def in_a_format_that_runs(task: Task, attempt: Callable[[Task], Result]) -> tupl
     if not task.config.any_memory_format:
         raise RuntimeError(f"it fails in channels_last and runs with --memory-format contiguous ({reason})")
     return result, contiguous, f"contiguous, as the network does not run in channels_last ({reason})"
-
-
-def _noted(answer: Answer, used: Task, note: str) -> Answer:
-    if not note or not isinstance(answer, Reading):
-        return answer
-    notes = "; ".join(filter(None, (answer.note, note)))
-    return replace(answer, memory_format=used.config.execution.memory_format, note=notes)

@@ -104,10 +104,6 @@ def make_optimizer(recipe: Recipe, parameters: Iterable[nn.Parameter], rate: flo
     return torch.optim.AdamW(groups, lr=lr, fused=fused, capturable=recorded)
 
 
-def _nothing(_: str) -> None:
-    pass
-
-
 class TrainingStep:
     """`step(images, labels)` trains on one batch and returns the loss, still on the device.
 
@@ -135,7 +131,7 @@ class TrainingStep:
         self._recipe = recipe
         self._execution = execution
         self._num_classes = num_classes
-        self._passed = passed or _nothing
+        self._passed = passed or (lambda _: None)
         device = next(network.parameters()).device
         self._device = device
         self._scaler = torch.amp.GradScaler(device.type, enabled=execution.precision == "fp16")

@@ -172,7 +172,7 @@ def _moved(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -
     """What one operator reads and writes, twice what it does both with."""
     name = func.__name__
     inputs, outputs = _tensors((args, kwargs)), _tensors(out)
-    changed = _tensors([value for argument, value in _bound(func, args, kwargs) if _is_written(argument)])
+    changed = _tensors(_written(func, args, kwargs))
     held = {tensor.untyped_storage()._cdata for tensor in inputs}
     made = [tensor for tensor in outputs if tensor.untyped_storage()._cdata not in held]
     if "empty" in name or not (made or changed):  # nothing is written: an allocation, or a view
@@ -182,17 +182,14 @@ def _moved(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -
     return [*_distinct(read), *_distinct(made), *_distinct(changed)]
 
 
-def _bound(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[tuple[Any, Any]]:
-    """The arguments of an operator's schema with their values."""
+def _written(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+    """What an operator's schema says that it changes."""
     if not isinstance(func, torch._ops.OpOverload):
         return []  # an operator that takes functions writes nothing but its result
     declared = func._schema.arguments
     named = [(argument, kwargs[argument.name]) for argument in declared if argument.name in kwargs]
-    return [*zip(declared, args, strict=False), *named]
-
-
-def _is_written(argument: Any) -> bool:
-    return argument.alias_info is not None and argument.alias_info.is_write
+    bound = (*zip(declared, args, strict=False), *named)
+    return [value for argument, value in bound if argument.alias_info is not None and argument.alias_info.is_write]
 
 
 def _tensors(values: Any) -> list[Tensor]:
