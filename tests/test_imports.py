@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 
+@cache
 def imports_of(path: Path) -> set[str]:
     """Modules that a file imports when it is imported itself: not inside functions, not for type checking only."""
 
@@ -30,6 +32,7 @@ def imports_of(path: Path) -> set[str]:
     return walk(ast.parse(path.read_text(encoding="utf-8")).body)
 
 
+@cache
 def module_file(name: str) -> Path | None:
     base = ROOT / Path(*(name.removeprefix("bench.") if name.startswith("bench.models") else name).split("."))
     for candidate in (base.with_suffix(".py"), base / "__init__.py"):
