@@ -20,6 +20,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -119,10 +120,13 @@ def _parted(word: str) -> tuple[str, dict[str, Any]]:
         call: Any = ast.parse(f"dict({match[2]})", mode="eval").body
         given = [(keyword.arg or "", keyword.value) for keyword in call.keywords]
         arguments = {key: value.id if isinstance(value, ast.Name) else ast.literal_eval(value) for key, value in given}
-        if call.args or "" in arguments:
+        bare = {value.id for _, value in given if isinstance(value, ast.Name)}
+        if call.args or "" in arguments or bare & {"true", "false", "null"}:  # as texts they would all be true
             raise ValueError
     except (AttributeError, SyntaxError, ValueError):
-        raise UnknownModel(f"{word}: write arguments as key=value; values are numbers, or texts in quotes") from None
+        raise UnknownModel(
+            f"{word}: write arguments as key=value; values are numbers, True, False, None, or texts in quotes"
+        ) from None
     for name in {"num_classes", "pretrained", "weights"} & arguments.keys():
         raise UnknownModel(f"{word}: {name} is settled: weights are fresh, and --num-classes says how many classes")
     return match[1], arguments
@@ -181,10 +185,12 @@ def _timm(name: str, size: InputSize | None, arguments: Mapping[str, Any]) -> So
         cfg = timm.get_pretrained_cfg(name)
         facts = vars(cfg) if cfg else {}
     own_size = tuple(facts.get("input_size") or (3, 224, 224))
+    if told := arguments.get("img_size"):
+        own_size = (own_size[0], *(told if isinstance(told, list | tuple) else (told, told)))
     if size and size[0] != own_size[0]:
         arguments = {"in_chans": size[0], **arguments}
-    told = size and facts.get("fixed_input_size") and size[1:] != own_size[1:] and "img_size" not in arguments
-    build = partial(_build_timm, name, arguments, size[1:] if size and told else None)
+    tell = size and facts.get("fixed_input_size") and size[1:] != own_size[1:] and not told
+    build = partial(_build_timm, name, arguments, size[1:] if size and tell else None)
     return _tried(f"timm:{name}", build, arguments), own_size, facts.get("num_classes") or 1000
 
 
@@ -244,7 +250,8 @@ class _Own:
     @property
     def file(self) -> Path | None:
         is_file = self.source.endswith(".py") or "/" in self.source or os.sep in self.source
-        return Path(self.folder, self.source).resolve() if is_file else None
+        path = Path(self.folder, self.source).resolve()
+        return (path / "__init__.py" if path.is_dir() else path) if is_file else None
 
     @property
     def described(self) -> Any:
@@ -252,18 +259,8 @@ class _Own:
         if self.file is None:
             with _importable_from(self.folder):
                 return getattr(importlib.import_module(self.source), self.name)
-        alias = re.sub(r"\W", "_", str(self.file))  # the name of the file may be that of another module
-        if alias not in sys.modules:
-            spec: Any = importlib.util.spec_from_file_location(alias, self.file)
-            module = importlib.util.module_from_spec(spec)
-            sys.modules[alias] = module
-            try:
-                with _importable_from(self.folder), _importable_from(str(self.file.parent)):
-                    spec.loader.exec_module(module)
-            except BaseException:
-                del sys.modules[alias]
-                raise
-        return getattr(sys.modules[alias], self.name)
+        with _importable_from(self.folder), _importable_from(str(self.file.parent)):
+            return getattr(_imported(self.file), self.name)
 
     def checked(self, word: str) -> Any:
         """The factory, if it is one.
@@ -284,6 +281,40 @@ class _Own:
         return factory
 
 
+def _imported(file: Path) -> Any:
+    """The module of a file, in the package of which the file is a part, so that its relative imports are found.
+
+    All packages are in one that stands for the folder around them: their names may be those of other modules.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        Exception: whatever it raises itself.
+    """
+    file.stat()  # a package that is no file would be found all the same, and empty
+    root = file.parent
+    while (root / "__init__.py").is_file():
+        root = root.parent
+    around = re.sub(r"\W", "_", str(root))
+    if around not in sys.modules:
+        sys.modules[around] = ModuleType(around)
+        sys.modules[around].__path__ = [str(root)]
+    *packages, stem = file.relative_to(root).with_suffix("").parts
+    package = ".".join((around, *packages))
+    with _importable_from(str(root)):
+        importlib.import_module(package)
+        name = package if stem == "__init__" else ".".join((package, re.sub(r"\W", "_", stem)))
+        if name not in sys.modules:
+            spec: Any = importlib.util.spec_from_file_location(name, file)
+            module = importlib.util.module_from_spec(spec)
+            sys.modules[name] = module
+            try:
+                spec.loader.exec_module(module)
+            except BaseException:
+                del sys.modules[name]
+                raise
+        return sys.modules[name]
+
+
 @dataclass(frozen=True, eq=False)
 class _FromFactory:
     """A factory that was handed over; it need not be one that another process finds."""
@@ -296,8 +327,16 @@ class _FromFactory:
 
 
 def _built(factory: Any, num_classes: int, arguments: Mapping[str, Any], word: str) -> nn.Module:
-    chosen = {"num_classes": num_classes} if "num_classes" in _parameters(factory) else {}
-    network = factory(**chosen, **arguments)
+    parameters = inspect.signature(factory).parameters
+    if "num_classes" in parameters:
+        network = factory(num_classes=num_classes, **arguments)
+    elif any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        try:  # it may pass the number on
+            network = factory(num_classes=num_classes, **arguments)
+        except TypeError:
+            network = factory(**arguments)
+    else:
+        network = factory(**arguments)
     if not isinstance(network, nn.Module):
         raise TypeError(f"{word} returned {type(network).__name__}, not a torch.nn.Module")
     return network

@@ -30,6 +30,12 @@ def not_a_network(num_classes):
 def scaled(width, num_classes=7):
     return Tiny(width * num_classes)
 
+def passed_on(**kwargs):
+    return Tiny(**kwargs)
+
+def nothing_passed_on(width=5, **kwargs):
+    return nn.Linear(3, width, **kwargs)
+
 INSTANCE = Tiny()
 NUMBER = 5
 SPEC = ModelSpec("tiny_cifar", "Tiny", 2026, "own", "cifar", (3, 32, 32), 10, Tiny, params=40)
@@ -55,6 +61,13 @@ def test_a_factory_becomes_a_spec_like_any_other(own: str) -> None:
 def test_a_factory_without_num_classes_keeps_its_own(own: str) -> None:
     (spec,) = select([f"{own}:fixed"], input_size=(3, 32, 32), num_classes=5)
     assert spec.build(num_classes=5)(torch.zeros(1, 3, 8, 8)).shape == (1, 5)
+
+
+def test_a_factory_that_passes_its_arguments_on_is_told_the_classes_too(own: str) -> None:
+    for classes, count in ((None, 4 * 10), (3, 4 * 3)):
+        (spec,) = select([f"{own}:passed_on"], input_size=(3, 32, 32), num_classes=classes)
+        assert params(spec) == count
+    assert params(select([f"{own}:nothing_passed_on(bias=False)"], input_size=(3, 32, 32))[0]) == 15
 
 
 def test_a_spec_is_taken_as_it_is(own: str) -> None:
@@ -89,6 +102,7 @@ def test_the_track_is_that_of_the_images(own: str, size: tuple[int, int, int], t
         ("{own}:Tiny(depth=3)", "unexpected keyword argument 'depth'"),
         ("{own}:Tiny(3)", "write arguments as key=value"),
         ("{own}:Tiny(**x)", "write arguments as key=value"),
+        ("{own}:scaled(width=true)", "values are numbers, True, False, None, or texts"),
         ("{own}:Tiny(num_classes=3)", "--num-classes says how many classes"),
         ("./nothing.py:Tiny", "FileNotFoundError.*; write package.module:factory, .* or ./file.py:factory"),
         ("torchvision:resnet18(depth=3)", "unexpected keyword argument 'depth'"),
@@ -127,6 +141,28 @@ def test_a_file_may_have_the_name_of_another_module(tmp_path: Path, monkeypatch:
         Path(f"{name}.py").write_text(OWN)
         (spec,) = select([f"./{name}.py:SPEC"])
         assert (spec.name, params(spec)) == ("tiny_cifar", 40)
+
+
+@pytest.mark.parametrize("initial", [None, "from .net import Net\n"])
+@pytest.mark.parametrize("form", ["project/deep/net.py", "project/deep"])
+def test_a_file_may_import_what_is_beside_it_relatively(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, initial: str | None, form: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    deep = tmp_path / "project" / "deep"
+    deep.mkdir(parents=True)
+    (deep / "net.py").write_text("from . import blocks\nfrom .blocks import Tiny as Net\n")
+    (deep / "blocks.py").write_text(OWN if initial is None else "from ..parts import *\n")
+    (deep.parent / "parts.py").write_text(OWN)
+    if initial is not None:
+        (deep.parent / "__init__.py").touch()
+        (deep / "__init__.py").write_text(initial)
+    elif form.endswith("deep"):
+        with pytest.raises(UnknownModel, match="FileNotFoundError"):
+            select([f"./{form}:Net"])
+        return
+    (spec,) = select([f"./{form}:Net"], input_size=(3, 32, 32))
+    assert params(pickle.loads(pickle.dumps(spec))) == 28
 
 
 def test_a_module_that_fails_once_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,6 +217,7 @@ def test_timm_by_name() -> None:
     [
         ("timm:vit_tiny_patch16_224", (3, 224, 224), 1000, 5_717_416),
         ("timm:vit_tiny_patch16_224", (3, 32, 32), 10, 5_526_346 - 192 * (197 - 5)),  # a position for each patch
+        ("timm:vit_tiny_patch16_224(img_size=32)", None, 10, 5_526_346 - 192 * (197 - 5)),
         ("timm:vit_base_patch16_224.augreg_in21k", None, None, 102_595_923),
         ("timm:resnet18(drop_path_rate=0.1)", (3, 32, 32), 10, 11_181_642),
         ("timm:resnet18", (1, 28, 28), 10, 11_181_642 - 2 * 64 * 49),  # told its channels
