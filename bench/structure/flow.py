@@ -138,7 +138,7 @@ class _Tracer(TorchFunctionMode):
         returned = {id(tensor) for tensor in results}
         written = any(t._version != v for t, v in zip(tensors, versions, strict=True) if id(t) in returned)
         if isinstance(result, Tensor) and not written and any(tensor is result for tensor in tensors):
-            if is_plumbing(name) or drops_nothing(name, args, kwargs):
+            if name in _PLUMBING or drops_nothing(name, args, kwargs):
                 return result
             # Evaluation mode hands dropout's argument back: a new object tells before from after.
             result = result.view_as(result)
@@ -329,11 +329,6 @@ def function_name(function: Any) -> str:
     return name.strip("_")
 
 
-def is_plumbing(name: str) -> bool:
-    """Whether it changes place or type, or nothing."""
-    return name in _PLUMBING
-
-
 def describe(
     name: str, args: Sequence[Any], kwargs: Mapping[str, Any], result: Tensor, operands: Sequence[str], joins: bool
 ) -> Phrase:
@@ -352,13 +347,12 @@ def describe(
         return _attention(name, args, result)
     if "pool" in name:
         return _pool(name, args, kwargs, result)
-    if name in ("mean", "amax") and _dims(args, kwargs) in ((-2, -1), (2, 3), (-1, -2)):
-        text = "global average pool" if name == "mean" else "global max-pool"
+    if name in ("mean", "amax"):
+        overall = {"mean": "global average pool", "amax": "global max-pool"}[name]
+        text = overall if _dims(args, kwargs) in ((-2, -1), (2, 3), (-1, -2)) else name
         return Phrase("pooling", text, text)
     if "dropout" in name or name == "drop_path":
         return Phrase("light", f"dropout {_argument(args, kwargs, 1, 'p', 0.5):g}", "dropout")
-    if name in ("mean", "amax"):
-        return Phrase("pooling", name, name)
     if name in _LIGHT:
         return Phrase("light", _LIGHT[name], _LIGHT[name])
     if name in _JOINS:
@@ -375,7 +369,7 @@ def describe(
         text = "pad channels" if _pads_channels(_argument(args, kwargs, 1, "pad", ())) else "pad"
         return Phrase("reshape", text, text)
     words = name.replace("_", " ")
-    if name in _RESHAPES or is_plumbing(name):
+    if name in (*_RESHAPES, *_PLUMBING):
         return Phrase("reshape", words, words)
     return Phrase("join" if joins else "other", words, words)
 

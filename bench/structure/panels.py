@@ -94,19 +94,21 @@ class _Box:
 def _boxes_of(inside: Inside, blocks: Blocks, input_shape: Shape) -> tuple[list[Node], list[Scope | None], list[Edge]]:
     """The nodes of a panel, the block that each stands for (the first of several), and the edges between."""
     boxes = [_box(items, group, inside, blocks, input_shape) for items, group in _units(inside)]
-    boxes = _folded(_connected(boxes, inside), blocks)
+    position: dict[Item | None, int] = {item: n for n, box in enumerate(boxes, start=1) for item in box.items}
+    position[None] = 0
+    for box in boxes:  # within a box only its first item reads from outside
+        box.sources = list(dict.fromkeys(position[source] for source in inside.items[box.items[0]]))
+    boxes = _folded(boxes, blocks)
     outputs = _output_positions(boxes, inside)
     shape = boxes[outputs[-1] - 1].node.output_shape if outputs and outputs[-1] else input_shape
     ends = Node("input", ("input",), input_shape, 0, 0), Node("output", ("output",), shape, 0, 0)
+    for box in boxes:
+        if box.block is not None:  # a block says what it does to the width, of all its repeats
+            label = _block_label(box.block.title, box.input_shape, box.node.output_shape)
+            box.node = replace(box.node, label=label)
+    nodes = [ends[0], *(box.node for box in boxes), ends[1]]
     reads = [[], *(box.sources for box in boxes), outputs]
-    return [ends[0], *map(_labelled, boxes), ends[1]], [None, *(box.block for box in boxes), None], _edges(reads)
-
-
-def _labelled(box: _Box) -> Node:
-    """A block says what it does to the width."""
-    if box.block is None:
-        return box.node
-    return replace(box.node, label=_block_label(box.block.title, box.input_shape, box.node.output_shape))
+    return nodes, [None, *(box.block for box in boxes), None], _edges(reads)
 
 
 def _units(inside: Inside) -> list[tuple[list[Item], str]]:
@@ -270,15 +272,6 @@ def _channels_and_side(shape: Shape) -> tuple[int, int]:
     """Channels come first, unless it is the last side that differs from two equal ones."""
     first, middle, last = shape
     return (last, middle) if first == middle != last else (first, middle)
-
-
-def _connected(boxes: list[_Box], inside: Inside) -> list[_Box]:
-    """The boxes with the positions of what each reads; within a box only its first item reads from outside."""
-    position: dict[Item | None, int] = {item: n for n, box in enumerate(boxes, start=1) for item in box.items}
-    position[None] = 0
-    for box in boxes:
-        box.sources = list(dict.fromkeys(position[source] for source in inside.items[box.items[0]]))
-    return boxes
 
 
 def _folded(boxes: list[_Box], blocks: Blocks) -> list[_Box]:
