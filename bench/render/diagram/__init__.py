@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bench.quantity import quantity
 from bench.render.diagram.layout import (
@@ -72,8 +72,8 @@ class _Placed:
     panel: Panel
     number: int
     layout: Layout
-    x: float
-    y: float
+    x: float = 0.0
+    y: float = 0.0
 
     @property
     def width(self) -> float:
@@ -107,7 +107,7 @@ def draw(structure: Structure) -> str:
         f"<style>{style_sheet()}</style>",
         f'<defs><marker id="{prefix}-tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" '
         'markerUnits="userSpaceOnUse" orient="auto"><path class="tip" d="M0 0.5 8 4 0 7.5z"/></marker></defs>',
-        f'<rect class="paper" width="{_number(width)}" height="{_number(height)}"/>',
+        _tag("rect", class_="paper", width=width, height=height),
         *head,
     ]
     for one in placed:
@@ -137,22 +137,21 @@ def described(structure: Structure) -> str:
 
 def _arranged(structure: Structure) -> tuple[list[_Placed], float, float]:
     """The overview on the left, all else in rows on the right; and the width and height that this takes."""
-    overview = _Placed(structure.panels[0], 0, layout_of(structure.panels[0], is_overview=True), _MARGIN, 0.0)
+    overview = _Placed(structure.panels[0], 0, layout_of(structure.panels[0], is_overview=True), _MARGIN)
     others = [
-        _Placed(panel, number, layout_of(panel, is_overview=False), 0.0, 0.0)
+        _Placed(panel, number, layout_of(panel, is_overview=False))
         for number, panel in enumerate(structure.panels[1:], start=1)
     ]
     if not others:
         width = max(_NARROWEST, overview.layout.width + 2 * _MARGIN)
-        centred = _Placed(overview.panel, 0, overview.layout, (width - overview.layout.width) / 2, 0.0)
-        return [centred], width, overview.layout.height
+        return [replace(overview, x=(width - overview.layout.width) / 2)], width, overview.layout.height
     start = overview.x + overview.layout.width + _BETWEEN + 12
     end = max(_PAGE - _MARGIN, *(start + one.width for one in others))
     placed, x, y, row_height, widest = [overview], start, 0.0, 0.0, 0.0
     for one in others:
         if x > start and x + one.width > end:
             x, y, row_height = start, y + row_height + _BETWEEN, 0.0
-        placed.append(_Placed(one.panel, one.number, one.layout, x, y))
+        placed.append(replace(one, x=x, y=y))
         x += one.width + _BETWEEN
         widest = max(widest, x - _BETWEEN)
         row_height = max(row_height, one.layout.height + _PANEL_TITLE)
@@ -187,7 +186,8 @@ def _footer(structure: Structure, width: float, y: float) -> tuple[list[str], fl
     if structure.unused:
         names = ", ".join(f"{module} ({quantity(params, 'count')} parameters)" for module, params in structure.unused)
         sentences.append(f"Not drawn, since only training uses it: {names}.")
-    parts = [f'<path class="rule" d="M{_number(_MARGIN)} {_number(y)} {_number(width - _MARGIN)} {_number(y)}"/>']
+    rule = " ".join(map(_number, (_MARGIN, y, width - _MARGIN, y)))
+    parts = [_tag("path", class_="rule", d=f"M{rule}")]
     for sentence in filter(None, sentences):
         y += 4
         for line in _paragraph(sentence, width - 2 * _MARGIN):
@@ -227,8 +227,8 @@ def _box(placed: PlacedBox) -> list[str]:
     across, down = placed.middle
     if box.is_circle:
         return [
-            _circle(node.kind, across, down, placed.width),
-            _text(box.labels[0], across, down + 5, 15, centred=True),
+            _tag("circle", class_=node.kind, cx=across, cy=down, r=placed.width / 2),
+            _text(box.labels[0], across, down + 5, 15, anchor="middle"),
         ]
     radius = placed.height / 2 if box.is_pill else 5
     parts = [
@@ -238,11 +238,11 @@ def _box(placed: PlacedBox) -> list[str]:
     across += (box.left - box.right) / 2
     y = placed.y + LABEL_LINE
     for label in box.labels:
-        parts.append(_text(label, across, y, LABEL_SIZE, bold=node.kind == "block", centred=True))
+        parts.append(_text(label, across, y, LABEL_SIZE, bold=node.kind == "block", anchor="middle"))
         y += LABEL_LINE
     y -= 2
     for detail in box.details:
-        parts.append(_text(detail, across, y, DETAIL_SIZE, quiet=True, centred=True))
+        parts.append(_text(detail, across, y, DETAIL_SIZE, quiet=True, anchor="middle"))
         y += DETAIL_LINE
     if box.badge:
         parts += _badge(box.badge, placed.x + 8 + BADGE / 2, down)
@@ -252,45 +252,36 @@ def _box(placed: PlacedBox) -> list[str]:
 
 
 def _badge(name: str, x: float, y: float) -> list[str]:
-    size = 11 if len(name) == 1 else 8.5
+    look: dict[str, str | float] = {"font_size": 11 if len(name) == 1 else 8.5, "font_weight": "700"}
     return [
-        _circle("badge", x, y, BADGE),
-        f'<text class="letter" x="{_number(x)}" y="{_number(y + 4)}" font-size="{size}" font-weight="700" '
-        f'text-anchor="middle">{name}</text>',
+        _tag("circle", class_="badge", cx=x, cy=y, r=BADGE / 2),
+        _tag("text", name, class_="letter", x=x, y=y + 4, **look, text_anchor="middle"),
     ]
 
 
 def _line(line: Line, prefix: str) -> str:
     path = " ".join(f"{_number(x)} {_number(y)}" for x, y in line.points)
-    kind = "line skip" if line.skips else "line"
-    return f'<path class="{kind}" d="M{path}" marker-end="url(#{prefix}-tip)"/>'
-
-
-def _circle(kind: str, x: float, y: float, diameter: float) -> str:
-    return f'<circle class="{kind}" cx="{_number(x)}" cy="{_number(y)}" r="{_number(diameter / 2)}"/>'
+    return _tag("path", class_="line skip" if line.skips else "line", d=f"M{path}", marker_end=f"url(#{prefix}-tip)")
 
 
 def _rect(kind: str, x: float, y: float, width: float, height: float, radius: float) -> str:
-    return (
-        f'<rect class="{kind}" x="{_number(x)}" y="{_number(y)}" width="{_number(width)}" '
-        f'height="{_number(height)}" rx="{_number(radius)}"/>'
+    return _tag("rect", class_=kind, x=x, y=y, width=width, height=height, rx=radius)
+
+
+def _text(text: str, x: float, y: float, size: float, bold: bool = False, quiet: bool = False, anchor: str = "") -> str:
+    weight = "600" if bold else ""
+    look = {"class_": "quiet" if quiet else "", "font_weight": weight, "text_anchor": anchor}
+    return _tag("text", written(text), x=x, y=y, font_size=size, **look)
+
+
+def _tag(name: str, content: str = "", **attributes: str | float) -> str:
+    """An element with those of its attributes that are not empty."""
+    said = "".join(
+        f' {key.strip("_").replace("_", "-")}="{value if isinstance(value, str) else _number(value)}"'
+        for key, value in attributes.items()
+        if value != ""
     )
-
-
-def _text(
-    text: str,
-    x: float,
-    y: float,
-    size: float,
-    bold: bool = False,
-    quiet: bool = False,
-    centred: bool = False,
-    anchor: str = "start",
-) -> str:
-    look = (' class="quiet"' if quiet else "") + (' font-weight="600"' if bold else "")
-    place = "middle" if centred else anchor
-    at = "" if place == "start" else f' text-anchor="{place}"'
-    return f'<text x="{_number(x)}" y="{_number(y)}" font-size="{_number(size)}"{look}{at}>{written(text)}</text>'
+    return f"<{name}{said}>{content}</{name}>" if content else f"<{name}{said}/>"
 
 
 def _plain(text: str) -> str:

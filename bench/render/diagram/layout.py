@@ -326,9 +326,9 @@ def grid_of(panel: Panel) -> Grid:
         start = max((rows[source] for source in reads[nodes[0]]), default=0)
         ends = [rows[target] for target in read_by[nodes[-1]]]
         end = min(ends, default=max(rows))
-        waiting.append((end - start, _order_at_join(nodes[-1], read_by, reads), nodes, start, end))
-    for _, _, nodes, start, end in sorted(waiting):
-        side = _side_of_branch(panel, nodes[-1], set(main), read_by, reads)
+        order, side = _at_join(panel, nodes[-1], set(main), read_by, reads)
+        waiting.append((end - start, order, nodes, start, end, side))
+    for _, _, nodes, start, end, side in sorted(waiting):
         column = side
         while any(b.column == column and b.start < end and start < b.end for b in branches):
             column += side
@@ -376,20 +376,16 @@ def _side_paths(count: int, taken: set[int], edges: Sequence[Edge]) -> list[tupl
     return paths
 
 
-def _order_at_join(node: int, read_by: dict[int, list[int]], reads: dict[int, list[int]]) -> int:
-    target = min(read_by[node], default=None)
-    return 0 if target is None else reads[target].index(node)
-
-
-def _side_of_branch(
+def _at_join(
     panel: Panel, node: int, main: set[int], read_by: dict[int, list[int]], reads: dict[int, list[int]]
-) -> int:
+) -> tuple[int, int]:
+    """The place of a branch among what the join at its end reads, and the side of its column: -1 or 1."""
     target = min(read_by[node], default=None)
-    if target is None or panel.nodes[target].label[0] != "concat":
-        return 1
-    sources = reads[target]
-    first_of_main = next((place for place, source in enumerate(sources) if source in main), -1)
-    return -1 if sources.index(node) < first_of_main else 1
+    if target is None:
+        return 0, 1
+    order = reads[target].index(node)
+    first_of_main = next((place for place, source in enumerate(reads[target]) if source in main), -1)
+    return order, -1 if panel.nodes[target].label[0] == "concat" and order < first_of_main else 1
 
 
 # --- The lines of text in a box, and the size that they need ---
