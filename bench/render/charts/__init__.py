@@ -14,6 +14,7 @@ from bench.records.run_folder import Run
 from bench.regression import MARGIN
 from bench.regression.history import DEFAULT_METRICS, device_of, history, runs_in
 from bench.render.charts.accuracy import (
+    FEW,
     confusion_chart,
     density_chart,
     headline_charts,
@@ -40,7 +41,6 @@ from bench.render.findings.ranking import budget_tables
 from bench.render.results.header import Model
 from bench.render.results.kept import (
     Curve,
-    DataSet,
     GradientFlow,
     Layers,
     own_currency,
@@ -59,7 +59,6 @@ _COSTS = (
     "energy_joules_per_image",
     "train_seconds",
 )
-_FEW = 3  # networks; fewer are compared faster in the table
 LEAST_RUNS = 4  # fewer are no history
 
 
@@ -89,7 +88,7 @@ def _charts(
         for cost in _costs(accuracy.group):
             yield scatter_chart(accuracy, METRICS[cost])
     for group, stem in zip(groups, _stems(groups), strict=True):
-        several = len(group.models) >= _FEW
+        several = len(group.models) >= FEW
         accuracy = own_accuracies(results, group, stem)
         if filled is not None and (filled[1].dataset, filled[1].budget) == (group.dataset, group.budget):
             accuracy = with_reference(filled, stem)
@@ -102,7 +101,7 @@ def _charts(
             yield year_chart(accuracy)
     yield from textbook_charts(results)
     for track, models in results.tracks().items():
-        if len(models) >= _FEW:
+        if len(models) >= FEW:
             trained = any(group.track == track for group in groups)
             yield from _cost_charts(results, models, trained=trained)
             yield early_late_chart(models, layers)
@@ -116,7 +115,7 @@ def _costs(group: AccuracyGroup) -> tuple[str, ...]:
 
     Under a budget of seconds, all have trained for as long.
     """
-    if len(group.models) < _FEW:
+    if len(group.models) < FEW:
         return _COSTS[:1]
     return tuple(cost for cost in _COSTS if cost != "train_seconds" or own_currency(group.budget) != "seconds")
 
@@ -173,23 +172,16 @@ def image_charts(run: Run, results: Results) -> tuple[list[Chart], list[str]]:
     for data_set in read_data_sets(run):
         stem = f"{slug(data_set.track)}-{slug(data_set.name)}"
         charts.append(sample_chart(data_set, stem))
-        for group in results.accuracy_groups():
-            if (group.track, group.dataset) == (data_set.track, data_set.name):
-                chart, damaged = _confusions(run, results, group, data_set, stem)
-                charts.append(chart)
-                unreadable += damaged
-                break  # the largest group: under one budget
+        trained = (g for g in results.accuracy_groups() if (g.track, g.dataset) == (data_set.track, data_set.name))
+        group = next(trained, None)  # the largest: under one budget
+        if group is None:
+            continue
+        best = max(group.models, key=lambda model: results.cell(model, "top1").value)
+        found, damaged = read_confusions(run, results.cell(best, "top1").records, len(data_set.classes))
+        unreadable += damaged
+        if found is not None:
+            charts.append(confusion_chart(results, group, best, data_set.classes, found, stem))
     return [chart for chart in charts if chart is not None], unreadable
-
-
-def _confusions(
-    run: Run, results: Results, group: AccuracyGroup, data_set: DataSet, stem: str
-) -> tuple[Chart | None, list[str]]:
-    best = max(group.models, key=lambda model: results.cell(model, "top1").value)
-    found, unreadable = read_confusions(run, results.cell(best, "top1").records, len(data_set.classes))
-    if found is None:
-        return None, unreadable
-    return confusion_chart(results, group, best, data_set.classes, found, stem), unreadable
 
 
 def history_charts(run: Run) -> list[Chart]:

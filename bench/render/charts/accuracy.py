@@ -11,7 +11,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 from PIL import Image
 
 from bench.metrics import DERIVED, METRICS, Metric
@@ -34,6 +33,7 @@ from bench.render.charts.frame import (
     slug,
     style,
     styles_of,
+    ticks_in,
 )
 from bench.render.charts.points import FRONT_DASHES, HALF, PAGE, PHONE, Box, Panel, Point, exact, point_figure, span
 from bench.render.findings.ranking import accuracy_front
@@ -52,7 +52,7 @@ from bench.render.tables.subtitles import (
 
 _DENSITY = Metric("density", DERIVED, "percentage points per million parameters", "", "higher", "")
 PUBLISHED = replace(METRICS["top1"], label="Published top-1 accuracy")
-_FEW = 3  # networks, fewer of which are no comparison
+FEW = 3  # networks; fewer are no comparison, and read faster in the table
 _ALL_SHOWN = 5  # networks, up to which a chart shows every one, however far out
 
 
@@ -110,7 +110,7 @@ def scatter_chart(accuracy: Accuracies, cost: Metric, *, headline: str = "", bey
         x, y = np.array([point.x[1] for point in points]), np.array([point.y[1] for point in points])
         if accuracy.published and balls:
             axes.set_xlim(0, 1.06 * float(x.max()))
-            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value, cost.unit)))
+            ticks_in(axes.xaxis, cost.unit)
         else:
             set_log_axis(axes, "x", x, cost.unit)
         reserved = _set_accuracy_axis(axes, points, None if accuracy.published else group.chance)
@@ -169,7 +169,7 @@ def headline_charts(results: Results) -> Iterator[Chart | None]:
 def _published(results: Results) -> Accuracies | None:
     """As others published them; None where the run has fewer than three such, or accuracies of its own."""
     published, group = as_published(results)
-    if group is None or len(group.models) < _FEW:
+    if group is None or len(group.models) < FEW:
         return None
     words = f"{track_conditions(group.models)} · accuracies: {sources(group.models)} · all else counted here"
     return Accuracies(published, group, f"{TRACK}-published", PUBLISHED, words, published=True)
@@ -182,7 +182,7 @@ def _set_accuracy_axis(axes: Axes, points: Sequence[Point], chance: float | None
     sentence says where it lies.
     """
     low, high = min(point.y[0] for point in points), max(point.y[2] for point in points)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value, "fraction")))
+    ticks_in(axes.yaxis, "fraction")
     shown = chance is not None and (high - low) >= (high - chance) / 4
     if shown and chance is not None:
         low, high = min(low, chance), max(high, chance)

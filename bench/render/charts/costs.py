@@ -131,10 +131,7 @@ def latency_chart(results: Results, models: Sequence[Model]) -> Chart | None:
         axes.plot([min(at.values()), max(at.values())], [row, row], color=colour, linewidth=1.1)
         for name, value in at.items():
             axes.plot([value], [row], color=colour, **_PERCENTILES[name])
-        axes.annotate(
-            f"{quantity(at['latency_ms'], 'ms')} ms", (1, row), xycoords=("axes fraction", "data"), xytext=(4, 0),
-            textcoords="offset points", va="center",
-        )  # fmt: skip
+        write_beside(axes, row, 1, f"{quantity(at['latency_ms'], 'ms')} ms", "axes fraction")
         drawn += at.values()
     for row, model in enumerate(bad, start=len(rows)):
         write_status(axes, row, results.cell(model, metric.name).status)

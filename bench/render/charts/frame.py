@@ -23,6 +23,7 @@ import numpy as np
 from matplotlib import font_manager
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ft2font import FT2Font
@@ -276,6 +277,11 @@ def _glyphs() -> frozenset[int]:
 _DECADE = 150.0  # points that a decade must have for ticks between its ends
 
 
+def ticks_in(axis: Axis, unit: str) -> None:
+    """Ticks are written as people read numbers of that unit."""
+    axis.set_major_formatter(FuncFormatter(lambda value, _: tick(value, unit)))
+
+
 def set_log_axis(axes: Axes, which: Literal["x", "y"], values: np.ndarray, unit: str) -> None:
     """A logarithmic scale around positive values, with ticks at round numbers of their unit."""
     low, high = math.log(float(values.min())), math.log(float(values.max()))
@@ -297,14 +303,14 @@ def set_log_axis(axes: Axes, which: Literal["x", "y"], values: np.ndarray, unit:
         subs = (1.0,) if length / math.log10(limits[1] / limits[0]) < _DECADE else (1.0, 2.0, 5.0)
         axis.set_major_locator(LogLocator(base=10, subs=subs, numticks=20))
     axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda value, _: tick(value, unit)))
+    ticks_in(axis, unit)
 
 
 def scale_from_zero(axes: Axes, most: float, unit: str) -> None:
     """A linear scale up to `most`, with ticks at round numbers of their unit."""
     axes.set_xlim(0, max(most, 0) * 1.02 or 1)
     axes.xaxis.set_major_locator(_BinaryLocator() if is_bytes(unit) else MaxNLocator(6))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value, unit)))
+    ticks_in(axes.xaxis, unit)
 
 
 class _BinaryLocator(MaxNLocator):
@@ -379,17 +385,16 @@ def stack_bars(axes: Axes, parts: Sequence[Sequence[float]], colours: Sequence[s
         left = [start + size for start, size in zip(left, sizes, strict=True)]
 
 
-def write_beside(axes: Axes, row: int, end: float, words: str) -> None:
-    """Words right of the end of a row's bar."""
-    axes.annotate(words, (end, row), va="center", xytext=(4, 0), textcoords="offset points")
+def write_beside(axes: Axes, row: int, end: float, words: str, of: str = "data", color: str = INK) -> None:
+    """Words right of the end of a row's bar, or of a share `of` the "axes fraction"."""
+    axes.annotate(
+        words, (end, row), xycoords=(of, "data"), va="center", xytext=(4, 0), textcoords="offset points", color=color
+    )
 
 
 def write_status(axes: Axes, row: int, status: str) -> None:
     """Words such as "out of memory" where a row has no bar or dot."""
-    axes.annotate(
-        STATUS_WORDS[status], (0, row), xycoords=("axes fraction", "data"), xytext=(4, 0), textcoords="offset points",
-        va="center", color=MUTED,
-    )  # fmt: skip
+    write_beside(axes, row, 0, STATUS_WORDS[status], "axes fraction", MUTED)
 
 
 # --- Names right of lines ---

@@ -6,7 +6,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -43,6 +43,7 @@ from bench.render.charts.frame import (
     slug,
     style,
     styles_of,
+    ticks_in,
     without_room,
 )
 from bench.render.charts.points import Point, exact, name_points
@@ -56,7 +57,9 @@ _AXES = (58.0, 46.0, 490.0, 366.0)  # leaves room for names at the right
 _WIDE_AXES = (58.0, 46.0, 645.0, 366.0)
 _MARKED = 40  # curves; the points of more would only fill the page
 _POINTS = 80  # a curve is averaged into this many bins: what the eye can tell apart at this width
+
 Column = Literal["train_loss", "test_top1"]
+
 _CURRENCIES: dict[Currency, tuple[str, str]] = {  # label of the axis, unit
     "images": ("Images trained on", "images"),
     "seconds": ("Training time", "s"),
@@ -114,14 +117,18 @@ def curve_chart(
             points[across], points[column], color=styles[model.family].colour, linewidth=1.1, alpha=0.9,
             marker="" if loss or len(drawn) > _MARKED else "o", markersize=2.5,
         )  # fmt: skip
-    (_set_loss_axis if loss else _set_accuracy_axis)(axes, group)
+    if loss:
+        axes.set_ylabel("Training loss (nats)", loc="top")
+        axes.set_ylim(bottom=0)
+    else:
+        _set_accuracy_axis(axes, group.chance)
     axes.set_xlabel(axis, loc="left")
     ends = {model: (float(points[across].iloc[-1]), float(points[column].iloc[-1])) for model, points in drawn}
     if own:
         axes.margins(x=0)
         axes.set_xlim(left=0)
         axes.xaxis.set_major_locator(MaxNLocator(7))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value, unit)))
+        ticks_in(axes.xaxis, unit)
         unnamed = name_ends(axes, [_end(model, at, styles) for model, at in ends.items()])
     else:
         set_log_axis(axes, "x", np.concatenate([points[across] for _, points in drawn]), unit)
@@ -155,18 +162,13 @@ def _points(curve: Curve, across: Currency, column: Column) -> pd.DataFrame:
     return steps.groupby(np.arange(len(steps)) * _POINTS // len(steps)).mean()
 
 
-def _set_loss_axis(axes: Axes, group: AccuracyGroup) -> None:
-    axes.set_ylabel("Training loss (nats)", loc="top")
-    axes.set_ylim(bottom=0)
-
-
-def _set_accuracy_axis(axes: Axes, group: AccuracyGroup) -> None:
+def _set_accuracy_axis(axes: Axes, chance: float | None) -> None:
     axes.set_ylabel(axis_label(METRICS["top1"]), loc="top")
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value, "fraction")))
-    if group.chance is not None:
-        axes.axhline(group.chance, color=INK, linewidth=1, linestyle="--")
+    ticks_in(axes.yaxis, "fraction")
+    if chance is not None:
+        axes.axhline(chance, color=INK, linewidth=1, linestyle="--")
         axes.annotate(
-            f"chance {tick(group.chance, 'fraction')}", (0, group.chance), xycoords=("axes fraction", "data"),
+            f"chance {tick(chance, 'fraction')}", (0, chance), xycoords=("axes fraction", "data"),
             xytext=(4, -10), textcoords="offset points", color=MUTED,
         )  # fmt: skip
 
@@ -218,8 +220,7 @@ def budget_chart(results: Results, table: BudgetTable) -> Chart | None:
     for label in axes.get_xticklabels()[-1:]:
         label.set_horizontalalignment("right")
     axes.grid(visible=False, axis="y")
-    axes.set_ylabel(axis_label(METRICS["top1"]), loc="top")
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value, "fraction")))
+    _set_accuracy_axis(axes, None)
     unnamed = name_ends(axes, [_end(row.model, (places[-1], row.cells[-1].cell.value), styles) for row in rows])
     moved = [row.model.name for row in rows if any(cell.gained for cell in row.cells)]
     title = "Test accuracy under each budget"
@@ -243,6 +244,8 @@ _SMALLEST = 1e-45  # above zero in fp32
 _COLUMNS = (("sigmoid", False), ("tanh", False), ("relu", False), ("relu", True))
 _ROWS = ("he", "small_normal")
 _WORDS = {"sigmoid": "Sigmoid", "tanh": "Tanh", "relu": "ReLU", "he": "He's weights", "small_normal": "std 0.01"}
+_FIRST: dict[str, Any] = {"linewidth": 1.7}  # a line before training, and one after it
+_LAST: dict[str, Any] = {"linewidth": 1.1, "linestyle": (0, (2, 1.5))}
 
 
 def gradient_flow_charts(results: Results, flows: Sequence[GradientFlow]) -> list[Chart]:
@@ -280,12 +283,9 @@ def _flow_chart(results: Results, depth: str, found: Sequence[tuple[Model, Gradi
             for model, flow in found:
                 for last in (False, True):
                     norms = flow.norms(activation, initialisation, batch_norm, last=last)
-                    if (norms == 0).any():
-                        vanished = True
-                    axes.plot(
-                        norms.index, norms.replace(0.0, 20 * bottom), color=styles[model.family].colour,
-                        linewidth=1.1 if last else 1.7, linestyle=(0, (2, 1.5)) if last else "-",
-                    )  # fmt: skip
+                    vanished |= bool((norms == 0).any())
+                    look = {"color": styles[model.family].colour, **(_LAST if last else _FIRST)}
+                    axes.plot(norms.index, norms.replace(0.0, 20 * bottom), **look)
             if vanished:
                 axes.text(0.02, 0.02, "0 in fp32", transform=axes.transAxes, color=MUTED)
     _draw_flow_legend(figure, found, styles)
@@ -324,28 +324,20 @@ def _set_flow_axes(axes: Axes, bottom: float, top: float, *, labelled: bool, las
     decades = max(1, round(np.log10(top / bottom) / 5))
     axes.yaxis.set_major_locator(LogLocator(base=10.0**decades, numticks=12))
     axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _power_of_ten(value)))
+    powers = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: "10" + str(round(np.log10(value))).translate(powers)))
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes.tick_params(labelleft=labelled, labelbottom=last)
-
-
-def _power_of_ten(value: float) -> str:
-    """A power such as "10⁻⁶"."""
-    return "10" + str(round(np.log10(value))).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
 def _draw_flow_legend(
     figure: Figure, found: Sequence[tuple[Model, GradientFlow]], styles: Mapping[str, FamilyStyle]
 ) -> None:
-    handles = [Line2D([], [], color=styles[model.family].colour, linewidth=1.7) for model, _ in found]
-    labels = [chart_name(model) for model, _ in found]
     steps = max(int(flow.rows.step.max()) for _, flow in found)
-    handles += [
-        Line2D([], [], color=MUTED, linewidth=1.7),
-        Line2D([], [], color=MUTED, linewidth=1.1, linestyle=(0, (2, 1.5))),
-    ]
-    labels += ["at initialisation", f"after {steps} steps of SGD"]
-    figure.legend(handles, labels, loc="lower left", bbox_to_anchor=(_LEFT / WIDTH, 0.02), ncols=4)
+    of_models = ((chart_name(model), styles[model.family].colour, _FIRST) for model, _ in found)
+    looks = (*of_models, ("at initialisation", MUTED, _FIRST), (f"after {steps} steps of SGD", MUTED, _LAST))
+    handles = [Line2D([], [], label=words, color=colour, **look) for words, colour, look in looks]
+    figure.legend(handles=handles, loc="lower left", bbox_to_anchor=(_LEFT / WIDTH, 0.02), ncols=4)
     figure.text(_LEFT / WIDTH, 46 / _FLOW_HEIGHT, "Convolution, counted from the input")
 
 

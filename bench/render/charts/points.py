@@ -64,6 +64,7 @@ PAGE = Layout(WIDTH, HEIGHT, 66.0, 500.0, 366.0)
 # at 1.28 pixels for a point, so that text has 11.
 HALF = Layout(420.0, 400.0, 48.0, 360.0, 296.0)
 PHONE = Layout(270.0, 350.0, 40.0, 222.0, 240.0)
+
 Span = tuple[float, float, float]  # lower limit, value, upper limit
 Box = tuple[float, float, float, float]  # left, bottom, right, top
 
@@ -108,7 +109,6 @@ def point_figure(
         layout: of another than that of a page, no legend of the families is drawn, and one panel.
     """
     points = [point for panel in panels for point in panel.points]
-    fills = {point.hollow for point in points}
     figure = new_figure(layout.width, layout.height)
     wide, tall = layout.wide, layout.tall
     wide = (wide - _BETWEEN * (len(panels) - 1)) / len(panels)
@@ -127,12 +127,13 @@ def point_figure(
             _draw_balls(axes, panel.points, balls[1], styles, scale=min(1.0, layout.wide / HALF.wide))
         _draw_points(axes, panel.points, styles)
         unnamed += name_points(axes, [point for point in panel.points if panel.named(point)], reserved)
-    if layout is not PAGE:
-        _draw_short_legend(figure, layout, front=front, fills=fills)
-        return figure, without_room(unnamed)
-    _draw_legend(figure, points, styles, front=front, fills=fills)
-    if balls is not None:
-        _draw_ball_legend(figure, balls[0], [balls[1][point.model] for point in points])
+    entries = _other_entries(front, {point.hollow for point in points})
+    if layout is PAGE:
+        families = dict.fromkeys(point.model.family for point in points)
+        entries = [(printable(family, 20), _legend_marker(styles[family])) for family in families] + entries
+        if balls is not None:
+            _draw_ball_legend(figure, balls[0], [balls[1][point.model] for point in points])
+    _draw_legend(figure, layout, entries)
     return figure, without_room(unnamed)
 
 
@@ -235,18 +236,17 @@ def name_points(axes: Axes, points: Sequence[Point], reserved: Sequence[Box] = (
     return unnamed
 
 
-def _draw_legend(
-    figure: Figure, points: Sequence[Point], styles: Mapping[str, FamilyStyle], *, front: bool, fills: set[bool]
-) -> None:
-    """Marker and colour of every family; below them a Pareto front, and what filled and hollow mean, where drawn."""
-    across, up = figure.get_size_inches() * 72
-    families = dict.fromkeys(point.model.family for point in points)
-    entries = [(printable(family, 20), _legend_marker(styles[family])) for family in families]
-    entries += _other_entries(front, fills)
-    figure.legend(
-        [handle for _, handle in entries], [label for label, _ in entries], loc="upper left", borderaxespad=0,
-        handletextpad=0.5, bbox_to_anchor=(_LEGEND / across, (HEIGHT - 58) / up), labelspacing=0.36,
-    )  # fmt: skip
+def _draw_legend(figure: Figure, layout: Layout, entries: Sequence[tuple[str, Line2D]]) -> None:
+    """Right of the axes of a page; else beside the label of the x axis, where no point can be."""
+    if layout is PAGE:
+        place: dict[str, Any] = {"loc": "upper left", "handletextpad": 0.5, "labelspacing": 0.36}
+        corner = _LEGEND / WIDTH, (HEIGHT - 58) / HEIGHT
+    else:
+        place = {"loc": "lower right", "handletextpad": 0.4, "labelspacing": 0.2, "columnspacing": 1.0}
+        place["ncols"] = 2 if layout is PHONE else 3
+        corner = (layout.left + layout.wide) / layout.width, 3 / layout.height
+    labels, handles = [label for label, _ in entries], [handle for _, handle in entries]
+    figure.legend(handles, labels, bbox_to_anchor=corner, borderaxespad=0, **place)
 
 
 def _legend_marker(style: FamilyStyle, **changes: Any) -> Line2D:
@@ -264,16 +264,6 @@ def _other_entries(front: bool, fills: set[bool]) -> list[tuple[str, Line2D]]:
         entries += [("measured here", _legend_marker(plain))] if False in fills else []
         entries.append(("reference", hollow))
     return entries
-
-
-def _draw_short_legend(figure: Figure, layout: Layout, *, front: bool, fills: set[bool]) -> None:
-    """Beside the label of the x axis, where no point can be."""
-    entries = _other_entries(front, fills)
-    figure.legend(
-        [handle for _, handle in entries], [label for label, _ in entries], loc="lower right", borderaxespad=0,
-        handletextpad=0.4, columnspacing=1.0, labelspacing=0.2, ncols=2 if layout is PHONE else 3,
-        bbox_to_anchor=((layout.left + layout.wide) / layout.width, 3 / layout.height),
-    )  # fmt: skip
 
 
 def _draw_ball_legend(figure: Figure, metric: Metric, values: Sequence[float]) -> None:
