@@ -33,9 +33,9 @@ def run(request: Reference) -> int:
         RequestError, RunError: there is no such run, or it cannot be a reference.
     """
     from bench.records.run_folder import find_run
-    from bench.render.results.reference import FILE, reference_table
+    from bench.render.results.derived import REFERENCE_FILE, reference_table
 
-    out = request.out or FILE
+    out = request.out or REFERENCE_FILE
     table = reference_table(find_run(request.run, request.results_dir), request.budget)
     write("--out", out, table)
     print(f"{table.count(chr(10)) - 1} rows: {out}")

@@ -24,8 +24,8 @@ from bench.records.run_folder import Run, find_run
 from bench.records.run_json import RunHeader
 from bench.render.charts.frame import MOST_NAMED, family_styles, save_png, set_log_axis, style, write_heading
 from bench.render.charts.points import Box, Panel, Point, Span, exact, point_figure
+from bench.render.results import read_results, results_of, to_table
 from bench.render.results.header import Model, read_header
-from bench.render.results.table import read_results, results_of, to_table
 from bench.render.tables.subtitles import budget_words
 
 _SCREEN_DPI = 144  # two pixels per point, as in the PNG files of a report

@@ -15,8 +15,8 @@ from bench.render.findings.problems import problems
 from bench.render.page.architecture import architectures, read_networks
 from bench.render.page.html import write_html
 from bench.render.page.markdown import write_markdown
+from bench.render.results import read_results, to_table, write_csv
 from bench.render.results.kept import read_curves, read_gradient_flows, read_layers
-from bench.render.results.table import read_results, to_table, write_csv
 from bench.render.tables.text import track_tables
 
 Kept = TypeVar("Kept")

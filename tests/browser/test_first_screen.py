@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bench.render.report import write_report
-from bench.render.results import reference
+from bench.render.results import derived
 from tests.browser.conftest import DESKTOP, PHONE, Opener
 from tests.render.conftest import RunBuilder, counts, listed, ok
 
@@ -31,7 +31,7 @@ def report_of(build: RunBuilder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         f"{name},cifar10,1ep,0,{top1},10000,32,fp32,a recipe,CPU,2.15,,c0ffee,made" for name, top1 in SHIPPED.items()
     ]
     file.write_text("\n".join((columns, *rows, "")))
-    monkeypatch.setattr(reference, "FILE", file)
+    monkeypatch.setattr(derived, "REFERENCE_FILE", file)
     models = [listed(name, name, 2015, "imagenet") for name in IMAGENET]
     models += [listed(name, name, 2015, "cifar") for name in (*CIFAR, "mine:tiny")]
     records = [

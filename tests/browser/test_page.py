@@ -16,8 +16,8 @@ from bench.metrics import METRICS
 from bench.records.run_folder import Run
 from bench.render.findings.ranking import accuracy_front
 from bench.render.report import write_report
+from bench.render.results import Results, read_results
 from bench.render.results.header import written_name
-from bench.render.results.table import Results, read_results
 from tests.browser.conftest import DESKTOP, PHONE, Opened, Opener
 from tests.render.conftest import (
     EIGHTY_CIFAR,

@@ -21,7 +21,7 @@ from bench.config import PRESETS
 from bench.records.run_folder import Run
 from bench.records.run_json import RunHeader
 from bench.render.page import headings
-from bench.render.results.table import read_results
+from bench.render.results import read_results
 from tests.data.fakes import write_image_folder
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -16,7 +16,7 @@ import torch
 
 from bench.config import PRESETS
 from bench.records.run_folder import Run
-from bench.render.results.table import read_results
+from bench.render.results import read_results
 from tests.perf.usual_way import ROOT, measured_in_a_process
 
 pytestmark = pytest.mark.perf

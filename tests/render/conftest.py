@@ -17,7 +17,7 @@ from bench.records.record import Record
 from bench.records.run_folder import Run
 from bench.records.run_json import header_of
 from bench.render.charts import frame
-from bench.render.results import reference
+from bench.render.results import derived
 
 # name, family, year, params, MACs, saved bytes, accuracy: plausible magnitudes, crowded on purpose.
 FIXTURE_CIFAR: tuple[tuple[str, str, int, float, float, float, float], ...] = (
@@ -188,7 +188,7 @@ def training(
 @pytest.fixture(autouse=True)
 def no_reference(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the package ships: what a test's run shows is in the test."""
-    monkeypatch.setattr(reference, "FILE", Path("none.csv"))
+    monkeypatch.setattr(derived, "REFERENCE_FILE", Path("none.csv"))
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from bench.regression.compare import compare
 from bench.regression.history import history
 from bench.render.charts.frame import chart_name
 from bench.render.page.explorer import explorer
-from bench.render.results.table import cells_of, read_results, to_table
+from bench.render.results import cells_of, read_results, to_table
 
 RATE = Record(
     "resnet20_cifar", "throughput", "train_images_per_s", 100.0, "images/s", "ok", samples=(99.0, 100.0, 101.0),

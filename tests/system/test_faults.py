@@ -24,7 +24,7 @@ from bench.records.record import Record
 from bench.records.run_folder import Run
 from bench.records.run_json import RunHeader
 from bench.render.findings.problems import problems
-from bench.render.results.table import read_results
+from bench.render.results import read_results
 from bench.runner.execute import PRELOAD, Outcome, run_tasks
 from bench.runner.plan import plan
 from tests.configs import config

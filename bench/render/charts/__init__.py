@@ -38,6 +38,7 @@ from bench.render.charts.costs import (
 from bench.render.charts.frame import Chart, slug, style
 from bench.render.charts.lines import budget_chart, gradient_flow_charts, history_chart, training_curves
 from bench.render.findings.ranking import budget_tables
+from bench.render.results import AccuracyGroup, Results, as_published, with_references
 from bench.render.results.header import Model
 from bench.render.results.kept import (
     Curve,
@@ -47,8 +48,6 @@ from bench.render.results.kept import (
     read_confusions,
     read_data_sets,
 )
-from bench.render.results.published import as_published, with_references
-from bench.render.results.table import AccuracyGroup, Results
 
 _COSTS = (
     "macs",

@@ -37,10 +37,9 @@ from bench.render.charts.frame import (
 )
 from bench.render.charts.points import FRONT_DASHES, HALF, PAGE, PHONE, Box, Panel, Point, exact, point_figure, span
 from bench.render.findings.ranking import accuracy_front
+from bench.render.results import TRACK, AccuracyGroup, Cell, Results, as_published, short_training, sources
 from bench.render.results.header import Model, written_name
 from bench.render.results.kept import Confusions, DataSet
-from bench.render.results.published import TRACK, as_published, short_training, sources
-from bench.render.results.table import AccuracyGroup, Cell, Results
 from bench.render.tables.subtitles import (
     budget_words,
     chart_conditions,

@@ -38,9 +38,9 @@ from bench.render.charts.frame import (
 )
 from bench.render.charts.points import Box, Panel, Point, exact, point_figure, span
 from bench.render.findings.machine import Peaks, ms_per_image, peaks_of, work_and_time
+from bench.render.results import AccuracyGroup, Cell, Results
 from bench.render.results.header import Model
 from bench.render.results.kept import THIRDS, Layers
-from bench.render.results.table import AccuracyGroup, Cell, Results
 from bench.render.tables.subtitles import chart_conditions, measured_conditions, track_conditions
 
 

@@ -37,8 +37,8 @@ from bench.render.charts.frame import (
     printable,
     without_room,
 )
+from bench.render.results import Cell
 from bench.render.results.header import Model
-from bench.render.results.table import Cell
 
 FRONT_DASHES = (0, (5, 2))
 _BOTTOM, _BETWEEN = 46.0, 40.0  # of the axes, in points

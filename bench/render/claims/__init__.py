@@ -15,8 +15,8 @@ from pathlib import Path
 
 from bench.render.claims import canziani, lecture
 from bench.render.claims.setting import EXCEPT, FAILS, HOLDS, NOT_MEASURED, PARTLY, Claim, Finding, finding, settings
+from bench.render.results import Results, inert
 from bench.render.results.kept import Layers
-from bench.render.results.table import Results, inert
 
 _TESTS = {**lecture.TESTS, **canziani.TESTS}
 

@@ -12,10 +12,9 @@ from typing import Literal
 from bench.config import Budget
 from bench.metrics import METRICS
 from bench.quantity import quantity, with_unit
+from bench.render.results import TRACK, AccuracyGroup, Cell, Results, as_published, with_references
 from bench.render.results.header import Model
 from bench.render.results.kept import Layers
-from bench.render.results.published import TRACK, as_published, with_references
-from bench.render.results.table import AccuracyGroup, Cell, Results
 
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 VGGS = ("vgg11", "vgg13", "vgg16", "vgg19", "vgg11_bn", "vgg13_bn", "vgg16_bn", "vgg19_bn")

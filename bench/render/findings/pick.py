@@ -11,9 +11,8 @@ from typing import Literal
 from bench.config import RequestError
 from bench.metrics import METRICS, PROBES, Metric, probe_named
 from bench.quantity import in_sentence, listing, parse_quantity, quantity, with_unit
+from bench.render.results import TRACK, Cell, Results
 from bench.render.results.header import Model, name_and_identifier
-from bench.render.results.published import TRACK
-from bench.render.results.table import Cell, Results
 
 # Kinds of accuracy, never mixed in one ranking, and what they are; the most telling first.
 ACCURACIES = {

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bench.records.record import Record
-from bench.render.results.table import NOT_RUN, Results
+from bench.render.results import NOT_RUN, Results
 
 _ORDER = ("failed", "timeout", "oom", "unreadable", NOT_RUN, "skipped")
 

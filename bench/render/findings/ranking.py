@@ -11,8 +11,8 @@ from bench.config import Budget, BudgetKind
 from bench.metrics import Metric
 from bench.quantity import measured
 from bench.records.record import Record
+from bench.render.results import AccuracyGroup, Cell, Results
 from bench.render.results.header import Model
-from bench.render.results.table import AccuracyGroup, Cell, Results
 from bench.render.tables.subtitles import accuracy_conditions
 from bench.stats.intervals import Difference, holm, mean_difference, share_difference
 

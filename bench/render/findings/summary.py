@@ -9,9 +9,8 @@ from bench.metrics import METRICS
 from bench.quantity import listing, measured, quantity, with_unit
 from bench.render.findings.machine import work_and_time
 from bench.render.findings.pick import ACCURACIES, parse_limits, select
+from bench.render.results import AccuracyGroup, Results, as_published, short_training, to_be_trained
 from bench.render.results.header import Model, written_name
-from bench.render.results.published import as_published, short_training, to_be_trained
-from bench.render.results.table import AccuracyGroup, Results
 from bench.render.tables.subtitles import budget_words, dataset_words
 from bench.render.tables.text import launch_bound
 from bench.stats.intervals import rank_correlation

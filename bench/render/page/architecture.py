@@ -15,9 +15,9 @@ from bench.records.run_folder import Run, RunError
 from bench.render.charts.frame import FamilyStyle, chart_name, family_styles
 from bench.render.diagram import draw
 from bench.render.page.sparkline import Line, sparkline
+from bench.render.results import AccuracyGroup, Results
 from bench.render.results.header import Model
 from bench.render.results.kept import COLUMNS, Curve, Layers, own_currency
-from bench.render.results.table import AccuracyGroup, Results
 from bench.render.tables.text import Column, Mark, Table, TextCell, TrackTables
 from bench.structure import Structure
 

@@ -23,9 +23,8 @@ from bench.metrics import METRICS, Metric
 from bench.quantity import in_sentence, is_bytes, measured
 from bench.render.charts.frame import Chart, FamilyStyle, Marker, chart_name, family_styles
 from bench.render.findings.pick import ACCURACIES
+from bench.render.results import TRACK, Results
 from bench.render.results.header import Model
-from bench.render.results.published import TRACK
-from bench.render.results.table import Results
 from bench.render.tables.subtitles import label_of
 from bench.render.tables.text import MARKS, OVERVIEW, by_topic, marks_of, restates_a_peak
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from bench.metrics import METRICS, probe_named
 from bench.render.charts import Chart
-from bench.render.results.table import Results
+from bench.render.results import Results
 from bench.render.tables.subtitles import dataset_words
 
 _WIDE = 0.5  # an interval over its value

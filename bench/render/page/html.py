@@ -27,9 +27,8 @@ from bench.render.findings.summary import summary_of
 from bench.render.page.architecture import Architecture
 from bench.render.page.explorer import explorer, other_costs
 from bench.render.page.headings import TITLE, conditions_line, missing_charts, warning
+from bench.render.results import TRACK, Results, accuracy_note
 from bench.render.results.header import Model, written_name
-from bench.render.results.published import TRACK, accuracy_note
-from bench.render.results.table import Results
 from bench.render.tables.text import track_tables
 
 _PARTS = Path(__file__).parent / "parts"  # templates, styles and scripts

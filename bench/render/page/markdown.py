@@ -13,8 +13,7 @@ from bench.render.findings.ranking import BudgetTable, Ranking, budget_tables, d
 from bench.render.findings.summary import summary_of
 from bench.render.page.architecture import Architecture
 from bench.render.page.headings import TITLE, conditions_line, missing_charts, warning
-from bench.render.results.published import accuracy_note
-from bench.render.results.table import Results
+from bench.render.results import Results, accuracy_note
 from bench.render.tables.subtitles import accuracy_conditions
 from bench.render.tables.text import Table, TextCell, TrackTables, track_tables
 

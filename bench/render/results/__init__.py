@@ -1,1 +1,452 @@
-"""Records of a run as tables of numbers: one row per network, and what was published."""
+"""records -> one Cell per (model, metric) -> one row per model: the only place where seeds are averaged.
+
+Intervals are 95 %: Student's t over seeds, between the medians of rounds or over the order statistics of the samples
+of a single one, or Wilson's for a single fraction. A metric of one sample and one seed has none.
+
+header    run.json with every gap filled, and its networks by name;  kept  curves, layers and images of a run
+derived   rows that no run measures: shares of a peak, published accuracies, the shipped reference
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pandas as pd
+
+from bench.config import Budget
+from bench.metrics import METRICS, Metric, probe_named
+from bench.quantity import quantity
+from bench.records.record import Record
+from bench.records.run_folder import Run
+from bench.render.results.derived import (
+    PUBLISHED,
+    derived_records,
+    published_of,
+    published_records,
+    reference_records,
+    with_lower_bounds,
+)
+from bench.render.results.header import Header, Model, kept_apart, read_header, unlisted
+from bench.stats.intervals import Interval, mean_interval, median_interval, rounds_interval, wilson_interval
+
+NO_INTERVAL: Interval = (math.nan, math.nan)
+NOT_RUN = "not run"  # the status of a network that the run names but has not measured yet
+_WORST_FIRST = ("failed", "timeout", "oom", "ok", "skipped")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One metric of one model over all its seeds and rounds. `value` is nan unless one of them was measured."""
+
+    value: float
+    low: float
+    high: float
+    status: str  # the worst of the rows'
+    records: tuple[Record, ...]  # the ok ones that stand behind the value, else all of them
+    lost: tuple[Record, ...] = ()  # seeds or rounds that failed
+
+    @property
+    def measured(self) -> bool:
+        return not math.isnan(self.value)
+
+    @property
+    def has_interval(self) -> bool:
+        return not math.isnan(self.low)
+
+    @property
+    def predicted(self) -> bool:
+        """Whether the value was worked out and not measured."""
+        return self.measured and any(row.predicted for row in self.records)
+
+    @property
+    def flags(self) -> frozenset[str]:
+        """What a reader must be warned of in any of its seeds and rounds."""
+        return frozenset(flag for row in self.records for flag in row.flags) if self.measured else frozenset()
+
+    @property
+    def reliable(self) -> bool:
+        """Whether there is a value, no lower bound, and not more than the device can do."""
+        return self.measured and not self.flags & {"lower_bound", "above_peak"}
+
+    @property
+    def competes(self) -> bool:
+        """Whether the value may be called best, ranked or put on a front with others."""
+        return self.reliable and self.asked_batch_size is None
+
+    @property
+    def batch_size(self) -> int | None:
+        """As used; None where there is none."""
+        return self.records[-1].batch_size if self.measured else None
+
+    @property
+    def asked_batch_size(self) -> int | None:
+        """The batch size that all networks were to use, where this one needed a smaller; else None."""
+        asked = self.records[-1].asked_batch_size if self.measured else None
+        return asked if asked != self.batch_size else None
+
+
+@dataclass(frozen=True)
+class AccuracyGroup:
+    """Networks whose accuracies may share an axis: one track, one data set, one budget."""
+
+    track: str
+    dataset: str
+    budget: str
+    models: tuple[Model, ...]
+
+    @property
+    def chance(self) -> float | None:
+        """Accuracy of guessing; None where the networks differ in their number of classes."""
+        classes = {model.num_classes for model in self.models}
+        only = classes.pop() if len(classes) == 1 else None
+        return 1 / only if only else None
+
+    @property
+    def synthetic(self) -> bool:
+        return self.dataset.startswith("synthetic")
+
+
+@dataclass(frozen=True)
+class Results:
+    """A run, read once: what every table, chart and sentence of its report is made from.
+
+    A run may train its networks under several budgets; then `cells` are those of the first one, or of the one that
+    `under` names.
+    """
+
+    header: Header
+    models: tuple[Model, ...]  # of the header, then those that only records name
+    records: tuple[Record, ...]  # of all budgets
+    cells: Mapping[tuple[str, str], Cell]  # (model, metric)
+
+    def under(self, budget: str) -> Results:
+        """The same run as if this had been its only budget."""
+        records = tuple(record for record in self.records if record.budget in (None, budget))
+        return replace(
+            self,
+            header=replace(self.header, budget=budget, other_budgets=()),
+            records=records,
+            cells=cells_of(records),
+        )
+
+    def replacing_accuracies(self, cells: Mapping[tuple[str, str], Cell]) -> Results:
+        """The same run as if these had been its only accuracies: cells by network and "top1"."""
+        return replace(self, cells={**{pair: cell for pair, cell in self.cells.items() if pair[1] != "top1"}, **cells})
+
+    def cell(self, model: Model | str, metric: str) -> Cell:
+        """The cell of a model and metric; an unmeasured one where there are no records."""
+        name = model if isinstance(model, str) else model.name
+        return self.cells.get((name, metric), Cell(math.nan, *NO_INTERVAL, NOT_RUN, ()))
+
+    def metrics(self) -> list[Metric]:
+        """The metrics that some record names: the known ones in their order, then any others as stored."""
+        seen = {record.metric: record for record in self.records}
+        known = [metric for name, metric in METRICS.items() if name in seen]
+        others = [
+            Metric(name, record.probe, record.unit, name, None, "")
+            for name, record in seen.items()
+            if name not in METRICS
+        ]
+        return known + others
+
+    def tracks(self) -> dict[str, tuple[Model, ...]]:
+        """Models by track; tracks with an accuracy first, so that a reader meets the comparison first."""
+        tracks: dict[str, tuple[Model, ...]] = {}
+        for model in self.models:
+            tracks[model.track] = (*tracks.get(model.track, ()), model)
+        count = {track: sum(self.cell(model, "top1").measured for model in models) for track, models in tracks.items()}
+        return dict(sorted(tracks.items(), key=lambda item: -count[item[0]]))
+
+    def accuracy_groups(self) -> list[AccuracyGroup]:
+        """Networks with an accuracy, by track, data set and budget; the largest group first."""
+        groups: dict[tuple[str, str, str], list[Model]] = {}
+        for model in self.models:
+            cell = self.cell(model, "top1")
+            if cell.measured:
+                dataset, budget = cell.records[-1].dataset or "unnamed data", cell.records[-1].budget or ""
+                groups.setdefault((model.track, dataset, budget), []).append(model)
+        return sorted(
+            (AccuracyGroup(*key, tuple(models)) for key, models in groups.items()),
+            key=lambda group: -len(group.models),
+        )
+
+    def at_chance(self, model: Model) -> bool:
+        """Whether the accuracy is no better than chance: Wilson's lower limit is not above 1/num_classes.
+
+        Several seeds share one test set, so the trials of one seed count, not their sum.
+        """
+        cell = self.cell(model, "top1")
+        if not cell.measured or not model.num_classes:
+            return False
+        trials = [record.trials for record in cell.records if record.trials]
+        low = wilson_interval(cell.value, min(trials))[0] if trials else cell.low
+        return (cell.value if math.isnan(low) else low) <= 1 / model.num_classes
+
+
+def read_results(run: Run) -> Results:
+    """Everything a report needs from a run's folder, except its curves.
+
+    Raises:
+        RunError: a line of records.jsonl is damaged.
+    """
+    return results_of(read_header(run), run.records())
+
+
+def results_of(header: Header, measured: list[Record]) -> Results:
+    """Records with what is derived from them, published or in the shipped reference."""
+    known = {model.name for model in header.models}
+    others = dict.fromkeys(record.model for record in measured if record.model not in known)
+    models, measured = kept_apart([*header.models, *map(unlisted, others)], measured)
+    measured = with_lower_bounds(measured)
+    alike = [model for model in models if model.track not in header.own_images]
+    elsewhere = (*reference_records(alike, header.budget), *published_records(alike))
+    records = (*measured, *derived_records(measured, header.limits), *elsewhere)
+    return Results(
+        header=header,
+        models=tuple(models),
+        records=records,
+        cells=cells_of(_of_first_budget(header, records)),
+    )
+
+
+def _of_first_budget(header: Header, records: Iterable[Record]) -> list[Record]:
+    return [record for record in records if record.budget not in header.other_budgets]
+
+
+def cells_of(records: Iterable[Record]) -> dict[tuple[str, str], Cell]:
+    """Average over seeds: (model, metric) -> Cell, in the order in which the pairs first occur."""
+    by_pair: dict[tuple[str, str], list[Record]] = {}
+    for record in records:
+        by_pair.setdefault((record.model, record.metric), []).append(record)
+    return {pair: _cell(rows) for pair, rows in by_pair.items()}
+
+
+def _cell(rows: Sequence[Record]) -> Cell:
+    status = worst_status(row.status for row in rows)
+    ok = [row for row in rows if row.value is not None]
+    if not ok:
+        return Cell(math.nan, *NO_INTERVAL, status, tuple(rows))
+    # A round that had to do with a smaller batch, say: only what the newest row can be averaged with.
+    ok = [row for row in ok if row.conditions == ok[-1].conditions]
+    value, (low, high) = _value_and_interval(ok)
+    return Cell(value, low, high, status, tuple(ok), tuple(row for row in rows if row.failed))
+
+
+def _value_and_interval(rows: Sequence[Record]) -> tuple[float, Interval]:
+    values = [row.value for row in rows if row.value is not None]
+    samples = [sample for row in rows for sample in row.samples]
+    fraction = rows[-1].unit == "fraction"
+    if len(values) == 1:
+        trials = rows[0].trials
+        if fraction and trials:
+            return values[0], wilson_interval(values[0], trials)
+        return values[0], median_interval(samples) if len(samples) > 1 else NO_INTERVAL
+    if len({row.round for row in rows}) > 1:
+        # A percentile has no samples of its own: it is a single number of each round.
+        rounds = [row.samples or (value,) for row, value in zip(rows, values, strict=True)]
+        positive = min(map(min, rounds)) > 0
+        return statistics.median(values), rounds_interval(rounds) if positive else NO_INTERVAL
+    # A count repeated under several seeds has no spread to speak of.
+    if probe_named(rows[-1].probe).when != "seeds" and not rows[-1].trials:
+        return statistics.fmean(values), NO_INTERVAL
+    low, high = mean_interval(values)
+    return statistics.fmean(values), (max(low, 0.0), min(high, 1.0) if fraction else high)
+
+
+def worst_status(statuses: Iterable[str]) -> str:
+    """The status that stands for several: any failure before ok, ok before skipped."""
+    found = set(statuses)
+    return next((status for status in _WORST_FIRST if status in found), NOT_RUN)
+
+
+def to_table(results: Results) -> pd.DataFrame:
+    """One row per model, as in table.csv: facts, metric columns in the order of METRICS, conditions, status.
+
+    Every metric of METRICS has a column, so that scripts find it even where nothing was measured;
+    `<metric>_low` and `<metric>_high` exist where some model has an interval.
+    """
+    columns: dict[str, list[object]] = {
+        "model": [model.name for model in results.models],
+        "family": [model.family for model in results.models],
+        "year": [model.year for model in results.models],
+        "track": [model.track for model in results.models],
+    }
+    for name in (*METRICS, *(m.name for m in results.metrics() if m.name not in METRICS)):
+        cells = [results.cell(model, name) for model in results.models]
+        columns[name] = [cell.value for cell in cells]
+        if any(cell.has_interval for cell in cells):
+            columns[f"{name}_low"] = [cell.low for cell in cells]
+            columns[f"{name}_high"] = [cell.high for cell in cells]
+        if name == "published_top1":
+            columns["published_source"] = [cell.records[-1].note if cell.measured else None for cell in cells]
+    counted = _of_first_budget(results.header, results.records)
+    here = [row for row in counted if row.metric not in ("reference_top1", "published_top1")]
+    rows = {model.name: [row for row in here if row.model == model.name] for model in results.models}
+    accuracy = [results.cell(model, "top1").records[-1:] for model in results.models]
+    columns["dataset"] = [row[0].dataset if row else None for row in accuracy]
+    columns["budget"] = [row[0].budget if row else None for row in accuracy]
+    columns["batch_size"] = [_batch_size(rows[model.name]) for model in results.models]
+    columns["precision"] = [_precision(rows[model.name]) for model in results.models]
+    columns["status"] = [worst_status(r.status for r in rows[model.name]) for model in results.models]
+    table = pd.DataFrame(columns)
+    # Counts stay counts: 269722, not 269722.0, with an empty cell where there is none.
+    return table.astype({name: "Int64" for name in table if _is_whole(table[name])})
+
+
+def write_csv(table: pd.DataFrame) -> str:
+    """The table as CSV; a text cell that a spreadsheet would take for a formula starts with an apostrophe."""
+    safe = table.copy()
+    for name in safe.columns:
+        if not pd.api.types.is_numeric_dtype(safe[name]):
+            safe[name] = pd.Series([inert(value) for value in safe[name]], index=safe.index, dtype=object)
+    return safe.rename(columns=inert).to_csv(index=False, lineterminator="\n")
+
+
+def inert(value: object) -> object:
+    """A text that a spreadsheet would take for a formula, with an apostrophe before it."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+
+
+def _batch_size(rows: Iterable[Record]) -> int | str | None:
+    """Of the throughput rows; where training needed another than inference, both, "256/64"."""
+    sizes = list(dict.fromkeys(r.batch_size for r in rows if r.probe == "throughput" and r.batch_size))
+    return sizes[0] if len(sizes) == 1 else "/".join(map(str, sizes)) or None
+
+
+def _precision(rows: Sequence[Record]) -> str | None:
+    """Of the rows that depend on it; counts are taken in fp32 whatever the run's precision."""
+    timed = [row for row in rows if probe_named(row.probe).when in ("rounds", "seeds")] or rows
+    return "/".join(dict.fromkeys(row.precision for row in timed)) or None
+
+
+def _is_whole(column: pd.Series) -> bool:
+    if not pd.api.types.is_numeric_dtype(column):
+        return False
+    values = column.dropna()
+    return len(values) > 0 and bool((values == values.round()).all()) and bool((values.abs() < 2**53).all())
+
+
+TRACK = "imagenet"
+DATASET = "ImageNet"
+
+
+def as_published(results: Results) -> tuple[Results, AccuracyGroup | None]:
+    """The same run with published accuracies in place of those that it lacks on the imagenet track, and who has one.
+
+    None where the run has trained on that track itself, or has no network with a published accuracy.
+    """
+    models = results.tracks().get(TRACK, ())
+    known = tuple(model for model in models if results.cell(model, PUBLISHED).measured)
+    if not known or any(results.cell(model, "top1").measured for model in models):
+        return results, None
+    cells = {(model.name, "top1"): _as_top1(results.cell(model, PUBLISHED)) for model in known}
+    return replace(results, cells={**results.cells, **cells}), AccuracyGroup(TRACK, DATASET, "", known)
+
+
+def with_references(results: Results) -> tuple[Results, AccuracyGroup, frozenset[str]] | None:
+    """The networks of the table on one axis: the accuracy that the run measured where it is of the reference's kind,
+    else the reference. Also their group, and the names of those that were measured elsewhere.
+
+    None where the run has none of these networks.
+    """
+    kept: dict[tuple[str, str], Cell] = {}
+    elsewhere: set[str] = set()
+    of_kind = None
+    for model in results.models:
+        own, shipped = results.cell(model, "top1"), results.cell(model, "reference_top1")
+        if shipped.measured:
+            of_kind = of_kind or _kind(shipped)
+            same = own.measured and _training(own) == _training(shipped)
+            kept[model.name, "top1"] = own if same else shipped
+            elsewhere |= set() if same else {model.name}
+    if of_kind is None:
+        return None
+    for model in results.models:  # a network of the user's own, trained and tested alike
+        own = results.cell(model, "top1")
+        if (model.name, "top1") not in kept and own.measured and _kind(own) == of_kind:
+            kept[model.name, "top1"] = own
+    models = tuple(model for model in results.models if (model.name, "top1") in kept)
+    dataset, budget, _ = of_kind
+    return (
+        results.replacing_accuracies(kept),
+        AccuracyGroup(models[0].track, dataset, budget, models),
+        frozenset(elsewhere),
+    )
+
+
+def short_training(results: Results) -> tuple[Results, AccuracyGroup, frozenset[str]] | None:
+    """What the first screen compares after a short training: as `with_references`, else what the run itself trained.
+
+    A budget in seconds measures the machine too, so it only stands there where nothing else would. None with fewer than
+    three networks, where half of them are no better than chance, or where the run has not trained most of those that it
+    was to train: the ones that train fast are not the good ones.
+    """
+    groups = results.accuracy_groups()
+    alike = [group for group in groups if Budget.kind_of(group.budget) != "s" or as_published(results)[1] is None]
+    own = next(iter(alike), None)
+    found = with_references(results) or (own and (results, own, frozenset[str]()))
+    if not found:
+        return None
+    view, group, _ = found
+    guessing = sum(map(view.at_chance, group.models))
+    enough = len(group.models) >= max(3, len(to_be_trained(results, group.track)) / 2)
+    return found if enough and 2 * guessing < len(group.models) else None
+
+
+def to_be_trained(results: Results, track: str) -> list[Model]:
+    """The networks of a track that the run has trained, failed to train, or left out."""
+    return [model for model in results.tracks().get(track, ()) if results.cell(model, "top1").records]
+
+
+def _kind(cell: Cell) -> tuple[str, str, int | None]:
+    """What two accuracies on one axis must have in common."""
+    row = cell.records[-1]
+    return row.dataset or "", row.budget or "", row.trials
+
+
+def _training(cell: Cell) -> tuple[object, ...]:
+    """What makes two trainings of one network the same, but for the machine."""
+    row = cell.records[-1]
+    return (*_kind(cell), row.recipe, row.batch_size)
+
+
+def sources(models: Sequence[Model]) -> str:
+    """Such as "torchvision 0.29, weights IMAGENET1K_V1": where the published accuracies of some networks are from."""
+    known = filter(None, map(published_of, models))
+    return " and ".join(dict.fromkeys(published.source for published in known))
+
+
+def accuracy_note(results: Results) -> str:
+    """Whose accuracies stand for networks that are not trained here; empty where there is none."""
+    group = as_published(results)[1]
+    if group is None:
+        return ""
+    return f"Accuracies at 224×224 are published ones ({sources(group.models)}): nothing is trained there."
+
+
+def _as_top1(cell: Cell) -> Cell:
+    (row,) = cell.records
+    return replace(cell, records=(replace(row, probe="published", metric="top1", note=f"published: {row.note}"),))
+
+
+def beside_published(run: Run) -> str:
+    """As "<recipe>: test accuracy 0.894 after 5ep of cifar10; published 0.9017 (by whom)"; empty for any other run."""
+    experiment = run.header.experiment
+    if not experiment:
+        return ""
+    results = read_results(run)
+    cells = [results.cell(model, "top1") for model in results.models]
+    return "\n".join(_line(cell.value, cell.records[-1], experiment) for cell in cells if cell.measured)
+
+
+def _line(top1: float, row: Record, experiment: Mapping[str, Any]) -> str:
+    parts = [f"{row.recipe}: test accuracy {quantity(top1, 'fraction')} after {row.budget} of {row.dataset}"]
+    if row.budget != experiment["documented_budget"]:
+        parts.append(f"documented are {experiment['documented_budget']} of {experiment['documented_dataset']}")
+    value = experiment["published_top1"]
+    parts.append(f"published {value} ({experiment['published']})" if value else experiment["published"])
+    return "; ".join(parts)

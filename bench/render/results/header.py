@@ -1,14 +1,16 @@
-"""What run.json says, with every gap filled, and what its networks are called where people read of them."""
+"""What run.json says, with every gap filled, and its networks: their written names, and who is measured apart."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.config import Execution
+from bench.metrics import probe_named
+from bench.records.record import Record
 from bench.records.run_folder import Run
 from bench.records.run_json import Model, Session
 
@@ -180,3 +182,79 @@ def name_and_identifier(model: Model) -> str:
     """As "ResNet-18 (resnet18_cifar)": who reads it also learns what to type."""
     name = written_name(model)
     return name if name == model.name else f"{name} ({model.name})"
+
+
+def kept_apart(models: Sequence[Model], records: Sequence[Record]) -> tuple[list[Model], list[Record]]:
+    """Split each network into one for each set of conditions under which the run measured it, named by what is unlike.
+
+    Rows that do not depend on what is unlike, such as counts, belong to all of them. What was measured under the same
+    conditions stays as it is.
+    """
+    apart: tuple[list[Model], list[Record]] = ([], [])
+    for model in models:
+        own = [record for record in records if record.model == model.name]
+        rows = list(zip(own, _conditions_apart(own), strict=True))
+        known = list(dict.fromkeys(tuple(under.items()) for _, under in rows)) or [()]
+        for each in (dict(some) for some in known if not any(set(some) < set(other) for other in known)):
+            name = " ".join([model.name, *_words_of(each)])
+            apart[0].append(replace(model, name=name, kept_as=model.name) if each else model)
+            for row, under in rows:
+                if all(each.get(field, value) == value for field, value in under.items()):
+                    apart[1].append(replace(row, model=name))
+    return apart
+
+
+def _conditions_apart(rows: Sequence[Record]) -> list[dict[str, object]]:
+    """For each row of a network, its conditions as far as measured rows of one metric and budget differ in them.
+
+    A smaller batch where memory did not suffice is none of them: it is marked.
+    """
+    stated = [_stated(row) for row in rows]
+    seen: dict[tuple[str, str | None], dict[str, set[object]]] = {}  # metric and budget -> condition -> its values
+    for row, conditions in zip(rows, stated, strict=True):
+        for field, value in conditions.items() if row.status == "ok" else ():
+            seen.setdefault((row.metric, row.budget), {}).setdefault(field, set()).add(value)
+    unlike = {key: {field for field in fields if len(fields[field]) > 1} for key, fields in seen.items()}
+    of_all = {"hardware", "precision", "memory format", "compiled", "compile mode"} & set().union(*unlike.values())
+
+    def matters(field: str, row: Record) -> bool:
+        apart = unlike.get((row.metric, row.budget), ())
+        return field in apart or (field in of_all and probe_named(row.probe).precision == "run")
+
+    return [
+        {field: value for field, value in conditions.items() if matters(field, row)}
+        for row, conditions in zip(rows, stated, strict=True)
+    ]
+
+
+def _stated(row: Record) -> dict[str, object]:
+    """The conditions of a row by name, without those that it does not have."""
+    conditions = row.conditions
+    stated: dict[str, object] = {
+        "hardware": conditions.hardware or None,
+        "precision": conditions.execution.precision,
+        "memory format": conditions.execution.memory_format,
+        "compiled": conditions.execution.compile,
+        "compile mode": f"{conditions.execution.compile_mode} mode" if conditions.execution.compile else None,
+        "CUDA graphs": conditions.execution.cuda_graphs if row.status == "ok" else None,
+        "batch": row.asked_batch_size or row.batch_size,
+        "predicted": row.predicted if row.status == "ok" else None,
+        "images": conditions.dataset,
+        "test images": conditions.test_images,
+        "recipe": conditions.recipe,
+    }
+    return {field: value for field, value in stated.items() if value is not None}
+
+
+def _words_of(conditions: Mapping[str, object]) -> list[str]:
+    """What is put behind the name of a network: "on NVIDIA H200", "(bf16, not compiled, batch 64)"."""
+    words = []
+    for field, value in conditions.items():
+        if isinstance(value, bool):
+            words.append(field if value else f"not {field}" if field != "CUDA graphs" else f"no {field}")
+        elif isinstance(value, int):
+            words.append(f"batch {value}" if field == "batch" else f"{value} {field}")
+        elif field != "hardware":
+            words.append(str(value))
+    hardware = [f"on {conditions['hardware']}"] if "hardware" in conditions else []
+    return [*hardware, f"({', '.join(words)})"] if words else hardware

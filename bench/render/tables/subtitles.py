@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from bench.config import Budget, execution_words
 from bench.metrics import Metric, probe_named
 from bench.records.record import Record
+from bench.render.results import AccuracyGroup, Results
 from bench.render.results.header import Model
-from bench.render.results.table import AccuracyGroup, Results
 
 
 def dataset_words(group: AccuracyGroup) -> str:

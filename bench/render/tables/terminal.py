@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from bench.records.run_folder import Run
-from bench.render.results.table import read_results
+from bench.render.results import read_results
 from bench.render.tables.text import Table, TextCell, track_tables
 
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from bench.config import Budget
 from bench.metrics import DERIVED, METRICS, Metric, probe_named
 from bench.quantity import measured
+from bench.render.results import NOT_RUN, Cell, Results
 from bench.render.results.header import Model
-from bench.render.results.table import NOT_RUN, Cell, Results
 from bench.render.tables.subtitles import (
     accuracy_conditions,
     label_of,

@@ -12,8 +12,8 @@ from PIL import Image
 
 from bench.records.run_folder import Run
 from bench.render.charts import Chart, image_charts
+from bench.render.results import read_results
 from bench.render.results.kept import Confusions, read_data_sets
-from bench.render.results.table import read_results
 from tests.render.conftest import RunBuilder, listed, training
 
 CLASSES = ["cat", "dog", "<b>ship</b>"]

@@ -29,8 +29,8 @@ from bench.render.charts import draw_charts
 from bench.render.charts.accuracy import own_accuracies, scatter_chart
 from bench.render.charts.frame import COLOURS, MARKERS, PAPER, chart_name, family_styles, marker_size, printable, style
 from bench.render.charts.points import ball_areas
+from bench.render.results import Results, read_results
 from bench.render.results.header import Model
-from bench.render.results.table import Results, read_results
 from tests.render.conftest import RunBuilder, bad, counts, full_run, kept_figures, listed, speeds, training
 
 COSTS = ("macs", "inference_images_per_s", "train_images_per_s", "saved_activation_bytes")

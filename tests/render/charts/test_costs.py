@@ -16,7 +16,7 @@ from matplotlib.transforms import Bbox
 from bench.render.charts import Chart, draw_charts
 from bench.render.charts.costs import MEMORY_PARTS, memory_chart, prediction_chart, roofline_chart, throughput_chart
 from bench.render.charts.frame import style
-from bench.render.results.table import Results, read_results
+from bench.render.results import Results, read_results
 from tests.render.conftest import FIXTURE_CIFAR, RunBuilder, bad, gpu_run, kept_figures, listed, ok
 
 

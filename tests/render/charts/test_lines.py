@@ -23,8 +23,8 @@ from bench.regression.history import Series
 from bench.render.charts import Chart, frame
 from bench.render.charts.frame import style
 from bench.render.charts.lines import gradient_flow_charts, history_chart, training_curves
+from bench.render.results import read_results
 from bench.render.results.kept import own_currency, read_curves, read_gradient_flows
-from bench.render.results.table import read_results
 from bench.stats.change_points import ChangePoint
 from tests.render.conftest import RunBuilder, curve, kept_figures, listed, ok, training
 

@@ -16,10 +16,10 @@ from bench.records.run_folder import Run
 from bench.records.run_json import header_of
 from bench.render.claims import CLAIMS, canziani, lecture, rulings, summary, worth_showing, write_claims_csv
 from bench.render.claims.setting import NOT_MEASURED, Finding, Part, finding
+from bench.render.results import Results, cells_of
 from bench.render.results.derived import published_records
 from bench.render.results.header import read_header
 from bench.render.results.kept import Layers
-from bench.render.results.table import Results, cells_of
 from tests.render.conftest import header, listed, ok
 
 Facts = dict[str, dict[str, float]]  # network -> metric -> value

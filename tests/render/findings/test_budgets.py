@@ -13,7 +13,7 @@ from bench.render.findings.problems import problems
 from bench.render.findings.ranking import budget_tables
 from bench.render.page.html import write_html
 from bench.render.page.markdown import write_markdown
-from bench.render.results.table import Results, read_results, to_table, write_csv
+from bench.render.results import Results, read_results, to_table, write_csv
 from tests.render.conftest import RunBuilder, bad, kept_figures, listed, training
 
 # name -> accuracy after ten epochs and after a minute: the cheap network gains by equal seconds.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench.render.findings.ranking import NETWORKS, degradation
-from bench.render.results.table import read_results
+from bench.render.results import read_results
 from tests.render.conftest import RunBuilder, listed, training
 
 MODELS = [listed(name, name[:5], 2015, "cifar") for name in NETWORKS]

@@ -9,7 +9,7 @@ from bench.cli.main import main
 from bench.config import RequestError
 from bench.records.run_folder import Run
 from bench.render.findings.pick import parse_limits, select
-from bench.render.results.table import read_results
+from bench.render.results import read_results
 from tests.render.conftest import RunBuilder, listed, ok
 
 # name: latency in the rounds (ms), parameters, accuracy

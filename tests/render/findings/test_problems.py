@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench.render.findings.problems import problems, remarks
-from bench.render.results.table import read_results
+from bench.render.results import read_results
 from tests.render.conftest import RunBuilder, bad, listed, ok
 
 A, B = (listed(f"{name}_cifar", name, 2015, "cifar") for name in "ab")

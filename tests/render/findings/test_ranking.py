@@ -7,7 +7,7 @@ import pytest
 
 from bench.records.record import Record
 from bench.render.findings.ranking import FAMILY_ERROR, neighbour_p_values, rankings
-from bench.render.results.table import Cell, cells_of, read_results
+from bench.render.results import Cell, cells_of, read_results
 from tests.render.conftest import RunBuilder, listed, training
 
 NETWORKS, FAMILIES = 10, 200

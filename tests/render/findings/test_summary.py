@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bench.records.record import Record
 from bench.render.findings.summary import summary_of
-from bench.render.results.table import Results, read_results
+from bench.render.results import Results, read_results
 from tests.render.conftest import RunBuilder, bad, counts, listed, ok, speeds, training
 
 A, B, C, D = (listed(f"{name}_cifar", name, 2015, "cifar") for name in "abcd")

@@ -8,7 +8,7 @@ import pytest
 
 from bench.records.record import Record
 from bench.render.findings.machine import lowest_use, peaks_of, work_and_time
-from bench.render.results.table import Results, read_results
+from bench.render.results import Results, read_results
 from tests.render.conftest import RunBuilder, gpu_run, listed, ok
 
 MODELS = [listed(f"{name}_cifar", name, 2015, "cifar") for name in "abcde"]

@@ -15,8 +15,8 @@ from bench.records.run_folder import Run
 from bench.render.page.architecture import Architecture, architectures, read_networks
 from bench.render.page.html import write_html
 from bench.render.page.markdown import write_markdown
+from bench.render.results import Results, read_results
 from bench.render.results.kept import COLUMNS, Curve, Layers, read_layers
-from bench.render.results.table import Results, read_results
 from bench.render.tables.text import track_tables
 from bench.structure import Edge, Node, Panel, Structure
 from tests.render.conftest import RunBuilder, bad, listed, ok, training

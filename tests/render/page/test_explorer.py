@@ -12,7 +12,7 @@ import pytest
 
 from bench.render.charts.frame import MARKERS, family_styles
 from bench.render.page.explorer import Explorer, explorer, inert_json, plotly
-from bench.render.results.table import read_results
+from bench.render.results import read_results
 from tests.render.conftest import RunBuilder, bad, counts, listed, ok, training
 
 A, B, C = (listed(f"{name}_cifar", name.upper(), 2014 + place, "cifar") for place, name in enumerate("abc"))

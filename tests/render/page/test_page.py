@@ -8,7 +8,7 @@ from bench.records.record import Record
 from bench.render.findings.problems import named
 from bench.render.page.headings import noise_warning
 from bench.render.report import write_report
-from bench.render.results.table import read_results
+from bench.render.results import read_results
 from tests.render.conftest import RunBuilder, bad, listed, ok
 
 A, B, C = (listed(f"{name}_cifar", "A", 2015, "cifar") for name in "abc")

@@ -6,7 +6,7 @@ import pytest
 
 from bench.metrics import DERIVED
 from bench.records.record import Record
-from bench.render.results.table import Results, read_results
+from bench.render.results import Results, read_results
 from tests.render.conftest import RunBuilder, bad, listed, ok
 
 RESNET = listed("resnet20_cifar", "ResNet", 2015, "cifar")

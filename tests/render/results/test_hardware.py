@@ -6,8 +6,8 @@ from pathlib import Path
 from bench.records.record import Record
 from bench.records.run_folder import Run
 from bench.records.run_json import RunHeader
-from bench.render.results.header import unlisted
-from bench.render.results.table import kept_apart, read_results
+from bench.render.results import read_results
+from bench.render.results.header import kept_apart, unlisted
 
 COUNT = Record("resnet20_cifar", "params", "params", 269_722, "count", "ok")
 RATE = Record(

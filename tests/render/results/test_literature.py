@@ -7,10 +7,9 @@ import pytest
 from torchvision import models as torchvision_models
 
 from bench.models import REGISTRY, select
-from bench.render.results import reference
+from bench.render.results import derived, read_results, to_table
 from bench.render.results.derived import PUBLISHED_FILE, published_of, published_top1
 from bench.render.results.header import Model
-from bench.render.results.table import read_results, to_table
 from tests.render.conftest import RunBuilder, ok
 
 ROWS = list(csv.DictReader(PUBLISHED_FILE.read_text(encoding="utf-8").splitlines()))
@@ -77,7 +76,7 @@ def test_own_images_have_neither_published_accuracies_nor_a_reference(
     file = tmp_path / "reference.csv"
     columns = "model,dataset,budget,seed,top1,tested,batch_size,precision,recipe,hardware,torch,torchvision,commit,run"
     file.write_text(f"{columns}\nresnet20_cifar,cifar10,1ep,0,0.6,10000,32,fp32,a recipe,CPU,2.15,,c0ffee,made\n")
-    monkeypatch.setattr(reference, "FILE", file)
+    monkeypatch.setattr(derived, "REFERENCE_FILE", file)
     models = [{"name": name, "track": track} for name, track in (("resnet20_cifar", "cifar"), ("resnet18", "imagenet"))]
     rows = [ok("resnet20_cifar", "params", 10), ok("resnet18", "params", 10)]
     for images, has in (("folder-birds", False), ("cifar10-jpeg", True), ("synthetic", True)):

@@ -8,9 +8,7 @@ from bench.cli.main import main
 from bench.config import PRESETS
 from bench.records.record import Record
 from bench.records.run_folder import Run
-from bench.render.results import reference
-from bench.render.results.published import with_references
-from bench.render.results.table import read_results, to_table
+from bench.render.results import derived, read_results, to_table, with_references
 from tests.render.conftest import RunBuilder, listed, ok
 
 QUICK = [name for name in PRESETS["quick"].models if name.endswith("_cifar")]
@@ -33,7 +31,7 @@ def shipped(build: RunBuilder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     run = build([listed(name, "Family", 2015, "cifar") for name in QUICK], rows, name="made")
     file = tmp_path / "reference.csv"
     assert main(["reference", run.name, "--out", str(file), "--results-dir", str(run.folder.parent)]) == 0
-    monkeypatch.setattr(reference, "FILE", file)
+    monkeypatch.setattr(derived, "REFERENCE_FILE", file)
     return file
 
 
@@ -119,5 +117,5 @@ def test_accuracies_on_other_images_stay_on_an_axis_of_their_own(shipped: Path, 
 def test_without_a_table_there_is_no_reference(
     build: RunBuilder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reference, "FILE", tmp_path / "none.csv")
+    monkeypatch.setattr(derived, "REFERENCE_FILE", tmp_path / "none.csv")
     assert with_references(read_results(a_run(build))) is None

@@ -9,7 +9,7 @@ import math
 import pytest
 
 from bench.metrics import METRICS
-from bench.render.results.table import NOT_RUN, Results, cells_of, read_results, to_table, worst_status, write_csv
+from bench.render.results import NOT_RUN, Results, cells_of, read_results, to_table, worst_status, write_csv
 from tests.render.conftest import RunBuilder, bad, counts, listed, ok, speeds, training
 
 RESNET = listed("resnet20_cifar", "ResNet", 2015, "cifar")

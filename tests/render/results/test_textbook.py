@@ -18,10 +18,9 @@ from bench.render.charts import Chart, draw_charts
 from bench.render.charts.accuracy import density_chart, own_accuracies, textbook_charts
 from bench.render.charts.costs import early_late_chart
 from bench.render.charts.frame import style
+from bench.render.results import Results, as_published, read_results
 from bench.render.results.derived import published_top1
 from bench.render.results.kept import Layers, read_layers
-from bench.render.results.published import as_published
-from bench.render.results.table import Results, read_results
 from tests.render.charts.test_costs import texts_of
 from tests.render.conftest import FIXTURE_IMAGENET, RunBuilder, counts, kept_figures, listed, ok, training
 

@@ -8,7 +8,7 @@ import pytest
 
 from bench.device.timing import steady_samples
 from bench.metrics import METRICS
-from bench.render.results.table import Results, read_results
+from bench.render.results import Results, read_results
 from bench.render.tables.text import (
     ABOVE_PEAK,
     CHANCE,

@@ -12,7 +12,7 @@ from bench.records.record import Record
 from bench.render.charts.frame import comparable
 from bench.render.findings.machine import lowest_use
 from bench.render.findings.ranking import accuracy_front
-from bench.render.results.table import read_results
+from bench.render.results import read_results
 from bench.render.tables.terminal import summary
 from bench.render.tables.text import (
     LAUNCH_BOUND,
