@@ -298,13 +298,13 @@ def _legend(margin: float) -> str:
 
 
 def _table(results: Sequence[Result], margin: float) -> str:
-    from bench.render.tables.terminal import aligned
+    from bench.render.tables import aligned
 
     return f"{aligned(_rows(results))}\n{_legend(margin)}"
 
 
 def _as_markdown(labels: str, results: Sequence[Result], margin: float) -> str:
-    from bench.render.page.markdown import as_grid, escape
+    from bench.render.page import as_grid, escape
 
     rows = _rows(results)
     table = as_grid(list(rows[0]), [list(row.values()) for row in rows]) if rows else "nothing was compared"

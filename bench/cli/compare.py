@@ -39,7 +39,7 @@ def run(request: Compare) -> int:
     """
     from bench.regression import percent
     from bench.regression.compare import Change, Incomparable, compare
-    from bench.render.page.comparison import as_markdown, as_text
+    from bench.render.page.side_by_side import as_markdown, as_text
 
     margin, fail_on = request.shares()
     base, new = (find_run(name, request.results_dir) for name in (request.base, request.new))

@@ -101,7 +101,7 @@ def _draw(path: Path, found: list[Series], device: str) -> None:
 
 def _table(found: list[Series], device: str, runs: int, margin: float) -> str:
     from bench.quantity import quantity
-    from bench.render.tables.terminal import aligned
+    from bench.render.tables import aligned
 
     rows = []
     for series in sorted(found, key=lambda one: not one.changes):

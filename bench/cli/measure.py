@@ -67,7 +67,7 @@ def run(request: Request, probes: tuple[str, ...], arguments: Sequence[str], rep
             reason = f"cannot write to {run.folder}: {error.strerror or error}"
             raise RunError(f"{reason}; everything measured so far is kept. To resume: {again}") from error
     from bench.render.results import beside_published
-    from bench.render.tables.terminal import summary
+    from bench.render.tables import summary
 
     print(summary(run))
     if line := beside_published(run):

@@ -35,7 +35,7 @@ def run(request: List) -> int:
     """
     from bench.models import REGISTRY
     from bench.quantity import quantity
-    from bench.render.tables.terminal import aligned
+    from bench.render.tables import aligned
     from bench.runner.measure import network_row
 
     specs = [

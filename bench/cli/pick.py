@@ -54,7 +54,7 @@ def run(request: Pick) -> int:
     from bench.records.run_folder import find_run, run_names
     from bench.render.findings.pick import parse_limits, select
     from bench.render.results import read_results
-    from bench.render.tables.terminal import aligned
+    from bench.render.tables import aligned
 
     name = request.run or next(iter(run_names(request.results_dir)), None)
     if name is None:

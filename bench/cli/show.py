@@ -58,7 +58,7 @@ def run(request: Show) -> int:
     from bench.probes.speed import trace
     from bench.quantity import first_line, quantity
     from bench.render.diagram import draw
-    from bench.render.tables.terminal import aligned
+    from bench.render.tables import aligned
     from bench.runner.measure import layer_rows, step_task
     from bench.structure.panels import structure
 

@@ -51,7 +51,7 @@ def run(request: Tune, arguments: Sequence[str]) -> int:
         raise RequestError(f"--trials {request.trials}: must be above zero")
     from bench.engines.local import LocalMachine
     from bench.models import UnknownModel
-    from bench.render.tables.terminal import aligned
+    from bench.render.tables import aligned
     from bench.runner import execute
     from bench.runner.interrupts import Interrupts
     from bench.runner.prepare import prepare

@@ -26,7 +26,7 @@ from bench.render.charts.frame import MOST_NAMED, family_styles, save_png, set_l
 from bench.render.charts.points import Box, Panel, Point, Span, exact, point_figure
 from bench.render.results import read_results, results_of, to_table
 from bench.render.results.header import Model, read_header
-from bench.render.tables.subtitles import budget_words
+from bench.render.tables import budget_words
 
 _SCREEN_DPI = 144  # two pixels per point, as in the PNG files of a report
 

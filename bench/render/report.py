@@ -11,13 +11,12 @@ from typing import TypeVar
 from bench.records.run_folder import Run, RunError
 from bench.render.charts import Chart, draw_charts, history_charts, image_charts
 from bench.render.claims import rulings, write_claims_csv
-from bench.render.findings.problems import problems
+from bench.render.findings import problems
+from bench.render.page import write_html, write_markdown
 from bench.render.page.architecture import architectures, read_networks
-from bench.render.page.html import write_html
-from bench.render.page.markdown import write_markdown
 from bench.render.results import read_results, to_table, write_csv
 from bench.render.results.kept import read_curves, read_gradient_flows, read_layers
-from bench.render.tables.text import track_tables
+from bench.render.tables import track_tables
 
 Kept = TypeVar("Kept")
 

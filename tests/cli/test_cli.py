@@ -20,7 +20,7 @@ from bench.cli.main import main
 from bench.config import PRESETS
 from bench.records.run_folder import Run
 from bench.records.run_json import RunHeader
-from bench.render.page import headings
+from bench.render.page import warning
 from bench.render.results import read_results
 from tests.data.fakes import write_image_folder
 
@@ -250,7 +250,7 @@ def test_all_from_images_to_report_and_again(tmp_path: Path, images: Path, capsy
     assert main(["run", "--run", "a", "--probes", "params", *other, *flags(tmp_path)]) == 0
     forced = Run.open(tmp_path / "results", "a")
     assert forced.header.forced[0].differences == ("train_batch_size 20 (now 10)",)
-    assert "Resumed with --force" in headings.warning(read_results(forced))
+    assert "Resumed with --force" in warning(read_results(forced))
 
 
 def test_a_budget_can_join_a_run_and_is_kept_apart(

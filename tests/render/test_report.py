@@ -18,8 +18,7 @@ import pytest
 from bench.records.record import Record
 from bench.records.run_folder import Run, RunError
 from bench.render import report
-from bench.render.page.html import paper_link
-from bench.render.page.markdown import escape
+from bench.render.page import escape, paper_link
 from bench.render.report import write_report
 from tests.render.conftest import (
     FIXTURE_CIFAR,

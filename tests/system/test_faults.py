@@ -23,7 +23,7 @@ from bench.models import REGISTRY, ModelSpec
 from bench.records.record import Record
 from bench.records.run_folder import Run
 from bench.records.run_json import RunHeader
-from bench.render.findings.problems import problems
+from bench.render.findings import problems
 from bench.render.results import read_results
 from bench.runner.execute import PRELOAD, Outcome, run_tasks
 from bench.runner.plan import plan

@@ -40,7 +40,7 @@ from bench.render.findings.ranking import accuracy_front
 from bench.render.results import TRACK, AccuracyGroup, Cell, Results, as_published, short_training, sources
 from bench.render.results.header import Model, written_name
 from bench.render.results.kept import Confusions, DataSet
-from bench.render.tables.subtitles import (
+from bench.render.tables import (
     budget_words,
     chart_conditions,
     dataset_words,

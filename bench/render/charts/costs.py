@@ -41,7 +41,7 @@ from bench.render.findings.machine import Peaks, ms_per_image, peaks_of, work_an
 from bench.render.results import AccuracyGroup, Cell, Results
 from bench.render.results.header import Model
 from bench.render.results.kept import THIRDS, Layers
-from bench.render.tables.subtitles import chart_conditions, measured_conditions, track_conditions
+from bench.render.tables import chart_conditions, measured_conditions, track_conditions
 
 
 def bar_chart(

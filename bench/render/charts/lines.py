@@ -51,7 +51,7 @@ from bench.render.findings.ranking import BudgetTable
 from bench.render.results import AccuracyGroup, Results
 from bench.render.results.header import Model
 from bench.render.results.kept import Currency, Curve, GradientFlow, own_currency
-from bench.render.tables.subtitles import chart_conditions
+from bench.render.tables import chart_conditions
 
 _AXES = (58.0, 46.0, 490.0, 366.0)  # leaves room for names at the right
 _WIDE_AXES = (58.0, 46.0, 645.0, 366.0)

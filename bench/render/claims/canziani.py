@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from bench.render.claims.setting import (
+from bench.render.claims import (
     LECTURE,
     VGGS,
     Part,

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from bench.quantity import ordinal
-from bench.render.claims.setting import LECTURE, RESNETS, VGGS, Part, Setting, Test, amount, percent, short, unknown
+from bench.render.claims import LECTURE, RESNETS, VGGS, Part, Setting, Test, amount, percent, short, unknown
 from bench.render.findings.ranking import difference
 
 _NEAR_BEST = 0.85  # of the best accuracy: who is further off buys efficiency with accuracy

@@ -1,1 +1,332 @@
-"""Sentences computed from the tables, and the comparisons behind them."""
+"""What a run found, in a few sentences that somebody can act on, derived from its numbers alone; and what it lacks.
+
+ranking  significant differences, budgets, Pareto fronts;  pick  who meets limits;  machine  its limits and their use
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from bench.metrics import METRICS
+from bench.quantity import listing, measured, quantity, with_unit
+from bench.records.record import Record
+from bench.render.findings.machine import work_and_time
+from bench.render.findings.pick import ACCURACIES, parse_limits, select
+from bench.render.results import NOT_RUN, AccuracyGroup, Results, as_published, short_training, to_be_trained
+from bench.render.results.header import Model, written_name
+from bench.render.tables import budget_words, dataset_words, launch_bound
+from bench.stats.intervals import rank_correlation
+
+_ENOUGH = 5  # networks, below which there is no rule to speak of
+_FEW = 3  # networks or pairs, which a sentence names
+_CLOSE = 0.01  # of accuracy: who is that near to the best with the fewest parameters?
+_LATENCIES_MS = (0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """`headline` says the same on every machine; `here` depends on the one that measured."""
+
+    headline: tuple[str, ...]
+    here: tuple[str, ...]
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        return self.headline + self.here
+
+
+def summary_of(results: Results) -> Summary:
+    """Sentences on accuracies, published and after a short training, or else on costs; then on speed."""
+    headline: list[str] = []
+    published, group = as_published(results)
+    if group is not None and len(group.models) > 2:
+        headline += _comparison(published, group, "After full training (published)")
+    view = short_training(results)
+    if view is not None:
+        trained, group, _ = view
+        where = f"After {budget_words(group.budget)} on {dataset_words(group)}"
+        headline += _comparison(trained, group, where)
+        headline += _trust(results, trained, group)
+    elif groups := results.accuracy_groups():
+        headline += _few_networks(results, groups[0])
+    here = [*_under_a_latency(results), *_speed(results, next(iter(results.tracks().values()), ()))]
+    return Summary(tuple(headline or _costs(results)), tuple(here))
+
+
+def _comparison(results: Results, group: AccuracyGroup, where: str) -> list[str]:
+    """Who is best, who comes close with the fewest parameters, and who is beaten in everything."""
+    telling = [model for model in group.models if not results.at_chance(model)]
+    if not telling:
+        return []
+    return [
+        sentence
+        for sentence in (
+            _most_accurate(results, telling, where),
+            _smallest_close_to_the_best(results, telling),
+            _dominated(results, telling),
+            _at_chance(results, [model for model in group.models if model not in telling], group),
+        )
+        if sentence
+    ]
+
+
+def _most_accurate(results: Results, models: Sequence[Model], where: str) -> str:
+    best = max(results.cell(model, "top1").value for model in models)
+    first = [model for model in models if results.cell(model, "top1").value == best]
+    if len(first) > 1:
+        names = listing([written_name(model) for model in first])
+        return f"{where}, {names} share the highest accuracy of {len(models)} networks: {quantity(best, 'fraction')}."
+    winner = results.cell(first[0], "top1")
+    reached = _text(results, first[0], "top1")
+    sentence = f"{where}, {written_name(first[0])} is the most accurate of {len(models)} networks: {reached}"
+    close = [written_name(m) for m in models if m is not first[0] and results.cell(m, "top1").high >= winner.low]
+    if not close:
+        return f"{sentence}."
+    return f"{sentence}; the 95 % interval of {listing(close, _FEW)} overlaps with its own."
+
+
+def _smallest_close_to_the_best(results: Results, models: Sequence[Model]) -> str:
+    best = max(results.cell(model, "top1").value for model in models)
+    close = [
+        model
+        for model in models
+        if results.cell(model, "top1").value >= best - _CLOSE and results.cell(model, "params").measured
+    ]
+    if len(close) < 2:
+        return ""
+    fewest = min(results.cell(model, "params").value for model in close)
+    small = [model for model in close if results.cell(model, "params").value == fewest]
+    accuracy = f", {_text(results, small[0], 'top1')}" if len(small) == 1 else ""
+    return (
+        f"The smallest within one percentage point of the best: {listing([written_name(m) for m in small], _FEW)} with "
+        f"{quantity(fewest, 'count')} parameters{accuracy}."
+    )
+
+
+def _dominated(results: Results, models: Sequence[Model]) -> str:
+    """Networks than which another is more accurate, beyond the intervals, with no more MACs and parameters.
+
+    Each with the most accurate of those.
+    """
+    costs = [m for m in models if all(results.cell(m, name).measured for name in ("macs", "params"))]
+
+    def beats(model: Model, other: Model) -> bool:
+        better, worse = results.cell(model, "top1"), results.cell(other, "top1")
+        least = better.low if better.has_interval else better.value
+        most = worse.high if worse.has_interval else worse.value
+        return least > most and all(
+            results.cell(model, name).value <= results.cell(other, name).value for name in ("macs", "params")
+        )
+
+    pairs = []
+    for model in costs:
+        better = [other for other in costs if beats(other, model)]
+        if better:
+            pairs.append((model, max(better, key=lambda m: results.cell(m, "top1").value)))
+    if not pairs:
+        return ""
+    pairs.sort(key=lambda pair: -results.cell(pair[0], "macs").value)
+    named = [f"{written_name(model)} (by {written_name(by)})" for model, by in pairs]
+    return f"Beaten in accuracy by a network with no more MACs and parameters: {listing(named, _FEW)}."
+
+
+def _at_chance(results: Results, models: Sequence[Model], group: AccuracyGroup) -> str:
+    if not models or group.chance is None:
+        return ""
+    names = listing([written_name(model) for model in models], _FEW)
+    return f"No better than chance ({quantity(group.chance, 'fraction')}) so far: {names}."
+
+
+def _trust(results: Results, trained: Results, group: AccuracyGroup) -> list[str]:
+    """How far a short training ranks networks as full training does on the same images."""
+    both = [
+        model
+        for model in group.models
+        for row in results.cell(model, "published_top1").records
+        if row.value is not None and _same_images(row.dataset, group.dataset)
+    ]
+    if len(both) < _ENOUGH:
+        return []
+    short = [trained.cell(model, "top1").value for model in both]
+    full = [results.cell(model, "published_top1").value for model in both]
+    return [
+        f"How far to trust that: over {len(both)} networks, the ranks after {budget_words(group.budget)} and after "
+        f"full training (published) have a correlation of {rank_correlation(short, full):.2f}; 1 would be the same "
+        "order, 0 none."
+    ]
+
+
+def _same_images(published: str | None, trained: str) -> bool:
+    """Whether a published accuracy on "CIFAR-10" is of the images that a run calls "cifar10" or "cifar10-jpeg"."""
+    return (published or "").lower().replace("-", "") == trained.partition("-")[0]
+
+
+def _few_networks(results: Results, group: AccuracyGroup) -> list[str]:
+    """Where there is no comparison: what the one or two networks reach, or that nobody does better than chance."""
+    where = f"after {budget_words(group.budget)} on {dataset_words(group)}"
+    telling = [model for model in group.models if not results.at_chance(model)]
+    if not telling:
+        chance = "" if group.chance is None else f" ({quantity(group.chance, 'fraction')})"
+        return [f"No network does better than chance{chance} {where}: too short a training to compare anything."]
+    due = to_be_trained(results, group.track)
+    if len(group.models) < len(due) / 2:
+        return [
+            f"Only {len(group.models)} of {len(due)} networks of the {group.track} track were trained {where}: "
+            "those that train fast, too few to compare."
+        ]
+    if len(group.models) == 1:
+        reached = _text(results, telling[0], "top1")
+        return [f"{written_name(telling[0])} reaches {reached} {where}; no other network was trained."]
+    return _comparison(results, group, where[0].upper() + where[1:])
+
+
+def _under_a_latency(results: Results) -> list[str]:
+    """The most accurate network under a round latency that about half of a track's networks keep."""
+    sentences = []
+    for track, models in results.tracks().items():
+        timed = [model for model in models if results.cell(model, "latency_ms").measured]
+        kinds = [k for k in ACCURACIES if sum(results.cell(model, k).measured for model in timed) >= _ENOUGH]
+        if not kinds:
+            continue
+        kind = kinds[0]
+        ordered = sorted(results.cell(model, "latency_ms").value for model in timed)
+        middle = ordered[len(ordered) // 2]
+        bound = min(_LATENCIES_MS, key=lambda ms: abs(ms - middle))
+        selection = select(results, parse_limits([f"latency_ms={bound:g}"], "max"), track, kind)
+        within = [choice for choice in selection.choices if not choice.uncertain]
+        if within:
+            best = within[0].model
+            sentences.append(
+                f"Under {bound:g} ms for one image, the most accurate of the {track} track is {written_name(best)}: "
+                f"{_text(results, best, 'latency_ms')} ms, {METRICS[kind].label.lower()} {_text(results, best, kind)}."
+            )
+    return sentences
+
+
+def _costs(results: Results) -> list[str]:
+    """The extremes of a run without accuracies, within its largest track."""
+    tracks = results.tracks()
+    if not tracks:
+        return []
+    models = max(tracks.values(), key=len)
+    sentences = []
+    for name, words in (
+        ("params", "the fewest parameters"),
+        ("macs", "the fewest MACs"),
+        ("inference_images_per_s", "the highest inference throughput"),
+    ):
+        cells = {model: results.cell(model, name).value for model in models if results.cell(model, name).competes}
+        if len(cells) < 2:
+            continue
+        best = min(cells.values()) if METRICS[name].better == "lower" else max(cells.values())
+        first = [written_name(model) for model, value in cells.items() if value == best]
+        amount = with_unit(best, METRICS[name].unit)
+        verb = "has" if len(first) == 1 else "have"
+        sentences.append(f"{listing(first)} {verb} {words} of {len(cells)} {models[0].track} networks: {amount}.")
+    return sentences
+
+
+def _speed(results: Results, models: Sequence[Model]) -> list[str]:
+    """How far MACs tell the time of a network of one track, and how many networks keep the device waiting."""
+    if len(models) < _ENOUGH:
+        return []
+    timed = [
+        m for m in models if results.cell(m, "macs").value > 0 and results.cell(m, "inference_images_per_s").value > 0
+    ]
+    found = work_and_time(results, [m for m in timed if not results.cell(m, "inference_images_per_s").asked_batch_size])
+    sentences = []
+    if found is not None and found.networks >= _ENOUGH:
+        sentences.append(f"{found.correlation_sentence} {found.outlier_sentence}".strip())
+    clocked = [model for model in models if results.cell(model, "train_device_ms").measured]
+    waiting = [model for model in clocked if launch_bound(results, model, "train_device_ms")]
+    if waiting:
+        verb = "is" if len(waiting) == 1 else "are"
+        sentences.append(
+            f"{len(waiting)} of {len(clocked)} {models[0].track} networks {verb} launch-bound in training: the device "
+            "waits for the host."
+        )
+    return sentences
+
+
+def _text(results: Results, model: Model, metric: str) -> str:
+    cell = results.cell(model, metric)
+    return measured(cell.value, cell.low, cell.high, METRICS[metric].unit)
+
+
+_ORDER = ("failed", "timeout", "oom", "unreadable", NOT_RUN, "skipped")
+
+
+@dataclass(frozen=True)
+class Remark:
+    """One reason and everything that it applies to."""
+
+    status: str
+    reason: str
+    models: tuple[str, ...]
+    probes: tuple[str, ...]
+
+
+def problems(results: Results, unreadable_curves: Sequence[str] = ()) -> list[Remark]:
+    """Every row without a value, grouped by status and reason; failures before what was skipped."""
+    found = _grouped((record for record in results.records if record.status != "ok"), results.header.other_budgets)
+    recorded = {record.model for record in results.records}
+    waiting = tuple(model.name for model in results.models if model.name not in recorded)
+    if waiting:
+        found.append(Remark(NOT_RUN, "The run has not measured these networks yet.", waiting, ()))
+    if unreadable_curves:
+        reason = "These files of the run are damaged and left out."
+        found.append(Remark("unreadable", reason, tuple(unreadable_curves), ("accuracy",)))
+    return sorted(found, key=lambda remark: _ORDER.index(remark.status))
+
+
+def remarks(results: Results) -> dict[str, list[Remark]]:
+    """The notes of rows that have a value, by probe.
+
+    Rounds and metrics of one network whose notes differ in nothing but their numbers are one remark: "the device works
+    31 to 34% of the step".
+    """
+    merged: dict[tuple[str, str, str], list[str]] = {}  # probe, network, remark without its numbers
+    for record in results.records:
+        if record.status == "ok" and record.note:
+            merged.setdefault((record.probe, record.model, _NUMBER.sub("#", record.note)), []).append(record.note)
+    said: dict[str, dict[str, list[str]]] = {}
+    for (probe, model, _), notes in merged.items():
+        said.setdefault(probe, {}).setdefault(_in_one(notes), []).append(model)
+    return {
+        probe: [Remark("ok", note, tuple(models), (probe,)) for note, models in by_note.items()]
+        for probe, by_note in said.items()
+    }
+
+
+def named(results: Results, models: Sequence[str]) -> str:
+    """The networks of a remark, or "all 20" where they are those of the whole run."""
+    whole = len(models) > 2 and set(models) >= {model.name for model in results.models}
+    return f"all {len(models)}" if whole else ", ".join(models)
+
+
+_NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
+
+
+def _in_one(notes: Sequence[str]) -> str:
+    """Notes with the same words as one: where their numbers differ, the least and the largest."""
+    words = _NUMBER.split(notes[0])
+    columns = zip(*map(_NUMBER.findall, notes), strict=True)
+    ranges = [
+        " to ".join(dict.fromkeys((ordered[0], ordered[-1])))
+        for ordered in (sorted(column, key=lambda number: float(number.replace(",", ""))) for column in columns)
+    ]
+    return words[0] + "".join(number + word for number, word in zip(ranges, words[1:], strict=True))
+
+
+def _grouped(records: Iterable[Record], other_budgets: Sequence[str]) -> list[Remark]:
+    groups: dict[tuple[str, str], tuple[dict[str, None], dict[str, None]]] = {}
+    for record in records:
+        models, probes = groups.setdefault((record.status, record.note), ({}, {}))
+        models[record.model] = None
+        probes[f"{record.probe} under {record.budget}" if record.budget in other_budgets else record.probe] = None
+    return [
+        Remark(status, note or "no reason recorded", tuple(models), tuple(probes))
+        for (status, note), (models, probes) in groups.items()
+    ]

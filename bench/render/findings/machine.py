@@ -11,7 +11,7 @@ from bench.quantity import listing, quantity, with_unit
 from bench.render.results import Results
 from bench.render.results.derived import Peak, peak_of
 from bench.render.results.header import Header, Limits, Model, Session, written_name
-from bench.render.tables.text import launch_bound
+from bench.render.tables import launch_bound
 from bench.stats.intervals import rank_correlation
 
 

@@ -25,8 +25,7 @@ from bench.render.charts.frame import Chart, FamilyStyle, Marker, chart_name, fa
 from bench.render.findings.pick import ACCURACIES
 from bench.render.results import TRACK, Results
 from bench.render.results.header import Model
-from bench.render.tables.subtitles import label_of
-from bench.render.tables.text import MARKS, OVERVIEW, by_topic, marks_of, restates_a_peak
+from bench.render.tables import MARKS, OVERVIEW, by_topic, label_of, marks_of, restates_a_peak
 
 NOT_TRAINED = "not trained"
 _YEAR = Metric("year", "", "year", "Year", None, "")

@@ -1,15 +1,25 @@
-"""What the page says of the machine, from run.json as it is and as it should not be."""
+"""The machine as the page states it, what it can do at most, and whether MACs predict its time."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from bench.render.findings.machine import conditions_grid, execution_line, limits_grid
+from bench.records.record import Record
+from bench.render.findings.machine import (
+    conditions_grid,
+    execution_line,
+    limits_grid,
+    lowest_use,
+    peaks_of,
+    work_and_time,
+)
+from bench.render.results import Results, read_results
 from bench.render.results.header import read_header
-from tests.render.conftest import FIXTURE_CONDITIONS, FIXTURE_LIMITS, RunBuilder
+from tests.render.conftest import FIXTURE_CONDITIONS, FIXTURE_LIMITS, RunBuilder, gpu_run, listed, ok
 
 
 def test_conditions_stand_side_by_side(build: RunBuilder) -> None:
@@ -91,3 +101,110 @@ def test_execution_in_words(build: RunBuilder) -> None:
     assert execution_line(replace(compiled, compile_mode="max-autotune")).endswith(
         "compiled (max-autotune), no CUDA graphs"
     )
+
+
+MODELS = [listed(f"{name}_cifar", name, 2015, "cifar") for name in "abcde"]
+LIMITS = {"cuda:0": {"precision": "fp32", "peak_flops_per_s": 1e12, "bandwidth_bytes_per_s": 1e10}}
+
+
+def timed(name: str, macs: float, images_per_s: float) -> list[Record]:
+    return [
+        ok(name, "macs", macs, device="meta"),
+        ok(name, "inference_images_per_s", images_per_s, device="cuda:0", batch_size=8),
+    ]
+
+
+def test_time_per_mac_and_outliers(build: RunBuilder) -> None:
+    # ns per MAC: a 10, b 1, c 1, d 2, e 0.1; the median is 1.
+    rates = {"a": (1e5, 1e3), "b": (1e6, 1e3), "c": (2e6, 5e2), "d": (3e6, 1e9 / 6e6), "e": (1e8, 1e2)}
+    rows = [row for name, (macs, rate) in rates.items() for row in timed(f"{name}_cifar", macs, rate)]
+    results = read_results(build(MODELS, rows))
+    found = work_and_time(results, results.models)
+    assert found is not None
+    assert found.ms_per_mac == pytest.approx(1e-6)
+    assert dict(found.outliers) == pytest.approx({"a": 10, "e": 0.1})
+    assert found.outlier_sentence == (
+        "Outliers: a takes 10 times and e takes 0.10 times as long per MAC as the median network."
+    )
+    # Ranks of the MACs 1 2 3 4 5, of the times 1.5 1.5 3 4 5 (1, 1, 2, 6 and 10 ms): Spearman by hand 0.9747
+    assert found.correlation == pytest.approx(0.9747, abs=1e-4)
+    assert "0.97 over 5 networks" in found.correlation_sentence
+
+
+def test_two_networks_have_no_rule(build: RunBuilder) -> None:
+    rows = [*timed("a_cifar", 1e6, 10), *timed("b_cifar", 2e6, 5)]
+    results = read_results(build(MODELS[:2], rows))
+    assert work_and_time(results, results.models) is None
+
+
+def test_the_ridge_is_where_the_roofs_meet(build: RunBuilder) -> None:
+    results = read_results(build(MODELS[:1], timed("a_cifar", 1e6, 10), limits=LIMITS))
+    roof = peaks_of(results, results.models)
+    assert roof is not None
+    assert roof.ridge == 100.0
+
+
+def test_no_roof_without_limits_or_on_another_device(build: RunBuilder) -> None:
+    unmeasured = {"cuda:0": {"precision": "fp32", "reason": "ValueError: out of order"}}
+    elsewhere = {"cpu": LIMITS["cuda:0"]}
+    for number, limits in enumerate(({}, unmeasured, elsewhere)):
+        results = read_results(build(MODELS[:1], timed("a_cifar", 1e6, 10), name=f"run-{number}", limits=limits))
+        assert peaks_of(results, results.models) is None
+
+
+def use(results: Results) -> list[str]:
+    return lowest_use(results, results.models)
+
+
+def test_each_reason_is_given_by_numbers_that_support_it(build: RunBuilder) -> None:
+    names = [f"{name}_cifar" for name in "abcdef"]
+    rows = []
+    for place, name in enumerate(names):
+        facts = {"device": "cuda:0", "batch_size": 8, "asked_batch_size": 8}
+        rate = 100.0 * (place + 1)
+        rows += [ok(name, "flops", 1e9), ok(name, "train_images_per_s", rate, **facts)]
+        rows += [ok(name, "inference_images_per_s", 4 * rate, **facts)]
+        rows += [ok(name, "arithmetic_intensity", 50.0 if name == "b_cifar" else 500.0, batch_size=8)]
+    # a: 8 images at 100 a second take 80 ms, of which the GPU works 8
+    note = "launch-bound: the device works 10% of the step"
+    rows.append(ok("a_cifar", "train_device_ms", 8.0, note=note, device="cuda:0", batch_size=8))
+    rows.append(ok("c_cifar", "best_train_images_per_s", 600.0, device="cuda:0", batch_size=64))
+    rows.append(ok("b_cifar", "best_train_images_per_s", 220.0, device="cuda:0", batch_size=16))
+    models = [listed(name, name, 2015, "cifar") for name in names]
+    first, second, third = use(read_results(build(models, rows, limits=LIMITS)))
+    peak = "of 1.000 TFLOP/s, the fastest fp32 matrix product or convolution measured here in training"
+    assert first == f"a_cifar reaches 30 % {peak}: it is launch-bound (the device is busy for 10 % of the step)."
+    # 50 FLOP/byte at 10 GB/s are 0.5 TFLOP/s; 800 images a second of 1 GFLOP are 0.8 TFLOP/s
+    assert second == (
+        f"b_cifar reaches 60 % {peak}: memory allows it 50 % of the measured peak in inference (50 FLOP/byte, left of "
+        "the ridge at 100), and it reaches 160 % of that."
+    )
+    assert third == f"c_cifar reaches 90 % {peak}: batch 8 is small for it (batch 64 is 2 times as fast)."
+
+
+def test_the_vendors_peak_is_named_without_its_source(build: RunBuilder) -> None:
+    names = [f"{name}_cifar" for name in "abcdef"]
+    facts = {"device": "cuda:0", "batch_size": 8, "note": "not steady: steps got 9% slower while they were sampled"}
+    rows = [row for name in names for row in (ok(name, "flops", 1e9), ok(name, "train_images_per_s", 8.0, **facts))]
+    models = [listed(name, name, 2015, "cifar") for name in names]
+    vendor = {"vendor_flops_per_s": 4e12, "vendor_source": "a data sheet (2024); a white paper"}
+    limits = {"cuda:0": {**LIMITS["cuda:0"], **vendor}}
+    first = use(read_results(build(models, rows, limits=limits)))[0]
+    assert "reaches 0.60 % of the vendor's dense fp32 peak of 4.000 TFLOP/s in training:" in first
+
+
+def test_without_a_reason_it_says_so(build: RunBuilder) -> None:
+    names = [f"{name}_cifar" for name in "abcdef"]
+    facts = {"device": "cuda:0", "batch_size": 8}
+    rows = [row for name in names for row in (ok(name, "flops", 1e9), ok(name, "train_images_per_s", 9.0, **facts))]
+    models = [listed(name, name, 2015, "cifar") for name in names]
+    assert use(read_results(build(models, rows, limits=LIMITS)))[0].endswith(
+        "none of the measured causes (kernel launches, memory traffic, batch size) explains this."
+    )
+
+
+def test_a_handful_needs_no_names(tmp_path: Path) -> None:
+    results = read_results(gpu_run(tmp_path))
+    tracks = results.tracks()
+    assert len(lowest_use(results, tracks["cifar"])) == 3
+    assert lowest_use(results, tracks["imagenet"]) == []  # five

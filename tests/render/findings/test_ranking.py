@@ -1,16 +1,31 @@
-"""Which neighbours a ranking tells apart: never more than chance among equals, and those that differ clearly."""
+"""Which differences are significant, how ranks change with the budget, Pareto fronts, harm by depth."""
 
 from __future__ import annotations
+
+import csv
+import io
 
 import numpy as np
 import pytest
 
 from bench.records.record import Record
-from bench.render.findings.ranking import FAMILY_ERROR, neighbour_p_values, rankings
-from bench.render.results import Cell, cells_of, read_results
-from tests.render.conftest import RunBuilder, listed, training
+from bench.render.charts.frame import style
+from bench.render.charts.lines import budget_chart
+from bench.render.findings import problems
+from bench.render.findings.ranking import (
+    FAMILY_ERROR,
+    NETWORKS,
+    budget_tables,
+    degradation,
+    neighbour_p_values,
+    pareto_front,
+    rankings,
+)
+from bench.render.page import write_html, write_markdown
+from bench.render.results import Cell, Results, cells_of, read_results, to_table, write_csv
+from tests.render.conftest import RunBuilder, bad, kept_figures, listed, training
 
-NETWORKS, FAMILIES = 10, 200
+FIELD, FAMILIES = 10, 200
 
 
 def cells(accuracies: np.ndarray, trials: int) -> list[Cell]:
@@ -27,7 +42,7 @@ def cells(accuracies: np.ndarray, trials: int) -> list[Cell]:
 
 def simulated(random: np.random.Generator, seeds: int, spread: float) -> list[Cell]:
     """Equally good networks: the same chance of being right on every image, and a luck of its own for each seed."""
-    shares = np.clip(0.6 + spread * random.standard_normal((NETWORKS, seeds)), 0, 1)
+    shares = np.clip(0.6 + spread * random.standard_normal((FIELD, seeds)), 0, 1)
     return cells(random.binomial(1000, shares) / 1000, 1000)
 
 
@@ -91,3 +106,144 @@ def test_networks_on_other_data_are_never_neighbours(build: RunBuilder) -> None:
     rows = [*training("a_cifar", 0.9), *training("b_cifar", 0.5), *training("c_cifar", 0.1, dataset="synthetic")]
     (ranking,) = rankings(read_results(build(models, rows)))
     assert [placed.model.name for placed in ranking.placed] == ["a_cifar", "b_cifar"]
+
+
+@pytest.mark.parametrize(
+    ("cost", "accuracy", "front"),
+    [
+        ([1, 2, 3], [0.5, 0.4, 0.6], [0, 2]),
+        ([1, 1, 2], [0.5, 0.5, 0.5], [0, 1]),  # equal pairs share the front; dearer at equal accuracy is off it
+        ([1, 1], [0.5, 0.6], [1]),  # equal cost: only the better
+        ([3, 2, 1], [0.9, 0.8, 0.7], [2, 1, 0]),  # by rising cost
+        ([1], [0.1], [0]),
+        ([], [], []),
+    ],
+)
+def test_front_of_costs(cost: list[float], accuracy: list[float], front: list[int]) -> None:
+    assert pareto_front(cost, accuracy) == front
+
+
+def test_more_throughput_is_better() -> None:
+    assert pareto_front([10, 20, 30], [0.6, 0.7, 0.5], cost_better="higher") == [1, 2]
+
+
+MODELS = [listed(name, name[:5], 2015, "cifar") for name in NETWORKS]
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "words"),
+    [
+        (
+            (0.80, 0.70, 0.80, 0.82),
+            "is seen, and not in the residual networks: plain-56 is 10.0 percentage points below",
+        ),
+        ((0.80, 0.70, 0.80, 0.70), "is seen, in the residual networks too"),
+        ((0.80, 0.79, 0.80, 0.81), "No degradation with depth is seen"),
+        ((0.80, 0.80, 0.80, 0.60), "in the residual networks alone"),
+    ],
+)
+def test_the_verdict_follows_the_intervals(build: RunBuilder, accuracies: tuple[float, ...], words: str) -> None:
+    rows = [row for name, top1 in zip(NETWORKS, accuracies, strict=True) for row in training(name, top1)]
+    (sentence,) = degradation(read_results(build(MODELS, rows)))
+    assert words in sentence
+
+
+def test_the_interval_of_three_seeds_by_hand(build: RunBuilder) -> None:
+    # Standard deviations 0.01: standard error 0.0081650 with 4 degrees of freedom, t = 2.77645: 0.1 +- 0.02267.
+    rows = [
+        row
+        for name, middle in zip(NETWORKS, (0.8, 0.7, 0.8, 0.8), strict=True)
+        for seed in range(3)
+        for row in training(name, middle + 0.01 * (seed - 1), seed=seed)
+    ]
+    (sentence,) = degradation(read_results(build(MODELS, rows)))
+    assert "10.0 percentage points below (95 % interval 7.7 to 12.3) plain-20" in sentence
+
+
+def test_three_networks_are_no_experiment(build: RunBuilder) -> None:
+    rows = [row for name in NETWORKS[:3] for row in training(name, 0.8)]
+    assert degradation(read_results(build(MODELS, rows))) == []
+
+
+# name -> accuracy after ten epochs and after a minute: the cheap network gains by equal seconds.
+ACCURACIES = {"deep_cifar": (0.80, 0.40), "middle_cifar": (0.70, 0.50), "cheap_cifar": (0.60, 0.60)}
+
+
+def two_budgets(build: RunBuilder, *extra: object) -> Results:
+    rows = [
+        row
+        for name, accuracies in ACCURACIES.items()
+        for budget, top1 in zip(("10ep", "60s"), accuracies, strict=True)
+        for row in training(name, top1, budget=budget)
+    ]
+    models = [listed(name, name, 2015, "cifar") for name in (*ACCURACIES, "late_cifar")]
+    return read_results(build(models, [*rows, *extra], budget="10ep", other_budgets=["60s"]))
+
+
+def test_places_move_with_the_budget(build: RunBuilder) -> None:
+    (table,) = budget_tables(two_budgets(build))
+    assert table.headings == ("10ep (equal epochs)", "60s (equal seconds)")
+    assert [(row.model.name, *(cell.standing for cell in row.cells)) for row in table.rows] == [
+        ("deep_cifar", "1", "3, down 2"),
+        ("middle_cifar", "2", "2"),
+        ("cheap_cifar", "3", "1, up 2"),
+    ]
+    assert table.agreement == ("10ep and 60s order 0 of 3 pairs of networks alike.",)
+
+
+def test_tables_are_those_of_the_first_budget(build: RunBuilder) -> None:
+    results = two_budgets(build)
+    rows = {row["model"]: row for row in csv.DictReader(io.StringIO(write_csv(to_table(results))))}
+    assert len(rows) == 4
+    assert (rows["deep_cifar"]["top1"], rows["deep_cifar"]["budget"]) == ("0.8", "10ep")
+    assert [group.budget for group in results.accuracy_groups()] == ["10ep"]
+    assert results.under("60s").cell("deep_cifar", "top1").value == 0.4
+
+
+def test_a_network_that_failed_under_one_budget_has_no_place_and_says_so(build: RunBuilder) -> None:
+    facts = {"dataset": "cifar10", "budget": "60s"}
+    results = two_budgets(
+        build, *training("late_cifar", 0.9, budget="10ep"), bad("late_cifar", "top1", "timeout", "slow", **facts)
+    )
+    (table,) = budget_tables(results)
+    late = table.rows[0]
+    assert (late.model.name, late.cells[0].place, late.cells[0].standing) == ("late_cifar", None, "")
+    assert (late.cells[1].accuracy, late.cells[1].standing) == ("–", "timeout")
+    assert [row.cells[0].place for row in table.rows[1:]] == [1, 2, 3]
+    assert [(remark.models, remark.probes) for remark in problems(results) if remark.status == "timeout"] == [
+        (("late_cifar",), ("accuracy under 60s",))
+    ]
+    # Its failure under another budget does not mark the row of the first.
+    assert results.cell("late_cifar", "top1").status == "ok"
+    assert to_table(results).set_index("model").status["late_cifar"] == "ok"
+
+
+def test_one_budget_has_no_such_table(build: RunBuilder) -> None:
+    rows = [*training("deep_cifar", 0.8), *training("cheap_cifar", 0.6)]
+    results = read_results(build([listed(name, name, 2015, "cifar") for name in ("deep_cifar", "cheap_cifar")], rows))
+    assert budget_tables(results) == []
+    assert "other budgets" not in write_html(results, [], [])
+
+
+def test_a_line_per_network_crosses_others_where_places_change(build: RunBuilder) -> None:
+    results = two_budgets(build)
+    (table,) = budget_tables(results)
+    with style(), kept_figures() as kept:
+        chart = budget_chart(results, table)
+    assert chart is not None
+    assert chart.alt.endswith("for 3 networks; 2 change their place.")
+    (axes,) = kept[0].axes
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["10ep (equal epochs)", "60s (equal seconds)"]
+    drawn = [tuple(np.asarray(line.get_ydata(), dtype=float)) for line in axes.lines]
+    assert sorted(drawn) == sorted(ACCURACIES.values())
+    assert {text.get_text() for text in axes.texts} >= {"deep", "middle", "cheap"}
+
+
+def test_page_and_markdown_show_the_table_and_the_ranking(build: RunBuilder) -> None:
+    results = two_budgets(build)
+    for text in (write_html(results, [], []), write_markdown(results, [], [])):
+        assert "under other budgets" in text
+        assert "1, up 2" in text
+        assert "order 0 of 3 pairs" in text
+        assert "Which differences are significant" in text
+        assert "ahead (p &lt; 0.001)" in text

@@ -12,12 +12,11 @@ import pytest
 
 from bench.records.record import Record
 from bench.records.run_folder import Run
+from bench.render.page import write_html, write_markdown
 from bench.render.page.architecture import Architecture, architectures, read_networks
-from bench.render.page.html import write_html
-from bench.render.page.markdown import write_markdown
 from bench.render.results import Results, read_results
 from bench.render.results.kept import COLUMNS, Curve, Layers, read_layers
-from bench.render.tables.text import track_tables
+from bench.render.tables import track_tables
 from bench.structure import Edge, Node, Panel, Structure
 from tests.render.conftest import RunBuilder, bad, listed, ok, training
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.records.record import Record
-from bench.render.findings.problems import named
-from bench.render.page.headings import noise_warning
+from bench.render.findings import named
+from bench.render.page import noise_warning
 from bench.render.report import write_report
 from bench.render.results import read_results
 from tests.render.conftest import RunBuilder, bad, listed, ok

@@ -1,12 +1,21 @@
-"""Achieved FLOP/s and their share of the device's peak, worked out by hand."""
+"""Shares of the device's peak, published accuracies with their sources, and the reference that the package ships."""
 
+import csv
+from pathlib import Path
 from typing import Any
 
 import pytest
+from torchvision import models as torchvision_models
 
+from bench.cli.main import main
+from bench.config import PRESETS
 from bench.metrics import DERIVED
+from bench.models import REGISTRY, select
 from bench.records.record import Record
-from bench.render.results import Results, read_results
+from bench.records.run_folder import Run
+from bench.render.results import Results, derived, read_results, to_table, with_references
+from bench.render.results.derived import PUBLISHED_FILE, published_of, published_top1
+from bench.render.results.header import Model
 from tests.render.conftest import RunBuilder, bad, listed, ok
 
 RESNET = listed("resnet20_cifar", "ResNet", 2015, "cifar")
@@ -87,10 +96,195 @@ def test_without_a_peak_the_share_is_skipped_with_the_reason(build: RunBuilder, 
 
 def test_nothing_is_derived_of_what_is_not_there(build: RunBuilder) -> None:
     failed = [rows()[0], bad("resnet20_cifar", "train_images_per_s", "oom", "too large", device="cpu")]
-    for name, records, limits, derived in (
+    for name, records, limits, expected in (
         ("made-before-limits-were-measured", rows(), None, ["achieved_flops_per_s"]),
         ("without-flops", rows()[1:], MEASURED, []),
         ("without-throughput", failed, MEASURED, []),
     ):
         found = [row.metric for row in results(build, records, limits, name).records if row.probe == DERIVED]
-        assert [metric for metric in found if metric != "published_top1"] == derived, name
+        assert [metric for metric in found if metric != "published_top1"] == expected, name
+
+
+ROWS = list(csv.DictReader(PUBLISHED_FILE.read_text(encoding="utf-8").splitlines()))
+
+
+def described(name: str, **facts: object) -> Model:
+    spec = REGISTRY[name.removeprefix("torchvision:")]
+    size, classes = spec.input_size, spec.num_classes
+    changes: dict[str, object] = {"input_size": size, "num_classes": classes, "own": ":" in name, **facts}
+    return Model(name, spec.family, spec.year, spec.paper, spec.track, differences=(), **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row["model"])
+def test_a_published_network_is_ours_and_says_where_it_is_from(row: dict[str, str]) -> None:
+    spec = REGISTRY[row["model"]]
+    assert row["dataset"] == {"imagenet": "ImageNet", "cifar": "CIFAR-10"}[spec.track]
+    assert 0.5 < float(row["top1"]) < 1
+    assert row["source"]
+    assert row["statistic"]
+    if row["params_millions"]:
+        digits = len(row["params_millions"].partition(".")[2])
+        half_a_digit = 0.5 * 10**-digits * 1e6
+        assert spec.params == pytest.approx(float(row["params_millions"]) * 1e6, rel=0.01, abs=half_a_digit)
+
+
+def test_most_networks_of_the_cifar_track_have_one() -> None:
+    cifar = [name for name, spec in REGISTRY.items() if spec.track == "cifar"]
+    assert len([name for name in cifar if name in published_top1()]) == 28
+    assert published_top1()["resnet20_cifar"].top1 == 0.9125  # He et al. 2015, Table 6: 8.75 % error
+    assert "Table 6" in published_top1()["resnet20_cifar"].source
+
+
+def test_the_table_has_the_value_and_its_source_and_never_as_top1(build: RunBuilder) -> None:
+    spec = REGISTRY["resnet20_cifar"]
+    model = {"name": spec.name, "family": spec.family, "year": 2015, "track": "cifar", "num_classes": 10}
+    other = {"name": "own_cifar", "family": "own", "track": "cifar", "num_classes": 10}
+    table = to_table(read_results(build([model, other], [ok("own_cifar", "params", 10)]))).set_index("model")
+    assert table.loc["resnet20_cifar", "published_top1"] == 0.9125
+    assert "He et al. 2015, Table 6" in str(table.loc["resnet20_cifar", "published_source"])
+    assert table["top1"].isna().all()
+    assert table.loc["own_cifar"].isna()["published_top1"]
+    assert table.loc["resnet20_cifar", "status"] == "not run"  # what others measured is no row of this run
+
+
+def test_another_image_size_or_number_of_classes_is_another_network() -> None:
+    assert published_of(described("torchvision:resnet18")) == published_of(described("resnet18"))
+    assert published_of(described("torchvision:resnet18", num_classes=10)) is None
+    assert published_of(described("torchvision:resnet18", input_size=(3, 96, 96))) is None
+
+
+def test_torchvision_says_it_of_its_own_networks() -> None:
+    (spec,) = select(["torchvision:mobilenet_v3_small"])
+    metrics = torchvision_models.MobileNet_V3_Small_Weights.IMAGENET1K_V1.meta["_metrics"]
+    assert spec.published_top1 == pytest.approx(metrics["ImageNet-1K"]["acc@1"] / 100)
+    assert spec.published_top1 == pytest.approx(0.67668)
+    assert select(["torchvision:mobilenet_v3_small"], num_classes=10)[0].published_top1 is None
+    assert select(["torchvision:mobilenet_v3_small"], input_size=(3, 96, 96))[0].published_top1 is None
+
+
+def test_own_images_have_neither_published_accuracies_nor_a_reference(
+    build: RunBuilder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are of other pictures: beside these they would be read as the same."""
+    file = tmp_path / "reference.csv"
+    columns = "model,dataset,budget,seed,top1,tested,batch_size,precision,recipe,hardware,torch,torchvision,commit,run"
+    file.write_text(f"{columns}\nresnet20_cifar,cifar10,1ep,0,0.6,10000,32,fp32,a recipe,CPU,2.15,,c0ffee,made\n")
+    monkeypatch.setattr(derived, "REFERENCE_FILE", file)
+    models = [{"name": name, "track": track} for name, track in (("resnet20_cifar", "cifar"), ("resnet18", "imagenet"))]
+    rows = [ok("resnet20_cifar", "params", 10), ok("resnet18", "params", 10)]
+    for images, has in (("folder-birds", False), ("cifar10-jpeg", True), ("synthetic", True)):
+        sets = {"cifar": {"name": images, "source": "there"}}
+        results = read_results(build(models, rows, images, image_sets=sets))
+        for metric in ("published_top1", "reference_top1"):
+            assert results.cell("resnet20_cifar", metric).measured is has
+        assert results.cell("resnet18", "published_top1").measured
+
+
+QUICK = [name for name in PRESETS["quick"].models if name.endswith("_cifar")]
+TRAINED = {"dataset": "cifar10-jpeg", "budget": "1ep", "trials": 10_000, "batch_size": 32, "recipe": "default: SGD"}
+
+
+def trained(name: str, top1: float, **changes: object) -> Record:
+    return ok(name, "top1", top1, **{**TRAINED, **changes})
+
+
+def whole(**changes: object) -> list[Record]:
+    """A row of each network of quick: 0.50, 0.51, ..."""
+    return [trained(name, 0.5 + number / 100, **changes) for number, name in enumerate(QUICK)]
+
+
+@pytest.fixture
+def shipped(build: RunBuilder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A table made from a run of three seeds, in place of the package's."""
+    rows = [row for seed in range(3) for row in whole(seed=seed)]
+    run = build([listed(name, "Family", 2015, "cifar") for name in QUICK], rows, name="made")
+    file = tmp_path / "reference.csv"
+    assert main(["reference", run.name, "--out", str(file), "--results-dir", str(run.folder.parent)]) == 0
+    monkeypatch.setattr(derived, "REFERENCE_FILE", file)
+    return file
+
+
+def test_the_table_has_a_row_per_network_and_seed_the_best_first(shipped: Path) -> None:
+    lines = shipped.read_text().splitlines()
+    assert lines[0].startswith("model,dataset,budget,seed,top1,tested,batch_size")
+    assert len(lines) == 1 + 3 * len(QUICK)
+    assert lines[1].startswith(f"{QUICK[-1]},cifar10-jpeg,1ep,0,")
+
+
+@pytest.mark.parametrize(
+    ("rows", "complaint"),
+    [
+        (whole()[1:], f"lacks {QUICK[0]}: a reference has every network of quick"),
+        ([*whole()[1:], trained(QUICK[0], 0.101)], "did not start: a defect of the recipe"),
+        ([*whole()[1:], trained(QUICK[0], 0.5, trials=1000)], "more than one number of test images"),
+        ([*whole()[1:], trained(QUICK[0], 0.5, dataset="synthetic")], "more than one data set"),
+        (whole(dataset="synthetic"), "was trained on synthetic: a reference is trained on CIFAR-10"),
+        (whole(trials=1000), "was tested on 1000 images: a reference is tested on all 10000"),
+        ([*whole(), *whole(budget="3ep")], "several budgets: choose one with --budget"),
+        ([*whole(), trained(QUICK[0], 0.5, seed=1)], "more seeds of some networks than of others"),
+    ],
+)
+def test_what_is_no_reference_is_refused_and_nothing_is_written(
+    rows: list[Record], complaint: str, build: RunBuilder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = build([listed(name, "Family", 2015, "cifar") for name in QUICK], rows)
+    file = tmp_path / "reference.csv"
+    assert main(["reference", run.name, "--out", str(file), "--results-dir", str(run.folder.parent)]) == 2
+    assert complaint in capsys.readouterr().err
+    assert not file.exists()
+
+
+def a_run(build: RunBuilder, *rows: Record) -> Run:
+    return build([listed(name, "Family", 2015, "cifar") for name in (*QUICK[:3], "mine:tiny")], rows, name="here")
+
+
+def test_a_budget_that_the_run_does_not_have_is_refused(
+    build: RunBuilder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = build([listed(name, "Family", 2015, "cifar") for name in QUICK], whole())
+    words = ["reference", run.name, "--budget", "7ep", "--out", str(tmp_path / "no.csv")]
+    assert main([*words, "--results-dir", str(run.folder.parent)]) == 2
+    assert "has no trainings under 7ep; it has 1ep" in capsys.readouterr().err
+
+
+def test_a_network_that_was_not_trained_has_its_reference_with_the_spread_of_its_seeds(
+    shipped: Path, build: RunBuilder
+) -> None:
+    results = read_results(a_run(build))
+    cell = results.cell(QUICK[1], "reference_top1")
+    assert cell.value == pytest.approx(0.51)
+    assert not results.cell(QUICK[1], "top1").measured
+    table = to_table(results).set_index("model")
+    assert table.loc[QUICK[1], "reference_top1"] == pytest.approx(0.51)
+    assert table["top1"].isna().all()
+
+
+def test_one_axis_takes_what_was_measured_here_alike_and_the_reference_of_the_others(
+    shipped: Path, build: RunBuilder
+) -> None:
+    rows = (trained(QUICK[0], 0.6), trained(QUICK[1], 0.7, recipe="tuned: SGD"), trained("mine:tiny", 0.4))
+    found = with_references(read_results(a_run(build, *rows)))
+    assert found is not None
+    results, group, elsewhere = found
+    assert elsewhere == {QUICK[1], QUICK[2]}  # a tuned recipe is not the reference's training
+    assert [model.name for model in group.models] == [*QUICK[:3], "mine:tiny"]
+    assert results.cell(QUICK[0], "top1").value == 0.6
+    assert results.cell(QUICK[1], "top1").value == pytest.approx(0.51)
+    assert (group.dataset, group.budget) == ("cifar10-jpeg", "1ep")
+
+
+def test_accuracies_on_other_images_stay_on_an_axis_of_their_own(shipped: Path, build: RunBuilder) -> None:
+    rows = (trained(QUICK[0], 0.9, dataset="synthetic"), trained("mine:tiny", 0.9, dataset="synthetic"))
+    found = with_references(read_results(a_run(build, *rows)))
+    assert found is not None
+    results, group, elsewhere = found
+    assert elsewhere == set(QUICK[:3])
+    assert results.cell(QUICK[0], "top1").value == pytest.approx(0.50)
+    assert "mine:tiny" not in [model.name for model in group.models]
+
+
+def test_without_a_table_there_is_no_reference(
+    build: RunBuilder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(derived, "REFERENCE_FILE", tmp_path / "none.csv")
+    assert with_references(read_results(a_run(build))) is None

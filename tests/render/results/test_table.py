@@ -1,15 +1,21 @@
-"""Seeds averaged, intervals derived, and table.csv as other people's scripts read it."""
+"""One number for each network and metric, from all of its seeds and rounds; unlike conditions are kept apart."""
 
 from __future__ import annotations
 
 import csv
 import io
 import math
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from bench.metrics import METRICS
+from bench.records.record import Record
+from bench.records.run_folder import Run
+from bench.records.run_json import RunHeader
 from bench.render.results import NOT_RUN, Results, cells_of, read_results, to_table, worst_status, write_csv
+from bench.render.results.header import kept_apart, unlisted
 from tests.render.conftest import RunBuilder, bad, counts, listed, ok, speeds, training
 
 RESNET = listed("resnet20_cifar", "ResNet", 2015, "cifar")
@@ -222,3 +228,28 @@ def test_groups_never_mix_data_sets_or_budgets(build: RunBuilder) -> None:
     ]
     groups = read_results(build(models, rows)).accuracy_groups()
     assert [[model.name for model in group.models] for group in groups] == [[name] for name in names]
+
+
+COUNT = Record("resnet20_cifar", "params", "params", 269_722, "count", "ok")
+RATE = Record(
+    "resnet20_cifar", "throughput", "train_images_per_s", 100.0, "images/s", "ok", samples=(99.0, 100.0, 101.0)
+)
+BOTH = [unlisted("resnet20_cifar"), unlisted("lenet5_cifar")]
+
+
+def test_one_kind_changes_nothing() -> None:
+    records = [COUNT, replace(RATE, hardware="A"), replace(RATE, hardware="A", round=1)]
+    assert kept_apart(BOTH, records) == (BOTH, records)
+
+
+def test_each_kind_has_a_row_of_its_own_and_counts_are_in_both(tmp_path: Path) -> None:
+    run = Run.create(tmp_path, "a", RunHeader())
+    failed = replace(RATE, model="lenet5_cifar", value=None, status="failed", note="lost", samples=())
+    with run.writer() as writer:
+        writer.append([COUNT, replace(RATE, hardware="A"), replace(RATE, hardware="B", round=1, value=300.0), failed])
+    results = read_results(run)
+    assert [model.name for model in results.models] == ["resnet20_cifar on A", "resnet20_cifar on B", "lenet5_cifar"]
+    assert results.cell("resnet20_cifar on A", "train_images_per_s").value == 100
+    assert results.cell("resnet20_cifar on B", "train_images_per_s").value == 300
+    assert {results.cell(model, "params").value for model in results.models[:2]} == {269_722}
+    assert results.cell("lenet5_cifar", "train_images_per_s").status == "failed"

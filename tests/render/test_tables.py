@@ -1,30 +1,42 @@
-"""The tables: by topic, with the exceptions in a column told from the rest."""
+"""Tables of text: topics, columns, marks, the best of a column; the overview that the terminal prints."""
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from bench.device.timing import steady_samples
 from bench.metrics import METRICS
 from bench.records.record import Record
 from bench.render.charts.frame import comparable
 from bench.render.findings.machine import lowest_use
 from bench.render.findings.ranking import accuracy_front
-from bench.render.results import read_results
-from bench.render.tables.terminal import summary
-from bench.render.tables.text import (
+from bench.render.results import Results, read_results
+from bench.render.tables import (
+    ABOVE_PEAK,
+    CHANCE,
+    INCOMPLETE,
     LAUNCH_BOUND,
+    LOWER_BOUND,
     OVERVIEW,
+    PREDICTED,
     SMALLER_BATCH,
+    THROTTLED,
     TOPICS,
+    UNSTEADY,
+    Mark,
     Table,
     TextCell,
+    aligned,
     by_topic,
+    marks_of,
+    summary,
     track_tables,
 )
-from tests.render.conftest import RunBuilder, counts, gpu_run, listed, ok, speeds, training
+from tests.render.conftest import RunBuilder, bad, counts, gpu_run, listed, ok, speeds, training
 
 A, B = (listed(f"{name}_cifar", name, 2015, "cifar") for name in "ab")
 
@@ -184,3 +196,121 @@ def test_what_may_be_wrong_is_never_best_nor_ranked_nor_on_a_front(build: RunBui
     assert [model.name for model in drawn] == names[:-1]
     assert "more than the device can do and so not reliable: f_cifar" in words
     assert "Lower bounds, as an operator cannot be counted: a_cifar" in words
+
+
+A = listed("a_cifar", "a", 2015, "cifar")
+
+
+def marks(results: Results, metric: str) -> tuple[Mark, ...]:
+    return marks_of(results, results.models[0], metric)
+
+
+def test_a_plain_number_has_none(build: RunBuilder) -> None:
+    rows = [*training("a_cifar", 0.5), ok("a_cifar", "train_images_per_s", 10, batch_size=8, asked_batch_size=8)]
+    results = read_results(build([A], rows))
+    assert marks(results, "train_images_per_s") == marks(results, "top1") == ()
+
+
+def test_chance(build: RunBuilder) -> None:
+    assert marks(read_results(build([A], training("a_cifar", 0.1))), "top1") == (CHANCE,)
+
+
+def test_a_drifting_step_in_one_of_three_rounds(build: RunBuilder) -> None:
+    # The flag is what the clock gives a step that slows down, not what this test thinks it gives.
+    now, steps = [0.0], itertools.count()
+
+    def slower_and_slower() -> None:
+        now[0] += 0.001 * (1 + 0.005 * next(steps))
+
+    flags = steady_samples(slower_and_slower, lambda: None, 1.0, clock=lambda: now[0]).flags
+    rows = [ok("a_cifar", "train_images_per_s", 10, round=n, flags=flags if n == 1 else ()) for n in range(3)]
+    results = read_results(build([A], rows))
+    assert marks(results, "train_images_per_s") == (UNSTEADY,)
+
+
+def test_a_clock_that_was_held_back(build: RunBuilder) -> None:
+    rows = [ok("a_cifar", "train_images_per_s", 10, round=n, flags=("throttled",) if n == 1 else ()) for n in range(3)]
+    assert marks(read_results(build([A], rows)), "train_images_per_s") == (THROTTLED,)
+
+
+def test_a_launch_bound_step_marks_its_throughput_too(build: RunBuilder, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bench.config import Budget, Config, Task
+    from bench.device.timing import Timing
+    from bench.models import REGISTRY
+    from bench.probes import throughput
+
+    # 30 ms per step of which the device works 10: what the probe makes of it, without a GPU.
+    timed = throughput._Timed(Timing((0.03,) * 9, 1, ""), (0.01,) * 9, {})
+    monkeypatch.setattr(throughput, "_timed", lambda *_: timed)
+    config = Config("quick", (), Budget(1, "ep"), 1, "auto", {"cifar": 8}, None, None, 0.1, None)
+    readings = throughput.measure(Task(REGISTRY["lenet5_cifar"], config)).readings
+    rows = [ok("a_cifar", name, r.value, flags=r.flags) for name, r in readings.items() if not isinstance(r, Exception)]
+    assert {row.metric for row in rows} >= {"train_images_per_s", "train_device_ms"}
+    results = read_results(build([A], rows))
+    assert marks(results, "train_images_per_s") == marks(results, "train_device_ms") == (LAUNCH_BOUND,)
+    assert marks(results, "latency_ms") == ()
+
+
+def test_a_count_that_is_a_lower_bound_marks_all_that_rests_on_it(build: RunBuilder) -> None:
+    rows = [ok("a_cifar", name, 1e9, device="meta", flags=("lower_bound",)) for name in ("macs", "flops")]
+    rows += [ok("a_cifar", "train_images_per_s", 10, batch_size=8, device="cpu"), ok("a_cifar", "params", 10)]
+    rows += [ok("a_cifar", name, 5, dataset="cifar10", budget="2pflop") for name in ("train_flops", "train_loss")]
+    results = read_results(build([A], rows, limits={"cpu": {"precision": "fp32", "peak_flops_per_s": 1e12}}))
+    bounded = {"macs", "flops", "mfu", "train_flops", "train_loss"}
+    assert {metric for metric in METRICS if marks(results, metric) == (LOWER_BOUND,)} == bounded
+    assert marks(results, "params") == marks(results, "train_images_per_s") == ()
+    epochs = [ok("a_cifar", "macs", 1.0, flags=("lower_bound",)), ok("a_cifar", "train_loss", 5, budget="2ep")]
+    assert marks(read_results(build([A], epochs, "another")), "train_loss") == ()
+
+
+def test_more_than_the_device_can_do_is_no_share(build: RunBuilder) -> None:
+    rows = [ok("a_cifar", "flops", 1e9), ok("a_cifar", "train_images_per_s", 500, batch_size=8, device="cpu")]
+    results = read_results(build([A], rows, limits={"cpu": {"precision": "fp32", "peak_flops_per_s": 1e12}}))
+    assert results.cell("a_cifar", "mfu").value == 1.5
+    assert marks(results, "mfu") == (ABOVE_PEAK,)
+
+
+def test_another_batch_than_asked(build: RunBuilder) -> None:
+    rows = [ok("a_cifar", "train_images_per_s", 10, batch_size=4, asked_batch_size=8)]
+    assert marks(read_results(build([A], rows)), "train_images_per_s") == (SMALLER_BATCH,)
+
+
+def test_a_prediction(build: RunBuilder) -> None:
+    rows = [ok("a_cifar", "peak_training_bytes", 10, predicted=True)]
+    assert marks(read_results(build([A], rows)), "peak_training_bytes") == (PREDICTED,)
+
+
+def test_a_failed_round_among_good_ones(build: RunBuilder) -> None:
+    rows = [ok("a_cifar", "latency_ms", 1.0), bad("a_cifar", "latency_ms", "timeout", "took over 9 s", round=1)]
+    results = read_results(build([A], rows))
+    assert marks(results, "latency_ms") == (INCOMPLETE,)
+    assert [row.note for row in results.cell("a_cifar", "latency_ms").lost] == ["took over 9 s"]
+
+
+def test_no_number_no_mark(build: RunBuilder) -> None:
+    results = read_results(build([A], [bad("a_cifar", "latency_ms", "oom", "not steady")]))
+    assert marks(results, "latency_ms") == ()
+
+
+def test_numbers_go_right_words_left_and_headings_stand_on_their_columns() -> None:
+    rows = [
+        {"name": "a", "params\nof it": "1,234", "note": "x"},
+        {"name": "[bold]bb", "params\nof it": "5", "note": ""},
+    ]
+    assert aligned(rows).split("\n") == [
+        "          params",
+        "name       of it  note",
+        "a          1,234  x",
+        "[bold]bb       5",
+    ]
+
+
+def test_units_are_in_the_headings_and_the_best_is_explained(build: RunBuilder) -> None:
+    models = [listed(f"{name}_cifar", "A", 2015, "cifar") for name in "ab"]
+    rows = [ok("a_cifar", "latency_ms", 5.0, batch_size=1), ok("b_cifar", "latency_ms", 7.0, batch_size=1)]
+    text = summary(build(models, rows))
+    heading = text[: text.index("a_cifar  ")]
+    assert "Latency" in heading
+    assert "ms" in heading.split()[-3:] or "ms" in heading.split()
+    assert "5.00*" in text
+    assert "* best of its column" in text

@@ -5,22 +5,23 @@ TOPICS says which metrics stand together, MARKS which numbers must not be read l
 
 from __future__ import annotations
 
+import io
 import math
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from bench.config import Budget
+import rich.table
+from rich.console import Console
+from rich.text import Text
+
+from bench.config import Budget, execution_words
 from bench.metrics import DERIVED, METRICS, Metric, probe_named
 from bench.quantity import measured
-from bench.render.results import NOT_RUN, Cell, Results
+from bench.records.record import Record
+from bench.records.run_folder import Run
+from bench.render.results import NOT_RUN, AccuracyGroup, Cell, Results, read_results
 from bench.render.results.header import Model
-from bench.render.tables.subtitles import (
-    accuracy_conditions,
-    label_of,
-    step_conditions,
-    track_conditions,
-    usual_execution,
-)
 
 
 @dataclass(frozen=True)
@@ -319,3 +320,144 @@ def _own_batch(cell: Cell, metric: Metric) -> str:
     """Such as "batch 64" where the heading cannot say it for all."""
     own = probe_named(metric.probe).own_batch or (cell.asked_batch_size is not None and metric.probe != DERIVED)
     return f"batch {cell.batch_size}" if own and cell.batch_size else ""
+
+
+def dataset_words(group: AccuracyGroup) -> str:
+    """The data set as recorded, with a warning where it is not photographs."""
+    return f"{group.dataset} (generated images)" if group.synthetic else group.dataset
+
+
+def budget_words(budget: str) -> str:
+    """ "1 epoch" or "12 s of training"; for a budget that is none, its own word."""
+    return Budget.parse(budget).in_words if Budget.kind_of(budget) else f"a budget of {budget or 'unknown size'}"
+
+
+def accuracy_conditions(results: Results, group: AccuracyGroup) -> str:
+    """Such as "cifar10 · budget 20s · 3 seeds · AMD EPYC, 2 threads · 2026-01-31"."""
+    counts = sorted({len(results.cell(model, "top1").records) for model in group.models})
+    seeds = " to ".join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))
+    return " · ".join(
+        (
+            dataset_words(group),
+            f"budget {group.budget or 'unknown'}",
+            f"{seeds} seed{'' if counts[-1] == 1 else 's'}",
+            results.header.device,
+            results.header.date,
+        )
+    )
+
+
+def chart_conditions(results: Results, group: AccuracyGroup) -> str:
+    """The same with the track in front, for a figure that may be seen on its own."""
+    return f"{group.track} track · {accuracy_conditions(results, group)}"
+
+
+def step_conditions(results: Results, models: Sequence[Model], metric: Metric, usual: str = "") -> str:
+    """As "batch 256, bf16, channels_last": how the steps ran that a metric was taken from; empty for other metrics.
+
+    Where memory did not suffice for the batch size that all were to use, that one is named: the exceptions are marked.
+    A manner that is the `usual` one is not repeated.
+    """
+    rows = _step_rows(results, models, metric)
+    sizes = sorted(
+        {row.asked_batch_size or row.batch_size or 0 for row in rows if not probe_named(row.probe).own_batch}
+    )
+    batch = f"batch {' to '.join(str(size) for size in dict.fromkeys((sizes[0], sizes[-1])))}" if sizes else ""
+    manner = execution_words(row.conditions.execution for row in rows)
+    return ", ".join(word for word in (batch, manner if manner != usual else "") if word)
+
+
+def label_of(results: Results, models: Sequence[Model], metric: Metric) -> str:
+    """The label of a metric, which says so where all of its numbers are predicted: "Peak memory, predicted"."""
+    cells = [cell for model in models if (cell := results.cell(model, metric.name)).measured]
+    said = bool(metric.predicts)
+    return (
+        f"{metric.label}, predicted" if cells and not said and all(cell.predicted for cell in cells) else metric.label
+    )
+
+
+def usual_execution(results: Results, models: Sequence[Model], metrics: Sequence[Metric]) -> str:
+    """Such as "bf16, channels_last": how the steps ran that most of the metrics were taken from; empty if none was."""
+    manners = [
+        execution_words(row.conditions.execution for row in _step_rows(results, models, metric)) for metric in metrics
+    ]
+    return max(manners, key=lambda manner: (manner != "", manners.count(manner)), default="")
+
+
+def _step_rows(results: Results, models: Sequence[Model], metric: Metric) -> list[Record]:
+    rows = [row for model in models for row in results.cell(model, metric.name).records if row.value is not None]
+    return [row for row in rows if row.batch_size and not probe_named(row.probe).trains]
+
+
+def measured_conditions(results: Results, models: Sequence[Model], *metrics: Metric) -> str:
+    """Such as "cifar track · 3 × 32 × 32 input · 10 classes · batch 512, bf16 · NVIDIA H200 · 2026-01-31".
+
+    Device and date are left out where nothing depends on them.
+    """
+    steps = dict.fromkeys(step_conditions(results, models, metric) for metric in metrics)
+    ran = "; ".join(words for words in steps if words)
+    where = (ran, results.header.device, results.header.date) if ran else ()
+    return " · ".join((track_conditions(models), *where))
+
+
+def track_conditions(models: Sequence[Model]) -> str:
+    """Such as "cifar track · 3 × 32 × 32 input · 10 classes"; several sizes are joined by "or"."""
+    sizes = dict.fromkeys(" × ".join(map(str, model.input_size)) for model in models if model.input_size)
+    classes = dict.fromkeys(str(model.num_classes) for model in models if model.num_classes)
+    words = [f"{models[0].track} track"]
+    if sizes:
+        words.append(f"{' or '.join(sizes)} input")
+    if classes:
+        words.append(f"{' or '.join(classes)} classes")
+    return " · ".join(words)
+
+
+def summary(run: Run) -> str:
+    """The overview of each track: networks and headline scores with their units; every mark is explained."""
+    parts = []
+    for track in track_tables(read_results(run)):
+        table = track.overview
+        rows = [
+            {
+                "network": row.model.name,
+                **{heading: _text(cell) for heading, cell in zip(_headings(table), row.cells, strict=True)},
+            }
+            for row in table.rows
+        ]
+        legend = ["* best of its column"] if any(cell.best for row in table.rows for cell in row.cells) else []
+        legend += [f"{mark.symbol} {mark.meaning}" for mark in table.legend]
+        more = ", ".join(topic.title.lower() for topic in track.topics)
+        legend += [f"The report has more: {more}."] if more else []
+        parts.append("\n".join((f"{track.track}: {'; '.join(track.conditions)}", aligned(rows), *legend)))
+    return "\n\n".join(parts)
+
+
+def _headings(table: Table) -> list[str]:
+    """With the unit below, folded to the width of the numbers, so that nine columns fit on a screen."""
+    widths = [max(len(_text(row.cells[i])) for row in table.rows) for i in range(len(table.columns))]
+    return [
+        "\n".join(
+            line
+            for words in (column.heading, *column.detail.split(", "))
+            for line in textwrap.wrap(words, width, break_long_words=False)
+        )
+        for column, width in zip(table.columns, widths, strict=True)
+    ]
+
+
+def _text(cell: TextCell) -> str:
+    return f"{cell.text}{'*' if cell.best else ''}{cell.symbols}" + (f" ({cell.aside})" if cell.aside else "")
+
+
+def aligned(rows: Sequence[Mapping[str, object]]) -> str:
+    """Rows as columns of text under their headings, of one or more lines: numbers to the right, words to the left."""
+    table = rich.table.Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="")
+    for column in rows[0]:
+        numeric = all(str(row[column])[:1] in "0123456789–" for row in rows)
+        table.add_column(Text(column), justify="right" if numeric else "left", vertical="bottom", no_wrap=True)
+    for row in rows:
+        table.add_row(*(Text(str(text)) for text in row.values()))
+    console = Console(file=io.StringIO(), width=10_000, color_system=None)
+    with console.capture() as captured:
+        console.print(table)
+    return "\n".join(line.rstrip() for line in captured.get().rstrip("\n").split("\n"))

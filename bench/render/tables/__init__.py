@@ -1,1 +1,0 @@
-"""The numbers as people read them: text tables, marks, subtitles."""
