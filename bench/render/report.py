@@ -53,10 +53,7 @@ def write_report(run: Run, reports: Path) -> Path:
         "index.html": write_html(results, charts, found, claims, sections).encode(),
     }
     files |= figure_files(charts)
-    try:
-        return swap_in(files, reports / run.name)
-    except OSError as error:
-        raise RunError(f"cannot write {reports / run.name}: {error.strerror}; choose another reports folder") from error
+    return swap_in(files, reports / run.name)
 
 
 def figure_files(charts: Sequence[Chart]) -> dict[str, bytes]:
@@ -72,7 +69,7 @@ def swap_in(files: Mapping[str, bytes], folder: Path) -> Path:
     """Write a folder of files and figures, complete or not at all; an earlier one is replaced as a whole.
 
     Raises:
-        OSError: it cannot be written.
+        RunError: it cannot be written.
     """
     building = folder.with_name(f".{folder.name}.{os.getpid()}.new")
     retired = folder.with_name(f".{folder.name}.{os.getpid()}.old")
@@ -89,6 +86,8 @@ def swap_in(files: Mapping[str, bytes], folder: Path) -> Path:
             if retired.exists():
                 retired.rename(folder)
             raise
+    except OSError as error:
+        raise RunError(f"cannot write {folder}: {error.strerror}; choose another reports folder") from error
     finally:
         shutil.rmtree(building, ignore_errors=True)
     shutil.rmtree(retired, ignore_errors=True)

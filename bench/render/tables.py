@@ -69,12 +69,6 @@ def launch_bound(results: Results, model: Model, metric: str) -> bool:
     return known is not None and "launch_bound" in results.cell(model, known.device_time).flags
 
 
-@dataclass(frozen=True)
-class Topic:
-    title: str
-    metrics: tuple[str, ...]  # in the order of their columns
-
-
 # One table that fits on a screen: what a network buys, then what it costs.
 OVERVIEW = (
     "top1",
@@ -88,14 +82,14 @@ OVERVIEW = (
     "mfu",
 )
 
-TOPICS = (
-    Topic("Accuracy and training", ("top1", "reference_top1", "published_top1", "train_seconds", "compile_seconds")),
-    Topic(
+TOPICS: tuple[tuple[str, tuple[str, ...]], ...] = (  # titles, and metrics in the order of their columns
+    ("Accuracy and training", ("top1", "reference_top1", "published_top1", "train_seconds", "compile_seconds")),
+    (
         "How soon an accuracy is reached",
         tuple(f"{currency}_to_{level}" for level in (70, 80, 90) for currency in ("seconds", "images", "flops")),
     ),
-    Topic("Size and work", ("params", "macs", "activations", "traffic_bytes", "arithmetic_intensity")),
-    Topic(
+    ("Size and work", ("params", "macs", "activations", "traffic_bytes", "arithmetic_intensity")),
+    (
         "Memory of a training step",
         (
             "peak_training_bytes",
@@ -110,7 +104,7 @@ TOPICS = (
             "largest_training_batch",
         ),
     ),
-    Topic(
+    (
         "Memory of inference",
         (
             "peak_inference_bytes",
@@ -119,7 +113,7 @@ TOPICS = (
             "largest_inference_batch",
         ),
     ),
-    Topic(
+    (
         "Speed",
         (
             "inference_images_per_s",
@@ -136,11 +130,11 @@ TOPICS = (
             "latency_p99_ms",
         ),
     ),
-    Topic(
+    (
         "Gradients from the first layer to the last",
         ("gradient_norm_ratio", "gradient_norm_ratio_sigmoid", "gradient_norm_ratio_batch_norm"),
     ),
-    Topic(
+    (
         "Energy and utilisation",
         (
             "energy_joules_per_image",
@@ -159,8 +153,8 @@ _RESTATED = ("flops", "macs_fvcore", "train_loss")
 def by_topic(metrics: Sequence[Metric]) -> list[tuple[str, list[Metric]]]:
     """The metrics that tables show, under the titles of their topics; scores that no topic names come last."""
     known = {metric.name: metric for metric in metrics}
-    topics = [(topic.title, [known[name] for name in topic.metrics if name in known]) for topic in TOPICS]
-    named = {name for topic in TOPICS for name in topic.metrics}
+    topics = [(title, [known[name] for name in names if name in known]) for title, names in TOPICS]
+    named = {name for _, names in TOPICS for name in names}
     others = [m for m in metrics if m.name not in named and m.name not in _RESTATED and m.better is not None]
     return [(title, columns) for title, columns in [*topics, ("Other measurements", others)] if columns]
 

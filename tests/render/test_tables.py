@@ -53,7 +53,7 @@ def cell(table: Table, model: str, heading: str) -> TextCell:
 
 
 def test_topics_name_metrics_that_exist_and_none_twice() -> None:
-    names = [name for topic in TOPICS for name in topic.metrics]
+    names = [name for _, metrics in TOPICS for name in metrics]
     assert len(names) == len(set(names))
     assert set(names) <= set(METRICS)
     assert set(OVERVIEW) <= set(names)
@@ -237,13 +237,12 @@ def test_a_launch_bound_step_marks_its_throughput_too(build: RunBuilder, monkeyp
     from bench.config import Budget, Config, Task
     from bench.device.timing import Timing
     from bench.models import REGISTRY
-    from bench.probes import throughput
+    from bench.probes import speed
 
     # 30 ms per step of which the device works 10: what the probe makes of it, without a GPU.
-    timed = throughput._Timed(Timing((0.03,) * 9, 1, ""), (0.01,) * 9, {})
-    monkeypatch.setattr(throughput, "_timed", lambda *_: timed)
+    monkeypatch.setattr(speed, "_timed", lambda *_: (Timing((0.03,) * 9, 1, ""), (0.01,) * 9, {}))
     config = Config("quick", (), Budget(1, "ep"), 1, "auto", {"cifar": 8}, None, None, 0.1, None)
-    readings = throughput.measure(Task(REGISTRY["lenet5_cifar"], config)).readings
+    readings = speed.throughput(Task(REGISTRY["lenet5_cifar"], config)).readings
     rows = [ok("a_cifar", name, r.value, flags=r.flags) for name, r in readings.items() if not isinstance(r, Exception)]
     assert {row.metric for row in rows} >= {"train_images_per_s", "train_device_ms"}
     results = read_results(build([A], rows))

@@ -25,20 +25,11 @@ _CLOSE = 0.01  # of accuracy: who is that near to the best with the fewest param
 _LATENCIES_MS = (0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500)
 
 
-@dataclass(frozen=True)
-class Summary:
-    """`headline` says the same on every machine; `here` depends on the one that measured."""
+def summary_of(results: Results) -> tuple[list[str], list[str]]:
+    """Sentences on accuracies, published and after a short training, or else on costs; then on speed.
 
-    headline: tuple[str, ...]
-    here: tuple[str, ...]
-
-    @property
-    def sentences(self) -> tuple[str, ...]:
-        return self.headline + self.here
-
-
-def summary_of(results: Results) -> Summary:
-    """Sentences on accuracies, published and after a short training, or else on costs; then on speed."""
+    The first ones say the same on every machine, the second ones depend on the one that measured.
+    """
     headline: list[str] = []
     published, group = as_published(results)
     if group is not None and len(group.models) > 2:
@@ -52,7 +43,7 @@ def summary_of(results: Results) -> Summary:
     elif groups := results.accuracy_groups():
         headline += _few_networks(results, groups[0])
     here = [*_under_a_latency(results), *_speed(results, next(iter(results.tracks().values()), ()))]
-    return Summary(tuple(headline or _costs(results)), tuple(here))
+    return headline or _costs(results), here
 
 
 def _comparison(results: Results, group: AccuracyGroup, where: str) -> list[str]:

@@ -6,12 +6,9 @@ side_by_side  the page of several runs;  parts/  templates, styles and scripts
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -29,7 +26,7 @@ from bench.render.findings import Remark, named, remarks, summary_of
 from bench.render.findings.machine import conditions_grid, environment_facts, execution_line, limits_grid, lowest_use
 from bench.render.findings.ranking import BudgetTable, Ranking, budget_tables, degradation, rankings
 from bench.render.page.architecture import Architecture
-from bench.render.page.explorer import explorer, other_costs
+from bench.render.page.explorer import explorer, other_costs, script_digest
 from bench.render.results import TRACK, Results, accuracy_note
 from bench.render.results.header import Model, written_name
 from bench.render.tables import Table, TextCell, TrackTables, accuracy_conditions, dataset_words, track_tables
@@ -39,14 +36,6 @@ _ELSEWHERE = ("gradient_flow", "budgets", *IMAGE_KINDS)  # kinds of charts that 
 _SCRIPTS = ("table.js", "pick.js", "explorer.js")
 # What figures are drawn in -> the page's variables, so that figures follow light and dark.
 _THEMED = {INK: "var(--ink)", MUTED: "var(--muted)", GRID: "var(--line)", PAPER: "var(--paper)"}
-
-
-@dataclass(frozen=True)
-class Method:
-    """A metric, what it means and under which conditions the rows of this run were taken."""
-
-    metric: Metric
-    conditions: str
 
 
 def write_html(
@@ -62,7 +51,7 @@ def write_html(
     drawings = {chart.name: inline_svg(chart, f"f{number}-") for number, chart in enumerate(charts)}
     narrow = {c.name: inline_svg(c.narrow, f"n{number}-") for number, c in enumerate(charts) if c.narrow is not None}
     first = sorted((chart for chart in charts if chart.kind == "headline"), key=lambda chart: chart.track != TRACK)
-    said = summary_of(results)
+    headline, here = summary_of(results)
     return (
         page_environment()
         .get_template("page.html.j2")
@@ -74,7 +63,8 @@ def write_html(
             header=results.header,
             conditions=conditions_line(results),
             warning=warning(results),
-            summary=said,
+            headline=headline,
+            here=here,
             low_use={track: lowest_use(results, models) for track, models in results.tracks().items()},
             first=first,
             costs={chart.name: other_costs(results, chart) for chart in first} if interactive else {},
@@ -86,7 +76,7 @@ def write_html(
             drawings=drawings,
             narrow=narrow,
             tables=track_tables(results),
-            methods=[Method(metric, _conditions(results, metric)) for metric in results.metrics()],
+            methods=[(metric, _conditions(results, metric)) for metric in results.metrics()],
             sources={name: text for name, text in results.header.sources.items() if text},
             architectures=sections,
             rankings=rankings(results),
@@ -126,11 +116,6 @@ def page_environment() -> jinja2.Environment:
 def read_part(name: str) -> str:
     """A style or script of the page."""
     return (_PARTS / name).read_text(encoding="utf-8")
-
-
-def script_digest(script: str) -> str:
-    """As a content security policy names a script."""
-    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
 def inline_svg(chart: Chart, prefix: str) -> Markup:
@@ -300,7 +285,7 @@ def write_markdown(
         parts.append(f"> **{escape(said)}**")
     first = [chart for chart in charts if chart.kind == "headline"]
     parts += map(_figure, first)
-    parts += ["\n".join(f"- {escape(sentence)}" for sentence in summary_of(results).sentences)]
+    parts += ["\n".join(f"- {escape(sentence)}" for sentences in summary_of(results) for sentence in sentences)]
     parts += [_track(table) for table in track_tables(results)]
     parts += [_ranking(ranking) for ranking in rankings(results)]
     parts += [_budgets(table) for table in budget_tables(results)]
@@ -337,7 +322,7 @@ def _architectures(sections: Sequence[Architecture]) -> str:
         (
             one.title,
             one.years,
-            " ".join(paper.text for paper in one.papers),
+            " ".join(paper for paper, _ in one.papers),
             " ".join(one.strengths) or "–",
             " ".join(one.weaknesses) or "–",
         )

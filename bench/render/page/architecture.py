@@ -12,12 +12,12 @@ from markupsafe import Markup, escape
 from bench.metrics import METRICS
 from bench.quantity import in_sentence, listing, ordinal, quantity
 from bench.records.run_folder import Run, RunError
-from bench.render.charts.frame import FamilyStyle, chart_name, family_styles
+from bench.render.charts.frame import chart_name, family_styles
 from bench.render.diagram import draw
 from bench.render.results import AccuracyGroup, Results
 from bench.render.results.header import Model
 from bench.render.results.kept import COLUMNS, Currency, Curve, Layers, own_currency
-from bench.render.tables import Column, Mark, Table, TextCell, TrackTables
+from bench.render.tables import Column, Mark, Table, TrackTables
 from bench.structure import Structure
 
 ENOUGH = 4  # networks with a number, below which there is no top quarter
@@ -25,18 +25,8 @@ _NAMED = 2  # networks of a family that a judgement names for each metric
 _MOST_LAYERS = 600  # rows of a layer table; of more, the first and last halves
 
 
-@dataclass(frozen=True)
-class Fact:
-    """A paper or a remark, and the networks that it belongs to."""
-
-    text: str
-    models: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class RankedCell:
-    text: str
-    rank: str  # "3rd of 19"; empty where there is none
+Ranks = Mapping[tuple[str, str], tuple[int, int]]  # (network, metric) -> (place, of how many)
+Facts = tuple[tuple[str, tuple[str, ...]], ...]  # papers or remarks, each with the networks that it belongs to
 
 
 @dataclass(frozen=True)
@@ -45,19 +35,8 @@ class Standing:
 
     track: str
     columns: tuple[Column, ...]
-    rows: tuple[tuple[Model, tuple[RankedCell, ...]], ...]
+    rows: tuple[tuple[Model, tuple[tuple[str, str], ...]], ...]  # text, "3rd of 19" or nothing
     legend: tuple[Mark, ...]  # the marks that occur
-
-
-@dataclass(frozen=True)
-class LayerRow:
-    layer: str
-    operation: str
-    output: str
-    params: str
-    macs: str
-    share: str  # of the network's MACs
-    saved: str
 
 
 @dataclass(frozen=True)
@@ -66,7 +45,7 @@ class Description:
 
     model: str
     diagram: Markup
-    layers: tuple[LayerRow, ...]
+    layers: Sequence[tuple[str, ...]]  # layer, operation, output, parameters, MACs, share of MACs, saved
     left_out: int  # layers between the first and the last ones
     reason: str  # why there is neither; empty where there is
 
@@ -77,13 +56,13 @@ class Architecture:
 
     title: str
     years: str
-    models: tuple[Model, ...]
-    papers: tuple[Fact, ...]
-    remarks: tuple[Fact, ...]  # how they differ from their papers
-    standings: tuple[Standing, ...]
-    strengths: tuple[str, ...]
-    weaknesses: tuple[str, ...]
-    curves: tuple[tuple[str, Markup], ...]  # caption, drawing
+    models: Sequence[Model]
+    papers: Facts
+    remarks: Facts  # how they differ from their papers
+    standings: Sequence[Standing]
+    strengths: Sequence[str]
+    weaknesses: Sequence[str]
+    curves: Sequence[tuple[str, Markup]]  # caption, drawing
     description: Description | None  # None: the run kept none, as runs of older versions
 
 
@@ -109,41 +88,25 @@ def architectures(
             groups.setdefault(model.family if model.year is not None else model.name, []).append(model)
     ranks = {track.track: _ranks(track.overview) for track in tracks}
     styles = family_styles(model.family for model in results.models)
-    return [
-        _architecture(results, title, models, tracks, ranks, networks, layers, curves, styles, f"nn{number}-")
-        for number, (title, models) in enumerate(groups.items())
-    ]
-
-
-Ranks = Mapping[tuple[str, str], tuple[int, int]]  # (network, metric) -> (place, of how many)
-
-
-def _architecture(
-    results: Results,
-    title: str,
-    models: Sequence[Model],
-    tracks: Sequence[TrackTables],
-    ranks: Mapping[str, Ranks],
-    networks: Mapping[str, Any],
-    layers: Mapping[str, Layers],
-    curves: Sequence[Curve],
-    styles: Mapping[str, FamilyStyle],
-    prefix: str,
-) -> Architecture:
-    years = sorted({model.year for model in models if model.year is not None})
-    good, bad = _judgement(models, tracks, ranks)
-    return Architecture(
-        title=title,
-        years=" to ".join(str(year) for year in dict.fromkeys((years[0], years[-1]))) if years else "",
-        models=tuple(models),
-        papers=_facts(models, lambda model: (model.paper,) if model.paper else ()),
-        remarks=_facts(models, lambda model: model.differences),
-        standings=_standings(models, tracks, ranks),
-        strengths=tuple(good),
-        weaknesses=tuple(bad),
-        curves=tuple(_curves(results, models, curves, styles)),
-        description=_description(models, networks, layers, prefix),
-    )
+    found = []
+    for number, (title, models) in enumerate(groups.items()):
+        years = sorted({model.year for model in models if model.year is not None})
+        good, bad = _judgement(models, tracks, ranks)
+        found.append(
+            Architecture(
+                title=title,
+                years=" to ".join(str(year) for year in dict.fromkeys((years[0], years[-1]))) if years else "",
+                models=models,
+                papers=_facts(models, lambda model: (model.paper,) if model.paper else ()),
+                remarks=_facts(models, lambda model: model.differences),
+                standings=_standings(models, tracks, ranks),
+                strengths=good,
+                weaknesses=bad,
+                curves=_curves(results, models, curves, styles[models[0].family].colour),
+                description=_description(models, networks, layers, f"nn{number}-"),
+            )
+        )
+    return found
 
 
 # --- numbers -------------------------------------------------------------------------------------------------
@@ -156,7 +119,8 @@ def _ranks(table: Table) -> Ranks:
         metric = METRICS.get(column.name)
         if metric is None or metric.better is None:
             continue
-        values = {row.model.name: value for row in table.rows if (value := _competing(row.cells[place])) is not None}
+        cells = {row.model.name: row.cells[place] for row in table.rows}
+        values = {name: cell.order for name, cell in cells.items() if cell.order is not None and cell.competes}
         sign = 1 if metric.better == "lower" else -1
         for name, value in values.items():
             better = sum(sign * other < sign * value for other in values.values())
@@ -164,13 +128,7 @@ def _ranks(table: Table) -> Ranks:
     return found
 
 
-def _competing(cell: TextCell) -> float | None:
-    return cell.order if cell.competes else None
-
-
-def _standings(
-    models: Sequence[Model], tracks: Sequence[TrackTables], ranks: Mapping[str, Ranks]
-) -> tuple[Standing, ...]:
+def _standings(models: Sequence[Model], tracks: Sequence[TrackTables], ranks: Mapping[str, Ranks]) -> list[Standing]:
     names = {model.name for model in models}
     found = []
     for track in tracks:
@@ -187,7 +145,7 @@ def _standings(
             (
                 row.model,
                 tuple(
-                    RankedCell(
+                    (
                         f"{row.cells[place].text}{row.cells[place].symbols}",
                         _rank_words(ranks[track.track].get((row.model.name, track.overview.columns[place].name))),
                     )
@@ -199,7 +157,7 @@ def _standings(
         used = {mark for row in rows for place in filled for mark in row.cells[place].marks}
         legend = tuple(mark for mark in track.overview.legend if mark in used)
         found.append(Standing(track.track, columns, standing, legend))
-    return tuple(found)
+    return found
 
 
 def _rank_words(rank: tuple[int, int] | None) -> str:
@@ -245,19 +203,19 @@ def _listed(inside: Sequence[tuple[int, Model]]) -> str:
     return listing([f"{chart_name(model)} {ordinal(place)}" for place, model in inside], _NAMED)
 
 
-def _facts(models: Sequence[Model], of: Callable[[Model], Sequence[str]]) -> tuple[Fact, ...]:
+def _facts(models: Sequence[Model], of: Callable[[Model], Sequence[str]]) -> Facts:
     found: dict[str, list[str]] = {}
     for model in models:
         for text in of(model):
             found.setdefault(text, []).append(model.name)
-    return tuple(Fact(text, tuple(names)) for text, names in found.items())
+    return tuple((text, tuple(names)) for text, names in found.items())
 
 
 # --- training ------------------------------------------------------------------------------------------------
 
 
 def _curves(
-    results: Results, models: Sequence[Model], curves: Sequence[Curve], styles: Mapping[str, FamilyStyle]
+    results: Results, models: Sequence[Model], curves: Sequence[Curve], colour: str
 ) -> list[tuple[str, Markup]]:
     """One drawing for each data set and budget that the networks were trained with."""
     first = {curve.model: curve for curve in reversed(curves) if not curve.budget}  # of the lowest seed
@@ -273,7 +231,7 @@ def _curves(
             continue
         best = max(group.models, key=lambda model: results.cell(model, "top1").value)
         measure = None if best in models else _line(first.get(best.name), across)
-        drawing = sparkline(lines, measure, styles[models[0].family].colour, across, group.dataset)
+        drawing = sparkline(lines, measure, colour, across, group.dataset)
         found.append((_curve_caption(group, measure), drawing))
     return found
 
@@ -300,36 +258,34 @@ def _description(
     models: Sequence[Model], networks: Mapping[str, Any], layers: Mapping[str, Layers], prefix: str
 ) -> Description | None:
     """Of the first of the networks that the run has described."""
-    for model in models:
-        if model.file_name in networks:
-            return _described(model.file_name, networks[model.file_name], layers.get(model.name), prefix)
-    return None
-
-
-def _described(model: str, entry: Any, layers: Layers | None, prefix: str) -> Description:
+    model = next((model for model in models if model.file_name in networks), None)
+    if model is None:
+        return None
+    entry, reason = networks[model.file_name], ""
     try:
-        if "reason" in entry:
-            return Description(model, Markup(), (), 0, str(entry["reason"]))
-        diagram = _inline(draw(Structure.from_json(entry["structure"])), prefix)
+        reason = str(entry.get("reason", ""))
+        diagram = Markup() if reason else _inline(draw(Structure.from_json(entry["structure"])), prefix)
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, ArithmeticError):
-        return Description(model, Markup(), (), 0, "its entry in networks.json is damaged")
-    rows = _layer_rows(layers) if layers else []
+        reason = "its entry in networks.json is damaged"
+    if reason:
+        return Description(model.file_name, Markup(), (), 0, reason)
+    rows = _layer_rows(layers[model.name]) if model.name in layers else []
     half = _MOST_LAYERS // 2
     shown = rows if len(rows) <= _MOST_LAYERS else [*rows[:half], *rows[-half:]]
-    return Description(model, diagram, tuple(shown), len(rows) - len(shown), "")
+    return Description(model.file_name, diagram, shown, len(rows) - len(shown), "")
 
 
-def _layer_rows(layers: Layers) -> list[LayerRow]:
+def _layer_rows(layers: Layers) -> list[tuple[str, ...]]:
     total = layers.rows["macs"].sum()
     return [
-        LayerRow(
-            layer=str(layer),
-            operation=str(operation),
-            output="×".join(map(str, shape)),
-            params=f"{params:,.0f}" if params else "",
-            macs=quantity(macs, "count") if macs else "",
-            share=f"{100 * macs / total:.1f} %" if macs else "",
-            saved=quantity(saved, "bytes") if saved else "",
+        (
+            str(layer),
+            str(operation),
+            "×".join(map(str, shape)),
+            f"{params:,.0f}" if params else "",
+            quantity(macs, "count") if macs else "",
+            f"{100 * macs / total:.1f} %" if macs else "",
+            quantity(saved, "bytes") if saved else "",
         )
         for layer, operation, shape, params, macs, _, saved in layers.rows[list(COLUMNS)].itertuples(index=False)
     ]

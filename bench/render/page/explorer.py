@@ -10,7 +10,7 @@ import math
 import re
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -107,7 +107,7 @@ class Plotly:
     """plotly.min.js, packed, so that a page stays small and is read without it; `digest` lets it run."""
 
     packed: Markup  # gzip in base64
-    digest: str  # SHA-256 in base64, as a content security policy names a script
+    digest: str
 
 
 def explorer(results: Results) -> Explorer | None:
@@ -128,7 +128,7 @@ def explorer(results: Results) -> Explorer | None:
     styles = family_styles(model.family for model in results.models)
     datasets = {model.name: _dataset(results, model) for model in results.models}
     data = {
-        "axes": {axis.name: _as_json(axis) for axis in axes.values()},
+        "axes": {name: asdict(axis) for name, axis in axes.items()},
         "key": [name for name in OVERVIEW if name in axes],
         "run": results.header.name,
         "starts": starts,
@@ -169,9 +169,14 @@ def other_costs(results: Results, chart: Chart) -> list[tuple[str, str]]:
 
 def plotly() -> Plotly:
     """The library as the installed package has it."""
-    code = get_plotlyjs().encode()
-    packed = base64.b64encode(gzip.compress(code, mtime=0)).decode()
-    return Plotly(Markup(packed), base64.b64encode(hashlib.sha256(code).digest()).decode())
+    code = get_plotlyjs()
+    packed = base64.b64encode(gzip.compress(code.encode(), mtime=0)).decode()
+    return Plotly(Markup(packed), script_digest(code))
+
+
+def script_digest(script: str) -> str:
+    """SHA-256 in base64, as a content security policy names a script."""
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
 def inert_json(data: object) -> Markup:
@@ -235,16 +240,6 @@ def _scale(unit: str, middle: float) -> tuple[float, str, str]:
         power = max(0, min(int(math.log(middle, 1024)), len(_BINARY) - 1))
         return 1024.0**power, _BINARY[power] + (" per image" if unit == "bytes/image" else ""), ",~r"
     return 1.0, unit, ",~r"
-
-
-def _as_json(axis: Axis) -> dict[str, Any]:
-    return {
-        "title": axis.title,
-        "divisor": axis.divisor,
-        "ticks": axis.ticks,
-        "log": axis.log,
-        "better": axis.better,
-    }
 
 
 def _style(style: FamilyStyle) -> dict[str, Any]:

@@ -18,13 +18,14 @@ from markupsafe import Markup
 
 from bench.metrics import METRICS, Metric
 from bench.quantity import listing, quantity
-from bench.records.run_folder import Run, RunError
+from bench.records.run_folder import Run
 from bench.regression import MARGIN, Verdict, percent
 from bench.regression.compare import ERROR, Change, Comparison, compare
 from bench.render.charts import Chart
 from bench.render.charts.frame import slug
 from bench.render.charts.lines import pair_chart
-from bench.render.page import as_grid, escape, inline_svg, page_environment, read_part, script_digest
+from bench.render.page import as_grid, escape, inline_svg, page_environment, read_part
+from bench.render.page.explorer import script_digest
 from bench.render.report import figure_files, swap_in
 from bench.render.results.header import Model, read_header, unlisted
 from bench.render.tables import OVERVIEW, aligned
@@ -83,10 +84,7 @@ def write_side_by_side(runs: Sequence[Run], reports: Path) -> Path:
         "report.md": _markdown(runs, facts, pairs).encode(),
         **figure_files(charts),
     }
-    try:
-        return swap_in(files, reports / name)
-    except OSError as error:
-        raise RunError(f"cannot write {reports / name}: {error.strerror}; choose another reports folder") from error
+    return swap_in(files, reports / name)
 
 
 def folder_name(runs: Sequence[Run]) -> str:

@@ -250,22 +250,8 @@ def reference_table(run: Run, budget: str | None = None) -> str:
     writer.writeheader()
     for row in sorted(rows, key=lambda row: (-mean[row.model], row.model, row.seed)):
         writer.writerow(
-            {
-                "model": row.model,
-                "dataset": row.dataset,
-                "budget": row.budget,
-                "seed": row.seed,
-                "top1": row.value,
-                "tested": row.trials,
-                "batch_size": row.batch_size,
-                "precision": row.precision,
-                "recipe": row.recipe,
-                "hardware": row.hardware,
-                "torch": facts.get("torch", ""),
-                "torchvision": facts.get("torchvision", ""),
-                "commit": facts.get("commit", ""),
-                "run": run.name,
-            }
+            {name: getattr(row, name, facts.get(name, "")) for name in _REFERENCE_COLUMNS}
+            | {"top1": row.value, "tested": row.trials, "run": run.name}
         )
     return text.getvalue()
 
