@@ -66,7 +66,7 @@ def conditions_grid(header: Header) -> Grid | None:
     facts = dict.fromkeys(fact for state in states for fact in state)
     return Grid(
         ("", *(heading for session in sessions for heading in _headings(session))),
-        tuple((_words(fact), *(state.get(fact, "–") or "none" for state in states)) for fact in facts),
+        tuple((fact.replace("_", " "), *(state.get(fact, "–") or "none" for state in states)) for fact in facts),
     )
 
 
@@ -106,10 +106,6 @@ def _headings(session: Session) -> tuple[str, str]:
 def _time(iso: str) -> str:
     """Such as "2026-01-31 12:00:05" of an ISO time, whose zone the creation of the run gives."""
     return iso[:19].replace("T", " ")
-
-
-def _words(fact: str) -> str:
-    return fact.replace("_", " ")
 
 
 @dataclass(frozen=True)

@@ -133,10 +133,6 @@ class Results:
             cells=cells_of(records),
         )
 
-    def replacing_accuracies(self, cells: Mapping[tuple[str, str], Cell]) -> Results:
-        """The same run as if these had been its only accuracies: cells by network and "top1"."""
-        return replace(self, cells={**{pair: cell for pair, cell in self.cells.items() if pair[1] != "top1"}, **cells})
-
     def cell(self, model: Model | str, metric: str) -> Cell:
         """The cell of a model and metric; an unmeasured one where there are no records."""
         name = model if isinstance(model, str) else model.name
@@ -371,8 +367,9 @@ def with_references(results: Results) -> tuple[Results, AccuracyGroup, frozenset
             kept[model.name, "top1"] = own
     models = tuple(model for model in results.models if (model.name, "top1") in kept)
     dataset, budget, _ = of_kind
+    others = {pair: cell for pair, cell in results.cells.items() if pair[1] != "top1"}
     return (
-        results.replacing_accuracies(kept),
+        replace(results, cells={**others, **kept}),
         AccuracyGroup(models[0].track, dataset, budget, models),
         frozenset(elsewhere),
     )
