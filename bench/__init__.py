@@ -6,7 +6,8 @@ From the flags to the page, as `python -m bench run` goes, in code that runs (te
     from bench.render.report import write_report
     from bench.runner.execute import execute
     from bench.runner.plan import plan, remaining
-    from bench.runner.prepare import open_run, prepare
+    from bench.runner.prepare import prepare
+    from bench.runner.header import open_run
     from bench.runner.request import Request
 
     request = Request(models=("lenet5_cifar",))  # the flags as typed

@@ -5,7 +5,7 @@ Everything heavy is imported inside `run`: `--help` and `report` work without to
 
 import sys
 
-from bench.runner.interrupts import INTERRUPTED
+from bench.engines import INTERRUPTED
 
 PROG = "python -m bench"
 

@@ -36,21 +36,23 @@ def run(request: Request, probes: tuple[str, ...], arguments: Sequence[str], rep
         RequestError, RunError: what was asked is wrong, or the run cannot be written.
     """
     from bench.models import UnknownModel
-    from bench.runner import prepare
+    from bench.runner.execute import preview, work
+    from bench.runner.header import open_run
+    from bench.runner.prepare import prepare
 
     if request.run is not None:
         checked_name(request.run)
     try:
         probes = tuple(dict.fromkeys(map(measured_by, probes)))
         with contextlib.redirect_stdout(sys.stderr):  # a module of a user's own may print while it is imported
-            prepared = prepare.prepare(request, probes, say)
+            prepared = prepare(request, probes, say)
     except UnknownModel as error:
         raise RequestError(str(error)) from None
     if request.dry_run:
-        found = prepare.preview(prepared, [PROG, *arguments])
+        found = preview(prepared, [PROG, *arguments])
         print(json.dumps(found.to_json(), indent=2) if request.json else found.table())
         return OK
-    with prepare.open_run(prepared, [PROG, *arguments]) as run:
+    with open_run(prepared, [PROG, *arguments]) as run:
         flags = arguments if request.run else [*arguments, "--run", run.name]
         again = f"{PROG} {shlex.join(flags)}"
         say(f"run {run.name} on {run.header.device}; records in {run.folder}")
@@ -59,7 +61,7 @@ def run(request: Request, probes: tuple[str, ...], arguments: Sequence[str], rep
             if images["name"].startswith("synthetic") and request.dataset == "auto":
                 say("these are drawn images: --dataset cifar10 stops where there are no real ones")
         try:
-            failed = prepare.work(prepared, run)
+            failed = work(prepared, run)
         except KeyboardInterrupt:
             say(f"\ninterrupted; everything measured so far is kept. To resume:\n  {again}")
             return INTERRUPTED

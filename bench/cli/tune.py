@@ -49,11 +49,11 @@ def run(request: Tune, arguments: Sequence[str]) -> int:
         raise RequestError("tune needs Optuna, which is not installed: pip install 'optuna>=4,<5'")
     if request.trials <= 0:
         raise RequestError(f"--trials {request.trials}: must be above zero")
+    from bench.engines import Interrupts
     from bench.engines.local import LocalMachine
     from bench.models import UnknownModel
     from bench.render.tables import aligned
-    from bench.runner import execute
-    from bench.runner.interrupts import Interrupts
+    from bench.runner.execute import PRELOAD
     from bench.runner.prepare import prepare
     from bench.runner.tune import first_trial, tune
     from bench.training import recipes
@@ -73,9 +73,7 @@ def run(request: Tune, arguments: Sequence[str]) -> int:
         raise RequestError("nothing to tune: there are no images for any of these networks")
     found: dict[str, Any] = recipes.recipe_entries(request.out, "--out") if request.out.exists() else {}
     memory_limit = None if request.task_memory_gib is None else int(request.task_memory_gib * 2**30)
-    executor: LocalMachine[TrialTask, Trial] = LocalMachine(
-        prepared.devices, Path(os.devnull), execute.PRELOAD, memory_limit
-    )
+    executor: LocalMachine[TrialTask, Trial] = LocalMachine(prepared.devices, Path(os.devnull), PRELOAD, memory_limit)
     rows = []
     with Interrupts() as interrupts:
         for spec in specs:

@@ -18,10 +18,9 @@ from pathlib import Path
 from typing import Any, Generic
 
 from bench.device import accelerator
-from bench.engines import isolation
-from bench.engines.engine import Crash, Execute, Result, Stop, Task, has_failed
-from bench.engines.output import CapturedOutput, print_to
+from bench.engines import Crash, Execute, Result, Stop, Task, has_failed, isolation
 
+KEPT_BYTES = 1 << 16  # of what each task prints
 _ROOT = Path(__file__).resolve().parents[2]
 _STARTS = 30  # attempts to start a worker, a tenth of a second apart
 
@@ -97,7 +96,7 @@ class LocalEngine(Generic[Task, Result]):
         on_start: Callable[[Task, str], object],
         stop: Stop | None = None,
     ) -> Generator[tuple[Task, Result | Crash]]:
-        """As `bench.engines.engine.Engine.run`."""
+        """As `bench.engines.Engine.run`."""
         waiting = deque(tasks)
         try:
             while not (stop and stop.requested) and (waiting or any(slot.task is not None for slot in self._slots)):
@@ -280,3 +279,68 @@ def _serve(
             connection.send(outcome)
         except (EOFError, BrokenPipeError, ConnectionResetError):
             return
+
+
+class CapturedOutput:
+    """The main process's end of the pipe that is a worker's standard output and standard error."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self.pipe = pipe
+        self.open = True
+        self._end = b""
+        self._dropped = 0
+
+    def read(self) -> None:
+        """Take what is there, without waiting."""
+        for _ in range(4):  # more than a pipe holds: takes all that was there at the call, but no endless flood
+            if not self.open or not self.pipe.poll(0):
+                return
+            chunk = _next_chunk(self.pipe)
+            self.open = bool(chunk)
+            self._dropped += max(0, len(self._end) + len(chunk) - KEPT_BYTES)
+            self._end = (self._end + chunk)[-KEPT_BYTES:]
+
+    def text(self) -> str:
+        """What was printed; if it was too much, its end and how much is left out."""
+        left_out = f"[{self._dropped:,} bytes left out]\n" if self._dropped else ""
+        return left_out + self._end.decode("utf-8", errors="replace")
+
+    def tail(self) -> str:
+        """The last three lines as one, shortened, without control characters."""
+        lines = [line.strip() for line in self._end.decode("utf-8", errors="replace").splitlines() if line.strip()]
+        tail = " / ".join(line[-200:] for line in lines[-3:])
+        return "".join(character if character.isprintable() else " " for character in tail)
+
+    def clear(self) -> None:
+        """Start anew, for the next task of the same worker."""
+        self._end, self._dropped = b"", 0
+
+    def close(self) -> None:
+        self.pipe.close()
+        self.open = False
+
+
+def _next_chunk(pipe: Connection) -> bytes:
+    """What can be read at once; nothing at the end."""
+    if sys.platform != "win32":
+        chunk = os.read(pipe.fileno(), KEPT_BYTES)
+    else:
+        try:  # a pipe is no file there, and each write to it is a message
+            chunk = pipe.recv_bytes()
+        except (EOFError, OSError):
+            chunk = b""
+    return chunk
+
+
+def print_to(pipe: Connection) -> None:
+    """Make a pipe the standard output and standard error of this process."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        number = msvcrt.open_osfhandle(pipe.fileno(), os.O_WRONLY)
+    else:
+        number = pipe.fileno()
+    os.dup2(number, 1)
+    os.dup2(number, 2)
+    # Line-buffered, so that a worker that dies loses no output.
+    sys.stdout, sys.stderr = (os.fdopen(n, "w", buffering=1, encoding="utf-8", errors="replace") for n in (1, 2))

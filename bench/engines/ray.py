@@ -26,7 +26,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from bench.data.cache import ARRAYS, cache_dir_of, install, read_array
 from bench.data.image_set import ImageSet
 from bench.device import accelerator
-from bench.engines.engine import Crash, EngineLost, Execute, Result, Stop, Task
+from bench.engines import Crash, EngineLost, Execute, Result, Stop, Task
 from bench.engines.local import LocalEngine
 from bench.quantity import first_line
 
@@ -120,7 +120,7 @@ class RayEngine(Generic[Task, Result]):
         on_start: Callable[[Task, str], object],
         stop: Stop | None = None,
     ) -> Generator[tuple[Task, Result | Crash]]:
-        """As `bench.engines.engine.Engine.run`."""
+        """As `bench.engines.Engine.run`."""
         waiting = deque(tasks)
         pending: dict[Any, tuple[_Slot, Task]] = {}  # by the reference to the result
         losses: Counter[int] = Counter()

@@ -1,6 +1,7 @@
-"""Execute the tasks of a run and write down every outcome.
+"""The work of a run: its tasks in worker processes, and every outcome written down.
 
-`execute` holds the only broad `except` of a run: a network that fails in any way becomes a row with the reason.
+`work` decides what is done when, `run_tasks` hands tasks to an engine, and `execute` is what a worker does with one. It
+holds the only broad `except` of a run: a network that fails in any way becomes a row with the reason.
 """
 
 from __future__ import annotations
@@ -8,31 +9,46 @@ from __future__ import annotations
 import contextlib
 import io
 import math
+import shutil
+import tempfile
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from bench.config import Execution, Task
+from bench import models
+from bench.config import Config, Execution, Task
+from bench.data.cache import preview_sheet
 from bench.data.image_set import ImageSet
 from bench.device import accelerator, environment
 from bench.device.execution import CaptureFailed, failed_capture, is_out_of_memory, release_memory
-from bench.device.peaks import LimitsTask, measure_limits
-from bench.engines.engine import Crash, Engine, Executor, Stop
+from bench.device.peaks import LimitsTask, measure_limits, vendor_named
+from bench.engines import Crash, Engine, EngineLost, Executor, Interrupts, Stop
+from bench.engines.local import LocalMachine
 from bench.metrics import METRICS, PROBES, metrics_of
 from bench.models import ModelSpec
-from bench.probes import MEASURE
+from bench.probes import MEASURE, refusal
 from bench.probes.counting.networks import with_own_classes
 from bench.probes.reading import Answer, Measurement, Unsupported
 from bench.quantity import first_line
 from bench.records.files import write_atomically
 from bench.records.record import Record, Status
-from bench.records.run_folder import Run
-from bench.runner.beside import keep_faster_limits
+from bench.records.run_folder import Run, RunError, run_names
+from bench.runner.header import (
+    Said,
+    conditions_kept,
+    keep_descriptions,
+    keep_faster_limits,
+    keep_limits,
+    open_run,
+)
+from bench.runner.plan import LIMITS_S, Counts, Estimate, Pace, counted_kernels, estimate, plan, remaining, speed_of
+from bench.runner.prepare import Prepared, kind_of
+from bench.runner.progress import Display
 from bench.training.recipes import recipe_for
 from bench.training.schedule import write_events
 from bench.training.weights import checkpoint_path
@@ -48,6 +64,170 @@ def preload_for(specs: Sequence[ModelSpec]) -> tuple[str, ...]:
     timm takes seconds to import, ten times as long as a network takes to be counted.
     """
     return (*PRELOAD, *sorted({spec.family for spec in specs if ":" in spec.name} & {"timm", "torchvision"}))
+
+
+def preview(prepared: Prepared, command: Sequence[str]) -> Estimate:
+    """What a run would do and about how long it takes; nothing is kept, and nothing measured but the device's limits.
+
+    Raises:
+        RequestError: nothing is known of the device that --on names.
+    """
+    request = prepared.request
+    with tempfile.TemporaryDirectory() as folder, Interrupts() as interrupts:
+        if request.run is not None and request.run in run_names(request.results_dir):
+            copy = Path(folder, request.run)
+            copy.mkdir()
+            for name in ("run.json", "records.jsonl"):
+                shutil.copy(request.results_dir / request.run / name, copy)
+        elsewhere = replace(prepared, request=replace(request, results_dir=Path(folder)))
+        with open_run(elsewhere, command) as run:
+            todo, _ = _todo(prepared, run)
+            limits = any("throughput" in task.probes for task in todo)
+            if not request.on:
+                precision = prepared.config.execution.precision
+                keep_limits(run, _executor(prepared, run), prepared.devices, precision, interrupts)
+            pace = _pace(prepared, run, todo, interrupts)
+            return estimate(todo, pace, prepared.config, before={"limits": LIMITS_S} if limits else {})
+
+
+def work(prepared: Prepared, run: Run) -> int:
+    """Measure what the run lacks; returns how many of its rows are failed, out of memory or timed out.
+
+    First come the counts and what the device can do; on a shared CPU the first round of timings too. With them the run
+    says what it will do and how long that takes, and leaves out what takes too long. Under a time limit it reckons
+    again as it goes on.
+    """
+    start = time.monotonic()
+    config = prepared.config
+    todo, refused = _todo(prepared, run)
+    with run.writer() as writer:
+        writer.append(refused)
+    executor = _executor(prepared, run)
+    idle = any("energy" in task.probes for task in todo)
+    measured = [task for task in todo if not PROBES[task.probes[0]].trains]
+    # On a shared CPU nobody knows before the first round of timings which trainings there is time for.
+    undecided = "trainings" if measured and measured != todo and not config.dedicated else ""
+    here = prepared.request.engine == "local"  # the state of this machine says nothing about a cluster's
+    with (
+        Interrupts() as interrupts,
+        Display(measured if undecided else todo, Pace(config), more_to_come=undecided) as display,
+        conditions_kept(run, prepared.devices, idle) if todo and here else nullcontext(Said()) as said,
+    ):
+
+        def measure(tasks: Sequence[Task]) -> None:
+            run_tasks(run, tasks, executor, config.task_timeout_s, display.started, display.ended, interrupts)
+
+        def measure_what_fits(tasks: Sequence[Task], pace: Pace, later: Sequence[Task] = (), then: str = "") -> None:
+            reckoned = estimate(tasks, pace, config, time.monotonic() - start)
+            display.expect([*reckoned.tasks, *later], pace, then)
+            _keep_left_out(run, reckoned)
+            while reckoned.tasks:
+                most = tasks_until_the_clock_is_looked_at(reckoned.tasks, config, len(prepared.devices))
+                measure(reckoned.tasks[:most])
+                # What has taken longer than was reckoned leaves less of --time-limit to the rest.
+                reckoned = estimate(reckoned.tasks[most:], pace, config, time.monotonic() - start)
+                if reckoned.left_out:
+                    _keep_left_out(run, reckoned)
+                    display.expect([*reckoned.tasks, *later], pace, then)
+                    display.say(reckoned.omissions)
+
+        try:
+            measure([task for task in todo if PROBES[task.probes[0]].when in ("static", "forecast")])
+            _keep_samples(run, prepared.inputs.image_sets)
+            suite = [spec for spec in prepared.specs if spec.name in models.REGISTRY]
+            keep_descriptions(run, executor, suite, interrupts)
+            if any("throughput" in task.probes for task in todo):  # what is compared with the limits
+                keep_limits(run, executor, prepared.devices, config.execution.precision, interrupts)
+            pace = _pace(prepared, run, todo, interrupts)
+            if not config.dedicated:  # what trainings are held against is timed, not guessed in a busy moment
+                todo, _ = _todo(prepared, run, pace)
+                first = [task for task in todo if PROBES[task.probes[0]].when == "rounds" and not task.round]
+                known = {task.label for task in first}
+                later = [task for task in todo if task.label not in known and not PROBES[task.probes[0]].trains]
+                measure_what_fits(first, pace, later, undecided)
+                pace = _pace(prepared, run, todo, interrupts)
+            todo, _ = _todo(prepared, run, pace)
+            if todo:
+                reckoned = estimate(todo, pace, config, time.monotonic() - start)
+                display.say(str(reckoned))
+                said.predicted, said.taken = reckoned.phases, pace.taken
+            measure_what_fits(todo, pace)
+            keep_descriptions(run, executor, _harmless(prepared.specs, run), interrupts)
+        except EngineLost as reason:
+            raise RunError(f"{reason}; what was measured is kept, and --run {run.name} goes on") from reason
+    return sum(record.failed for record in run.records())
+
+
+def _todo(prepared: Prepared, run: Run, pace: Pace | None = None) -> tuple[list[Task], list[Record]]:
+    """The tasks that a run lacks, and the rows of those that say without a device why they do not apply."""
+    inputs = replace(prepared.inputs, checkpoints=run.folder.absolute() / "checkpoints")
+    tasks = plan(prepared.specs, prepared.config, inputs, pace)
+    left = remaining(tasks, run.records(), prepared.request.retry_failed)
+    reasons = [refusal(replace(task, device=prepared.devices[0])) for task in left]
+    rows = [row for task, why in zip(left, reasons, strict=True) if why for row in skipped(task, why)]
+    return [task for task, why in zip(left, reasons, strict=True) if not why], rows
+
+
+def _pace(prepared: Prepared, run: Run, todo: Sequence[Task], interrupts: Interrupts) -> Pace:
+    """What is known by now of how long things take here, or on the device that --on names."""
+    config, request = prepared.config, prepared.request
+    images = {track: Counts(each.train_count, each.test_count) for track, each in prepared.inputs.image_sets.items()}
+    speed = speed_of(config, run.header.limits.values(), vendor_named(request.on) if request.on else None)
+    kernels = {}
+    if request.dry_run or config.dedicated:  # elsewhere, what was timed in the first round says more
+        specs = list({task.spec.name: task.spec for task in todo if not task.static}.values())
+        executor = _executor(prepared, run)
+        kernels = counted_kernels(executor, specs, config, prepared.inputs, interrupts) if speed else {}
+    return Pace(config, images, run.records(), kernels, speed, len(prepared.devices))
+
+
+def tasks_until_the_clock_is_looked_at(tasks: Sequence[Task], config: Config, devices: int) -> int:
+    """All without a time limit; else one, or a few for each of several devices, which do not wait for each other after
+    every task. What is measured of a network in one process is not torn apart; trainings are, as they take long."""
+    if config.time_limit_s is None:
+        return len(tasks)
+    most = min(1 if devices == 1 else 4 * devices, len(tasks))
+    trained = PROBES[tasks[most - 1].probes[0]].when == "seeds"
+    while most < len(tasks) and tasks[most].group == tasks[most - 1].group and not trained:
+        most += 1
+    return most
+
+
+def _keep_left_out(run: Run, reckoned: Estimate) -> None:
+    """Write the rows of what is not done, unless they are there with the same words."""
+    known = {(record.key, record.note) for record in run.records()}
+    rows = [row for each in reckoned.left_out for row in left_out(each.task, each.reason)]
+    with run.writer() as writer:
+        writer.append([row for row in rows if (row.key, row.note) not in known])
+
+
+def _keep_samples(run: Run, image_sets: Mapping[str, ImageSet]) -> None:
+    for track, image_set in image_sets.items():
+        path = run.samples_path(track, image_set.name)
+        if path.exists():
+            continue
+        # They only illustrate: whether the images are sound, who trains on them finds out.
+        with contextlib.suppress(OSError, ValueError):
+            write_atomically(path, preview_sheet(image_set))
+
+
+def _harmless(specs: Sequence[ModelSpec], run: Run) -> list[ModelSpec]:
+    """A user's own networks of which something could be measured: no other is worth the wait for its description."""
+    measured = {record.model for record in run.records() if record.status == "ok"}
+    return [spec for spec in specs if spec.name not in models.REGISTRY and spec.name in measured]
+
+
+def _executor(prepared: Prepared, run: Run) -> Executor[Any, Any]:
+    gib, request = prepared.request.task_memory_gib, prepared.request
+    memory_limit = None if gib is None else int(gib * 2**30)
+    if request.engine == "ray":
+        from bench.engines import ray  # here alone, and only when a run asks for it
+
+        images = {image_set.sha256: image_set for image_set in prepared.inputs.image_sets.values()}
+        kind = kind_of(prepared.devices)
+        return ray.RayCluster(kind, tuple(images.values()), relocated, PRELOAD, memory_limit, request.cache_dir)
+    preload = preload_for(prepared.specs)
+    return LocalMachine(prepared.devices, run.folder / "workers.log", preload, memory_limit, request.threads)
 
 
 @dataclass(frozen=True)

@@ -1,40 +1,27 @@
-"""From a request to a run folder: everything that can be wrong with a request is found here, before any work."""
+"""From a request to what a run starts with: everything that can be wrong is found here, before any work."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
-import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field, replace
-from datetime import datetime
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_type_hints
 
+import msgspec
 import torch
 
 from bench import data, models
-from bench.config import Config, Inputs, RequestError, Task, Track
+from bench.config import Config, Inputs, Precision, RequestError, Track
 from bench.data import ImageSet
-from bench.data.cache import cache_dir_of, preview_sheet
+from bench.data.cache import cache_dir_of
 from bench.device import accelerator, environment, execution
 from bench.device.peaks import vendor_named
-from bench.engines.engine import EngineLost, Executor
-from bench.engines.local import LocalMachine
 from bench.metrics import PROBES
 from bench.models import ModelSpec
-from bench.probes import refusal
-from bench.records.files import write_atomically
-from bench.records.record import Record
-from bench.records.run_folder import Run, RunError, checked_name, run_names, unused_name
-from bench.runner import beside, cluster, execute, progress, resume
-from bench.runner.beside import Said
-from bench.runner.estimate import LIMITS_S, Counts, Estimate, Pace, counted_kernels, estimate, speed_of
-from bench.runner.interrupts import Interrupts
-from bench.runner.plan import plan, remaining
+from bench.records.run_folder import Run, RunError, run_names
 from bench.runner.request import Request, parse_input_size, resolve
 from bench.training import recipes
 from bench.training.experiments import Experiment
@@ -42,6 +29,21 @@ from bench.training.schedule import require_tensorboard
 from bench.training.weights import initial_weights
 
 ON_CPU = "MEASURING ON THE CPU: "
+_SAME = ("torch", "python")  # on every node, or one run would mix numbers of two kinds
+
+# The flags that a resumed run does not take from its first command: they find it, or are meant for this time only.
+_NOT_REMEMBERED = {
+    "run",
+    "results_dir",
+    "retry_failed",
+    "force",
+    "engine",
+    "ray_address",
+    "dry_run",
+    "time_limit",
+    "on",
+    "json",
+}
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Prepared:
     inputs: Inputs
     specs: tuple[ModelSpec, ...]
     devices: tuple[str, ...]
-    nodes: Mapping[str, cluster.Node] = field(default_factory=dict)  # of a cluster, by address
+    nodes: Mapping[str, Node] = field(default_factory=dict)  # of a cluster, by address
 
 
 def prepare(
@@ -67,11 +69,11 @@ def prepare(
         RequestError, UnknownModel, RunError: the request is wrong; one line says what to do.
     """
     if request.run is not None:
-        request = resume.continued(request)
+        request = _continued(request)
     named = vendor_named(request.on) if request.on else None
-    devices = cluster.join(request) if request.engine == "ray" else devices_for("cpu" if named else request.device, say)
-    nodes = cluster.described(devices) if request.engine == "ray" else {}
-    can = cluster.of_all(nodes) if nodes else execution.arithmetics(devices)
+    devices = join_cluster(request) if request.engine == "ray" else devices_for("cpu" if named else request.device, say)
+    nodes = described_nodes(devices) if request.engine == "ray" else {}
+    can = arithmetics_of(nodes) if nodes else execution.arithmetics(devices)
     has = named.tflops.keys() if named else set.intersection(*map(set, can.values()))
     config, patterns = resolve(request, probes, "cuda" if named else devices[0].partition(":")[0], "bf16" in has)
     if not named:
@@ -99,193 +101,48 @@ def prepare(
     tracks = {spec.track for spec in specs} & set(data.tracks_of(config.dataset))
     if any(PROBES[probe].trains for probe in config.probes):
         inputs = replace(inputs, image_sets=_image_sets(request, config.dataset, sorted(tracks), say))
-    classes = resume.classes(request) | {track: len(images.classes) for track, images in inputs.image_sets.items()}
+    classes = _classes(request) | {track: len(images.classes) for track, images in inputs.image_sets.items()}
     specs = tuple(_with_classes_of_images(spec, classes.get(spec.track), request) for spec in specs)
     return Prepared(request, config, inputs, specs, devices, nodes)
 
 
-@contextmanager
-def open_run(prepared: Prepared, command: Sequence[str]) -> Iterator[Run]:
-    """The run's folder: a new one, or the one that is resumed if it was made in the same way. Nobody else writes to it
-    meanwhile.
+def _continued(request: Request) -> Request:
+    """The request with every flag that was not given taken from the run that it names, if that exists.
 
     Raises:
-        RunError: the folder cannot be used, or another process is writing to it.
-        RequestError: the run exists and was made with other settings, images or hardware, and --force was not given.
+        RunError: run.json is damaged.
     """
-    config, request = prepared.config, prepared.request
-    with execution.arithmetic(config.execution.precision):  # PyTorch's switches as they are while it is measured
-        facts = cluster.facts(prepared.nodes) if prepared.nodes else environment.describe(prepared.devices[0])
-    now = datetime.now().astimezone()
-    wish = f"{now:%Y%m%d-%H%M%S}-{facts['device_kind']}-{config.preset}"
-    name = checked_name(request.run) if request.run else unused_name(request.results_dir, wish)
-    header = resume.new_header(name, now, command, prepared, facts)
-    run = Run(request.results_dir / name, header)
-    with run.claimed():  # before anything in it is read or changed
-        if name in run_names(request.results_dir):
-            header = resume.merged(Run.open(request.results_dir, name).header, header, request.force)
-        run.rewrite_header(header)
-        yield run
-
-
-def preview(prepared: Prepared, command: Sequence[str]) -> Estimate:
-    """What a run would do and about how long it takes; nothing is kept, and nothing measured but the device's limits.
-
-    Raises:
-        RequestError: nothing is known of the device that --on names.
-    """
-    request = prepared.request
-    with tempfile.TemporaryDirectory() as folder, Interrupts() as interrupts:
-        if request.run is not None and request.run in run_names(request.results_dir):
-            copy = Path(folder, request.run)
-            copy.mkdir()
-            for name in ("run.json", "records.jsonl"):
-                shutil.copy(request.results_dir / request.run / name, copy)
-        elsewhere = replace(prepared, request=replace(request, results_dir=Path(folder)))
-        with open_run(elsewhere, command) as run:
-            todo, _ = _todo(prepared, run)
-            limits = any("throughput" in task.probes for task in todo)
-            if not request.on:
-                precision = prepared.config.execution.precision
-                beside.keep_limits(run, _executor(prepared, run), prepared.devices, precision, interrupts)
-            pace = _pace(prepared, run, todo, interrupts)
-            return estimate(todo, pace, prepared.config, before={"limits": LIMITS_S} if limits else {})
-
-
-def work(prepared: Prepared, run: Run) -> int:
-    """Measure what the run lacks; returns how many of its rows are failed, out of memory or timed out.
-
-    First come the counts and what the device can do; on a shared CPU the first round of timings too. With them the run
-    says what it will do and how long that takes, and leaves out what takes too long. Under a time limit it reckons
-    again as it goes on.
-    """
-    start = time.monotonic()
-    config = prepared.config
-    todo, refused = _todo(prepared, run)
-    with run.writer() as writer:
-        writer.append(refused)
-    executor = _executor(prepared, run)
-    idle = any("energy" in task.probes for task in todo)
-    measured = [task for task in todo if not PROBES[task.probes[0]].trains]
-    # On a shared CPU nobody knows before the first round of timings which trainings there is time for.
-    undecided = "trainings" if measured and measured != todo and not config.dedicated else ""
-    here = prepared.request.engine == "local"  # the state of this machine says nothing about a cluster's
-    with (
-        Interrupts() as interrupts,
-        progress.Display(measured if undecided else todo, Pace(config), more_to_come=undecided) as display,
-        beside.conditions_kept(run, prepared.devices, idle) if todo and here else nullcontext(Said()) as said,
-    ):
-
-        def measure(tasks: Sequence[Task]) -> None:
-            execute.run_tasks(run, tasks, executor, config.task_timeout_s, display.started, display.ended, interrupts)
-
-        def measure_what_fits(tasks: Sequence[Task], pace: Pace, later: Sequence[Task] = (), then: str = "") -> None:
-            reckoned = estimate(tasks, pace, config, time.monotonic() - start)
-            display.expect([*reckoned.tasks, *later], pace, then)
-            _keep_left_out(run, reckoned)
-            while reckoned.tasks:
-                most = tasks_until_the_clock_is_looked_at(reckoned.tasks, config, len(prepared.devices))
-                measure(reckoned.tasks[:most])
-                # What has taken longer than was reckoned leaves less of --time-limit to the rest.
-                reckoned = estimate(reckoned.tasks[most:], pace, config, time.monotonic() - start)
-                if reckoned.left_out:
-                    _keep_left_out(run, reckoned)
-                    display.expect([*reckoned.tasks, *later], pace, then)
-                    display.say(reckoned.omissions)
-
-        try:
-            measure([task for task in todo if PROBES[task.probes[0]].when in ("static", "forecast")])
-            _keep_samples(run, prepared.inputs.image_sets)
-            suite = [spec for spec in prepared.specs if spec.name in models.REGISTRY]
-            beside.keep_descriptions(run, executor, suite, interrupts)
-            if any("throughput" in task.probes for task in todo):  # what is compared with the limits
-                beside.keep_limits(run, executor, prepared.devices, config.execution.precision, interrupts)
-            pace = _pace(prepared, run, todo, interrupts)
-            if not config.dedicated:  # what trainings are held against is timed, not guessed in a busy moment
-                todo, _ = _todo(prepared, run, pace)
-                first = [task for task in todo if PROBES[task.probes[0]].when == "rounds" and not task.round]
-                known = {task.label for task in first}
-                later = [task for task in todo if task.label not in known and not PROBES[task.probes[0]].trains]
-                measure_what_fits(first, pace, later, undecided)
-                pace = _pace(prepared, run, todo, interrupts)
-            todo, _ = _todo(prepared, run, pace)
-            if todo:
-                reckoned = estimate(todo, pace, config, time.monotonic() - start)
-                display.say(str(reckoned))
-                said.predicted, said.taken = reckoned.phases, pace.taken
-            measure_what_fits(todo, pace)
-            beside.keep_descriptions(run, executor, _harmless(prepared.specs, run), interrupts)
-        except EngineLost as reason:
-            raise RunError(f"{reason}; what was measured is kept, and --run {run.name} goes on") from reason
-    return sum(record.failed for record in run.records())
-
-
-def _todo(prepared: Prepared, run: Run, pace: Pace | None = None) -> tuple[list[Task], list[Record]]:
-    """The tasks that a run lacks, and the rows of those that say without a device why they do not apply."""
-    inputs = replace(prepared.inputs, checkpoints=run.folder.absolute() / "checkpoints")
-    tasks = plan(prepared.specs, prepared.config, inputs, pace)
-    left = remaining(tasks, run.records(), prepared.request.retry_failed)
-    reasons = [refusal(replace(task, device=prepared.devices[0])) for task in left]
-    rows = [row for task, why in zip(left, reasons, strict=True) if why for row in execute.skipped(task, why)]
-    return [task for task, why in zip(left, reasons, strict=True) if not why], rows
-
-
-def _pace(prepared: Prepared, run: Run, todo: Sequence[Task], interrupts: Interrupts) -> Pace:
-    """What is known by now of how long things take here, or on the device that --on names."""
-    config, request = prepared.config, prepared.request
-    images = {track: Counts(each.train_count, each.test_count) for track, each in prepared.inputs.image_sets.items()}
-    speed = speed_of(config, run.header.limits.values(), vendor_named(request.on) if request.on else None)
-    kernels = {}
-    if request.dry_run or config.dedicated:  # elsewhere, what was timed in the first round says more
-        specs = list({task.spec.name: task.spec for task in todo if not task.static}.values())
-        executor = _executor(prepared, run)
-        kernels = counted_kernels(executor, specs, config, prepared.inputs, interrupts) if speed else {}
-    return Pace(config, images, run.records(), kernels, speed, len(prepared.devices))
-
-
-def tasks_until_the_clock_is_looked_at(tasks: Sequence[Task], config: Config, devices: int) -> int:
-    """All without a time limit; else one, or a few for each of several devices, which do not wait for each other after
-    every task. What is measured of a network in one process is not torn apart; trainings are, as they take long."""
-    if config.time_limit_s is None:
-        return len(tasks)
-    most = min(1 if devices == 1 else 4 * devices, len(tasks))
-    trained = PROBES[tasks[most - 1].probes[0]].when == "seeds"
-    while most < len(tasks) and tasks[most].group == tasks[most - 1].group and not trained:
-        most += 1
-    return most
-
-
-def _keep_left_out(run: Run, reckoned: Estimate) -> None:
-    """Write the rows of what is not done, unless they are there with the same words."""
-    known = {(record.key, record.note) for record in run.records()}
-    rows = [row for each in reckoned.left_out for row in execute.left_out(each.task, each.reason)]
-    with run.writer() as writer:
-        writer.append([row for row in rows if (row.key, row.note) not in known])
-
-
-def _keep_samples(run: Run, image_sets: Mapping[str, ImageSet]) -> None:
-    for track, image_set in image_sets.items():
-        path = run.samples_path(track, image_set.name)
-        if path.exists():
+    assert request.run is not None
+    try:
+        run = Run.open(request.results_dir, request.run)
+    except RunError:
+        if request.run in run_names(request.results_dir):
+            raise
+        return request
+    before, untouched, hints = run.header.request, Request(), get_type_hints(Request)
+    kept: dict[str, Any] = {}
+    for name in (each.name for each in fields(Request)):
+        if before.get(name) is None or name in _NOT_REMEMBERED:
             continue
-        # They only illustrate: whether the images are sound, who trains on them finds out.
-        with suppress(OSError, ValueError):
-            write_atomically(path, preview_sheet(image_set))
+        try:
+            value = msgspec.convert(before[name], hints[name], dec_hook=lambda kind, word: kind(word))
+        except (msgspec.ValidationError, TypeError):
+            raise RunError(f"run.json of run {run.name!r} is damaged (request: {name}): choose another --run") from None
+        if getattr(request, name) == getattr(untouched, name):
+            kept[name] = value
+    return replace(request, **kept)
 
 
-def _harmless(specs: Sequence[ModelSpec], run: Run) -> list[ModelSpec]:
-    """A user's own networks of which something could be measured: no other is worth the wait for its description."""
-    measured = {record.model for record in run.records() if record.status == "ok"}
-    return [spec for spec in specs if spec.name not in models.REGISTRY and spec.name in measured]
-
-
-def _executor(prepared: Prepared, run: Run) -> Executor[Any, Any]:
-    gib, request = prepared.request.task_memory_gib, prepared.request
-    memory_limit = None if gib is None else int(gib * 2**30)
-    if request.engine == "ray":
-        return cluster.executor(prepared.devices, prepared.inputs, memory_limit, request.cache_dir)
-    preload = execute.preload_for(prepared.specs)
-    return LocalMachine(prepared.devices, run.folder / "workers.log", preload, memory_limit, request.threads)
+def _classes(request: Request) -> dict[str, int]:
+    """How many classes the images of each track have in the run that the request resumes; empty for a new one."""
+    if request.run not in run_names(request.results_dir):
+        return {}
+    image_sets = Run.open(request.results_dir, request.run).header.image_sets
+    return {
+        track: len(image_set["classes"])
+        for track, image_set in image_sets.items()
+        if isinstance(image_set.get("classes"), list)
+    }
 
 
 def devices_for(word: str, say: Callable[[str], None]) -> tuple[str, ...]:
@@ -399,3 +256,77 @@ def _require_writable(folder: Path) -> None:
             pass
     except OSError as error:
         raise RequestError(f"cannot write to {folder}: {error.strerror}; choose another --results-dir") from None
+
+
+@dataclass(frozen=True)
+class Node:
+    """What a node says of itself."""
+
+    facts: environment.Facts
+    has: frozenset[Precision]  # in what its devices compute
+
+
+def join_cluster(request: Request) -> tuple[str, ...]:
+    """Join the cluster; returns the kind of its devices: "cuda:0", as every task sees its own GPU, or "cpu".
+
+    Raises:
+        RequestError: a flag is of this machine alone, Ray is missing, or there is no such cluster or device.
+    """
+    if request.threads is not None:
+        raise RequestError(f"--threads {request.threads}: only goes with --engine local")
+    try:
+        from bench.engines import ray
+    except ImportError as error:
+        if error.name != "ray":
+            raise
+        raise RequestError("--engine ray needs Ray, which is not installed: pip install 'ray>=2.40,<3'") from None
+    try:
+        ray.connect(request.ray_address)
+    except ray.NoCluster as reason:
+        raise RequestError(
+            f"--ray-address {request.ray_address}: there is no cluster ({reason}); `ray start --head` starts one"
+        ) from None
+    found = ray.kind_of_cluster()
+    wanted = found if request.device == "auto" else request.device
+    if wanted not in ("cpu", "cuda"):
+        raise RequestError(f"--device {request.device}: a cluster gives all it has; write auto, cpu or cuda")
+    if wanted == "cuda" and found == "cpu":
+        raise RequestError("--device cuda: no node of the Ray cluster has a GPU")
+    return ("cuda:0",) if wanted == "cuda" else ("cpu",)
+
+
+def described_nodes(devices: tuple[str, ...]) -> Mapping[str, Node]:
+    """What each node that has such devices says of itself, by the node's address.
+
+    Raises:
+        RequestError: the nodes differ in their versions.
+    """
+    from bench.engines import ray
+
+    nodes: dict[str, Node] = ray.ask_every_node(_node, kind_of(devices))
+    for key in _SAME:
+        versions = {address: node.facts.get(key) for address, node in nodes.items()}
+        if len(set(versions.values())) > 1:
+            told = ", ".join(f"{version} on {address}" for address, version in versions.items())
+            raise RequestError(f"the nodes of the Ray cluster have different versions of {key}: {told}")
+    return nodes
+
+
+def _node(device: str) -> Node:
+    (has,) = execution.arithmetics([device]).values()
+    return Node(environment.describe(device), has)
+
+
+def arithmetics_of(nodes: Mapping[str, Node]) -> execution.Arithmetics:
+    """In what the device of each node computes."""
+    return {f"{address} ({node.facts['device']})": node.has for address, node in nodes.items()}
+
+
+def facts_of(nodes: Mapping[str, Node]) -> environment.Facts:
+    """The facts of a node; `device` names the hardware of all."""
+    about = next(iter(nodes.values())).facts
+    return {**about, "device": " and ".join(sorted({str(node.facts["device"]) for node in nodes.values()}))}
+
+
+def kind_of(devices: tuple[str, ...]) -> Literal["cpu", "cuda"]:
+    return "cpu" if devices == ("cpu",) else "cuda"

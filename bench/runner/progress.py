@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import (
@@ -21,8 +22,10 @@ from bench.config import Task
 from bench.metrics import METRICS
 from bench.quantity import in_sentence, with_unit
 from bench.records.record import Record
-from bench.runner.estimate import Pace, minutes
-from bench.runner.execute import Outcome
+from bench.runner.plan import Pace, minutes
+
+if TYPE_CHECKING:  # which shows its progress here
+    from bench.runner.execute import Outcome
 
 _SHOWN = 3  # scores of a task, of which some have twenty
 

@@ -16,7 +16,7 @@ from bench.data import ImageSet
 from bench.data.batches import load_split
 from bench.device import accelerator
 from bench.device.execution import arithmetic, for_training
-from bench.engines.engine import Crash, Executor, Stop
+from bench.engines import Crash, Executor, Stop
 from bench.models import ModelSpec
 from bench.probes.counting.layers import layer_products
 from bench.training.evaluation import Images

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.engines.engine import Crash
+from bench.engines import Crash
 from bench.engines.local import LocalEngine
 
 

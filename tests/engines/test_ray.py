@@ -27,7 +27,7 @@ import torch
 from bench.cli.main import main
 from bench.data.cache import load_or_decode
 from bench.data.image_set import Decoded, ImageSet, Labelled, Source
-from bench.engines.engine import Crash, EngineLost
+from bench.engines import Crash, EngineLost
 from bench.records.record import Record
 from bench.records.run_folder import Run
 from bench.records.run_json import RunHeader

@@ -14,8 +14,8 @@ from bench.probes.gradient_flow import twin_of
 from bench.records.record import Record
 from bench.records.run_folder import Run
 from bench.runner.execute import execute
+from bench.runner.header import described
 from bench.runner.request import Request, resolve
-from bench.runner.resume import described
 from tests.data.fakes import encoded, random_images
 
 OWN = """

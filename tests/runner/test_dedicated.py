@@ -11,10 +11,9 @@ from bench.config import PRESETS, Track
 from bench.engines.local import LocalEngine
 from bench.models import REGISTRY
 from bench.records.run_folder import Run
-from bench.runner import beside
-from bench.runner.estimate import Pace
-from bench.runner.plan import plan
-from bench.runner.prepare import tasks_until_the_clock_is_looked_at
+from bench.runner import execute
+from bench.runner.execute import tasks_until_the_clock_is_looked_at
+from bench.runner.plan import Pace, plan
 from bench.runner.request import Request, resolve
 from tests.emulated import at_work
 
@@ -35,7 +34,7 @@ def test_a_network_is_measured_in_one_process_and_looked_at_again_in_another(
     monkeypatch.setitem(PRESETS, "standard", replace(PRESETS["standard"], measure_seconds=0.01, batch_size=small))
     monkeypatch.setattr(LocalEngine, "_fork", counted)
     for kept in ("keep_limits", "keep_descriptions"):
-        monkeypatch.setattr(beside, kept, lambda *_: None)
+        monkeypatch.setattr(execute, kept, lambda *_: None)
     with at_work():
         words = ["run", "--models", *NETWORKS, "--probes", "throughput", "latency", "--device", "emulated"]
         assert main([*words, "--run", "a", "--results-dir", str(tmp_path)]) == 0

@@ -17,8 +17,9 @@ from bench.models import REGISTRY
 from bench.probes.counting.kernels import Kernel, Kernels, StepKernels
 from bench.records.record import Record
 from bench.records.run_folder import Run
-from bench.runner import prepare
-from bench.runner.estimate import (
+from bench.runner import execute
+from bench.runner.execute import left_out
+from bench.runner.plan import (
     COUNT_S,
     CPU,
     H100,
@@ -29,11 +30,11 @@ from bench.runner.estimate import (
     Speed,
     estimate,
     minutes,
+    plan,
+    remaining,
     speed_of,
     step_seconds,
 )
-from bench.runner.execute import left_out
-from bench.runner.plan import plan, remaining
 from tests.configs import config
 from tests.data.fakes import write_image_folder
 
@@ -260,14 +261,14 @@ def test_what_takes_longer_than_was_reckoned_leaves_less_of_the_time_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = iter((0.0, 1.0, 2.0, 3.0, 4.0))  # at every look until the second task begins; then the limit has passed
-    monkeypatch.setattr(prepare, "time", SimpleNamespace(monotonic=lambda: next(clock, 1000.0)))
+    monkeypatch.setattr(execute, "time", SimpleNamespace(monotonic=lambda: next(clock, 1000.0)))
     words = ["run", "--models", "lenet5_cifar", "--probes", "params", "latency", "--rounds", "3", "--device", "cpu"]
     places = ["--run", "late", "--results-dir", str(tmp_path)]
     assert main([*words, "--time-limit", "5min", *places]) == 0
     rows = [row for row in Run.open(tmp_path, "late").records() if row.metric == "latency_ms"]
     assert [(row.round, row.status) for row in rows] == [(0, "ok"), (1, "ok"), (2, "skipped")]
     assert "--time-limit 5 min of the run" in rows[-1].note
-    monkeypatch.setattr(prepare, "time", SimpleNamespace(monotonic=lambda: 0.0))
+    monkeypatch.setattr(execute, "time", SimpleNamespace(monotonic=lambda: 0.0))
     assert main([*words, *places]) == 0  # started again without a limit, it measures the rest
     assert {row.status for row in Run.open(tmp_path, "late").records()} == {"ok"}
 

@@ -11,9 +11,8 @@ from bench.config import Budget, Task
 from bench.models import REGISTRY
 from bench.records.record import Record
 from bench.runner import progress
-from bench.runner.estimate import Pace
 from bench.runner.execute import Outcome
-from bench.runner.plan import plan
+from bench.runner.plan import Pace, plan
 from bench.runner.progress import Display
 from tests.configs import config
 

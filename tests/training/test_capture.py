@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from bench.config import Execution, Inputs, Task
 from bench.device.execution import CannotCapture, CaptureFailed, captured
-from bench.engines.engine import Crash
+from bench.engines import Crash
 from bench.models import REGISTRY
 from bench.runner import execute as runner
 from bench.runner.execute import execute

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.runner.interrupts import INTERRUPTED, Interrupts
+from bench.engines import INTERRUPTED, Interrupts
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -27,7 +27,7 @@ def test_the_first_signal_waits_until_it_is_asked_for(number: signal.Signals) ->
 def test_the_second_signal_ends_the_process_at_once() -> None:
     script = (
         "import os, signal\n"
-        "from bench.runner.interrupts import Interrupts\n"
+        "from bench.engines import Interrupts\n"
         "with Interrupts():\n"
         "    for _ in range(2): os.kill(os.getpid(), signal.SIGINT)\n"
         "    print('still here')\n"

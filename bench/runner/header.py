@@ -1,0 +1,298 @@
+"""The folder of a run: opened anew or resumed, and all that is kept in it beside the rows.
+
+run.json of a run that starts, or whether what is asked now belongs to the run that is there; the machine's state and
+limits; and the structure of one network of each kind (networks.json), which a report draws next to the numbers. It is
+found on the meta device in worker processes, as a user's own network may do anything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from bench import models
+from bench.config import Precision, RequestError
+from bench.data import ImageSet
+from bench.device import environment, execution
+from bench.device.peaks import LimitsTask, measure_limits
+from bench.engines import Crash, Executor, Stop
+from bench.models import REGISTRY, ModelSpec
+from bench.records.run_folder import Run, RunError, checked_name, next_start, run_names, unused_name
+from bench.records.run_json import Forced, Model, RunHeader, Session
+from bench.runner.prepare import Prepared, facts_of
+from bench.structure.panels import structure
+
+
+@contextmanager
+def open_run(prepared: Prepared, command: Sequence[str]) -> Iterator[Run]:
+    """The run's folder: a new one, or the one that is resumed if it was made in the same way. Nobody else writes to it
+    meanwhile.
+
+    Raises:
+        RunError: the folder cannot be used, or another process is writing to it.
+        RequestError: the run exists and was made with other settings, images or hardware, and --force was not given.
+    """
+    config, request = prepared.config, prepared.request
+    with execution.arithmetic(config.execution.precision):  # PyTorch's switches as they are while it is measured
+        facts = facts_of(prepared.nodes) if prepared.nodes else environment.describe(prepared.devices[0])
+    now = datetime.now().astimezone()
+    wish = f"{now:%Y%m%d-%H%M%S}-{facts['device_kind']}-{config.preset}"
+    name = checked_name(request.run) if request.run else unused_name(request.results_dir, wish)
+    header = new_header(name, now, command, prepared, facts)
+    run = Run(request.results_dir / name, header)
+    with run.claimed():  # before anything in it is read or changed
+        if name in run_names(request.results_dir):
+            header = merged(Run.open(request.results_dir, name).header, header, request.force)
+        run.rewrite_header(header)
+        yield run
+
+
+def new_header(
+    name: str,
+    now: datetime,
+    command: Sequence[str],
+    prepared: Prepared,
+    facts: Mapping[str, Any],
+) -> RunHeader:
+    """The header of a run that starts now; `facts` are those of its environment."""
+    request, inputs, experiment = prepared.request, prepared.inputs, prepared.request.experiment
+    return RunHeader(
+        name=name,
+        created=now.isoformat(timespec="seconds"),
+        start=next_start(request.results_dir),
+        command=tuple(command),
+        request={key: str(value) if isinstance(value, Path) else value for key, value in asdict(request).items()},
+        config=prepared.config,
+        weights=_weights_identity(inputs.initial_weights),
+        experiment=experiment.described() if experiment else None,
+        recipes={family: recipe.to_json() for family, recipe in inputs.recipes.items()},
+        environment=facts,
+        image_sets={track: _identity(image_set) for track, image_set in inputs.image_sets.items()},
+        models=tuple(map(described, prepared.specs)),
+    )
+
+
+def merged(before: RunHeader, now: RunHeader, force: bool) -> RunHeader:
+    """The header of a resumed run: as it was, with the networks and images that are new, and what --force let pass.
+
+    Raises:
+        RequestError: something that a number depends on has changed.
+        RunError: the run does not say how it was made.
+    """
+    was, asked = before.config, now.config
+    if was is None or asked is None:
+        raise RunError(f"run.json of run {now.name!r} does not say how it was made: choose another --run")
+    if was.budget != asked.budget:  # not to be forced: the run's tables are of its first budget
+        raise RequestError(
+            f"run {now.name!r} was made with budget {was.budget} (now {asked.budget}): choose another --run, or add to "
+            f"it with --budget {was.budget} {asked.budget}"
+        )
+    differences = list(_differences(before, now))
+    if differences and not force:
+        raise RequestError(
+            f"run {now.name!r} was made with {'; '.join(differences)}: choose another --run, or --force to mix them"
+        )
+    forced = (Forced(now.created, tuple(differences)),) if differences else ()
+    described = {model.name: model for model in (*before.models, *now.models)}
+    order = {name: place for place, name in enumerate(models.REGISTRY)}
+    return replace(
+        before,
+        start=now.start,
+        config=replace(
+            was,
+            other_budgets=tuple(dict.fromkeys((*was.other_budgets, *asked.other_budgets))),
+            seeds=max(was.seeds, asked.seeds),
+            rounds=max(was.rounds, asked.rounds),
+        ),
+        forced=(*before.forced, *forced),
+        models=tuple(sorted(described.values(), key=lambda model: order.get(model.name, len(order)))),
+        image_sets={**before.image_sets, **now.image_sets},
+    )
+
+
+def _differences(before: RunHeader, now: RunHeader) -> Iterator[str]:
+    """What must not change within a run and has, such as "train_batch_size 20 (now 10)"."""
+    assert before.config is not None
+    assert now.config is not None
+    was = {**before.config.settings(fixed=True), "weights": before.weights}
+    asked = {**now.config.settings(fixed=True), "weights": now.weights}
+    for name in ("device", "torch"):
+        was[name], asked[name] = before.environment.get(name), now.environment.get(name)
+    yield from (f"{name} {was[name]} (now {asked[name]})" for name in was if was[name] != asked[name])
+    for track, image_set in now.image_sets.items():
+        known = before.image_sets.get(track)
+        if known is not None and known.get("sha256") != image_set["sha256"]:
+            yield f"{track} images {known.get('name')} (now {image_set['name']})"
+    classes_before = {model.name: model.num_classes for model in before.models}
+    for model in now.models:
+        if model.num_classes and classes_before.get(model.name) not in (None, model.num_classes):
+            yield f"{classes_before[model.name]} classes of {model.name} (now {model.num_classes})"
+    if before.recipes != now.recipes:
+        yield "other recipes"
+
+
+def _weights_identity(file: Path | None) -> str | None:
+    """Name and SHA-256 of a file of weights; None for fresh ones."""
+    if file is None:
+        return None
+    with file.open("rb") as opened:
+        return f"{file.name} (SHA-256 {hashlib.file_digest(opened, 'sha256').hexdigest()})"
+
+
+def _identity(image_set: ImageSet) -> dict[str, Any]:
+    """What a run says of its images: all but where this machine caches them."""
+    return {key: value for key, value in asdict(image_set).items() if key != "folder"}
+
+
+def described(spec: ModelSpec) -> Model:
+    """A network as run.json and tables know it."""
+    return Model(
+        name=spec.name,
+        family=spec.family,
+        year=spec.year,
+        paper=spec.paper,
+        track=spec.track,
+        input_size=spec.input_size,
+        num_classes=None if spec.guessed_classes else spec.num_classes,
+        differences=spec.differences,
+        published_top1=spec.published_top1,
+        published_source=spec.published_source,
+        own=spec.name not in models.REGISTRY,
+    )
+
+
+TIME_LIMIT_S = 60.0  # for what takes one to three seconds
+
+
+@dataclass
+class Said:
+    """Seconds of each phase: as the run said beforehand, and as it took."""
+
+    predicted: Mapping[str, float] = field(default_factory=dict)
+    taken: Mapping[str, float] = field(default_factory=dict)
+
+
+@contextmanager
+def conditions_kept(run: Run, devices: Sequence[str], idle: bool = False) -> Iterator[Said]:
+    """Add a session to the header of the run: before what is done within, and after it, however that ends.
+
+    Yields what the run says of its time, for whoever knows it to fill in. `idle` asks for the power of each GPU that
+    does nothing, which takes a few seconds: only where energy is measured.
+    """
+    said = Said()
+    earlier = run.header.sessions
+    session = Session(_now(), environment.conditions(devices, idle))
+    run.rewrite_header(replace(run.header, sessions=(*earlier, session)))
+    try:
+        yield said
+    finally:
+        predicted, taken = (
+            {name: round(each, 1) for name, each in part.items()} for part in (said.predicted, said.taken)
+        )
+        session = replace(
+            session, ended=_now(), after=environment.conditions(devices), predicted=predicted, taken=taken
+        )
+        run.rewrite_header(replace(run.header, sessions=(*earlier, session)))
+
+
+def keep_limits(
+    run: Run,
+    executor: Executor[LimitsTask, dict[str, Any]],
+    devices: Sequence[str],
+    precision: Precision,
+    stop: Stop | None = None,
+) -> None:
+    """Measure what each device can do, unless the run knows it, each in a process of its own.
+
+    A device that cannot be measured has the `reason` instead, and is tried again when the run is resumed.
+    """
+    limits: dict[str, Any] = dict(run.header.limits)
+    if all("peak_flops_per_s" in limits.get(device, {}) for device in devices):
+        return
+    tasks = [LimitsTask(precision, number) for number in range(len(devices))]
+    at: dict[LimitsTask, str] = {}
+    engine = executor.engine(measure_limits, needs_device=True, tasks=len(tasks))
+    with closing(engine.run(tasks, TIME_LIMIT_S, at.__setitem__, stop)) as ended:
+        for task, found in ended:
+            if isinstance(found, Crash):
+                found = {"precision": precision, "reason": found.reason}
+            limits[at[task]] = found
+    run.rewrite_header(replace(run.header, limits=limits))
+
+
+def keep_faster_limits(run: Run, found: Mapping[str, Mapping[str, Any]]) -> None:
+    """Replace each limit of a device for which a later measurement was faster: a limit is what the device can do."""
+    before = dict(run.header.limits)
+    limits = dict(before)
+    for device, now in found.items():
+        known = limits.get(device, {})
+        if "peak_flops_per_s" not in known:
+            limits[device] = now
+            continue
+        for rate, what in (("peak_flops_per_s", "peak"), ("bandwidth_bytes_per_s", "bandwidth")):
+            if now[rate] > known[rate]:
+                known = {**known, **{name: now[name] for name in (rate, what, f"{what}_samples")}}
+        limits[device] = known
+    if limits != before:
+        run.rewrite_header(replace(run.header, limits=limits))
+
+
+def _now() -> str:
+    return datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+@dataclass(frozen=True)
+class DescribeTask:
+    """What a worker process is asked for."""
+
+    spec: ModelSpec
+
+    @property
+    def group(self) -> str:
+        own = self.spec.name not in REGISTRY
+        return f"description of {self.spec.name}" if own else "descriptions of networks of the suite"
+
+
+def describe(task: DescribeTask, device: str) -> dict[str, Any]:
+    """The structure of one network, as plain JSON; `device` is not used.
+
+    Raises:
+        Exception: whatever the network raises.
+    """
+    return {"structure": structure(task.spec).to_json()}
+
+
+def representatives(specs: Sequence[ModelSpec]) -> list[ModelSpec]:
+    """The first network of each family; of a user's own networks, each."""
+    first: dict[str, ModelSpec] = {}
+    for spec in specs:
+        first.setdefault(spec.family if spec.name in REGISTRY else spec.name, spec)
+    return list(first.values())
+
+
+def keep_descriptions(
+    run: Run, executor: Executor[DescribeTask, dict[str, Any]], specs: Sequence[ModelSpec], stop: Stop | None = None
+) -> None:
+    """Describe the representatives that the run has no description of yet; one that fails has the `reason` instead.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    kept: dict[str, Any] = {}
+    with suppress(RunError):  # a damaged file is made anew
+        kept = run.networks()
+    tasks = [DescribeTask(spec) for spec in representatives(specs) if spec.name not in kept]
+    if not tasks:
+        return
+    engine = executor.engine(describe, needs_device=False, tasks=len(tasks))
+    found: dict[str, Any] = {}
+    with closing(engine.run(tasks, TIME_LIMIT_S, lambda task, device: None, stop)) as ended:
+        for task, described in ended:
+            found[task.spec.name] = {"reason": described.reason} if isinstance(described, Crash) else described
+    order = [task.spec.name for task in tasks if task.spec.name in found]  # whichever worker was first
+    run.keep_networks({**kept, **{name: found[name] for name in order}})
