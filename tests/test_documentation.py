@@ -18,8 +18,7 @@ from typing import Any
 import pytest
 
 from bench.cli import ab
-from bench.cli.main import VERBS, main
-from bench.cli.parsing import parse
+from bench.cli.main import VERBS, main, parse
 from bench.models import REGISTRY, select
 from bench.render.findings.pick import parse_limits
 from bench.runner.request import Request, parse_input_size, resolve

@@ -1,20 +1,77 @@
-"""The verbs of the command line, a file each: a dataclass whose fields are the flags, and `run`, which does it.
+"""The verbs of the command line: of each, a dataclass whose fields are the flags, and a function that does it.
 
-Everything heavy is imported inside `run`: `--help` and `report` work without torch.
+What several share is here. Everything heavy is imported inside those functions: `--help` and `report` work without
+torch.
 """
 
-import sys
+from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from bench.config import RequestError
 from bench.engines import INTERRUPTED
+from bench.records.files import write_atomically
 
 PROG = "python -m bench"
 
 # Exit statuses, besides INTERRUPTED. GATE_*: --fail-on found something worse, or with --fail-on-unclear cannot tell.
 OK, SOME_FAILED, BAD_REQUEST, GATE_WORSE, GATE_UNCLEAR = 0, 1, 2, 3, 4
 
-__all__ = ["BAD_REQUEST", "GATE_UNCLEAR", "GATE_WORSE", "INTERRUPTED", "OK", "PROG", "SOME_FAILED", "say"]
+__all__ = ["BAD_REQUEST", "GATE_UNCLEAR", "GATE_WORSE", "INTERRUPTED", "OK", "PROG", "SOME_FAILED"]
+
+# How a choice that may be left out looks in --help.
+Track = Annotated[
+    Literal["imagenet", "cifar", "mnist"] | None,
+    tyro.conf.arg(metavar="{imagenet,cifar,mnist}", help_behavior_hint=""),
+]
 
 
 def say(line: str) -> None:
     """Print to standard error, which leaves standard output to the result."""
     print(line, file=sys.stderr)
+
+
+def with_suffix(flag: str, path: Path, suffix: str) -> Path:
+    """The path, if its name says what will be written there.
+
+    Raises:
+        RequestError: the name ends in something else.
+    """
+    if path.suffix.lower() != suffix:
+        raise RequestError(f"{flag} {path}: writes {suffix[1:].upper()}: choose a name that ends in {suffix}")
+    return path
+
+
+def write(flag: str, path: Path, text: str) -> None:
+    """Write what a flag asks for into the file that it names.
+
+    Raises:
+        RequestError: it cannot be written.
+    """
+    try:
+        write_atomically(path, text)
+    except OSError as error:
+        raise RequestError(f"{flag}: cannot write {path}: {error.strerror}") from None
+
+
+def refuse_for_registry(names: Sequence[str], input_size: str | None, num_classes: int | None) -> None:
+    """Refuse flags that change nothing where all networks are of the registry, which fixes both itself.
+
+    Raises:
+        RequestError: one was given with such networks only.
+    """
+    from bench.models import REGISTRY
+
+    for flag, value in (("--input-size", input_size), ("--num-classes", num_classes)):
+        if value is not None and names and all(name in REGISTRY for name in names):
+            known = REGISTRY[names[0]]
+            size = "x".join(map(str, known.input_size))
+            raise RequestError(
+                f"{flag} {value} changes nothing: {known.name} takes {size} and has {known.num_classes} "
+                f"classes; leave {flag} out"
+            )

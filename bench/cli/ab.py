@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from bench.cli import GATE_WORSE, INTERRUPTED, SOME_FAILED, say
-from bench.cli.gate import Gate
-from bench.cli.parsing import parse, refuse_for_registry
+from bench.cli import GATE_WORSE, INTERRUPTED, SOME_FAILED, refuse_for_registry, say
+from bench.cli.compare import Gate
 from bench.config import PRESETS, RequestError
 from bench.regression import percent
 from bench.runner.request import Count, Names, Request, Word
@@ -261,6 +260,7 @@ def _check_flags(asked: Asked) -> None:
     Raises:
         RequestError: there is no such flag, or it changes nothing here.
     """
+    from bench.cli.main import parse  # which imports this module
     from bench.regression.ab.sides import split_flags
 
     flag = f"--{asked.letter.lower()}"

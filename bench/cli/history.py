@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
-from bench.cli import OK, PROG, say
-from bench.cli.parsing import with_suffix, write
+from bench.cli import OK, PROG, say, with_suffix, write
 from bench.config import RequestError
 from bench.regression import MARGIN, parse_share, percent
 from bench.runner.request import File, Names, Word

@@ -1,16 +1,19 @@
-"""`list`: the registry as a table."""
+"""`list` and `show`: the registry as a table, and one network layer by layer."""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import sys
 from dataclasses import dataclass
 
 import tyro
 
-from bench.cli import OK
-from bench.cli.parsing import Track
+from bench.cli import OK, Track, refuse_for_registry, say, with_suffix, write
 from bench.config import RequestError
-from bench.runner.request import Count, Word
+from bench.engines.isolation import spin_briefly
+from bench.runner.request import Count, File, Word, Words, parse_input_size, with_model_kwargs
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class List:
     """Print JSON for machines."""
 
 
-def run(request: List) -> int:
+def run_list(request: List) -> int:
     """Do it; returns the exit status.
 
     Raises:
@@ -56,5 +59,113 @@ def run(request: List) -> int:
         row["input_size"] = "x".join(map(str, row["input_size"]))
         row["params"] = f"{row['params']:,}"
         row["macs"] = quantity(row["macs"], "count")
+    print(aligned(rows))
+    return OK
+
+
+@dataclass(frozen=True)
+class Show:
+    """Show one network layer by layer: output shape, parameters, MACs, saved bytes."""
+
+    model: tyro.conf.Positional[str]
+    """Name of the network; also torchvision:NAME, timm:NAME, package.module:factory or ./file.py:factory."""
+    input_size: Word = None
+    """What a network from outside the registry takes: 32, or 1x28x28."""
+    num_classes: Count = None
+    """How many classes such a network has."""
+    model_kwargs: Words = ()
+    """Arguments of such a network's factory: drop_path_rate=0.1 depth=2."""
+    diagram: File = None
+    """Also draw its blocks, branches and skips into this file, NAME.svg."""
+    time: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Also measure how long each layer takes in a forward pass in eval mode, between hooks: the median of many."""
+    trace: File = None
+    """Also write a profiler's trace of one training step into this file, NAME.json, for Perfetto or chrome://tracing."""
+    device: str = "auto"
+    """Of --time and --trace: auto, cpu, cuda or cuda:N."""
+    batch_size: Count = None
+    """Of --time (default: 1) and --trace (default: that of a run)."""
+    json: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Print JSON for machines."""
+
+
+def run_show(request: Show) -> int:
+    """Do it; returns the exit status.
+
+    Raises:
+        RequestError: there is no such network, or it cannot be shown.
+    """
+    # Before torch is loaded: threads spin as in a run, and the profiler says nothing of its own.
+    spin_briefly()
+    os.environ.setdefault("KINETO_LOG_LEVEL", "6")
+    from bench.device.environment import hardware
+    from bench.models import UnknownModel, select
+    from bench.probes.counting.networks import with_own_classes
+    from bench.probes.speed import trace
+    from bench.quantity import first_line, quantity
+    from bench.render.diagram import draw
+    from bench.render.tables import aligned
+    from bench.runner.measure import layer_rows, step_task
+    from bench.structure.panels import structure
+
+    diagram_file = request.diagram and with_suffix("--diagram", request.diagram, ".svg")
+    trace_file = request.trace and with_suffix("--trace", request.trace, ".json")
+    for flag, value in (("--device", request.device != "auto"), ("--batch-size", request.batch_size is not None)):
+        if value and not (request.time or trace_file):
+            raise RequestError(f"{flag}: only goes with --time or --trace")
+    refuse_for_registry([request.model], request.input_size, request.num_classes)
+    if request.num_classes is not None and request.num_classes <= 0:
+        raise RequestError(f"--num-classes {request.num_classes}: must be above zero")
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # of a module of the user's own, which may print
+            names = with_model_kwargs([request.model], request.model_kwargs)
+            (spec,) = select(names, parse_input_size(request.input_size), request.num_classes)
+    except UnknownModel as error:
+        raise RequestError(str(error)) from None
+    except ValueError:
+        raise RequestError(f"{request.model!r} is more than one network: name one") from None
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            spec = with_own_classes(spec)
+            alone = 1 if request.batch_size is None else request.batch_size
+            timed = step_task(spec, request.device, alone) if request.time else None
+            rows = layer_rows(spec, timed)
+            diagram = draw(structure(spec)) if diagram_file else ""
+            traced = trace(step_task(spec, request.device, request.batch_size)) if trace_file else ""
+    except RequestError:
+        raise
+    except Exception as error:  # a user's own network may do anything
+        raise RequestError(f"{spec.name} cannot be shown: {type(error).__name__}: {first_line(error)}") from error
+    for what, file, text in (("diagram", diagram_file, diagram), ("trace", trace_file, traced)):
+        if file:
+            write(f"--{what}", file, text)
+            say(f"{what}: {file}")
+    columns = ("params", "macs", "activations", "saved_activation_bytes", *(("time_ms",) if timed else ()))
+    totals = {column: sum(row[column] for row in rows) for column in columns}
+    facts = {"name": spec.name, "family": spec.family, "year": spec.year, "paper": spec.paper}
+    if timed:
+        facts["timed"] = (
+            f"a forward pass in eval mode, batch {timed.batch_size}, {timed.config.execution}, {hardware(timed.device)}"
+        )
+    if request.json:
+        print(json.dumps({**facts, "differences": spec.differences, "layers": rows, "totals": totals}, indent=2))
+        return OK
+    print(f"{spec.name}: {spec.family}, {spec.year}. {spec.paper}" if spec.year else f"{spec.name}: your own network")
+    print(f"input {'x'.join(map(str, spec.input_size))}, {spec.num_classes} classes")
+    for difference in spec.differences:
+        print(f"- {difference}")
+    if timed:
+        print(f"time of {facts['timed']}; hooks and all, the median of many")
+    rows.append({"layer": "total", "operation": "", "output_shape": [], **totals})
+    for row in rows:
+        share = row["macs"] / totals["macs"] if totals["macs"] else 0.0
+        row["output_shape"] = "x".join(map(str, row["output_shape"]))
+        for column in columns[:3]:
+            row[column] = f"{row[column]:,}"
+        row["share of MACs"] = f"{100 * share:.1f} %"
+        row["saved_activation_bytes"] = quantity(row["saved_activation_bytes"], "bytes")
+        if timed:
+            row["share of time"] = f"{100 * row['time_ms'] / totals['time_ms']:.1f} %"
+            row["time_ms"] = f"{row['time_ms']:.4f}"
     print(aligned(rows))
     return OK

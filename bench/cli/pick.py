@@ -9,8 +9,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from bench.cli import OK, PROG
-from bench.cli.parsing import Track
+from bench.cli import OK, PROG, Track
 from bench.config import RequestError
 from bench.runner.request import Word
 

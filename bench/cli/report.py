@@ -1,4 +1,4 @@
-"""`report`: tables, charts and page of stored runs."""
+"""`report` and `reference`: tables, charts and page of stored runs, and the accuracies that the package ships."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from pathlib import Path
 
 import tyro
 
-from bench.cli import OK, PROG, say
+from bench.cli import OK, PROG, say, write
 from bench.config import RequestError
+from bench.runner.request import Word
 
 
 @dataclass(frozen=True)
@@ -46,4 +47,34 @@ def run(request: Report) -> int:
     else:
         folder = write_side_by_side(runs, request.reports_dir)
     print(f"report: {folder / 'index.html'}")
+    return OK
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Write the accuracies of a run as the reference table that is shipped with the package."""
+
+    run: tyro.conf.Positional[str]
+    """Name of a run, or a path to its folder: every network of quick, all images, one budget."""
+    budget: Word = None
+    """Which budget of a run that has several."""
+    out: Path | None = None
+    """Where the table goes. Default: the package's own file."""
+    results_dir: Path = Path("results")
+    """Where runs are."""
+
+
+def run_reference(request: Reference) -> int:
+    """Do it; returns the exit status.
+
+    Raises:
+        RequestError, RunError: there is no such run, or it cannot be a reference.
+    """
+    from bench.records.run_folder import find_run
+    from bench.render.results.derived import REFERENCE_FILE, reference_table
+
+    out = request.out or REFERENCE_FILE
+    table = reference_table(find_run(request.run, request.results_dir), request.budget)
+    write("--out", out, table)
+    print(f"{table.count(chr(10)) - 1} rows: {out}")
     return OK

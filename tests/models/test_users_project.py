@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.cli.main import main
-from bench.cli.parsing import parse
-from bench.cli.show import Show, run
+from bench.cli.main import main, parse
+from bench.cli.networks import Show, run_show
 from bench.config import RequestError
 from bench.runner.request import Request, resolve
 
@@ -91,7 +90,7 @@ def test_arguments_that_reach_no_factory_are_refused(words: list[str], complaint
 
 def test_show_refuses_no_classes() -> None:
     with pytest.raises(RequestError, match="--num-classes 0: must be above zero"):
-        run(Show("timm:resnet18", num_classes=0))
+        run_show(Show("timm:resnet18", num_classes=0))
 
 
 @pytest.fixture(scope="module")
