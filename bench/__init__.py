@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bench.config import RequestError
-    from bench.records.frame import records
+    from bench.records import records
     from bench.records.run_folder import RunError
     from bench.render.notebook import chart, table
     from bench.runner.measure import build, layers, measure, registry

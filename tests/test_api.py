@@ -24,8 +24,7 @@ from torch import Tensor, nn
 import bench
 from bench.models import REGISTRY
 from bench.records.record import Record
-from bench.records.run_folder import Run
-from bench.records.run_json import Model, RunHeader
+from bench.records.run_folder import Model, Run, RunHeader
 
 ROOT = Path(__file__).resolve().parents[1]
 PARAMS, MACS = 224 + 16 + 63, 8 * 30 * 30 * 27 + 8 * 7  # of `small`, by hand

@@ -15,7 +15,7 @@ import tyro
 
 from bench.config import RequestError
 from bench.engines import INTERRUPTED
-from bench.records.files import write_atomically
+from bench.records.run_folder import write_atomically
 
 PROG = "python -m bench"
 

@@ -20,8 +20,8 @@ from bench.regression import percent
 from bench.runner.request import Count, Names, Request, Word
 
 if TYPE_CHECKING:
-    from bench.regression.ab.run import Pairing, Result, WorkerProcess
-    from bench.regression.ab.sides import Asked, Repository
+    from bench.regression.ab.paired import Pairing, Result
+    from bench.regression.ab.sides import Asked, Repository, WorkerProcess
 
 ERROR = 0.01  # the chance that any interval of one `ab` is wrong
 WORKERS = 2  # of each side
@@ -89,8 +89,7 @@ def run(request: Ab) -> int:
     Raises:
         RequestError: what was typed makes no two sides that can be compared.
     """
-    from bench.regression.ab.paired import Rules
-    from bench.regression.ab.run import run_all
+    from bench.regression.ab.paired import Rules, run_all
 
     margin, fail_on = request.shares()
     if request.time_limit <= 0:
@@ -136,7 +135,7 @@ def exit_status(request: Ab, results: Sequence[Result], fail_on: float | None) -
 def _pairings(request: Ab) -> tuple[list[Pairing], Repository | None]:
     """What is to be compared, and of which repository A and B are revisions; None: they are none."""
     from bench.models import UnknownModel
-    from bench.regression.ab.run import Pairing
+    from bench.regression.ab.paired import Pairing
     from bench.regression.ab.sides import WORKING_TREE, repository
 
     if (request.base is None) != (request.new is None):
@@ -213,8 +212,7 @@ def _selected(patterns: Sequence[str], request: Ab) -> list[str]:
 def _workers(
     request: Ab, revisions_of: Repository | None
 ) -> Iterator[tuple[Sequence[WorkerProcess], Sequence[WorkerProcess]]]:
-    from bench.regression.ab.run import workers
-    from bench.regression.ab.sides import Asked, sides
+    from bench.regression.ab.sides import Asked, sides, workers
 
     asked = (
         Asked("A", request.base if revisions_of else None, request.python_a, request.a),

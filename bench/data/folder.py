@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.config import RequestError, Track
-from bench.data.decode import decode_images
-from bench.data.image_set import Decoded, Labelled, Source, file_identity
+from bench.data.image_set import Decoded, Labelled, Source, decode_images, file_identity
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 _LEFTOVERS = {"thumbs.db", "desktop.ini", "__macosx"}  # of file managers, besides all that is hidden

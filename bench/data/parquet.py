@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bench.config import RequestError
-from bench.data.decode import decode_images
-from bench.data.image_set import Decoded, Labelled, Published, Source, file_identity
+from bench.data.image_set import Decoded, Labelled, Published, Source, decode_images, file_identity
 
 _JPEG = b"\xff\xd8"
 

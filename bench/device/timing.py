@@ -15,7 +15,7 @@ from scipy.stats import mannwhitneyu
 from bench.device.accelerator import Device, Event
 from bench.device.nvml import Clocks
 from bench.metrics import Flag
-from bench.stats.intervals import median_interval
+from bench.stats import median_interval
 
 Step = Callable[[], object]
 Clock = Callable[[], float]

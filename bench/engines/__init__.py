@@ -1,4 +1,7 @@
-"""Where tasks run. An engine takes tasks and a function, and yields each task with its result or its crash."""
+"""What every engine offers, wherever it runs its tasks, and how one is asked to stop.
+
+An engine takes tasks and a function, and yields each task with its result or its crash.
+"""
 
 from __future__ import annotations
 

@@ -282,7 +282,10 @@ def _serve(
 
 
 class CapturedOutput:
-    """The main process's end of the pipe that is a worker's standard output and standard error."""
+    """The main process's end of the pipe that is a worker's standard output and standard error.
+
+    The end of what a task prints is kept for the log and for the reason of a crash; a flood costs no space.
+    """
 
     def __init__(self, pipe: Connection) -> None:
         self.pipe = pipe

@@ -44,7 +44,7 @@ from bench.probes.steps import (
     training_step,
 )
 from bench.quantity import first_line
-from bench.stats.intervals import percentile
+from bench.stats import percentile
 
 LAUNCH_BOUND = 1.25  # times the device's own time
 PARTS = {part: f"train_{part}_ms" for part in ("forward", "backward", "optimizer")}  # as a training step names them

@@ -21,7 +21,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -29,12 +29,135 @@ from urllib.parse import quote
 import msgspec
 from filelock import FileLock, Timeout
 
+from bench.config import Budget, Config, Execution, MemorySize, RequestError
 from bench.metrics import probe_named
-from bench.records.files import TORN, append_whole, end_torn_line, write_atomically
 from bench.records.record import Record, RecordKey
-from bench.records.run_json import RunHeader
 
+FORMAT = 2  # of run.json
+TORN = b"\x18"  # CANCEL: marks a line that a crash cut short, so that later lines stay readable
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network as the run knew it, described so that a report needs neither torch nor the registry of another day."""
+
+    name: str
+    family: str = "unlisted"
+    year: int | None = None
+    paper: str = ""
+    track: str = ""
+    input_size: tuple[int, ...] = ()  # (channels, height, width)
+    num_classes: int | None = None
+    differences: tuple[str, ...] = ()  # "Differs from the paper: ..."
+    own: bool = False  # brought by whoever started the run: not of the registry
+    published_top1: float | None = None  # of a network from elsewhere whose source says it
+    published_source: str = ""
+    listed: bool = True  # False where only records name it
+    kept_as: str = ""  # its name in the run's files, where this one says more
+
+    @property
+    def file_name(self) -> str:
+        return self.kept_as or self.name
+
+
+@dataclass(frozen=True)
+class Session:
+    """One start of the run: the state of the machine before its first task and after its last."""
+
+    started: str = ""  # ISO times
+    before: Mapping[str, Any] = field(default_factory=dict)
+    ended: str = ""  # empty: it was cut short
+    after: Mapping[str, Any] = field(default_factory=dict)
+    predicted: Mapping[str, float] = field(default_factory=dict)  # seconds by phase, as said before they began
+    taken: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Forced:
+    """What --force let pass when the run was resumed."""
+
+    at: str  # ISO time
+    differences: tuple[str, ...]  # "train_batch_size 20 (now 10)"
+
+
+@dataclass(frozen=True)
+class RunHeader:
+    """What run.json says: what was asked, where, with which images and of which networks; an old one lacks some."""
+
+    version: int = FORMAT
+    name: str = ""
+    created: str = ""  # ISO time
+    start: int = 0  # its place among the starts of all runs
+    command: tuple[str, ...] = ()
+    request: Mapping[str, Any] = field(default_factory=dict)  # the flags as typed
+    config: Config | None = None
+    weights: str | None = None  # that training started from: file and SHA-256
+    experiment: Mapping[str, Any] | None = None  # the documented one that was repeated
+    recipes: Mapping[str, Any] = field(default_factory=dict)  # by family, where it is not the default
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    image_sets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by track
+    models: tuple[Model, ...] = ()  # in registry order
+    sessions: tuple[Session, ...] = ()
+    limits: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by device: what it can do
+    forced: tuple[Forced, ...] = ()
+
+    @property
+    def device(self) -> str:
+        """The hardware, in words; empty where it is not known."""
+        return str(self.environment.get("device") or "")
+
+    def settings(self) -> dict[str, Any]:
+        """What was asked, by name, as far as two runs are compared by it."""
+        return {**(self.config.settings() if self.config else {}), "weights": self.weights}
+
+    def to_json(self) -> bytes:
+        return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"
+
+    @staticmethod
+    def from_json(text: bytes) -> RunHeader:
+        """What `to_json` wrote, or an older version of it; fields that a newer version may have added are ignored.
+
+        Raises:
+            ValueError: it is no such thing.
+        """
+        try:
+            return header_of(msgspec.json.decode(text))
+        except RecursionError:
+            raise ValueError("it is nested too deeply") from None
+
+
+def header_of(content: object) -> RunHeader:
+    """A header from the JSON object that run.json holds.
+
+    Raises:
+        ValueError: a part of it cannot be; the message says where.
+    """
+    if isinstance(content, dict) and "config" not in content:
+        content = _of_version_1(content)
+    return msgspec.convert(content, RunHeader)
+
+
+def _of_version_1(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings had their place beside everything else, budgets as words; sessions were called conditions.
+
+    Raises:
+        ValueError: a budget or a memory size is none.
+    """
+    upgraded = {**content, "version": FORMAT, "sessions": content.get("conditions", ())}
+    if "budget" not in content:
+        return upgraded
+    unsaid = {"preset": "", "probes": (), "seeds": 1, "dataset": "", "batch_size": {}, "train_batch_size": None}
+    unsaid |= {"test_images": None, "measure_seconds": 0.0, "task_timeout_s": None}
+    said = {each.name: content[each.name] for each in fields(Config) if each.name in content}
+    execution = {each.name: content[each.name] for each in fields(Execution) if each.name in content}
+    try:
+        said["budget"] = asdict(Budget.parse(str(content["budget"])))
+        said["other_budgets"] = [asdict(Budget.parse(str(word))) for word in content.get("other_budgets") or ()]
+        said["fit"] = asdict(MemorySize.parse(str(content["fit"]))) if content.get("fit") else None
+    except (RequestError, TypeError) as error:
+        raise ValueError(str(error)) from None
+    return {**upgraded, "config": {**unsaid, **said, "execution": execution}}
 
 
 class RunError(Exception):
@@ -292,3 +415,46 @@ def file_stem(model: str) -> str:
     if len(name) > 150:  # file systems end at 255
         name = f"{name[:100]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
     return name
+
+
+def write_atomically(path: Path, *parts: str | bytes | memoryview) -> None:
+    """Replace a file, or leave it as it was. Only one process at a time may.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    building = path.with_name(f"{path.name}.tmp")
+    try:
+        with building.open("wb") as file:
+            for part in parts:
+                file.write(part.encode() if isinstance(part, str) else part)
+            file.flush()
+            os.fsync(file.fileno())
+        building.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            building.unlink(missing_ok=True)
+        raise
+
+
+def append_whole(file: io.FileIO, data: bytes) -> None:
+    """Append and wait until it is on the disk, all of it or nothing."""
+    end = file.seek(0, os.SEEK_END)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[file.write(view) :]
+        os.fsync(file.fileno())
+    except OSError:
+        with suppress(OSError):
+            file.truncate(end)
+        raise
+
+
+def end_torn_line(file: io.FileIO) -> None:
+    """Close a last line that has no newline, so that the next record starts on a line of its own."""
+    if file.seek(0, os.SEEK_END) == 0:
+        return
+    file.seek(-1, os.SEEK_END)
+    if file.read(1) != b"\n":
+        append_whole(file, TORN + b"\n")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from bench.config import RequestError
 
 if TYPE_CHECKING:  # worker.py imports this package, and scipy has no place there
-    from bench.stats.intervals import Interval
+    from bench.stats import Interval
 
 MARGIN = 0.02  # smaller changes are no regression: two builds of the same code can differ by half as much
 

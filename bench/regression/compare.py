@@ -21,7 +21,7 @@ from bench.metrics import METRICS, Probe, probe_named
 from bench.records.record import Record
 from bench.records.run_folder import Run
 from bench.regression import Verdict, verdict, zone
-from bench.stats.intervals import Interval, shared_variances
+from bench.stats import Interval, shared_variances
 
 ERROR = 0.05  # the chance that any interval of a comparison is wrong
 

@@ -13,8 +13,7 @@ from pathlib import Path
 from bench.metrics import METRICS, PROBES
 from bench.records.record import Conditions, Record
 from bench.records.run_folder import Run, RunError, run_names
-from bench.stats.change_points import ChangePoint, change_points
-from bench.stats.intervals import Interval, rounds_interval
+from bench.stats import ChangePoint, Interval, change_points, rounds_interval
 
 # What a reader asks for first: speed, accuracy and size.
 DEFAULT_METRICS = (

@@ -19,9 +19,8 @@ from matplotlib.ticker import FuncFormatter
 from bench.config import RequestError
 from bench.metrics import DERIVED, METRICS, Metric
 from bench.quantity import axis_label, in_sentence, listing, tick
-from bench.records.frame import from_frame
-from bench.records.run_folder import Run, find_run
-from bench.records.run_json import RunHeader
+from bench.records import from_frame
+from bench.records.run_folder import Run, RunHeader, find_run
 from bench.render.charts.frame import MOST_NAMED, family_styles, save_png, set_log_axis, style, write_heading
 from bench.render.charts.points import Box, Panel, Point, Span, exact, point_figure
 from bench.render.results import read_results, results_of, to_table

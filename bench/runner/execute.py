@@ -35,9 +35,8 @@ from bench.probes import MEASURE, refusal
 from bench.probes.counting.networks import with_own_classes
 from bench.probes.reading import Answer, Measurement, Unsupported
 from bench.quantity import first_line
-from bench.records.files import write_atomically
 from bench.records.record import Record, Status
-from bench.records.run_folder import Run, RunError, run_names
+from bench.records.run_folder import Run, RunError, run_names, write_atomically
 from bench.runner.header import (
     Said,
     conditions_kept,

@@ -22,8 +22,18 @@ from bench.device import environment, execution
 from bench.device.peaks import LimitsTask, measure_limits
 from bench.engines import Crash, Executor, Stop
 from bench.models import REGISTRY, ModelSpec
-from bench.records.run_folder import Run, RunError, checked_name, next_start, run_names, unused_name
-from bench.records.run_json import Forced, Model, RunHeader, Session
+from bench.records.run_folder import (
+    Forced,
+    Model,
+    Run,
+    RunError,
+    RunHeader,
+    Session,
+    checked_name,
+    next_start,
+    run_names,
+    unused_name,
+)
 from bench.runner.prepare import Prepared, facts_of
 from bench.structure.panels import structure
 

@@ -31,7 +31,7 @@ from bench.probes.counting.networks import with_own_classes
 from bench.probes.counts import saved_per_image
 from bench.probes.speed import layer_milliseconds
 from bench.quantity import first_line
-from bench.records.frame import to_frame
+from bench.records import to_frame
 from bench.records.record import Record
 from bench.runner.execute import crashed, execute, skipped
 from bench.runner.header import described
@@ -339,6 +339,8 @@ def _check_classes(num_classes: int | None) -> None:
 class Borrowed:
     """Builds networks that are equal to an object, weights included, wherever PyTorch's default device is.
 
+    Probes build their network again and again, and change what they build: its device, its type, its mode, its weights.
+    So they get copies. Where there can be none they get the object itself, and what they may have changed is put back.
     `as_it_is` is empty if these are copies; else it says why each is the object itself. The object is held only
     within `held`: what a probe remembers of a network does not keep it in memory.
     """

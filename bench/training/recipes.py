@@ -19,7 +19,7 @@ import msgspec
 from msgspec import Meta
 
 from bench.config import RequestError
-from bench.records.files import write_atomically
+from bench.records.run_folder import write_atomically
 
 Optimizer = Literal["sgd", "adam", "adamw"]
 Schedule = Literal["cosine", "constant"]

@@ -23,8 +23,7 @@ from bench.config import RequestError
 from bench.data.download import DownloadError, download
 from bench.models import ModelSpec
 from bench.quantity import first_line
-from bench.records.files import write_atomically
-from bench.records.run_folder import file_stem
+from bench.records.run_folder import file_stem, write_atomically
 from bench.training.experiments import Weights
 
 RANDOM = "random"  # the word for fresh weights

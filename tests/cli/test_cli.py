@@ -18,8 +18,7 @@ import torch
 
 from bench.cli.main import main
 from bench.config import PRESETS
-from bench.records.run_folder import Run
-from bench.records.run_json import RunHeader
+from bench.records.run_folder import Run, RunHeader
 from bench.render.page import warning
 from bench.render.results import read_results
 from tests.data.fakes import write_image_folder

@@ -16,7 +16,7 @@ from bench.device.timing import (
     steady_samples,
 )
 from bench.device.torch_devices import Host
-from bench.stats.intervals import median_interval
+from bench.stats import median_interval
 from tests.emulated import queue
 from tests.emulated.device import Emulated
 

@@ -29,8 +29,7 @@ from bench.data.cache import load_or_decode
 from bench.data.image_set import Decoded, ImageSet, Labelled, Source
 from bench.engines import Crash, EngineLost
 from bench.records.record import Record
-from bench.records.run_folder import Run
-from bench.records.run_json import RunHeader
+from bench.records.run_folder import Run, RunHeader
 from tests.engines.ray_tasks import Images, as_it_is, look, visible_gpu, with_images
 from tests.engines.test_local import Job, execute, pid
 

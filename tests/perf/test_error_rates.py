@@ -32,9 +32,8 @@ from pytest_benchmark.utils import parse_compare_fail
 
 from bench.cli.ab import ERROR, WORKERS
 from bench.regression import MARGIN
-from bench.regression.ab.paired import Rules
-from bench.regression.ab.run import Pairing, WorkerProcess, run_all, workers
-from bench.regression.ab.sides import Side
+from bench.regression.ab.paired import Pairing, Rules, run_all
+from bench.regression.ab.sides import Side, WorkerProcess, workers
 from tests.perf.planted import copy_of_this_revision, products_per_step, slower_revision
 
 pytestmark = pytest.mark.perf

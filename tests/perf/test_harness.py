@@ -17,7 +17,7 @@ from bench.device.execution import arithmetic
 from bench.device.timing import steady_samples
 from bench.models import REGISTRY
 from bench.probes.steps import MakeStep, Step, inference_step, training_step
-from bench.stats.intervals import median_interval
+from bench.stats import median_interval
 
 pytestmark = pytest.mark.perf
 

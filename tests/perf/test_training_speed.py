@@ -28,7 +28,7 @@ from bench.data.image_set import ImageSet
 from bench.device.execution import for_training, memory_format
 from bench.engines.isolation import keep_freed_memory
 from bench.models import REGISTRY
-from bench.stats.intervals import mean_interval
+from bench.stats import mean_interval
 from bench.training.recipes import recipe_for
 from bench.training.step import TrainingStep, make_optimizer
 

@@ -24,7 +24,7 @@ from bench.probes.reading import Reading, Unsupported
 from bench.probes.speed import sweep
 from bench.probes.steps import inference_step, training_step
 from bench.runner.execute import execute
-from bench.stats.intervals import median_interval
+from bench.stats import median_interval
 from bench.training.step import make_optimizer
 from tests.emulated import at_work
 from tests.emulated.device import Emulated, Plan

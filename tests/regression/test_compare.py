@@ -9,8 +9,7 @@ import pytest
 
 from bench.metrics import METRICS
 from bench.records.record import Record
-from bench.records.run_folder import Run
-from bench.records.run_json import header_of
+from bench.records.run_folder import Run, header_of
 from bench.regression.compare import Change, Comparison, compare
 
 MODELS = ("lenet5_cifar", "resnet20_cifar", "vgg11_bn_cifar", "vit_tiny_cifar", "squeezenet_cifar", "nin_cifar")

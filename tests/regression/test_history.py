@@ -11,8 +11,7 @@ import pytest
 from bench.cli.main import main
 from bench.metrics import METRICS
 from bench.records.record import Record
-from bench.records.run_folder import Run
-from bench.records.run_json import header_of
+from bench.records.run_folder import Run, header_of
 from bench.regression.history import DEFAULT_METRICS, Series, device_of, history, runs_in
 
 CPU, GPU = "Fixture CPU, 2 threads", "Fixture GPU"

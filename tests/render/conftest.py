@@ -14,8 +14,7 @@ from matplotlib.figure import Figure
 
 from bench.metrics import METRICS, metrics_of
 from bench.records.record import Record
-from bench.records.run_folder import Run
-from bench.records.run_json import header_of
+from bench.records.run_folder import Run, header_of
 from bench.render.charts import frame
 from bench.render.results import derived
 

@@ -15,8 +15,7 @@ from bench.device.peaks import LimitsTask
 from bench.engines import Crash, Stop
 from bench.engines.local import LocalMachine
 from bench.models import REGISTRY, select
-from bench.records.run_folder import Run
-from bench.records.run_json import RunHeader
+from bench.records.run_folder import Run, RunHeader
 from bench.runner import header
 from bench.runner.header import (
     DescribeTask,

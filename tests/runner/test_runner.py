@@ -19,8 +19,7 @@ from bench.models import REGISTRY, ModelSpec, select
 from bench.probes import MEASURE
 from bench.probes.reading import Measurement, Reading
 from bench.records.record import Record
-from bench.records.run_folder import Run
-from bench.records.run_json import RunHeader
+from bench.records.run_folder import Run, RunHeader
 from bench.runner.execute import PRELOAD, Outcome, execute, preload_for, run_tasks
 from bench.runner.plan import plan, remaining
 from tests.configs import config

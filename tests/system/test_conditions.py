@@ -8,8 +8,7 @@ import pytest
 
 from bench.config import Execution
 from bench.records.record import Conditions, Record
-from bench.records.run_folder import Run
-from bench.records.run_json import header_of
+from bench.records.run_folder import Run, header_of
 from bench.regression.compare import compare
 from bench.regression.history import history
 from bench.render.charts.frame import chart_name

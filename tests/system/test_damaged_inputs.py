@@ -19,8 +19,7 @@ from hypothesis import strategies as st
 from bench.config import Budget, RequestError
 from bench.data import official, parquet
 from bench.records.record import Record
-from bench.records.run_folder import Run, RunError
-from bench.records.run_json import RunHeader, header_of
+from bench.records.run_folder import Run, RunError, RunHeader, header_of
 from bench.render.results import read_results, to_table, write_csv
 from tests.data import fakes
 

@@ -21,8 +21,7 @@ from bench.config import Task
 from bench.engines.local import LocalMachine
 from bench.models import REGISTRY, ModelSpec
 from bench.records.record import Record
-from bench.records.run_folder import Run
-from bench.records.run_json import RunHeader
+from bench.records.run_folder import Run, RunHeader
 from bench.render.findings import problems
 from bench.render.results import read_results
 from bench.runner.execute import PRELOAD, Outcome, run_tasks

@@ -9,8 +9,7 @@ import pandas as pd
 import pytest
 
 from bench.records.record import Record
-from bench.records.run_folder import Run
-from bench.records.run_json import header_of
+from bench.records.run_folder import Run, header_of
 from bench.render.report import write_report
 
 NAMES = [

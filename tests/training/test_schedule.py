@@ -11,8 +11,7 @@ import torch
 
 from bench.config import Budget, Inputs, RequestError, Task
 from bench.engines.local import LocalMachine
-from bench.records.run_folder import Run
-from bench.records.run_json import RunHeader
+from bench.records.run_folder import Run, RunHeader
 from bench.runner.execute import Outcome, run_tasks
 from bench.runner.plan import plan
 from bench.training.schedule import (

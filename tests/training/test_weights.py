@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from bench.config import Budget, Execution, RequestError
 from bench.device.execution import for_training
 from bench.models import ModelSpec
-from bench.records import files
+from bench.records import run_folder
 from bench.training.experiments import Weights
 from bench.training.loop import Outcome, train
 from bench.training.recipes import Recipe
@@ -300,7 +300,7 @@ def test_a_disk_that_cannot_be_written_does_not_end_a_training(tmp_path: Path, m
     def full(_descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files.os, "fsync", full)
+    monkeypatch.setattr(run_folder.os, "fsync", full)
     keep = checkpoint(tmp_path)
     _, outcome = run(SGD, "2ep", keep)
     assert outcome.spent.epochs == pytest.approx(2, abs=0.4)

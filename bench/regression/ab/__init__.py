@@ -1,1 +1,1 @@
-"""Two sides measured alternately: sides (what they are), run (their workers), paired (until it is settled)."""
+"""Two sides measured alternately: sides (what they are, their workers), paired (until it is settled)."""

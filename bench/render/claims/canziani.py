@@ -23,7 +23,7 @@ from bench.render.claims import (
 )
 from bench.render.findings.machine import work_and_time
 from bench.render.findings.ranking import pareto_front
-from bench.stats.intervals import rank_correlation
+from bench.stats import rank_correlation
 
 _ENOUGH = 6  # networks, below which no relationship is judged
 _FEW_IMAGES = 4  # the largest batch at which weights can be seen in the memory of inference

@@ -17,7 +17,7 @@ from bench.render.findings.pick import ACCURACIES, parse_limits, select
 from bench.render.results import NOT_RUN, AccuracyGroup, Results, as_published, short_training, to_be_trained
 from bench.render.results.header import Model, written_name
 from bench.render.tables import budget_words, dataset_words, launch_bound
-from bench.stats.intervals import rank_correlation
+from bench.stats import rank_correlation
 
 _ENOUGH = 5  # networks, below which there is no rule to speak of
 _FEW = 3  # networks or pairs, which a sentence names

@@ -12,7 +12,7 @@ from bench.render.results import Results
 from bench.render.results.derived import Peak, peak_of
 from bench.render.results.header import Header, Limits, Model, Session, written_name
 from bench.render.tables import launch_bound
-from bench.stats.intervals import rank_correlation
+from bench.stats import rank_correlation
 
 
 @dataclass(frozen=True)

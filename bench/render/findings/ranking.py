@@ -14,7 +14,7 @@ from bench.records.record import Record
 from bench.render.results import AccuracyGroup, Cell, Results
 from bench.render.results.header import Model
 from bench.render.tables import accuracy_conditions
-from bench.stats.intervals import Difference, holm, mean_difference, share_difference
+from bench.stats import Difference, holm, mean_difference, share_difference
 
 FAMILY_ERROR = 0.05  # how often, at most, a ranking of equal networks may find any difference significant
 

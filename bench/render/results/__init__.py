@@ -31,7 +31,7 @@ from bench.render.results.derived import (
     with_lower_bounds,
 )
 from bench.render.results.header import Header, Model, kept_apart, read_header, unlisted
-from bench.stats.intervals import Interval, mean_interval, median_interval, rounds_interval, wilson_interval
+from bench.stats import Interval, mean_interval, median_interval, rounds_interval, wilson_interval
 
 NO_INTERVAL: Interval = (math.nan, math.nan)
 NOT_RUN = "not run"  # the status of a network that the run names but has not measured yet

@@ -24,7 +24,7 @@ from bench.quantity import with_unit
 from bench.records.record import Record
 from bench.records.run_folder import Run
 from bench.render.results.header import Limits, Model
-from bench.stats.intervals import wilson_interval
+from bench.stats import wilson_interval
 
 TRAINING_PASSES = 3  # a backward pass computes two products for each of the forward pass
 

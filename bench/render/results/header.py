@@ -11,8 +11,7 @@ from typing import Any
 from bench.config import Execution
 from bench.metrics import probe_named
 from bench.records.record import Record
-from bench.records.run_folder import Run
-from bench.records.run_json import Model, Session
+from bench.records.run_folder import Model, Run, Session
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,8 @@ import pytest
 from bench.cli.ab import Ab, exit_status, joined
 from bench.cli.main import main
 from bench.config import RequestError
-from bench.regression.ab.paired import Comparison, Pair
-from bench.regression.ab.run import Failed, Pairing, Result, running
-from bench.regression.ab.sides import SUITE, WORKING_TREE, Asked, Repository, Side, sides
+from bench.regression.ab.paired import Comparison, Pair, Pairing, Result
+from bench.regression.ab.sides import SUITE, WORKING_TREE, Asked, Failed, Repository, Side, running, sides
 from tests.own_repository import NET, commit
 
 HERE = Repository(SUITE, "")
@@ -166,7 +165,7 @@ def test_a_wrong_request_is_said_in_one_line_before_any_work(
     def no_work(*_: object, **__: object) -> None:
         raise AssertionError("a worker was started")
 
-    monkeypatch.setattr("bench.regression.ab.run.workers", no_work)
+    monkeypatch.setattr("bench.regression.ab.sides.workers", no_work)
     assert main(["ab", *words]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert complaint in line

@@ -16,8 +16,7 @@ from matplotlib.text import Annotation, Text
 from matplotlib.transforms import Bbox
 
 from bench.metrics import METRICS
-from bench.records.run_folder import Run
-from bench.records.run_json import RunHeader
+from bench.records.run_folder import Run, RunHeader
 from bench.regression.history import Point as RunPoint
 from bench.regression.history import Series
 from bench.render.charts import Chart, frame
@@ -25,7 +24,7 @@ from bench.render.charts.frame import style
 from bench.render.charts.lines import gradient_flow_charts, history_chart, training_curves
 from bench.render.results import read_results
 from bench.render.results.kept import own_currency, read_curves, read_gradient_flows
-from bench.stats.change_points import ChangePoint
+from bench.stats import ChangePoint
 from tests.render.conftest import RunBuilder, curve, kept_figures, listed, ok, training
 
 NAMES = ("a_cifar", "b_cifar", "c_cifar")

@@ -12,8 +12,7 @@ import pandas as pd
 import pytest
 
 from bench.records.record import Record
-from bench.records.run_folder import Run
-from bench.records.run_json import header_of
+from bench.records.run_folder import Run, header_of
 from bench.render.claims import (
     NOT_MEASURED,
     Finding,

@@ -11,8 +11,7 @@ import pytest
 
 from bench.cli.main import main
 from bench.records.record import Record
-from bench.records.run_folder import Run
-from bench.records.run_json import RunHeader
+from bench.records.run_folder import Run, RunHeader
 from bench.render.charts.lines import _ticks
 from bench.render.page.side_by_side import folder_name, side_by_side_facts, write_side_by_side
 from tests.render.conftest import RunBuilder, bad, counts, listed, ok, training

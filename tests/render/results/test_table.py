@@ -12,8 +12,7 @@ import pytest
 
 from bench.metrics import METRICS
 from bench.records.record import Record
-from bench.records.run_folder import Run
-from bench.records.run_json import RunHeader
+from bench.records.run_folder import Run, RunHeader
 from bench.render.results import NOT_RUN, Results, cells_of, read_results, to_table, worst_status, write_csv
 from bench.render.results.header import kept_apart, unlisted
 from tests.render.conftest import RunBuilder, bad, counts, listed, ok, speeds, training

@@ -1,1 +1,0 @@
-"""Intervals, the sequential test, change points. Nothing here knows what is measured."""
