@@ -19,6 +19,10 @@ From the flags to the page, as `python -m bench run` goes, in code that runs (te
             writer.append(outcome.records)  # results/<run>/records.jsonl, a line for each number
     page = write_report(run, Path("reports")) / "index.html"  # bench.render: tables, charts, a page; needs no torch
 
+From a flag to a measurement it passes eight modules: `bench.cli.main` (words), `bench.cli.measure` (the verb),
+`bench.runner.request` (a Config), `bench.runner.prepare` (what can be wrong), `bench.runner.execute` (the work),
+`bench.runner.plan` (its tasks), `bench.engines.local` (a worker process) and a probe, such as `bench.probes.counts`.
+
 `python -m bench --help` lists the commands. `import bench` costs nothing and gives `bench.measure`, `layers`, `table`,
 `records`, `chart`, `registry` and `build`, each imported when it is first used: docs/python.md.
 """

@@ -1,6 +1,8 @@
 """The walk through the house that `bench/__init__.py` shows is code that runs."""
 
+import importlib.util
 import inspect
+import re
 from pathlib import Path
 from typing import Any
 
@@ -29,3 +31,6 @@ def test_the_walk_from_the_flags_to_the_page_is_true(tmp_path: Path, monkeypatch
 def test_the_walk_is_short() -> None:
     code = [line for line in shown().splitlines() if line and "import " not in line]
     assert len(code) <= 10
+    passed = re.findall(r"`(bench(?:\.\w+)+)` \(|`(bench\.probes\.\w+)`", bench.__doc__ or "")
+    assert len(passed) == 8
+    assert all(importlib.util.find_spec(first or last) for first, last in passed)

@@ -49,7 +49,7 @@ def run(request: History) -> int:
         RequestError: there are no such runs or metrics.
     """
     from bench.metrics import METRICS
-    from bench.regression.history import DEFAULT_METRICS, device_of, history, runs_in
+    from bench.regression.history import DEFAULT_METRICS, history, runs_in
 
     margin = parse_share("--margin", request.margin)
     for name in request.metric:
@@ -61,7 +61,7 @@ def run(request: History) -> int:
     for name in unreadable:
         say(f"run {name} cannot be read and is left out")
     device = _device(request, runs)
-    runs = [one for one in runs if device_of(one) == device]
+    runs = [one for one in runs if one.header.device == device]
     found = history(runs, request.metric or DEFAULT_METRICS, margin)
     found = [s for s in found if not request.models or any(fnmatchcase(s.model, p) for p in request.models)]
     if not found:
@@ -76,9 +76,7 @@ def run(request: History) -> int:
 
 
 def _device(request: History, runs: list[Run]) -> str:
-    from bench.regression.history import device_of
-
-    known = list(dict.fromkeys(device_of(one) for one in reversed(runs)))
+    known = list(dict.fromkeys(one.header.device for one in reversed(runs)))
     if not known:
         raise RequestError(f"there is no run in {request.results_dir}; `{PROG} all` makes one")
     if request.device is None:

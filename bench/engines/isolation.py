@@ -94,13 +94,6 @@ def limit_memory(limit_bytes: int) -> None:
     this.rlimit(psutil.RLIMIT_DATA, (wanted if most == psutil.RLIM_INFINITY else min(wanted, most), most))
 
 
-def limit_threads(count: int) -> None:
-    """Let PyTorch compute with this many threads in this process, whatever its environment says."""
-    import torch  # a worker has it; who only starts workers does not need it
-
-    torch.set_num_threads(count)
-
-
 def be_killed_first() -> None:
     """Let the system kill this process rather than the main one when the machine runs out of memory."""
     with contextlib.suppress(OSError):

@@ -267,7 +267,9 @@ def _serve(
     if limit is not None:
         isolation.limit_memory(limit)
     if threads is not None:
-        isolation.limit_threads(threads)
+        import torch  # a worker has it; who only starts workers does not need it
+
+        torch.set_num_threads(threads)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process decides
     print_to(output)
     while True:

@@ -63,10 +63,6 @@ def runs_in(results: Path) -> tuple[list[Run], list[str]]:
     return sorted(runs, key=lambda run: run.header.created), unreadable
 
 
-def device_of(run: Run) -> str:
-    return run.header.device
-
-
 def history(runs: Sequence[Run], metrics: Iterable[str], margin: float) -> list[Series]:
     """Series of some of METRICS over runs of one device, given in the order of time; a series needs two runs.
 

@@ -15,7 +15,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from bench import models
 from bench.config import Precision, RequestError
 from bench.data import ImageSet
 from bench.device import environment, execution
@@ -109,7 +108,7 @@ def merged(before: RunHeader, now: RunHeader, force: bool) -> RunHeader:
         )
     forced = (Forced(now.created, tuple(differences)),) if differences else ()
     described = {model.name: model for model in (*before.models, *now.models)}
-    order = {name: place for place, name in enumerate(models.REGISTRY)}
+    order = {name: place for place, name in enumerate(REGISTRY)}
     return replace(
         before,
         start=now.start,
@@ -172,7 +171,7 @@ def described(spec: ModelSpec) -> Model:
         differences=spec.differences,
         published_top1=spec.published_top1,
         published_source=spec.published_source,
-        own=spec.name not in models.REGISTRY,
+        own=spec.name not in REGISTRY,
     )
 
 

@@ -14,9 +14,9 @@ import msgspec
 import torch
 
 from bench import data, models
-from bench.config import Config, Inputs, Precision, RequestError, Track
-from bench.data import ImageSet
+from bench.config import Config, Inputs, Precision, RequestError
 from bench.data.cache import cache_dir_of
+from bench.data.image_set import ImageSet
 from bench.device import accelerator, environment, execution
 from bench.device.peaks import vendor_named
 from bench.metrics import PROBES
@@ -100,7 +100,11 @@ def prepare(
     _check_channels(inputs, specs)
     tracks = {spec.track for spec in specs} & set(data.tracks_of(config.dataset))
     if any(PROBES[probe].trains for probe in config.probes):
-        inputs = replace(inputs, image_sets=_image_sets(request, config.dataset, sorted(tracks), say))
+        data_dir, cache_dir = data_dir_of(request.data_dir), cache_dir_of(request.cache_dir)
+        image_sets: dict[str, ImageSet] = {
+            track: data.prepare(config.dataset, track, data_dir, cache_dir, say) for track in sorted(tracks)
+        }
+        inputs = replace(inputs, image_sets=image_sets)
     classes = _classes(request) | {track: len(images.classes) for track, images in inputs.image_sets.items()}
     specs = tuple(_with_classes_of_images(spec, classes.get(spec.track), request) for spec in specs)
     return Prepared(request, config, inputs, specs, devices, nodes)
@@ -240,13 +244,6 @@ def _with_classes_of_images(spec: ModelSpec, classes: int | None, request: Reque
         )
     unpublished = replace(spec, params=None, params_source="", published_top1=None, published_source="")
     return replace(unpublished, num_classes=classes, guessed_classes=False)
-
-
-def _image_sets(
-    request: Request, dataset: str, tracks: Sequence[Track], say: Callable[[str], None]
-) -> Mapping[str, ImageSet]:
-    data_dir, cache_dir = data_dir_of(request.data_dir), cache_dir_of(request.cache_dir)
-    return {track: data.prepare(dataset, track, data_dir, cache_dir, say) for track in tracks}
 
 
 def _require_writable(folder: Path) -> None:

@@ -12,7 +12,7 @@ from bench.cli.main import main
 from bench.metrics import METRICS
 from bench.records.record import Record
 from bench.records.run_folder import Run, header_of
-from bench.regression.history import DEFAULT_METRICS, Series, device_of, history, runs_in
+from bench.regression.history import DEFAULT_METRICS, Series, history, runs_in
 
 CPU, GPU = "Fixture CPU, 2 threads", "Fixture GPU"
 MODELS = ("lenet5_cifar", "resnet20_cifar")
@@ -65,7 +65,7 @@ def of(found: list[Series], model: str, metric: str) -> Series:
 
 def cpu_history(results: Path) -> list[Series]:
     runs, _ = runs_in(results)
-    return history([run for run in runs if device_of(run) == CPU], DEFAULT_METRICS, 0.02)
+    return history([run for run in runs if run.header.device == CPU], DEFAULT_METRICS, 0.02)
 
 
 def test_a_planted_slow_down_is_marked_where_it_began_and_nothing_else_is(results: Path) -> None:

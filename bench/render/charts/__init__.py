@@ -12,7 +12,7 @@ from dataclasses import replace
 from bench.metrics import METRICS
 from bench.records.run_folder import Run
 from bench.regression import MARGIN
-from bench.regression.history import DEFAULT_METRICS, device_of, history, runs_in
+from bench.regression.history import DEFAULT_METRICS, history, runs_in
 from bench.render.charts.accuracy import (
     FEW,
     confusion_chart,
@@ -189,7 +189,8 @@ def history_charts(run: Run) -> list[Chart]:
     Empty where there are too few to be a history.
     """
     runs, _ = runs_in(run.folder.parent)
-    earlier = [one for one in runs if device_of(one) == device_of(run) and one.header.created <= run.header.created]
+    now = run.header
+    earlier = [one for one in runs if one.header.device == now.device and one.header.created <= now.created]
     if len(earlier) < LEAST_RUNS:
         return []
     own = {(record.model, record.metric) for record in run.records()}
@@ -197,4 +198,4 @@ def history_charts(run: Run) -> list[Chart]:
     # What never changes needs no chart.
     drawn = [one for one in series if len(one.points) >= LEAST_RUNS and len({p.value for p in one.points}) > 1]
     metrics = dict.fromkeys(one.metric for one in drawn)
-    return [history_chart([one for one in drawn if one.metric == metric], device_of(run)) for metric in metrics]
+    return [history_chart([one for one in drawn if one.metric == metric], now.device) for metric in metrics]
