@@ -19,8 +19,7 @@ from bench.config import RequestError
 from bench.runner.request import Request, Setup, Word
 
 if TYPE_CHECKING:
-    from bench.runner.tune import TrialTask
-    from bench.training.tuning import Trial
+    from bench.runner.tune import Trial, TrialTask
 
 
 @dataclass(frozen=True)
@@ -55,9 +54,8 @@ def run(request: Tune, arguments: Sequence[str]) -> int:
     from bench.render.tables import aligned
     from bench.runner.execute import PRELOAD
     from bench.runner.prepare import prepare
-    from bench.runner.tune import first_trial, tune
+    from bench.runner.tune import first_trial, smallest_of_families, tune
     from bench.training import recipes
-    from bench.training.tuning import smallest_of_families
 
     shared = {field.name: getattr(request, field.name) for field in fields(Setup)}
     budget = (request.budget,) if request.budget else ()

@@ -9,8 +9,7 @@ import torch
 
 from bench.data.batches import Split
 from bench.models import REGISTRY, select
-from bench.training.recipes import Recipe
-from bench.training.tuning import (
+from bench.runner.tune import (
     DECAY_WITHOUT_DEFAULT,
     SPAN,
     Trial,
@@ -19,6 +18,7 @@ from bench.training.tuning import (
     search,
     smallest_of_families,
 )
+from bench.training.recipes import Recipe
 
 DEFAULT = Recipe("sgd", 0.1, 5e-4, 128, "a test")
 
