@@ -271,7 +271,7 @@ def density_chart(accuracy: Accuracies) -> Chart | None:
     cells = {(model.name, metric.name): _density(results, model) for model in shown}
     dense = replace(results, cells={**results.cells, **cells})
     chart = bar_chart(dense, shown, metric, accuracy.stem, conditions=accuracy.conditions)
-    omitted = f"Omitted because they did no better than chance: {listing([m.name for m in guessing], MOST_NAMED)}."
+    omitted = f"Omitted because they did no better than chance: {listing([*map(chart_name, guessing)], MOST_NAMED)}."
     return chart and replace(chart, kind="density", caption=omitted if guessing else "")
 
 
@@ -402,7 +402,7 @@ def confusion_chart(
         conditions=f"the most accurate here: {chart_conditions(results, group)}; {found.tested.sum():,} test images"
         + (f" over {seeds} seeds" if seeds > 1 else ""),
         alt=(
-            f"Confusion matrix of {model.name} on {group.dataset}, {len(classes)} classes: {classes[best]} is "
+            f"Confusion matrix of {chart_name(model)} on {group.dataset}, {len(classes)} classes: {classes[best]} is "
             f"recognised best ({quantity(right[best], 'fraction')}), {classes[worst]} worst "
             f"({quantity(right[worst], 'fraction')})."
         ),
@@ -411,14 +411,14 @@ def confusion_chart(
 
 
 def most_confused(model: Model, classes: Sequence[str], found: Confusions) -> str:
-    """The pairs that a reader looks for: "resnet20_cifar most often mistakes cat for dog (18.2 % of cat), ..."."""
+    """The pairs that a reader looks for: "ResNet-20 most often mistakes cat for dog (18.2 % of cat), ..."."""
     pairs = [
         f"{classes[label]} for {classes[other]} ({quantity(share, 'fraction')} of {classes[label]})"
         for label, other, share in found.most_confused(_PAIRS)
     ]
     if not pairs:
-        return f"{model.name} recognises every test image."
-    return f"{model.name} most often mistakes {', '.join(pairs)}."
+        return f"{chart_name(model)} recognises every test image."
+    return f"{chart_name(model)} most often mistakes {', '.join(pairs)}."
 
 
 def _draw(figure: Figure, axes: Axes, found: Confusions, names: Sequence[str], side: float) -> None:

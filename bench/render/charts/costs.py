@@ -23,6 +23,7 @@ from bench.render.charts.frame import (
     STATUS_WORDS,
     Chart,
     FamilyStyle,
+    chart_name,
     comparable,
     finished,
     printable,
@@ -92,8 +93,8 @@ def bar_chart(
         conditions=conditions
         or (chart_conditions(results, group) if group else measured_conditions(results, models, metric)),
         alt=(
-            f"Bar chart of {in_sentence(metric)} for {len(good)} networks, from {good[0].name} "
-            f"({words[0]}) to {good[-1].name} ({words[-1]})."
+            f"Bar chart of {in_sentence(metric)} for {len(good)} networks, from {chart_name(good[0])} "
+            f"({words[0]}) to {chart_name(good[-1])} ({words[-1]})."
         ),
         caption=missing,
     )
@@ -168,7 +169,7 @@ def throughput_chart(results: Results, models: Sequence[Model]) -> Chart | None:
     for kind, panel in zip(panels, axes, strict=True):
         _draw_throughputs(panel, cells, rows, kind, styles_of(results))
     # The common batch size of those that could not be run at it.
-    asked = {model.name: size for model in rows if (size := _asked(cells[model]))}
+    asked = {model: size for model in rows if (size := _asked(cells[model]))}
     fastest = max(cell.value for cell in cells[timed[0]].values() if cell.measured)
     return finished(
         figure,
@@ -179,10 +180,11 @@ def throughput_chart(results: Results, models: Sequence[Model]) -> Chart | None:
         conditions=measured_conditions(results, models, *(METRICS[f"{kind}_images_per_s"] for kind in panels)),
         alt=(
             f"Dot plot of images per second in {' and '.join(_KINDS[kind].lower() for kind in panels)} for "
-            f"{len(timed)} networks; {timed[0].name} is the fastest with {quantity(fastest, 'images/s')} images/s."
+            f"{len(timed)} networks; {chart_name(timed[0])} is the fastest with "
+            f"{quantity(fastest, 'images/s')} images/s."
         ),
         caption=f"No dot at the common batch where batch {next(iter(asked.values()))} did not fit in memory: "
-        f"{listing(list(asked), MOST_NAMED)}."
+        f"{listing([*map(chart_name, asked)], MOST_NAMED)}."
         if asked
         else "",
     )
@@ -393,7 +395,7 @@ def memory_chart(results: Results, models: Sequence[Model]) -> Chart | None:
         conditions=measured_conditions(results, rows, METRICS["activation_bytes"]),
         alt=(
             f"Stacked bars of {', '.join(MEMORY_PARTS.values())} at the peak of a training step for {len(rows)} "
-            f"networks, from {rows[0].name} ({quantity(sums[0], 'bytes')}) to {rows[-1].name} "
+            f"networks, from {chart_name(rows[0])} ({quantity(sums[0], 'bytes')}) to {chart_name(rows[-1])} "
             f"({quantity(sums[-1], 'bytes')})."
         ),
         caption=missing,

@@ -246,16 +246,16 @@ def comparable(results: Results, models: Sequence[Model], metric: str) -> tuple[
     """The networks with a value above zero at the common batch size, and who is missing and why (or nothing)."""
     measured = [model for model in models if results.cell(model, metric).value > 0]
     smaller = [model for model in measured if results.cell(model, metric).asked_batch_size is not None]
-    absent = [model.name for model in models if model not in measured]
+    absent = [chart_name(model) for model in models if model not in measured]
     sentences = []
     if smaller:
         asked = results.cell(smaller[0], metric).asked_batch_size
-        used = [f"{model.name} (batch {results.cell(model, metric).batch_size})" for model in smaller]
+        used = [f"{chart_name(model)} (batch {results.cell(model, metric).batch_size})" for model in smaller]
         sentences.append(f"Omitted because batch {asked} did not fit in memory: {listing(used, MOST_NAMED)}.")
     if doubtful := [model for model in measured if "above_peak" in results.cell(model, metric).flags]:
-        names = [model.name for model in doubtful]
+        names = [chart_name(model) for model in doubtful]
         sentences.append(f"Omitted, as more than the device can do and so not reliable: {listing(names, MOST_NAMED)}.")
-    if bounds := [model.name for model in measured if "lower_bound" in results.cell(model, metric).flags]:
+    if bounds := [chart_name(model) for model in measured if "lower_bound" in results.cell(model, metric).flags]:
         sentences.append(f"Lower bounds, as an operator cannot be counted: {listing(bounds, MOST_NAMED)}.")
     if absent:
         sentences.append(f"No {in_sentence(METRICS[metric])} measured for {listing(absent, MOST_NAMED)}.")
@@ -427,7 +427,7 @@ def name_ends(axes: Axes, ends: Sequence[LineEnd]) -> list[str]:
             end.words, (1.03, place), xycoords="axes fraction", annotation_clip=False, va="center", size=SMALL
         )
         identify(text, end.name)
-    return list(dict.fromkeys(end.name for end in ends[room:]))
+    return list(dict.fromkeys(end.words for end in ends[room:]))
 
 
 Array = NDArray[np.float64]

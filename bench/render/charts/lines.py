@@ -147,7 +147,7 @@ def curve_chart(
         conditions=chart_conditions(results, group),
         alt=(
             f"{title} on {group.dataset} for {len(ends)} networks, one line per seed; "
-            f"{best.name} ends {'lowest' if loss else 'highest'} at "
+            f"{chart_name(best)} ends {'lowest' if loss else 'highest'} at "
             f"{tick(ends[best][1], METRICS['train_loss' if loss else 'top1'].unit)}."
         ),
         caption=" ".join([*said, without_room(unnamed)]),
@@ -180,8 +180,8 @@ def _mark_targets(axes: Axes, results: Results, group: AccuracyGroup, across: Cu
         currency, percent = metric.milestone or ("", 0)
         if currency != across:
             continue
-        cells = {model.name: results.cell(model, metric.name) for model in group.models}
-        reached = {name: cell.value for name, cell in cells.items() if cell.measured}
+        cells = {model: results.cell(model, metric.name) for model in group.models}
+        reached = {model: cell.value for model, cell in cells.items() if cell.measured}
         if not reached:
             continue
         axes.axhline(percent / 100, color=MUTED, linewidth=0.6, linestyle=(0, (1, 2)))
@@ -189,9 +189,9 @@ def _mark_targets(axes: Axes, results: Results, group: AccuracyGroup, across: Cu
             list(reached.values()), [percent / 100] * len(reached), s=18, facecolors="none", edgecolors=INK,
             linewidths=0.7, zorder=4,
         )  # fmt: skip
-        first = min(reached, key=lambda name: reached[name])
+        first = min(reached, key=lambda model: reached[model])
         sentences.append(
-            f"{percent} % is reached by {len(reached)} of {len(cells)} networks, first by {first} "
+            f"{percent} % is reached by {len(reached)} of {len(cells)} networks, first by {chart_name(first)} "
             f"({quantity(reached[first], metric.unit)}{' FLOPs' if across == 'flops' else ''}"
             f"{' images' if across == 'images' else ''})."
         )

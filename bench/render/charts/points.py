@@ -224,7 +224,7 @@ def name_points(axes: Axes, points: Sequence[Point], reserved: Sequence[Box] = (
         corner, end = placement.corners[n] - at[n], placement.leaders[n] - at[n]
         if np.isnan(corner).any():
             text.remove()
-            unnamed.append(point.model.name)
+            unnamed.append(text.get_text())
             continue
         text.set_position(tuple(corner))
         identify(text, point.model.name)

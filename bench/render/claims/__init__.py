@@ -21,7 +21,7 @@ from bench.config import Budget
 from bench.metrics import METRICS
 from bench.quantity import quantity, with_unit
 from bench.render.results import TRACK, AccuracyGroup, Cell, Results, as_published, inert, with_references
-from bench.render.results.header import Model
+from bench.render.results.header import Model, with_written_names
 from bench.render.results.kept import Layers
 
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
@@ -204,13 +204,13 @@ class Claim:
 def finding(parts: Sequence[Part]) -> Finding:
     """The verdict on a claim from those on its parts: a part that fails or is unknown is an exception."""
     known = [part for part in parts if part.holds is not None]
-    evidence = "; ".join(dict.fromkeys(part.evidence for part in parts if part.evidence))
+    evidence = with_written_names("; ".join(dict.fromkeys(part.evidence for part in parts if part.evidence)))
     if not known:
         return Finding(NOT_MEASURED, evidence)
     if not any(part.holds for part in known):
         return Finding(FAILS, evidence)
-    failed = ", ".join(part.words for part in known if not part.holds)
-    missing = ", ".join(part.words for part in parts if part.holds is None)
+    failed = with_written_names(", ".join(part.words for part in known if not part.holds))
+    missing = with_written_names(", ".join(part.words for part in parts if part.holds is None))
     return Finding(EXCEPT if failed else PARTLY if missing else HOLDS, evidence, failed, missing)
 
 

@@ -164,7 +164,7 @@ def _sentence(results: Results, model: Model) -> str:
     why = (
         "; ".join(reasons) or "none of the measured causes (kernel launches, memory traffic, batch size) explains this"
     )
-    return f"{model.name} reaches {share} in training: {why}."
+    return f"In training {written_name(model)} reaches {share}: {why}."
 
 
 def _launches(results: Results, model: Model) -> str:

@@ -354,7 +354,7 @@ def _table(table: Table, *, facts: bool) -> str:
     """A row per network, with its family and year where `facts` are wanted."""
     headings = [f"{c.heading} ({c.detail})" if c.detail else c.heading for c in table.columns]
     rows: list[tuple[str | TextCell, ...]] = [
-        (row.model.name, *((row.model.family, str(row.model.year or "")) if facts else ()), *row.cells)
+        (written_name(row.model), *((row.model.family, str(row.model.year or "")) if facts else ()), *row.cells)
         for row in table.rows
     ]
     legend = "; ".join(escape(f"{mark.symbol} {mark.meaning}") for mark in table.legend)
@@ -364,7 +364,7 @@ def _table(table: Table, *, facts: bool) -> str:
 
 
 def _ranking(ranking: Ranking) -> str:
-    rows = [(str(placed.place), placed.model.name, placed.accuracy, placed.verdict or "–") for placed in ranking.placed]
+    rows = [(str(one.place), written_name(one.model), one.accuracy, one.verdict or "–") for one in ranking.placed]
     grid = as_grid(("Place", "Network", "Test accuracy", "Against the next"), rows)
     heading = f"## Which differences are significant on the {escape(ranking.group.track)} track"
     return "\n\n".join((heading, escape(ranking.conditions), grid, escape(ranking.method)))
@@ -373,7 +373,7 @@ def _ranking(ranking: Ranking) -> str:
 def _budgets(table: BudgetTable) -> str:
     rows = [
         (
-            row.model.name,
+            written_name(row.model),
             *(f"{cell.accuracy} ({cell.standing})" if cell.standing else cell.accuracy for cell in row.cells),
         )
         for row in table.rows

@@ -167,7 +167,9 @@ _WRITTEN: dict[str, str | Callable[[re.Match[str]], str]] = {
 def written_name(model: Model) -> str:
     """A network's name as its papers write it, "ResNet-18" or "WRN-28-10"; else its identifier without the track.
 
-    What tells it from itself under other conditions follows: "ResNet-18 (bf16, compiled)".
+    Reports, figures and sentences have this name; the identifier is where it may have to be typed: on the terminal, in
+    files for machines, and in lists of what failed or needs a remark, which mix the tracks. What tells a network from
+    itself under other conditions follows: "ResNet-18 (bf16, compiled)".
     """
     name, conditions = model.file_name.removesuffix(f"_{model.track}"), model.name.removeprefix(model.file_name)
     for pattern, written in _WRITTEN.items():
@@ -175,6 +177,11 @@ def written_name(model: Model) -> str:
             name = written(match) if callable(written) else match.expand(written)
             return f"{name} {conditions.strip()}".rstrip()
     return name + conditions
+
+
+def with_written_names(text: str) -> str:
+    """A text in which identifiers of the registry have become names: "VGG-19 144 M, then AlexNet 61.1 M"."""
+    return re.sub(r"[a-z]\w*(?::\w+)?", lambda word: written_name(unlisted(word[0])), text)
 
 
 def name_and_identifier(model: Model) -> str:
