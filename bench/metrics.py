@@ -442,7 +442,7 @@ _ROWS = (
         "reference_top1",
         DERIVED,
         "fraction",
-        "Test accuracy, reference",
+        "Reference accuracy",
         "higher",
         "Test accuracy that this suite measured elsewhere, shipped with the package: the same network, recipe, data "
         "set and budget, all images.",
@@ -451,7 +451,7 @@ _ROWS = (
         "published_top1",
         DERIVED,
         "fraction",
-        "Test accuracy, published",
+        "Published accuracy",
         "higher",
         "Test accuracy after full training that others published, of the same network on the track's images: CIFAR-10, "
         "or ImageNet's validation images. The column published_source says who, and how it was trained.",
@@ -460,7 +460,7 @@ _ROWS = (
         "predicted_train_seconds",
         "train_time",
         "s",
-        "Training time, predicted",
+        "Predicted training time",
         None,
         "What training under the budget would take on this machine: a few timed steps times their number.",
         predicts="train_seconds",

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from bench.config import Budget, execution_words
 from bench.metrics import DERIVED, METRICS, Metric, probe_named
-from bench.quantity import measured
+from bench.quantity import in_sentence, measured
 from bench.records.record import Record
 from bench.records.run_folder import Run
 from bench.render.results import NOT_RUN, AccuracyGroup, Cell, Results, read_results
@@ -69,7 +69,8 @@ def launch_bound(results: Results, model: Model, metric: str) -> bool:
     return known is not None and "launch_bound" in results.cell(model, known.device_time).flags
 
 
-# One table that fits on a screen: what a network buys, then what it costs.
+# One table that fits on a screen: what a network buys, then what it costs. Where nothing was trained, the accuracy
+# that others published comes first.
 OVERVIEW = (
     "top1",
     "params",
@@ -227,7 +228,8 @@ def _of_track(results: Results, track: str, models: Sequence[Model]) -> TrackTab
     topics = by_topic([metric for metric in results.metrics() if _tried(results, models, metric)])
     usual = usual_execution(results, models, [metric for _, metrics in topics for metric in metrics])
     shown = [metric for _, metrics in topics for metric in metrics]
-    first = [metric for name in OVERVIEW for metric in shown if metric.name == name]
+    names = OVERVIEW if any(metric.name == "top1" for metric in shown) else ("published_top1", *OVERVIEW)
+    first = [metric for name in names for metric in shown if metric.name == name]
     # A run of a few probes needs no second table: everything is in the first.
     first = shown if len(shown) <= len(OVERVIEW) else first
     return TrackTables(
@@ -362,12 +364,10 @@ def step_conditions(results: Results, models: Sequence[Model], metric: Metric, u
 
 
 def label_of(results: Results, models: Sequence[Model], metric: Metric) -> str:
-    """The label of a metric, which says so where all of its numbers are predicted: "Peak memory, predicted"."""
+    """The label of a metric, which says so where all of its numbers are predicted: "Predicted peak memory"."""
     cells = [cell for model in models if (cell := results.cell(model, metric.name)).measured]
-    said = bool(metric.predicts)
-    return (
-        f"{metric.label}, predicted" if cells and not said and all(cell.predicted for cell in cells) else metric.label
-    )
+    predicted = cells and not metric.predicts and all(cell.predicted for cell in cells)
+    return f"Predicted {in_sentence(metric)}" if predicted else metric.label
 
 
 def usual_execution(results: Results, models: Sequence[Model], metrics: Sequence[Metric]) -> str:

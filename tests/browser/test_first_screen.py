@@ -90,7 +90,7 @@ def test_other_costs_are_one_press_away(open_page: Opener, report: Path) -> None
     opened.page.locator("section.first figure").nth(0).get_by_text("parameters", exact=True).click()
     opened.explore()
     words = opened.page.locator("#explorer-words").text_content() or ""
-    assert words.startswith("6 of 11 networks drawn: test accuracy, published against parameters")
+    assert words.startswith("6 of 11 networks drawn: published accuracy against parameters")
 
 
 def test_the_sentences_stand_below_and_name_the_kind_of_accuracy(open_page: Opener, report: Path) -> None:

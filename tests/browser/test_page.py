@@ -356,7 +356,7 @@ def test_zooming_keeps_names_at_their_points(opened: Opened) -> None:
 
 def test_a_track_is_shown_on_axes_that_it_has(opened: Opened) -> None:
     choose(opened, y="top1", track="imagenet")
-    assert axis(opened, "y")["title"] == "Test accuracy, published (%)"
+    assert axis(opened, "y")["title"] == "Published accuracy (%)"
     assert set(drawn(opened)) == {row[0] for row in FIXTURE_IMAGENET}
 
 

@@ -142,7 +142,7 @@ def test_predictions_throughout_are_said_in_the_heading(build: RunBuilder) -> No
         (track,) = track_tables(read_results(build([A, B], rows, name="-".join(map(str, predicted)))))
         return track.overview.columns[0].heading, [row.cells[0].symbols for row in track.overview.rows]
 
-    assert heading_and_marks(True, True) == ("Peak memory of training, predicted", ["", ""])
+    assert heading_and_marks(True, True) == ("Predicted peak memory of training", ["", ""])
     assert heading_and_marks(True, False) == ("Peak memory of training", ["≈", ""])
 
 

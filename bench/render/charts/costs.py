@@ -138,7 +138,9 @@ def latency_chart(results: Results, models: Sequence[Model]) -> Chart | None:
         write_status(axes, row, results.cell(model, metric.name).status)
     set_log_axis(axes, "x", np.array(drawn), metric.unit)
     axes.set_xlabel("Latency (ms); medians at the right", loc="left")
-    best, last = (f"{m.name} ({quantity(results.cell(m, metric.name).value, 'ms')} ms)" for m in (rows[0], rows[-1]))
+    best, last = (
+        f"{chart_name(m)} ({with_unit(results.cell(m, metric.name).value, 'ms')})" for m in (rows[0], rows[-1])
+    )
     return finished(
         figure,
         name=f"{slug(models[0].track)}-latency",
@@ -391,7 +393,7 @@ def memory_chart(results: Results, models: Sequence[Model]) -> Chart | None:
         name=f"{slug(models[0].track)}-memory",
         kind="memory",
         track=models[0].track,
-        title="Memory of a training step, predicted",
+        title="Predicted memory of a training step",
         conditions=measured_conditions(results, rows, METRICS["activation_bytes"]),
         alt=(
             f"Stacked bars of {', '.join(MEMORY_PARTS.values())} at the peak of a training step for {len(rows)} "

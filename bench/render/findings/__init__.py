@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bench.metrics import METRICS
-from bench.quantity import listing, measured, quantity, with_unit
+from bench.quantity import in_sentence, listing, measured, quantity, with_unit
 from bench.records.record import Record
 from bench.render.findings.machine import work_and_time
 from bench.render.findings.pick import ACCURACIES, parse_limits, select
@@ -156,7 +156,8 @@ def _same_images(published: str | None, trained: str) -> bool:
 
 def _few_networks(results: Results, group: AccuracyGroup) -> list[str]:
     """Where there is no comparison: what the one or two networks reach, or that nobody does better than chance."""
-    where = f"after {budget_words(group.budget)} on {dataset_words(group)}"
+    training = f"{budget_words(group.budget)} on {dataset_words(group)}"
+    where = f"after {training}"
     telling = [model for model in group.models if not results.at_chance(model)]
     if not telling:
         chance = "" if group.chance is None else f" ({quantity(group.chance, 'fraction')})"
@@ -164,7 +165,7 @@ def _few_networks(results: Results, group: AccuracyGroup) -> list[str]:
     due = to_be_trained(results, group.track)
     if len(group.models) < len(due) / 2:
         return [
-            f"Only {len(group.models)} of {len(due)} networks of the {group.track} track were trained {where}: "
+            f"Only {len(group.models)} of {len(due)} networks of the {group.track} track were trained ({training}): "
             "those that train fast, too few to compare."
         ]
     if len(group.models) == 1:
@@ -191,7 +192,8 @@ def _under_a_latency(results: Results) -> list[str]:
             best = within[0].model
             sentences.append(
                 f"Under {bound:g} ms for one image, the most accurate of the {track} track is {written_name(best)}: "
-                f"{_text(results, best, 'latency_ms')} ms, {METRICS[kind].label.lower()} {_text(results, best, kind)}."
+                f"{in_sentence(METRICS[kind])} {_text(results, best, kind)}, "
+                f"latency {_text(results, best, 'latency_ms')} ms."
             )
     return sentences
 
@@ -312,12 +314,15 @@ def _in_one(notes: Sequence[str]) -> str:
 
 
 def _grouped(records: Iterable[Record], other_budgets: Sequence[str]) -> list[Remark]:
-    groups: dict[tuple[str, str], tuple[dict[str, None], dict[str, None]]] = {}
+    """Reasons of what was skipped are one where only their numbers differ: "it would take about 2 to 26 min here"."""
+    groups: dict[tuple[str, str], tuple[list[str], dict[str, None], dict[str, None]]] = {}
     for record in records:
-        models, probes = groups.setdefault((record.status, record.note), ({}, {}))
+        kind = _NUMBER.sub("#", record.note) if record.status == "skipped" else record.note
+        notes, models, probes = groups.setdefault((record.status, kind), ([], {}, {}))
+        notes.append(record.note)
         models[record.model] = None
         probes[f"{record.probe} under {record.budget}" if record.budget in other_budgets else record.probe] = None
     return [
-        Remark(status, note or "no reason recorded", tuple(models), tuple(probes))
-        for (status, note), (models, probes) in groups.items()
+        Remark(status, _in_one(notes) or "no reason recorded", tuple(models), tuple(probes))
+        for (status, _), (notes, models, probes) in groups.items()
     ]

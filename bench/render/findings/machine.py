@@ -38,15 +38,16 @@ def execution_line(execution: Execution) -> str:
 
 
 _OF_NVIDIA_ALONE = ("cudnn", "tf32", "nvidia")
+_FACTS = {"memory_gib": "memory (GiB)", "cpu_mhz": "CPU clock (MHz)", "load_average_1min": "load average, 1 min"}
 
 
-def environment_facts(header: Header) -> dict[str, str]:
-    """The environment as recorded, without what does not apply to a CPU."""
-    on_cpu = header.environment.get("device_kind") == "cpu"
+def environment_facts(environment: Mapping[str, object]) -> dict[str, str]:
+    """What an environment is, in words, without what does not apply to a CPU."""
+    on_cpu = environment.get("device_kind") == "cpu"
     return {
-        name: text
-        for name, text in header.environment.items()
-        if text and not (on_cpu and name.startswith(_OF_NVIDIA_ALONE))
+        _words(name): {"True": "yes", "False": "no"}.get(str(fact), str(fact))
+        for name, fact in environment.items()
+        if fact not in ("", None) and not (on_cpu and name.startswith(_OF_NVIDIA_ALONE))
     }
 
 
@@ -66,7 +67,7 @@ def conditions_grid(header: Header) -> Grid | None:
     facts = dict.fromkeys(fact for state in states for fact in state)
     return Grid(
         ("", *(heading for session in sessions for heading in _headings(session))),
-        tuple((fact.replace("_", " "), *(state.get(fact, "–") or "none" for state in states)) for fact in facts),
+        tuple((_words(fact), *(state.get(fact, "–") or "none" for state in states)) for fact in facts),
     )
 
 
@@ -106,6 +107,11 @@ def _headings(session: Session) -> tuple[str, str]:
 def _time(iso: str) -> str:
     """Such as "2026-01-31 12:00:05" of an ISO time, whose zone the creation of the run gives."""
     return iso[:19].replace("T", " ")
+
+
+def _words(fact: str) -> str:
+    """Such as "uncommitted changes" of what a record calls uncommitted_changes."""
+    return _FACTS.get(fact) or fact.replace("_", " ").replace("cpu", "CPU")
 
 
 @dataclass(frozen=True)

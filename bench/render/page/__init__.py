@@ -59,7 +59,7 @@ def write_html(
             title=TITLE,
             textbook=next((chart for chart in charts if chart.kind == "textbook"), None),
             named=partial(named, results),
-            environment=environment_facts(results.header),
+            environment=environment_facts(results.header.environment),
             header=results.header,
             conditions=conditions_line(results),
             warning=warning(results),

@@ -232,13 +232,13 @@ def _curves(
         best = max(group.models, key=lambda model: results.cell(model, "top1").value)
         measure = None if best in models else _line(first.get(best.name), across)
         drawing = sparkline(lines, measure, colour, across, group.dataset)
-        found.append((_curve_caption(group, measure), drawing))
+        found.append((_curve_caption(group, chart_name(best) if measure else ""), drawing))
     return found
 
 
-def _curve_caption(group: AccuracyGroup, measure: Line | None) -> str:
+def _curve_caption(group: AccuracyGroup, best: str) -> str:
     budget = f", budget {group.budget}" if group.budget else ""
-    grey = f"; grey: {measure.model}, the most accurate of all" if measure else ""
+    grey = f"; grey: {best}, the most accurate of all" if best else ""
     return f"Test accuracy on {group.dataset} during training{budget}{grey}."
 
 
