@@ -20,6 +20,7 @@ from bench.records.run_folder import Run, RunError
 from bench.render import report
 from bench.render.page import escape, paper_link
 from bench.render.report import write_report
+from bench.render.results.header import unlisted, written_name
 from tests.render.conftest import (
     FIXTURE_CIFAR,
     RunBuilder,
@@ -155,7 +156,7 @@ def test_every_network_is_in_every_output(page: Page, full: Path) -> None:
     markdown, table = ((full / name).read_text() for name in ("report.md", "table.csv"))
     for name, *_ in FIXTURE_CIFAR:
         assert name in page.text
-        assert f"| {name} |" in markdown
+        assert f"| {written_name(unlisted(name))} |" in markdown
         assert f"\n{name}," in table
 
 
@@ -214,7 +215,7 @@ def test_a_gpu_run_says_what_its_machine_can_do_and_who_uses_little_of_it(
         "¶ launch-bound",
     ):
         assert words in page, words
-    assert "lenet5_cifar reaches 0.048 % of the vendor's dense bf16 peak" in markdown
+    assert "In training LeNet-5 reaches 0.048 % of the vendor's dense bf16 peak" in markdown
     assert "<summary>Memory of a training step</summary>" in markdown
     assert "| throughput | not steady: steps got 9% slower while they were sampled | vgg16_bn_cifar |" in markdown
     table = list(csv.reader((folder / "table.csv").read_text().splitlines()))

@@ -66,6 +66,14 @@ def test_a_score_of_no_topic_is_shown_all_the_same(build: RunBuilder) -> None:
     assert [metric.name for metric in topics["Other measurements"]] == ["new_score"]  # epochs are no score
 
 
+def test_where_nothing_was_trained_the_published_accuracy_is_in_the_overview(build: RunBuilder) -> None:
+    (track,) = track_tables(
+        read_results(build([listed("resnet18", "ResNet", 2015, "imagenet")], counts("resnet18", 1, 1, 1)))
+    )
+    assert track.overview.columns[0].heading == "Published accuracy"
+    assert track.overview.rows[0].cells[0].text == "69.8 %"
+
+
 def test_a_full_run_has_an_overview_and_topics(cifar: dict[str, Table]) -> None:
     assert list(cifar) == [
         "Overview",
@@ -190,12 +198,12 @@ def test_what_may_be_wrong_is_never_best_nor_ranked_nor_on_a_front(build: RunBui
     assert cell(track.overview, "f_cifar", "Utilisation in training").symbols == "?"
     (front,) = accuracy_front(results, results.models, METRICS["macs"])
     assert results.models[front].name == "b_cifar"
-    named = [sentence.split()[0] for sentence in lowest_use(results, results.models)]
-    assert named == ["b_cifar", "c_cifar", "d_cifar"]
+    named = [sentence.split()[2] for sentence in lowest_use(results, results.models)]
+    assert named == ["b", "c", "d"]
     drawn, words = comparable(results, results.models, "mfu")
     assert [model.name for model in drawn] == names[:-1]
-    assert "more than the device can do and so not reliable: f_cifar" in words
-    assert "Lower bounds, as an operator cannot be counted: a_cifar" in words
+    assert "more than the device can do and so not reliable: f." in words
+    assert "Lower bounds, as an operator cannot be counted: a." in words
 
 
 A = listed("a_cifar", "a", 2015, "cifar")

@@ -138,9 +138,8 @@ def latency_chart(results: Results, models: Sequence[Model]) -> Chart | None:
         write_status(axes, row, results.cell(model, metric.name).status)
     set_log_axis(axes, "x", np.array(drawn), metric.unit)
     axes.set_xlabel("Latency (ms); medians at the right", loc="left")
-    best, last = (
-        f"{chart_name(m)} ({with_unit(results.cell(m, metric.name).value, 'ms')})" for m in (rows[0], rows[-1])
-    )
+    medians = {model: quantity(results.cell(model, metric.name).value, "ms") for model in (rows[0], rows[-1])}
+    best, last = (f"{chart_name(model)} ({median} ms)" for model, median in medians.items())
     return finished(
         figure,
         name=f"{slug(models[0].track)}-latency",

@@ -154,8 +154,8 @@ def _large_batches_help_fully_connected(at: Setting) -> list[Part]:
     shown = f"images per second at batch {batch} over batch 1: "
     shown += ", ".join(f"{name} {short(gain[name])}" for name in named)
     return [
-        Part("AlexNet's gain is the largest", order[0] == at.name("alexnet"), shown),
-        Part("VGG gains less", gain[at.name("alexnet")] > max(gain[name] for name in vggs), ""),
+        Part("AlexNet's gain as the largest", order[0] == at.name("alexnet"), shown),
+        Part("VGG's smaller gain", gain[at.name("alexnet")] > max(gain[name] for name in vggs), ""),
     ]
 
 
@@ -168,8 +168,8 @@ def _order_of_time(at: Setting) -> list[Part]:
     order = sorted(names, key=lambda name: ms[name])
     slow, fast = order[-1], order[0]
     return [
-        Part("VGG is the slowest", slow in vggs, f"most ms per image: {slow} {short(ms[slow])}"),
-        Part("AlexNet is the fastest", fast == at.name("alexnet"), f"fewest: {fast} {short(ms[fast])}"),
+        Part("VGG as the slowest", slow in vggs, f"most ms per image: {slow} {short(ms[slow])}"),
+        Part("AlexNet as the fastest", fast == at.name("alexnet"), f"fewest: {fast} {short(ms[fast])}"),
     ]
 
 

@@ -208,9 +208,9 @@ def _bottlenecks_save_operations(_: Setting) -> list[Part]:
 def _nin_needs_few_parameters(at: Setting) -> list[Part]:
     found = {network: at.against("nin", network) for network in ("alexnet", "vgg16")}
     return [
-        Part(f"against {at.name(network)}", ratio >= 5, shown)
+        Part(f"the ratio to {network}", ratio >= 5, shown)
         if ratio > 0
-        else unknown(f"against {network}", f"parameters of NiN and {network}")
+        else unknown(f"the ratio to {network}", f"parameters of NiN and {network}")
         for network, (ratio, shown) in found.items()
     ]
 
@@ -348,8 +348,8 @@ def _depth_harms_plain_networks_alone(at: Setting) -> list[Part]:
         for name, gap in (("plain", plain), ("ResNet", residual))
     ]
     return [
-        Part("plain networks get worse", plain.interval[1] < 0, words[0]),
-        Part("ResNets do not", residual.interval[1] >= 0, words[1]),
+        Part("plain networks getting worse", plain.interval[1] < 0, words[0]),
+        Part("ResNets staying as good", residual.interval[1] >= 0, words[1]),
     ]
 
 

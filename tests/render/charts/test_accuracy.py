@@ -78,7 +78,7 @@ def test_mistakes_of_the_most_accurate_network_over_its_seeds(run: Run) -> None:
     confusions(run, "b_cifar", [(0, 0, 90), (0, 1, 10), (1, 1, 100), (2, 2, 100)], seed=1)
     chart = charts(run)["confusion"]
     assert chart.caption == (
-        "b_cifar most often mistakes cat for dog (15.0 % of cat), <b>ship</b> for cat (2.50 % of <b>ship</b>)."
+        "b most often mistakes cat for dog (15.0 % of cat), <b>ship</b> for cat (2.50 % of <b>ship</b>)."
     )
     assert chart.alt == (
         "Confusion matrix of b_cifar on cifar10, 3 classes: dog is recognised best (100 %), cat worst (85.0 %)."
@@ -87,7 +87,7 @@ def test_mistakes_of_the_most_accurate_network_over_its_seeds(run: Run) -> None:
 
 def test_no_mistake_at_all(run: Run) -> None:
     confusions(run, "b_cifar", [(0, 0, 9), (1, 1, 9), (2, 2, 9)])
-    assert charts(run)["confusion"].caption == "b_cifar recognises every test image."
+    assert charts(run)["confusion"].caption == "b recognises every test image."
 
 
 def test_an_output_without_a_class_is_a_mistake_of_its_class(run: Run) -> None:

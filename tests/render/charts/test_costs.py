@@ -78,8 +78,8 @@ def test_a_run_has_about_twenty_five_figures(drawn: tuple[list[Chart], dict[str,
 def test_who_ran_at_a_smaller_batch_is_left_out_and_named(drawn: tuple[list[Chart], dict[str, Figure]]) -> None:
     captions = {chart.name: chart.caption for chart in drawn[0]}
     for name in ("cifar-top1-vs-inference_images_per_s", "cifar-time-vs-macs", "cifar-roofline"):
-        assert "Omitted because batch 512 did not fit in memory: wide_resnet28_10_cifar (batch 256)." in captions[name]
-    assert "batch 512 did not fit in memory: wide_resnet28_10_cifar" in captions["cifar-throughput"]
+        assert "Omitted because batch 512 did not fit in memory: WRN-28-10 (batch 256)." in captions[name]
+    assert "batch 512 did not fit in memory: WRN-28-10" in captions["cifar-throughput"]
     assert "wide_resnet28_10" not in captions["cifar-latency"]
 
 

@@ -109,7 +109,7 @@ def test_an_accuracy_that_is_timed_is_marked_where_it_was_reached(build: RunBuil
             for name, seconds in (("b_cifar", 11.0), ("c_cifar", 7.5))
         )
     figure = drawn(run)["cifar-curves-top1"]
-    assert f"{percent} % is reached by 2 of 3 networks, first by c_cifar (7.50 s)." in figure.caption
+    assert f"{percent} % is reached by 2 of 3 networks, first by c (7.50 s)." in figure.caption
     assert "reached" not in drawn(run)["cifar-curves-loss"].caption
 
 

@@ -161,15 +161,19 @@ FLIPS: list[tuple[str, dict[str, dict[str, float]], str]] = [
     ("S6", {"vgg16": {"activations": 22.2e6}}, "holds"),
     ("S6", {"vgg16": {"params": 130e6}}, "does not hold"),
     ("S7", {"googlenet": {"params": 5.05e6}}, "holds"),
-    ("S11", {"nin": {"params": 20e6}}, "holds except for against alexnet"),
+    ("S11", {"nin": {"params": 20e6}}, "holds except for the ratio to AlexNet"),
     ("S12", {"squeezenet1_0": {"params": 6e6}}, "holds except for 50 times fewer parameters "),
     ("S14@", {"densenet201": {"params": 40e6}}, "holds except for fewer parameters"),
     ("C5", {"googlenet": {"params": 13e6}}, "does not hold"),
     ("C10", {"vgg19": {"macs": 1e9}, "vgg16": {"macs": 1e9}}, "does not hold"),
-    ("C11", {"vgg19": {"macs": 39e9}}, "holds except for vgg19"),
+    ("C11", {"vgg19": {"macs": 39e9}}, "holds except for VGG-19"),
     ("R5", {"resnet50": {"macs": 9e9}}, "holds except for operations"),
     ("R6", {"resnet50": {"params": 99e6}}, "does not hold"),
 ]
+
+
+def test_evidence_names_networks_as_their_papers_do() -> None:
+    assert verdicts(LARGE)["S1"].evidence.startswith("most parameters: VGG-19 144 M, then AlexNet 61.1 M; ")
 
 
 @pytest.mark.parametrize(("claim", "changes", "verdict"), FLIPS)
@@ -257,7 +261,7 @@ def test_operations_tell_time_or_not() -> None:
 
 def test_vgg_is_slowest_and_alexnet_fastest_or_not() -> None:
     assert verdicts(timed(BY_MACS))["C8"].verdict == "holds"
-    assert verdicts(timed({**BY_MACS, "resnet152": 99.0}))["C8"].verdict == "holds except for VGG is the slowest"
+    assert verdicts(timed({**BY_MACS, "resnet152": 99.0}))["C8"].verdict == "holds except for VGG as the slowest"
     assert verdicts(timed({**BY_MACS, "resnet152": 99.0, "alexnet": 98.0}))["C8"].verdict == "does not hold"
 
 

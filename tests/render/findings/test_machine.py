@@ -34,7 +34,7 @@ def test_conditions_stand_side_by_side(build: RunBuilder) -> None:
         "after",
     )
     assert grid.rows == (
-        ("load average 1min", "0.31", "2.5", "7.5", "–"),
+        ("load average, 1 min", "0.31", "2.5", "7.5", "–"),
         ("cuda:0 temperature celsius", "31", "64", "–", "–"),
         ("cuda:0 throttle reasons", "none", "power cap", "–", "–"),
     )
@@ -172,14 +172,14 @@ def test_each_reason_is_given_by_numbers_that_support_it(build: RunBuilder) -> N
     rows.append(ok("b_cifar", "best_train_images_per_s", 220.0, device="cuda:0", batch_size=16))
     models = [listed(name, name, 2015, "cifar") for name in names]
     first, second, third = use(read_results(build(models, rows, limits=LIMITS)))
-    peak = "of 1.000 TFLOP/s, the fastest fp32 matrix product or convolution measured here in training"
-    assert first == f"a_cifar reaches 30 % {peak}: it is launch-bound (the device is busy for 10 % of the step)."
+    peak = "of 1.000 TFLOP/s, the fastest fp32 matrix product or convolution measured here"
+    assert first == f"In training a reaches 30 % {peak}: it is launch-bound (the device is busy for 10 % of the step)."
     # 50 FLOP/byte at 10 GB/s are 0.5 TFLOP/s; 800 images a second of 1 GFLOP are 0.8 TFLOP/s
     assert second == (
-        f"b_cifar reaches 60 % {peak}: memory allows it 50 % of the measured peak in inference (50 FLOP/byte, left of "
-        "the ridge at 100), and it reaches 160 % of that."
+        f"In training b reaches 60 % {peak}: memory allows it 50 % of the measured peak in inference (50 FLOP/byte, "
+        "left of the ridge at 100), and it reaches 160 % of that."
     )
-    assert third == f"c_cifar reaches 90 % {peak}: batch 8 is small for it (batch 64 is 2 times as fast)."
+    assert third == f"In training c reaches 90 % {peak}: batch 8 is small for it (batch 64 is 2 times as fast)."
 
 
 def test_the_vendors_peak_is_named_without_its_source(build: RunBuilder) -> None:
@@ -190,7 +190,7 @@ def test_the_vendors_peak_is_named_without_its_source(build: RunBuilder) -> None
     vendor = {"vendor_flops_per_s": 4e12, "vendor_source": "a data sheet (2024); a white paper"}
     limits = {"cuda:0": {**LIMITS["cuda:0"], **vendor}}
     first = use(read_results(build(models, rows, limits=limits)))[0]
-    assert "reaches 0.60 % of the vendor's dense fp32 peak of 4.000 TFLOP/s in training:" in first
+    assert "reaches 0.60 % of the vendor's dense fp32 peak of 4.000 TFLOP/s:" in first
 
 
 def test_without_a_reason_it_says_so(build: RunBuilder) -> None:

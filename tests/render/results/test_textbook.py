@@ -161,8 +161,8 @@ def test_density_is_percent_per_million_parameters(build: RunBuilder) -> None:
     with style():
         chart = density_chart(own_accuracies(results, group, "cifar"))
     assert chart is not None
-    assert "for 2 networks, from network0_cifar (50.00 ± 0.98) to network1_cifar (40.00" in chart.alt
-    assert chart.caption == "Omitted because they did no better than chance: network2_cifar."
+    assert "for 2 networks, from network0 (50.00 ± 0.98) to network1 (40.00" in chart.alt
+    assert chart.caption == "Omitted because they did no better than chance: network2."
 
 
 def test_the_best_so_far_only_rises(build: RunBuilder) -> None:
