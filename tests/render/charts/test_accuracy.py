@@ -81,7 +81,7 @@ def test_mistakes_of_the_most_accurate_network_over_its_seeds(run: Run) -> None:
         "b most often mistakes cat for dog (15.0 % of cat), <b>ship</b> for cat (2.50 % of <b>ship</b>)."
     )
     assert chart.alt == (
-        "Confusion matrix of b_cifar on cifar10, 3 classes: dog is recognised best (100 %), cat worst (85.0 %)."
+        "Confusion matrix of b on cifar10, 3 classes: dog is recognised best (100 %), cat worst (85.0 %)."
     )
 
 
