@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -161,6 +161,22 @@ def device_seconds(step: Step, device: Device, clock: Clock = time.perf_counter)
     if len(seconds) <= DEVICE_SAMPLES // 2:
         raise NoClock("the device had begun before the host had queued the step: it may have waited for the host")
     return tuple(seconds)
+
+
+def keeping_pace(device: Device, every: int = 1) -> Callable[[], None]:
+    """To be called after each step: lets the host run ahead of the device by two or three times `every` steps."""
+    ahead: deque[Event] = deque()
+    steps = 0
+
+    def keep() -> None:
+        nonlocal steps
+        steps += 1
+        if steps % every == 0 and (mark := device.event()):
+            ahead.append(mark)
+        if len(ahead) > 2:
+            ahead.popleft().synchronize()
+
+    return keep
 
 
 class Laps:

@@ -15,7 +15,9 @@ from bench.data import ImageSet
 from bench.data.batches import load_split
 from bench.device import accelerator
 from bench.device.execution import arithmetic, for_training
-from bench.metrics import LEVELS, Flag
+from bench.device.nvml import clocks
+from bench.metrics import LEVELS, METRICS, Flag
+from bench.models import REGISTRY
 from bench.probes.counting.layers import layer_products
 from bench.probes.counting.networks import fresh_network
 from bench.probes.reading import Answer, Measurement, Reading, Unsupported
@@ -23,11 +25,13 @@ from bench.probes.steps import in_a_format_that_runs, inference_step, training_s
 from bench.quantity import first_line
 from bench.training import randomness
 from bench.training.evaluation import Images
-from bench.training.loop import train
+from bench.training.loop import Trainee
 from bench.training.recipes import Recipe, recipe_for
 from bench.training.schedule import CURRENCIES, budget_images, spent_to_reach
 from bench.training.weights import Checkpoint, checkpoint_path, load_weights
 
+# The last network that was trained, with what was chosen and recorded for it, if this process may train it again.
+_kept: dict[tuple[object, ...], Trainee] = {}
 CHECKPOINT_FORMAT = 1  # raise it with any change to how training goes
 
 
@@ -54,26 +58,17 @@ def measure(task: Task) -> Measurement:
     recipe = recipe_for(spec.family, task.inputs.recipes)
     if recipe.mean and recipe.std:
         image_set = replace(image_set, mean=recipe.mean, std=recipe.std)
-    place = accelerator.named(task.device).place
-    images = Images(
-        image_set,
-        train=load_split(image_set, "train", place),
-        test=load_split(image_set, "test", place, limit=config.test_images),
-        input_size=spec.input_size,
-        resize=recipe.resize,
-    )
     batch_size = config.train_batch_size or recipe.batch_size
     flops, flops_note, flops_flags = _forward_flops(task)
-    randomness.seed(task.seed)
-    network = fresh_network(spec, len(image_set.classes))
-    if task.inputs.initial_weights is not None:
-        load_weights(task.inputs.initial_weights, network)
-    network = for_training(network, config.execution, place)
-    checkpoint = _checkpoint(task, recipe, image_set, batch_size, network)
-    with arithmetic(config.execution.precision):
-        outcome = train(
-            network, recipe, task.budget, images, batch_size, flops, task.seed, config.execution, checkpoint
-        )
+    alike = (spec.name, recipe, image_set, batch_size, config.execution, config.test_images, task.device)
+    kept = _kept.pop(alike, None)
+    _kept.clear()
+    with arithmetic(config.execution.precision), clocks(task.device) as clock:
+        trainee = _trainee(task, recipe, image_set, batch_size, kept)
+        checkpoint = _checkpoint(task, recipe, image_set, batch_size, trainee.network)
+        outcome = trainee.train(task.budget, flops, task.seed, checkpoint, clock)
+    if _is_trained_again(task):
+        _kept[alike] = trainee
 
     spent, warm_up = outcome.spent, outcome.warm_up
     notes = [note for note in (format_note, checkpoint.note if checkpoint else "") if note]
@@ -84,6 +79,7 @@ def measure(task: Task) -> Measurement:
         batch_size=batch_size,
         cuda_graphs=warm_up.cuda_graphs,
         memory_format=config.execution.memory_format,
+        clock_mhz=clock.mhz,
         device=task.device,
     )
     readings: dict[str, Answer] = {
@@ -107,11 +103,46 @@ def measure(task: Task) -> Measurement:
             )
     if math.isnan(flops):
         readings |= {metric: Unsupported(flops_note) for metric in readings if "flops" in metric}
+    if clock.throttled:  # what is told in seconds, and all that a budget in seconds buys, is of a slower device
+        for metric, answer in readings.items():
+            if isinstance(answer, Reading) and "s" in (METRICS[metric].unit, task.budget.kind):
+                note = "; ".join(filter(None, (answer.note, clock.throttled)))
+                readings[metric] = replace(answer, note=note, flags=(*answer.flags, "throttled"))
     return Measurement(
         readings,
         curve=tuple(asdict(point) for point in outcome.curve),
         confusions=tuple(asdict(confusion) for confusion in outcome.confusions),
     )
+
+
+def _trainee(task: Task, recipe: Recipe, image_set: ImageSet, batch_size: int, kept: Trainee | None) -> Trainee:
+    """The network with the weights that the task's seed starts from: in the one that is `kept`, or in a new one."""
+    randomness.seed(task.seed)
+    network = fresh_network(task.spec, len(image_set.classes))
+    if task.inputs.initial_weights is not None:
+        load_weights(task.inputs.initial_weights, network)
+    if kept is not None:
+        kept.start_anew(network)
+        return kept
+    execution, place = task.config.execution, accelerator.named(task.device).place
+    images = Images(
+        image_set,
+        train=load_split(image_set, "train", place),
+        test=load_split(image_set, "test", place, limit=task.config.test_images),
+        input_size=task.spec.input_size,
+        resize=recipe.resize,
+    )
+    return Trainee(for_training(network, execution, place), recipe, images, batch_size, execution)
+
+
+def _is_trained_again(task: Task) -> bool:
+    """Whether the process may go on with another seed or budget of a network of which that is the same training.
+
+    One of somebody else's may keep more than weights and buffers, and what is compiled is dropped after each task.
+    """
+    config = task.config
+    last = (config.seeds - 1, (config.budget, *config.other_budgets)[-1])
+    return (task.seed, task.budget) != last and task.spec.name in REGISTRY and not config.execution.compile
 
 
 def _forward_flops(task: Task) -> tuple[float, str, tuple[Flag, ...]]:

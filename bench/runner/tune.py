@@ -24,7 +24,7 @@ from bench.engines import Crash, Executor, Stop
 from bench.models import ModelSpec
 from bench.probes.counting.layers import layer_products
 from bench.training.evaluation import Images
-from bench.training.loop import train
+from bench.training.loop import Trainee
 from bench.training.recipes import Recipe, recipe_for
 from bench.training.schedule import Diverged
 
@@ -79,9 +79,8 @@ def execute_trial(task: TrialTask, device: str) -> Trial:
     flops = 2 * layer_products(spec).macs
     with arithmetic(config.execution.precision):
         try:
-            outcome = train(
-                network, recipe, config.budget, images, task.batch_size, flops, seed, config.execution, None
-            )
+            trainee = Trainee(network, recipe, images, task.batch_size, config.execution)
+            outcome = trainee.train(config.budget, flops, seed)
         except Diverged as reason:
             return Trial(recipe.peak_rate, recipe.weight_decay, None, note=str(reason))
     return Trial(recipe.peak_rate, recipe.weight_decay, outcome.top1, outcome.tested)

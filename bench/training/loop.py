@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,8 +17,9 @@ from torch import Tensor, nn
 from bench.config import Budget, Execution
 from bench.data.batches import TrainingBatches, first_of_each_class
 from bench.device import accelerator
-from bench.device.accelerator import Device, Event
 from bench.device.execution import CannotCapture, captured, memory_format
+from bench.device.nvml import Clocks
+from bench.device.timing import keeping_pace
 from bench.quantity import first_line
 from bench.training import randomness
 from bench.training.evaluation import Confusion, Images, confusions, evaluate, predicted_classes, settle_batch_norm
@@ -41,81 +41,102 @@ class Outcome:
     confusions: tuple[Confusion, ...]  # of the final test
 
 
-def train(
-    network: nn.Module,
-    recipe: Recipe,
-    budget: Budget,
-    images: Images,
-    batch_size: int,
-    forward_flops: float,
-    seed: int,
-    execution: Execution = Execution(),
-    checkpoint: Checkpoint | None = None,
-) -> Outcome:
-    """Train `network` from its present weights, or from `checkpoint`, and test it at the end of the budget.
+class Trainee:
+    """A network with all that its training takes but a budget and a seed: one-time costs are paid.
 
-    The learning rate is a function of the share of the budget spent, so every kind of budget ends with a finished
-    schedule. The clock stops for evaluation, and starts after one-time costs (`warmed_up`).
-    `forward_flops` are those of one image; `seed` decides shuffling and augmentation.
-
-    Raises:
-        Diverged: the loss became infinite or not a number.
+    What was chosen and recorded for it serves every training that begins with `start_anew`.
     """
-    place = images.train.images.device
-    device = accelerator.of(place)
-    rate = recipe.rate_at(batch_size)
-    optimizer = make_optimizer(recipe, network.parameters(), rate)
-    step = TrainingStep(network, optimizer, recipe, execution, len(images.image_set.classes))
-    batches = TrainingBatches(
-        images.train,
-        images.image_set,
-        images.input_size,
-        batch_size,
-        torch.Generator(place).manual_seed(seed),
-        recipe.crop_padding,
-        recipe.flip,
-        images.resize,
-        memory_format=memory_format(execution),
-        prepared_bytes=device.sizes.prepared_bytes,
-    )
-    meter = Meter(budget, len(images.train.labels), forward_flops)
-    on_the_way = replace(images, test=first_of_each_class(images.test, CURVE_TEST_IMAGES))
-    history = History(meter, len(on_the_way.test.labels), recipe.curve_every)
-    progress = _Progress(step, batches, meter, history, place)
-    warm = warmed_up(step, images, batch_size, execution)
-    saved = checkpoint.load() if checkpoint else None
-    if saved:
-        progress.resume(saved)
-    resumed_at = meter.images if saved else None
-    pace = _Pace(device, in_step=budget.kind == "s")
 
-    network.train()
-    meter.start()
-    while (upcoming := meter.fraction_after(batch_size)) <= 1 or meter.images == 0:
-        # The rate for a batch is that of the middle of the share of the budget which it spends.
-        middle = (history.fraction + min(upcoming, 1.0)) / 2
-        step.set_rate(rate * learning_rate_factor(middle, recipe.warmup, recipe.schedule))
-        loss = warm.step(*next(batches))
-        meter.images += batch_size
-        pace.keep()
-        if history.note(loss, upcoming, batch_size):
-            device.synchronise()
-            meter.pause()
-            history.add_point(evaluate(network, on_the_way, execution)[0] if history.test_due() else None)
-            if checkpoint and checkpoint.due():
-                checkpoint.write(progress.state())
-            network.train()
-            meter.start()
-    device.synchronise()
-    meter.pause()
-    if recipe.settle_batch_norm:
-        settle_batch_norm(network, batches, execution)
-    labels, predicted = images.test.labels, predicted_classes(network, images, execution)
-    tested = len(labels)
-    top1 = (predicted == labels).sum().item() / tested
-    history.add_point(top1)
-    curve = tuple(history.points)
-    return Outcome(top1, tested, meter, history.final_loss(), curve, warm, resumed_at, confusions(labels, predicted))
+    def __init__(
+        self, network: nn.Module, recipe: Recipe, images: Images, batch_size: int, execution: Execution = Execution()
+    ) -> None:
+        self.network, self.images = network, images
+        self._recipe, self._batch_size, self._execution = recipe, batch_size, execution
+        optimizer = make_optimizer(recipe, network.parameters(), recipe.rate_at(batch_size))
+        self._step = TrainingStep(network, optimizer, recipe, execution, len(images.image_set.classes))
+        self._warm = warmed_up(self._step, images, batch_size, execution)
+
+    def start_anew(self, fresh: nn.Module) -> None:
+        """Take the weights and buffers of a network that is built alike, and forget all that was learned."""
+        self._step.start_anew(fresh)
+
+    def train(
+        self,
+        budget: Budget,
+        forward_flops: float,
+        seed: int,
+        checkpoint: Checkpoint | None = None,
+        clocks: Clocks | None = None,
+    ) -> Outcome:
+        """Train the network from its present weights, or from `checkpoint`, and test it at the end of the budget.
+
+        The learning rate is a function of the share of the budget spent, so every kind of budget ends with a finished
+        schedule. The clock stops for evaluation, and starts after one-time costs.
+        `forward_flops` are those of one image; `seed` decides shuffling and augmentation; `clocks` are looked at by
+        the way.
+
+        Raises:
+            Diverged: the loss became infinite or not a number.
+        """
+        network, step, warm, recipe, images = self.network, self._step, self._warm, self._recipe, self.images
+        batch_size, execution = self._batch_size, self._execution
+        place = images.train.images.device
+        device = accelerator.of(place)
+        rate = recipe.rate_at(batch_size)
+        batches = TrainingBatches(
+            images.train,
+            images.image_set,
+            images.input_size,
+            batch_size,
+            torch.Generator(place).manual_seed(seed),
+            recipe.crop_padding,
+            recipe.flip,
+            images.resize,
+            memory_format=memory_format(execution),
+            prepared_bytes=device.sizes.prepared_bytes,
+        )
+        meter = Meter(budget, len(images.train.labels), forward_flops)
+        on_the_way = replace(images, test=first_of_each_class(images.test, CURVE_TEST_IMAGES))
+        history = History(meter, len(on_the_way.test.labels), recipe.curve_every)
+        progress = _Progress(step, batches, meter, history, place)
+        saved = checkpoint.load() if checkpoint else None
+        if saved:
+            progress.resume(saved)
+        resumed_at = meter.images if saved else None
+        # A budget in seconds has to see time pass.
+        keep_pace = keeping_pace(device) if budget.kind == "s" else lambda: None
+
+        network.train()
+        meter.start()
+        while (upcoming := meter.fraction_after(batch_size)) <= 1 or meter.images == 0:
+            # The rate for a batch is that of the middle of the share of the budget which it spends.
+            middle = (history.fraction + min(upcoming, 1.0)) / 2
+            step.set_rate(rate * learning_rate_factor(middle, recipe.warmup, recipe.schedule))
+            loss = warm.step(*next(batches))
+            meter.images += batch_size
+            keep_pace()
+            if history.note(loss, upcoming, batch_size):
+                if clocks is not None:  # while the device is at work
+                    clocks.look()
+                device.synchronise()
+                meter.pause()
+                history.add_point(evaluate(network, on_the_way, execution)[0] if history.test_due() else None)
+                if checkpoint and checkpoint.due():
+                    checkpoint.write(progress.state())
+                network.train()
+                meter.start()
+        device.synchronise()
+        meter.pause()
+        if recipe.settle_batch_norm:
+            settle_batch_norm(network, batches, execution)
+        labels, predicted = images.test.labels, predicted_classes(network, images, execution)
+        tested = len(labels)
+        top1 = (predicted == labels).sum().item() / tested
+        history.add_point(top1)
+        curve = tuple(history.points)
+        return Outcome(
+            top1, tested, meter, history.final_loss(), curve, warm, resumed_at, confusions(labels, predicted)
+        )
 
 
 @dataclass(frozen=True)
@@ -198,17 +219,3 @@ class _Progress:
         self.meter.resume(state["meter"])
         self.history.resume(state["history"], self.device)
         randomness.restore(state["randomness"], self.device)
-
-
-class _Pace:
-    """Keeps the host at most two steps ahead of the device, so that a budget in seconds sees time pass."""
-
-    def __init__(self, device: Device, in_step: bool) -> None:
-        self._mark = device.event if in_step else lambda: None
-        self._queued: deque[Event] = deque()
-
-    def keep(self) -> None:
-        if mark := self._mark():
-            self._queued.append(mark)
-        if len(self._queued) > 2:
-            self._queued.popleft().synchronize()

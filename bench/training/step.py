@@ -135,6 +135,7 @@ class TrainingStep:
         device = next(network.parameters()).device
         self._device = device
         self._scaler = torch.amp.GradScaler(device.type, enabled=execution.precision == "fp16")
+        self._scaler_at_first = self._scaler.state_dict()
 
     def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
         self.optimizer.zero_grad(set_to_none=True)
@@ -199,6 +200,11 @@ class TrainingStep:
                 now[name].zero_()
         self._scaler.load_state_dict(state["scaler"])
         self.optimizer.zero_grad(set_to_none=True)
+
+    def start_anew(self, fresh: nn.Module) -> None:
+        """Put everything to where the first step finds it, with the weights and buffers of `fresh`, in place."""
+        nothing_kept: list[dict[str, Any]] = [{} for _ in self._parameters()]
+        self.resume({"network": fresh.state_dict(), "optimizer": nothing_kept, "scaler": self._scaler_at_first})
 
     def _parameters(self) -> list[nn.Parameter]:
         return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]

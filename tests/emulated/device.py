@@ -30,6 +30,7 @@ SLOWNESS = 1.25  # times as long as the host takes to compute it
 FAULT_AFTER = 300  # launches of a process: in the middle of something
 THROTTLED = 3.0  # times as long
 TICK_S, IDLE_WATTS, BUSY_WATTS = 0.1, 50.0, 250.0
+CLOCK_MHZ = 1980
 _aten = torch.ops.aten
 # What a host cannot go on without knowing.
 _WAITS = {_aten._local_scalar_dense.default, _aten.nonzero.default, _aten.masked_select.default, _aten.equal.default}
@@ -239,6 +240,9 @@ class _Board(nvml.Gpu):
 
     def mig(self) -> str:
         return "slice" if "mig" in self._device.plan.faults else "off"
+
+    def sm_clock_mhz(self) -> int:
+        return round(CLOCK_MHZ / (THROTTLED if self._device.is_throttled else 1))
 
     def throttle_reasons(self) -> str:
         return "hot (hardware)" if "throttle" in self._device.plan.faults else "none"

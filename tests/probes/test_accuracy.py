@@ -1,8 +1,10 @@
 """What a training leaves in the rows of a run, and how each thing that can be wrong with it is said."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -10,12 +12,16 @@ import pytest
 from bench.config import Budget, Config, Execution, Inputs, Task
 from bench.data.image_set import ImageSet
 from bench.metrics import metrics_of
-from bench.models import REGISTRY
+from bench.models import REGISTRY, ModelSpec
+from bench.probes import accuracy
 from bench.records.record import Record
 from bench.runner.execute import execute
+from bench.training.loop import Trainee
 from bench.training.recipes import recipe_for
 from tests.configs import config
 from tests.data import fakes
+from tests.emulated import at_work
+from tests.emulated.device import CLOCK_MHZ, THROTTLED
 
 SPEC = REGISTRY["lenet5_cifar"]
 CLASSES = tuple("abcd")
@@ -38,9 +44,16 @@ def image_set(
     return ImageSet("noise", str(folder), "", CLASSES, shape, 40, 40, *statistics, "")
 
 
-def rows(config: Config, images: ImageSet | None, seed: int = 0, found: Inputs = Inputs()) -> dict[str, Record]:
+def rows(
+    config: Config,
+    images: ImageSet | None,
+    seed: int = 0,
+    found: Inputs = Inputs(),
+    device: str = "cpu",
+    spec: ModelSpec = SPEC,
+) -> dict[str, Record]:
     inputs = replace(found, image_sets={"cifar": images} if images else {})
-    outcome = execute(Task(SPEC, config, ("accuracy",), inputs, seed=seed), "cpu")
+    outcome = execute(Task(spec, config, ("accuracy",), inputs, seed=seed), device)
     assert [row.metric for row in outcome.records] == list(metrics_of("accuracy"))
     return {row.metric: row for row in outcome.records}
 
@@ -80,6 +93,77 @@ def test_the_seed_decides(tmp_path: Path) -> None:
     first, again, other = (rows(CONFIG, images, seed)["train_loss"].value for seed in (1, 1, 2))
     assert first == again
     assert first != other
+
+
+def of_seed(row: Mapping[str, Record]) -> tuple[float | None, ...]:
+    """What a seed decides: equal to the bit, or not equal."""
+    return tuple(row[metric].value for metric in ("top1", "train_loss"))
+
+
+@pytest.mark.parametrize("name", ["lenet5_cifar", "resnet20_cifar"])  # Adam, SGD with batch norm
+def test_seeds_share_what_was_made_ready_and_are_the_same_bits_as_alone(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[bool] = []
+    make = Trainee.__init__
+
+    def counted(self: Trainee, *args: Any) -> None:
+        made.append(True)
+        make(self, *args)
+
+    monkeypatch.setattr(Trainee, "__init__", counted)
+    images, config = image_set(tmp_path), replace(CONFIG, seeds=2, budget=Budget.parse("0.04kimg"))
+    first, second = (of_seed(rows(config, images, seed, spec=REGISTRY[name])) for seed in (0, 1))
+    assert (len(made), first == second) == (1, False)
+    assert not accuracy._kept  # after the last seed
+    assert of_seed(rows(config, images, 1, spec=REGISTRY[name])) == second
+    assert len(made) == 2
+
+
+def test_another_training_makes_its_own_ready(tmp_path: Path) -> None:
+    images, config = image_set(tmp_path), replace(CONFIG, seeds=2)
+    alone, other = (rows(replace(config, train_batch_size=size), images)["train_loss"].value for size in (10, 20))
+    (kept,) = accuracy._kept  # the last
+    assert 20 in kept
+    accuracy._kept.clear()
+    assert alone != other
+
+
+def test_seeds_on_a_device_share_one_graph(tmp_path: Path) -> None:
+    images, config = image_set(tmp_path), replace(CONFIG, seeds=2, execution=Execution(cuda_graphs=None))
+    with at_work() as device:
+        captures = MagicMock(side_effect=device.capture)
+        device.capture = captures  # type: ignore[method-assign]
+        first, second = (rows(config, images, seed, device="emulated:0") for seed in (0, 1))
+        assert first["top1"].cuda_graphs
+        assert second["top1"].cuda_graphs
+        assert captures.call_count == 1
+        alone = rows(config, images, 1, device="emulated:0")
+        assert captures.call_count == 2
+    assert of_seed(first) != of_seed(second) == of_seed(alone)
+
+
+def test_somebodys_own_network_starts_anew_with_every_seed(tmp_path: Path) -> None:
+    own = replace(SPEC, name="own_cifar")
+    rows(replace(CONFIG, seeds=2), image_set(tmp_path), spec=own)
+    assert not accuracy._kept
+
+
+def test_a_training_on_a_throttled_device_says_so_where_it_counts_seconds(tmp_path: Path) -> None:
+    images = image_set(tmp_path)
+    with at_work("throttle"):
+        by_images, by_time = (
+            rows(replace(CONFIG, budget=Budget.parse(budget)), images, device="emulated:0")
+            for budget in ("0.8kimg", "0.3s")
+        )
+    slowed = by_images["train_seconds"]
+    assert (slowed.status, slowed.flags, slowed.clock_mhz) == ("ok", ("throttled",), CLOCK_MHZ / THROTTLED)
+    assert "clocks held back in 100% of the samples: hot (hardware)" in slowed.note
+    assert (by_images["top1"].flags, by_images["top1"].clock_mhz) == ((), CLOCK_MHZ / THROTTLED)
+    assert by_time["top1"].flags == ("throttled",)  # at full speed there would have been more steps
+    with at_work():
+        cool = rows(CONFIG, images, device="emulated:0")["train_seconds"]
+    assert (cool.flags, cool.note, cool.clock_mhz) == ((), "", CLOCK_MHZ)
 
 
 def test_a_rate_at_which_training_diverges_is_said(tmp_path: Path) -> None:

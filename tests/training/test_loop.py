@@ -19,7 +19,7 @@ from bench.device.execution import arithmetic, for_training
 from bench.models import REGISTRY
 from bench.training import randomness, schedule
 from bench.training.evaluation import Images
-from bench.training.loop import train, warmed_up
+from bench.training.loop import Trainee, warmed_up
 from bench.training.recipes import Recipe, recipe_for
 from bench.training.schedule import Diverged
 from bench.training.step import TrainingStep, logits, make_optimizer, training_loss
@@ -29,7 +29,7 @@ RECIPE = Recipe("sgd", 0.1, 0.0, 16, "a test", clip_norm=1.0)
 
 
 def test_it_learns_and_reports_what_it_spent() -> None:
-    outcome = train(network(), RECIPE, Budget.parse("16ep"), images(), 16, forward_flops=1e3, seed=0)
+    outcome = Trainee(network(), RECIPE, images(), 16).train(Budget.parse("16ep"), forward_flops=1e3, seed=0)
     assert outcome.top1 > 0.9
     assert outcome.tested == 64
     assert outcome.spent.images == 16 * 64
@@ -41,7 +41,7 @@ def test_it_learns_and_reports_what_it_spent() -> None:
 
 def test_the_curve_has_a_tested_point_per_epoch_and_ends_with_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schedule, "CURVE_TEST_SHARE", 0.35)  # as many test as training images: once an epoch
-    outcome = train(network(), RECIPE, Budget.parse("5ep"), images(), 16, 1e3, seed=0)
+    outcome = Trainee(network(), RECIPE, images(), 16).train(Budget.parse("5ep"), 1e3, seed=0)
     tested = [point for point in outcome.curve if point.test_top1 is not None]
     assert [point.epoch for point in tested] == [1, 2, 3, 4, 5]
     assert tested[-1].test_top1 == outcome.top1
@@ -51,16 +51,16 @@ def test_the_curve_has_a_tested_point_per_epoch_and_ends_with_the_result(monkeyp
 
 def test_many_short_epochs_are_not_all_tested(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schedule, "CURVE_TEST_SHARE", 0.35)  # as many test as training images: once an epoch
-    outcome = train(network(), RECIPE, Budget.parse("60ep"), images(), 16, 1e3, seed=0)
+    outcome = Trainee(network(), RECIPE, images(), 16).train(Budget.parse("60ep"), 1e3, seed=0)
     assert 15 <= sum(point.test_top1 is not None for point in outcome.curve) <= 21
 
 
 @pytest.mark.parametrize("budget", ["2ep", "0.2kimg", "0.000000001pflop"])
 def test_same_seed_same_result_bit_for_bit(budget: str) -> None:
-    outcomes = [train(network(), RECIPE, Budget.parse(budget), images(), 16, 1e3, seed=7) for _ in range(2)]
+    outcomes = [Trainee(network(), RECIPE, images(), 16).train(Budget.parse(budget), 1e3, seed=7) for _ in range(2)]
     assert outcomes[0].final_loss == outcomes[1].final_loss
     assert outcomes[0].top1 == outcomes[1].top1
-    other = train(network(), RECIPE, Budget.parse(budget), images(), 16, 1e3, seed=8)
+    other = Trainee(network(), RECIPE, images(), 16).train(Budget.parse(budget), 1e3, seed=8)
     assert other.final_loss != outcomes[0].final_loss
 
 
@@ -70,7 +70,7 @@ def test_a_network_that_draws_is_repeated_bit_for_bit(memory_format: MemoryForma
 
     def trained(seed: int) -> tuple[list[Tensor], list[float]]:
         net = for_training(drawing(seed), execution, CPU)
-        outcome = train(net, RECIPE, Budget.parse("5ep"), images(), 16, 1e3, seed, execution)
+        outcome = Trainee(net, RECIPE, images(), 16, execution).train(Budget.parse("5ep"), 1e3, seed)
         return [p.detach() for p in net.parameters()], [point.train_loss for point in outcome.curve]
 
     (weights, losses), (again, losses_again), (other, _) = trained(1), trained(1), trained(2)
@@ -92,7 +92,7 @@ def test_every_budget_ends_with_a_finished_schedule(word: str, last: float, monk
         set_rate(step, rate)
 
     monkeypatch.setattr(TrainingStep, "set_rate", noted)
-    outcome = train(network(), RECIPE, Budget.parse(word), images(), 16, 1e3, seed=0)
+    outcome = Trainee(network(), RECIPE, images(), 16).train(Budget.parse(word), 1e3, seed=0)
     del rates[0]  # the warm-up's
     assert len(rates) == outcome.spent.images / 16
     assert 0 < rates[-1] < last * RECIPE.peak_rate
@@ -100,7 +100,7 @@ def test_every_budget_ends_with_a_finished_schedule(word: str, last: float, monk
 
 
 def test_a_budget_in_seconds_is_kept() -> None:
-    outcome = train(network(), RECIPE, Budget.parse("0.5s"), images(), 16, 1e3, seed=0)
+    outcome = Trainee(network(), RECIPE, images(), 16).train(Budget.parse("0.5s"), 1e3, seed=0)
     assert 0.3 < outcome.spent.seconds < 0.7
     assert outcome.spent.images % 16 == 0
 
@@ -111,7 +111,7 @@ def test_warm_up_leaves_no_trace() -> None:
     net = network()
     before = {name: value.clone() for name, value in net.named_parameters()}
     state = torch.get_rng_state()
-    train(net, still, Budget.parse("0.016kimg"), images(), 16, 1e3, seed=0)
+    Trainee(net, still, images(), 16).train(Budget.parse("0.016kimg"), 1e3, seed=0)
     assert all(torch.equal(value, before[name]) for name, value in net.named_parameters())
     assert torch.equal(torch.get_rng_state(), state)
 
@@ -119,7 +119,7 @@ def test_warm_up_leaves_no_trace() -> None:
 def test_a_loss_that_is_no_number_is_said() -> None:
     wild = replace(RECIPE, peak_rate=1e30, clip_norm=None)
     with pytest.raises(Diverged, match=r"^the training loss was (inf|nan) after \d+ images$"):
-        train(network(), wild, Budget.parse("20ep"), images(), 16, 1e3, seed=0)
+        Trainee(network(), wild, images(), 16).train(Budget.parse("20ep"), 1e3, seed=0)
 
 
 def test_auxiliary_heads_count_three_tenths() -> None:
@@ -136,7 +136,7 @@ def test_auxiliary_heads_count_three_tenths() -> None:
 @pytest.mark.parametrize("budget", ["3ep", "1s"])
 def test_it_learns_on_a_gpu(budget: str) -> None:
     device = torch.device("cuda:0")
-    outcome = train(network().to(device), RECIPE, Budget.parse(budget), images(device), 16, 1e3, seed=0)
+    outcome = Trainee(network().to(device), RECIPE, images(device), 16).train(Budget.parse(budget), 1e3, seed=0)
     assert outcome.top1 > 0.8
 
 
@@ -298,7 +298,7 @@ AS_IT_IS = Recipe("sgd", 0.1, 0.0, 16, "a test", crop_padding=0, flip=False)
 def trained(recipe: Recipe, budget: str, on: Images | None = None) -> tuple[nn.Module, list[int]]:
     """The network, and after how many images its curve has points."""
     net = network()
-    outcome = train(net, recipe, Budget.parse(budget), on or images(), recipe.batch_size, 1e3, seed=0)
+    outcome = Trainee(net, recipe, on or images(), recipe.batch_size).train(Budget.parse(budget), 1e3, seed=0)
     return net, [point.images for point in outcome.curve]
 
 
@@ -346,5 +346,5 @@ def test_without_crops_and_flips_every_image_is_seen_as_it_is() -> None:
     few = images(count=16)
     torch.manual_seed(0)
     net = Watching(nn.Flatten(), nn.Linear(64, 2))
-    train(net, AS_IT_IS, Budget.parse("4ep"), few, 16, 1e3, seed=0)
+    Trainee(net, AS_IT_IS, few, 16).train(Budget.parse("4ep"), 1e3, seed=0)
     assert len(seen) == 16 + 16

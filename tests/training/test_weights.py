@@ -16,7 +16,7 @@ from bench.device.execution import for_training
 from bench.models import ModelSpec
 from bench.records import run_folder
 from bench.training.experiments import Weights
-from bench.training.loop import Outcome, train
+from bench.training.loop import Outcome, Trainee
 from bench.training.recipes import Recipe
 from bench.training.schedule import History
 from bench.training.step import TrainingStep
@@ -193,7 +193,7 @@ def run(
     recipe: Recipe, budget: str, keep: Checkpoint | None = None, seed: int = 3, device: torch.device = CPU
 ) -> tuple[nn.Module, Outcome]:
     network = for_training(drawing(seed), EXECUTION, device)
-    return network, train(network, recipe, Budget.parse(budget), images(device), 24, 1e3, seed, EXECUTION, keep)
+    return network, Trainee(network, recipe, images(device), 24, EXECUTION).train(Budget.parse(budget), 1e3, seed, keep)
 
 
 def broken_off(monkeypatch: pytest.MonkeyPatch, recipe: Recipe, budget: str, keep: Checkpoint, after: int) -> None:
@@ -323,7 +323,7 @@ def test_it_goes_on_on_a_gpu(graphs: bool | None, tmp_path: Path, monkeypatch: p
 
     def trained(keep: Checkpoint | None) -> Outcome:
         net = for_training(network(3), execution, device)
-        return train(net, SGD, Budget.parse("12ep"), images(device), 16, 1e3, 3, execution, keep)
+        return Trainee(net, SGD, images(device), 16, execution).train(Budget.parse("12ep"), 1e3, 3, keep)
 
     whole = trained(None)
     note, count = History.note, 0
