@@ -380,6 +380,7 @@ class Pace:
         known, batch_size = self.training_s(task), self._sizes.evaluation_batch
         training = UNKNOWN_TRAINING_S if known is None else known
         images = self._images.get(task.spec.track, Counts(0, 0))
+        trained_before = ("train", self._train_batch(task)) in tuned  # in this process, under another seed or budget
         tuned.add(("train", self._train_batch(task)))
         step = self._step_s(task, "inference", batch_size)
         trained = self._trained_on(task, task.budget)
@@ -389,7 +390,7 @@ class Pace:
             tests = min(tests, points * CURVE_TEST_IMAGES / batch_size * step) + images.test / batch_size * step
         kernels = self._kernels.get(task.spec.name)
         built = HOST_INITIALISATION_S * kernels.params if kernels else 0.0
-        return self._host.stage_s + built + training + tests
+        return (0.0 if trained_before else self._host.stage_s) + built + training + tests
 
     def _step_s(self, task: Task, kind: str, batch_size: int, replayed: bool = False) -> float | None:
         """Of one step: as it was timed, at another batch size in proportion to what its kernels say; else as they say.

@@ -140,6 +140,17 @@ def test_on_a_dedicated_device_kernels_are_chosen_once_for_each_shape_in_a_proce
     assert sum(found.phases.values()) < sum(apart.phases.values())
 
 
+def test_seeds_that_share_a_process_share_its_start_its_images_and_its_kernels() -> None:
+    def trainings(seeds: int, dedicated: bool) -> float:
+        config = replace(CONFIG, probes=("accuracy",), dedicated=dedicated, seeds=seeds, max_train_time_s=None)
+        pace = Pace(config, IMAGES, (), KERNELS, SPEED)
+        return estimate(plan(SPECS[:1], config), pace, config).phases["trainings"]
+
+    once = SPEED.process_s + SPEED.stage_s + 5 * 3 * SPEED.autotune_s
+    assert trainings(3, dedicated=True) == pytest.approx(3 * trainings(1, dedicated=True) - 2 * once)
+    assert trainings(3, dedicated=False) == pytest.approx(3 * trainings(1, dedicated=False))
+
+
 def test_the_rest_is_reckoned_by_what_has_ended() -> None:
     pace = Pace(CONFIG, IMAGES, RECORDS)
     first, second, *_ = [task for task in plan(SPECS, CONFIG) if "throughput" in task.probes]
