@@ -279,6 +279,7 @@ class Preset:
     measure_seconds: float  # of sampling, per round and step
     counted: tuple[str, ...] = ()  # more networks, of which only what needs no device is measured
     max_train_time_s: float | None = None
+    time_limit_s: float | None = None  # of the whole run, where nothing else is asked of it
     inference_only: bool = False
 
 
@@ -286,7 +287,8 @@ _without_sweep = tuple(probe for probe in PROBES if probe != "best_batch")
 
 PRESETS: dict[str, Preset] = {
     # One network per family, the lightest that is still itself, on two CPU cores in about ten minutes. An epoch means
-    # the same on every machine; where it takes too long, the shipped reference has its accuracy.
+    # the same on every machine; where it takes too long, the shipped reference has its accuracy. A slower machine
+    # trains fewer of them itself: with the report, the run ends within twelve minutes there too.
     "quick": Preset(
         models=(
             "lenet5_cifar",
@@ -343,6 +345,7 @@ PRESETS: dict[str, Preset] = {
             "vit_b_16",
         ),
         max_train_time_s=60.0,
+        time_limit_s=660.0,
     ),
     # What people choose among: published networks at 224x224, as fast as they are here. Nothing is trained.
     "backbones": Preset(

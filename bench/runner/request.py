@@ -127,7 +127,8 @@ class Request(Setup):
     """Do not begin a training that is predicted to take longer here, such as 90s, 15min or 2h; its row says so, and the
     report shows the shipped reference. Default: 60s with the budget of quick or standard, no limit with a --budget."""
     time_limit: Word = None
-    """Leave out what does not fit into this time, such as 15min: the longest trainings first."""
+    """Leave out what does not fit into this time, such as 15min: the longest trainings first. Default: 11min for quick
+    as it is, without flags for its networks, budget, seeds or rounds; no limit otherwise."""
     dry_run: tyro.conf.FlagCreatePairsOff[bool] = False
     """Say what would be done and about how long each phase takes, reckoned from what networks compute and what the
     device can do; nothing is kept."""
@@ -198,7 +199,10 @@ def resolve(
         longest = parse_duration("--max-train-time", request.max_train_time)
     words = request.budget or (experiment.budget if experiment else preset.budget,)
     budget, *other_budgets = dict.fromkeys(map(Budget.parse, words))
-    limit = parse_duration("--time-limit", request.time_limit) if request.time_limit else None
+    more = (request.models, request.budget, request.seeds, request.rounds, request.max_train_time, experiment, probes)
+    limit = None if any(more) else preset.time_limit_s  # who asks for more than the preset has the time
+    if request.time_limit:
+        limit = parse_duration("--time-limit", request.time_limit)
     named, beside = with_model_kwargs(request.models, request.model_kwargs), _classics_beside(request, probes)
     config = Config(
         preset=name,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -35,6 +36,7 @@ from bench.runner.plan import (
     speed_of,
     step_seconds,
 )
+from bench.runner.request import Request, resolve
 from tests.configs import config
 from tests.data.fakes import write_image_folder
 
@@ -266,6 +268,30 @@ def test_a_run_writes_down_what_it_left_out_and_does_it_when_it_may(
     assert {row.status for row in rows.values()} == {"ok"}
     predicted = [row for row in Run.open(tmp_path / "results", "a").records() if PROBES[row.probe].when == "forecast"]
     assert {row.predicted for row in predicted} == {True}
+
+
+@pytest.mark.parametrize(
+    ("asked", "limit_s"),
+    [
+        ({"preset": "quick"}, 660.0),
+        ({"preset": "quick", "threads": 1}, 660.0),
+        ({"preset": "quick", "time_limit": "2h"}, 7200.0),
+        ({"preset": "standard"}, None),
+        *(
+            ({"preset": "quick", **more}, None)
+            for more in (
+                {"models": ("resnet18_cifar",)},
+                {"budget": ("3ep",)},
+                {"seeds": 3},
+                {"rounds": 1},
+                {"max_train_time": "1h"},
+                {"recipe": "mnist-cnn"},
+            )
+        ),
+    ],
+)
+def test_the_bare_quick_preset_ends_in_time_on_a_slow_machine_too(asked: dict[str, Any], limit_s: float | None) -> None:
+    assert resolve(Request(**asked), (), "cpu")[0].time_limit_s == limit_s
 
 
 def test_what_takes_longer_than_was_reckoned_leaves_less_of_the_time_limit(
