@@ -41,18 +41,20 @@ class Budget:
 
     @staticmethod
     def parse(word: str) -> Budget:
-        """Read "10ep" (passes over the training set), "200kimg", "60s" or "2pflop".
+        """Read "10ep" (passes over the training set), "200kimg", "60s" or "2pflop"; also "10epochs", "5min" and "1h".
 
         Raises:
             RequestError: the word is none of these, or its amount is not above zero.
         """
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)(ep|kimg|s|pflop)", word)
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)(ep|epochs?|kimg|s|min|h|pflop)", word)
         if match is None or float(match[1]) <= 0:
             raise RequestError(
                 f"budget {word!r}: write a number above zero and a unit, such as 10ep (epochs), "
                 "200kimg (thousand images), 60s (seconds) or 2pflop (10^15 operations)"
             )
-        kind: BudgetKind = match[2]  # type: ignore[assignment]
+        if match[2] in SECONDS:
+            return Budget(float(match[1]) * SECONDS[match[2]], "s")
+        kind: BudgetKind = "ep" if match[2].startswith("ep") else match[2]  # type: ignore[assignment]
         return Budget(float(match[1]), kind)
 
     @staticmethod

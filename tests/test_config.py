@@ -26,7 +26,14 @@ def test_budget_words(word: str, amount: float, kind: str, in_words: str) -> Non
     assert (str(budget), budget.in_words) == (word, in_words)
 
 
-@pytest.mark.parametrize("word", ["", "10", "ep", "10 ep", "-1s", "0ep", "10epochs", "1e3s", "nan s", "10EP", "inf"])
+@pytest.mark.parametrize(
+    ("word", "meant"), [("10epochs", "10ep"), ("1epoch", "1ep"), ("5min", "300s"), ("0.5h", "1800s")]
+)
+def test_a_budget_in_other_words_is_the_same_budget(word: str, meant: str) -> None:
+    assert str(Budget.parse(word)) == meant
+
+
+@pytest.mark.parametrize("word", ["", "10", "ep", "10 ep", "-1s", "0ep", "10epoch s", "1e3s", "nan s", "10EP", "inf"])
 def test_malformed_budgets_say_what_to_write(word: str) -> None:
     with pytest.raises(RequestError, match="10ep"):
         Budget.parse(word)

@@ -60,7 +60,7 @@ def write(flag: str, path: Path, text: str) -> None:
 
 
 def refuse_for_registry(names: Sequence[str], input_size: str | None, num_classes: int | None) -> None:
-    """Refuse flags that change nothing where all networks are of the registry, which fixes both itself.
+    """Refuse flags that change nothing where all networks (or globs) are of the registry, which fixes both itself.
 
     Raises:
         RequestError: one was given with such networks only.
@@ -68,10 +68,10 @@ def refuse_for_registry(names: Sequence[str], input_size: str | None, num_classe
     from bench.models import REGISTRY
 
     for flag, value in (("--input-size", input_size), ("--num-classes", num_classes)):
-        if value is not None and names and all(name in REGISTRY for name in names):
-            known = REGISTRY[names[0]]
-            size = "x".join(map(str, known.input_size))
-            raise RequestError(
-                f"{flag} {value} changes nothing: {known.name} takes {size} and has {known.num_classes} "
-                f"classes; leave {flag} out"
-            )
+        if value is not None and names and not any(":" in name for name in names):
+            known = REGISTRY.get(names[0])
+            why = "every network of the registry says its own"
+            if known is not None:
+                size = "x".join(map(str, known.input_size))
+                why = f"{known.name} takes {size} and has {known.num_classes} classes"
+            raise RequestError(f"{flag} {value} changes nothing: {why}; leave {flag} out")

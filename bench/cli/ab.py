@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from bench.cli import GATE_WORSE, INTERRUPTED, SOME_FAILED, refuse_for_registry, say
+from bench.cli import GATE_WORSE, INTERRUPTED, PROG, SOME_FAILED, refuse_for_registry, say
 from bench.cli.compare import Gate
-from bench.config import PRESETS, RequestError
+from bench.config import PRESETS, RequestError, parse_duration
 from bench.regression import percent
 from bench.runner.request import Count, Names, Request, Word
 
@@ -39,11 +39,11 @@ class Ab(Gate):
     """Measure two networks, revisions, Python environments or sets of flags alternately, until it is clear which is
     faster. The verdict is on B: `faster`, `slower` or `same`; `unclear`: the time limit was reached first."""
 
-    base: tyro.conf.Positional[Word] = None
-    """A: a network, or a revision (commit, branch, tag; "." is the working tree as it is) of the git repository of the
+    base: tyro.conf.Positional[Annotated[Word, tyro.conf.arg(metavar="A")]] = None
+    """A network, or a revision (commit, branch, tag; "." is the working tree as it is) of the git repository of the
     current folder, which may be your own project."""
-    new: tyro.conf.Positional[Word] = None
-    """B: likewise."""
+    new: tyro.conf.Positional[Annotated[Word, tyro.conf.arg(metavar="B")]] = None
+    """The other side: likewise."""
     a: Flags = ""
     """Flags of A only, such as "--precision tf32"."""
     b: Flags = ""
@@ -62,12 +62,12 @@ class Ab(Gate):
     what: Literal["both", "train", "inference"] = "both"
     """Which step is timed."""
     device: str = "auto"
-    """auto, cpu, cuda or cuda:N, of both sides."""
+    """Of both sides: auto, cpu, cuda or cuda:N."""
     batch_size: Count = None
-    """Of both sides. Default: the preset's for each track."""
-    time_limit: Annotated[float, tyro.conf.arg(metavar="SECONDS")] = 60.0
-    """Of one comparison, from when both sides are warm; it ends early when the answer is clear, and never before there
-    are as many builds as any verdict needs."""
+    """Batch size of both sides. Default: the preset's for each track."""
+    time_limit: str = "60s"
+    """Of one comparison, such as 60s or 2min, from when both sides are warm; it ends early when the answer is clear,
+    and never before there are as many builds as any verdict needs."""
     seed: Count = None
     """Seed of the order within pairs. Default: a new one each time."""
 
@@ -92,10 +92,10 @@ def run(request: Ab) -> int:
     from bench.regression.ab.paired import Rules, run_all
 
     margin, fail_on = request.shares()
-    if request.time_limit <= 0:
-        raise RequestError(f"--time-limit {request.time_limit:g}: must be above zero")
+    word = request.time_limit  # a number alone means seconds
+    limit_s = parse_duration("--time-limit", f"{word}s" if word.replace(".", "", 1).isdigit() else word)
     pairings, revisions_of = _pairings(request)
-    rules = Rules(margin, fail_on, request.time_limit, ERROR / len(pairings))
+    rules = Rules(margin, fail_on, limit_s, ERROR / len(pairings))
     seed = request.seed if request.seed is not None else secrets.randbits(32)
     results: list[Result] = []
     interrupted = False
@@ -134,7 +134,7 @@ def exit_status(request: Ab, results: Sequence[Result], fail_on: float | None) -
 
 def _pairings(request: Ab) -> tuple[list[Pairing], Repository | None]:
     """What is to be compared, and of which repository A and B are revisions; None: they are none."""
-    from bench.models import UnknownModel
+    from bench.models import REGISTRY, UnknownModel
     from bench.regression.ab.paired import Pairing
     from bench.regression.ab.sides import WORKING_TREE, repository
 
@@ -142,7 +142,8 @@ def _pairings(request: Ab) -> tuple[list[Pairing], Repository | None]:
         raise RequestError("name two sides, A and B; or none, with --a and --b or --python-a and --python-b")
     steps = ("inference", "train") if request.what == "both" else (request.what,)
     names = [name for name in (request.base, request.new) if name is not None]
-    refuse_for_registry([*names, *request.models], request.input_size, request.num_classes)
+    known = [name for name in names if name in REGISTRY or ":" in name]
+    refuse_for_registry([*known, *request.models], request.input_size, request.num_classes)
     networks = [_network(name, request) for name in names]
     if names and all(networks):
         if request.models:
@@ -263,7 +264,7 @@ def _check_flags(asked: Asked) -> None:
 
     flag = f"--{asked.letter.lower()}"
     try:
-        request = parse(Request, split_flags(asked.letter, asked.flags), f"python -m bench ab {flag}")
+        request = parse(Request, split_flags(asked.letter, asked.flags), f"{PROG} run")
     except RequestError as error:
         raise RequestError(f"{flag} {asked.flags!r}: {error}") from None
     untouched = Request()

@@ -40,8 +40,10 @@ class Gate:
         """The margin, and what --fail-on asks for.
 
         Raises:
-            RequestError: one of them is no percentage, or --fail-on-unclear stands alone.
+            RequestError: one of them is no percentage, --fail-on-unclear stands alone, or two things are to be printed.
         """
+        if self.json and self.markdown == "-":
+            raise RequestError("--json prints, and so does --markdown -: name a file for the Markdown")
         if self.fail_on_unclear and self.fail_on is None:
             raise RequestError("--fail-on-unclear: only goes with --fail-on, such as --fail-on 5%")
         margin = parse_share("--margin", self.margin)

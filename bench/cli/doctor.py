@@ -34,11 +34,12 @@ def examine(data_dir: Path | None, cache_dir: Path | None, results_dir: Path) ->
     """One line per finding; a line with "->" says how to get what is missing."""
     from bench.data.cache import cache_dir_of
     from bench.device import environment, nvml
+    from bench.render.findings.machine import environment_facts
     from bench.runner.prepare import ON_CPU, data_dir_of, devices_for
 
     said: list[str] = []
     devices = devices_for("auto", said.append)
-    for fact, value in environment.describe(devices[0]).items():
+    for fact, value in environment_facts(environment.describe(devices[0])).items():
         yield f"{fact}: {value}"
     for name, state in environment.conditions(devices).items():
         if isinstance(state, dict):  # of a GPU

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 import codecs
 import contextlib
 import difflib
+import inspect
 import io
+import itertools
 import re
 import shlex
 import sys
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
+from importlib.metadata import version
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import tyro
@@ -117,8 +121,11 @@ def _in_plain_characters(error: UnicodeError) -> tuple[str, int]:
 
 def _run(arguments: list[str]) -> int:
     verb, words = (arguments[0], arguments[1:]) if arguments else ("", [])
-    if verb in ("-h", "--help"):
+    if verb in ("-h", "--help", "help"):
         print(_overview())
+        return OK
+    if verb in ("-V", "--version"):
+        print(f"classic-bench {version('classic-bench')}")
         return OK
     if verb not in VERBS:
         near = difflib.get_close_matches(verb, VERBS, 1)
@@ -131,7 +138,8 @@ def _run(arguments: list[str]) -> int:
 
 def _overview() -> str:
     purpose = "What does each classic image-classification architecture cost, and what does it buy?"
-    lines = [f"  {verb:10}{' '.join((form.__doc__ or '').split())}" for verb, (form, _) in VERBS.items()]
+    texts = {verb: " ".join((form.__doc__ or "").split()) for verb, (form, _) in VERBS.items()}
+    lines = [f"  {verb:11}{text.split('. ')[0].rstrip('.')}." for verb, text in texts.items()]
     return "\n".join((purpose, "", *lines, "", f"`{PROG} COMMAND --help` lists the flags of a command."))
 
 
@@ -141,13 +149,56 @@ def parse(form: type[Form], arguments: Sequence[str], prog: str) -> Form:
     Raises:
         RequestError: the words do not fit the form.
     """
+    wrong = "" if {"-h", "--help"} & set(arguments) else _misread(form, arguments)
     try:
-        with contextlib.redirect_stderr(io.StringIO()):  # tyro would draw a box
-            return tyro.cli(form, prog=prog, args=list(arguments))
+        if not wrong:
+            with contextlib.redirect_stderr(io.StringIO()):  # tyro would draw a box
+                return form(**vars(tyro.cli(_described(form), prog=prog, args=list(arguments))))
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
-    raise RequestError(f"{_complaint(form, arguments, prog)} (see `{prog} --help`)")
+    raise RequestError(f"{wrong or _complaint(form, arguments, prog)} (see `{prog} --help`)")
+
+
+def _described(form: type) -> type:
+    """The form as --help shows it: each flag's text is one paragraph, and what it takes has the flag's own name.
+
+    tyro breaks a text where its source does, and calls what a flag takes STR.
+    """
+    texts = {}
+    for each in reversed(form.__mro__[:-1]):
+        (definition,) = ast.parse(inspect.getsource(each)).body
+        assert isinstance(definition, ast.ClassDef)
+        for line, below in itertools.pairwise(definition.body):
+            if isinstance(line, ast.AnnAssign) and isinstance(below, ast.Expr):
+                texts[ast.unparse(line.target)] = " ".join(ast.literal_eval(below.value).split())
+    shown = {}
+    for name, hint in get_type_hints(form, include_extras=True).items():
+        metadata, kinds = getattr(hint, "__metadata__", ()), str(hint)
+        named = "Literal" in kinds or "bool" in kinds or any(getattr(each, "metavar", None) for each in metadata)
+        shown[name] = Annotated[
+            hint,
+            tyro.conf.arg(
+                help=texts.get(name),
+                metavar=None if named else name.upper().replace("_", "-"),
+                help_behavior_hint="" if "bool" in kinds else None,
+            ),
+        ]
+    inside = {"__annotations__": shown, "__doc__": form.__doc__, "__module__": form.__module__}
+    return dataclass(frozen=True, kw_only=True)(type(form.__name__, (form,), inside))
+
+
+def _misread(form: type, arguments: Sequence[str]) -> str:
+    """What tyro would take without a word: a flag of several values that has none, and one that is given twice."""
+    flags, seen = _flags(form), set[str]()
+    for typed, values in _by_flag(arguments):
+        flag = flags.get(typed.replace("_", "-"))
+        if flag is not None and flag.several and not any(values):
+            return f"{typed}: a value is missing"
+        if flag is not None and not flag.several and flag.name in seen:
+            return f"{typed} is given twice"
+        seen.add(flag.name if flag else "")
+    return ""
 
 
 @dataclass(frozen=True)
@@ -161,13 +212,16 @@ class _Flag:
     def several(self) -> bool:
         return get_origin(self.kind) is tuple
 
+    def chooses(self, word: str) -> bool:
+        return get_origin(self.kind) is Literal and word in get_args(self.kind)
+
     def complaint(self, word: str) -> str:
         """What is wrong with a value; empty where nothing is."""
         if get_origin(self.kind) is Literal:
             choices = get_args(self.kind)
             near = difflib.get_close_matches(word, choices, 1)
             meant = f"nearest: {near[0]}; there are " if near else "write "
-            return "" if word in choices else f"{meant}{', '.join(choices)}"
+            return "" if self.chooses(word) else f"{meant}{', '.join(choices)}"
         if self.kind not in (int, float):
             return ""
         try:
@@ -190,6 +244,7 @@ def _flags(form: type) -> dict[str, _Flag]:
             hint = get_args(hint)[0]
         kinds = [kind for kind in get_args(hint) if kind is not type(None)]
         optional = len(kinds) < len(get_args(hint))
+        kinds = [Literal["True", "False"]] if optional and kinds == [bool] else kinds  # takes a value
         name = field.name if positional else f"--{field.name.replace('_', '-')}"
         required = field.default is MISSING and field.default_factory is MISSING
         found[name] = _Flag(name, kinds[0] if optional else hint, positional, required)
@@ -201,6 +256,7 @@ def _complaint(form: type, arguments: Sequence[str], prog: str) -> str:
     flags = _flags(form)
     words = [flag for flag in flags.values() if flag.positional]
     loose: list[str] = []
+    after: dict[str, str] = {}  # a word -> the flag that it follows, and which has its value already
     for typed, values in _by_flag(arguments):
         if not typed:
             loose += values
@@ -216,12 +272,18 @@ def _complaint(form: type, arguments: Sequence[str], prog: str) -> str:
         if wrong := flag.complaint(values[0]):
             return f"{typed} {values[0]}: {wrong}"
         loose += values[1:]
+        after |= dict.fromkeys(values[1:], typed)
     needed = [flag for flag in words if flag.required]
     usage = " ".join([prog, *(flag.name.upper() for flag in words)])
     if len(loose) < len(needed):
         return f"{_MISSING.get(needed[len(loose)].name, f'{needed[len(loose)].name} is missing')}: {usage}"
     if len(loose) > len(words) and not any(flag.several for flag in words):
-        return f"{loose[len(words)]!r} is one word too many: {usage}"
+        word = loose[len(words)]
+        if word in after:
+            return f"{word!r} is one word too many: {after[word]} takes one value"
+        meant = next((name for name, flag in flags.items() if not flag.positional and flag.chooses(word)), "")
+        meant = meant or ("--models" if "--models" in flags else "")
+        return f"{word!r} is one word too many: {f'write {meant} {word}' if meant else usage}"
     return f"these flags do not go together: {shlex.join(arguments)}"
 
 

@@ -9,9 +9,9 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.cli import INTERRUPTED, OK, PROG, SOME_FAILED, say
-from bench.config import RequestError
-from bench.metrics import measured_by
+from bench.cli import INTERRUPTED, OK, PROG, SOME_FAILED, refuse_for_registry, say
+from bench.config import PRESETS, RequestError
+from bench.metrics import measured_by, probe_named
 from bench.records.run_folder import RunError, checked_name
 from bench.runner.request import Names, Request
 
@@ -29,6 +29,26 @@ class RunProbes(Request):
     """Names of probes, such as params macs throughput, or of metrics, such as flops."""
 
 
+def _refuse_idle(request: Request, probes: Sequence[str]) -> None:
+    """Refuse flags that none of some probes obeys; a run with a name keeps them for when it is resumed.
+
+    Raises:
+        RequestError: there is one.
+    """
+    if not probes or request.run is not None or request.recipe is not None:
+        return
+    untouched, kinds = Request(), [probe_named(probe) for probe in probes]
+    trains = any(kind.trains or kind.when == "forecast" for kind in kinds)
+    of_training = ("budget", "seeds", "train_batch_size", "test_images", "recipes", "max_train_time", "tensorboard")
+    obeyed = {**dict.fromkeys((*of_training, "checkpoint_every_s"), (trains, "trains"))}
+    obeyed["rounds"] = any(kind.when == "rounds" for kind in kinds), "is taken in rounds"
+    obeyed["fit"] = "memory" in probes, "looks for the largest batch (memory does)"
+    for name, (used, what) in obeyed.items():
+        if not used and getattr(request, name) != getattr(untouched, name):
+            flag = f"--{name.replace('_', '-')}"
+            raise RequestError(f"{flag} changes nothing: none of these probes {what}; leave {flag} out")
+
+
 def run(request: Request, probes: tuple[str, ...], arguments: Sequence[str], report: bool) -> int:
     """Do it; returns the exit status.
 
@@ -42,8 +62,12 @@ def run(request: Request, probes: tuple[str, ...], arguments: Sequence[str], rep
 
     if request.run is not None:
         checked_name(request.run)
+    if not request.recipe:
+        networks = request.models or PRESETS.get(request.preset, PRESETS["quick"]).models
+        refuse_for_registry(networks, request.input_size, request.num_classes)
     try:
         probes = tuple(dict.fromkeys(map(measured_by, probes)))
+        _refuse_idle(request, probes)
         with contextlib.redirect_stdout(sys.stderr):  # a module of a user's own may print while it is imported
             prepared = prepare(request, probes, say)
     except UnknownModel as error:

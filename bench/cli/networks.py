@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import tyro
@@ -13,7 +14,7 @@ import tyro
 from bench.cli import OK, Track, refuse_for_registry, say, with_suffix, write
 from bench.config import RequestError
 from bench.engines.isolation import spin_briefly
-from bench.runner.request import Count, File, Word, Words, parse_input_size, with_model_kwargs
+from bench.runner.request import Arguments, Count, File, Word, parse_input_size, with_model_kwargs
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def run_list(request: List) -> int:
         row["input_size"] = "x".join(map(str, row["input_size"]))
         row["params"] = f"{row['params']:,}"
         row["macs"] = quantity(row["macs"], "count")
-    print(aligned(rows))
+    print(aligned(_headed(rows)))
     return OK
 
 
@@ -73,7 +74,7 @@ class Show:
     """What a network from outside the registry takes: 32, or 1x28x28."""
     num_classes: Count = None
     """How many classes such a network has."""
-    model_kwargs: Words = ()
+    model_kwargs: Arguments = ()
     """Arguments of such a network's factory: drop_path_rate=0.1 depth=2."""
     diagram: File = None
     """Also draw its blocks, branches and skips into this file, NAME.svg."""
@@ -82,9 +83,9 @@ class Show:
     trace: File = None
     """Also write a profiler's trace of one training step into this file, NAME.json, for Perfetto or chrome://tracing."""
     device: str = "auto"
-    """Of --time and --trace: auto, cpu, cuda or cuda:N."""
+    """For --time and --trace: auto, cpu, cuda or cuda:N."""
     batch_size: Count = None
-    """Of --time (default: 1) and --trace (default: that of a run)."""
+    """For --time (default: 1) and --trace (default: that of a run)."""
     json: tyro.conf.FlagCreatePairsOff[bool] = False
     """Print JSON for machines."""
 
@@ -167,5 +168,18 @@ def run_show(request: Show) -> int:
         if timed:
             row["share of time"] = f"{100 * row['time_ms'] / totals['time_ms']:.1f} %"
             row["time_ms"] = f"{row['time_ms']:.4f}"
-    print(aligned(rows))
+    print(aligned(_headed(rows)))
     return OK
+
+
+_HEADINGS = {
+    "params": "parameters",
+    "macs": "MACs",
+    "saved_activation_bytes": "saved activations",
+    "time_ms": "time (ms)",
+}
+
+
+def _headed(rows: Sequence[Mapping[str, object]]) -> list[dict[str, object]]:
+    """Rows of --json under headings as people write them."""
+    return [{_HEADINGS.get(name, name.replace("_", " ")): value for name, value in row.items()} for row in rows]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -11,12 +12,14 @@ from bench.cli import OK, PROG, say, write
 from bench.config import RequestError
 from bench.runner.request import Word
 
+Runs = Annotated[tuple[str, ...], tyro.conf.arg(metavar="[RUN ...]", help_behavior_hint="")]
+
 
 @dataclass(frozen=True)
 class Report:
     """Rebuild tables, charts and page of a run from its records; or of several runs, side by side."""
 
-    runs: tyro.conf.Positional[tuple[str, ...]] = ()
+    runs: tyro.conf.Positional[Runs] = ()
     """Names of runs, or paths to their folders. Several: one report that compares the others with the first.
     Default: the newest."""
     results_dir: Path = Path("results")

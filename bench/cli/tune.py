@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from bench.cli import INTERRUPTED, OK, PROG, SOME_FAILED, say
-from bench.config import RequestError
+from bench.cli import INTERRUPTED, OK, PROG, SOME_FAILED, refuse_for_registry, say, with_suffix
+from bench.config import PRESETS, RequestError
 from bench.runner.request import Request, Setup, Word
 
 if TYPE_CHECKING:
@@ -57,6 +57,8 @@ def run(request: Tune, arguments: Sequence[str]) -> int:
     from bench.runner.tune import first_trial, smallest_of_families, tune
     from bench.training import recipes
 
+    with_suffix("--out", request.out, ".json")
+    refuse_for_registry(request.models or PRESETS["quick"].models, request.input_size, request.num_classes)
     shared = {field.name: getattr(request, field.name) for field in fields(Setup)}
     budget = (request.budget,) if request.budget else ()
     folder = request.out.absolute().parent  # is found to be writable before anything is trained

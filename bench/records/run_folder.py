@@ -342,6 +342,8 @@ def find_run(name: str, results: Path) -> Run:
     if (path / "run.json").is_file():
         path = path.resolve()
         return Run.open(path.parent, path.name)
+    if not (results / name / "run.json").exists() and (path.is_dir() or len(path.parts) > 1):
+        raise RunError(f"{name} is not the folder of a run: it has no run.json")
     return Run.open(results, name)
 
 

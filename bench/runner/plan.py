@@ -232,13 +232,15 @@ class Estimate:
 
     def __str__(self) -> str:
         phases = ", ".join(f"{name} {minutes(seconds)}" for name, seconds in self.phases.items() if seconds >= 1)
-        said = f"about {minutes(self.seconds)} for {len(self.tasks)} tasks" + (f": {phases}" if phases else "")
+        said = f"about {minutes(self.seconds)} for {_counted(len(self.tasks), 'task')}"
+        said += f": {phases}" if phases else ""
         return f"{said}\n{self.omissions}" if self.left_out else said
 
     def table(self) -> str:
         """A line for each phase."""
         trained = sum(PROBES[task.probes[0]].trains for task in self.tasks)
-        counted = f"{len(self.tasks)} tasks, {trained} of them trainings, in {self.processes} processes"
+        processes = f"in {_counted(self.processes, 'process', 'es')}" if self.processes else "in this process"
+        counted = f"{_counted(len(self.tasks), 'task')} ({_counted(trained, 'training')}) {processes}"
         width = max(map(len, self.phases), default=0)
         phases = [f"  {name:{width}}  {minutes(seconds):>7}" for name, seconds in self.phases.items()]
         return "\n".join(filter(None, (f"about {minutes(self.seconds)}: {counted}", *phases, self.omissions)))
@@ -480,6 +482,10 @@ def phase_of(task: Task) -> str:
 def _first_to_go(task: Task, seconds: float) -> tuple[bool, int, float]:
     """For sorting: what a run can do without first comes first."""
     return not PROBES[task.probes[0]].trains, -task.round, -seconds
+
+
+def _counted(number: int, what: str, plural: str = "s") -> str:
+    return f"{number} {what}{'' if number == 1 else plural}"
 
 
 def minutes(seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from types import TracebackType
@@ -92,13 +93,14 @@ class Display:
                 self._show()
                 return
             self._skipped.add(why)
-        line = f"{task.label}: {_told(outcome.records)} ({elapsed:.1f} s)"
         if self._bar is None:
-            self.say(f"[{self._done}/{self._total}] {line}, {self.time_left()}")
+            before, after = f"[{self._done}/{self._total}] {task.label}: ", f" ({elapsed:.1f} s), {self.time_left()}"
+            room = self._console.width - len(before) - len(after)
+            self.say(f"{before}{_told(outcome.records, room)}{after}")
             return
         self._show()
         if any(record.failed for record in outcome.records):
-            self.say(line)
+            self.say(f"{task.label}: {_told(outcome.records)} ({elapsed:.1f} s)")
 
     def _show(self) -> None:
         if self._bar is not None:
@@ -114,8 +116,11 @@ class Display:
         return f"about {minutes(seconds)} left" + (f", {then}" if then else "")
 
 
-def _told(records: Sequence[Record]) -> str:
-    """The rows of a task in a few words: its scores, and what failed; or else why there are none."""
+def _told(records: Sequence[Record], room: float = math.inf) -> str:
+    """The rows of a task in a few words: its scores, and what failed; or else why there are none.
+
+    As many scores as fit into the room, but one in any case; a reason is never cut.
+    """
     parts = [
         f"{in_sentence(METRICS[record.metric])} {with_unit(record.value, record.unit)}"
         for record in records
@@ -123,5 +128,10 @@ def _told(records: Sequence[Record]) -> str:
     ]
     untold = [record for record in records if record.failed or not parts]
     reasons = dict.fromkeys(f"{record.status}: {record.note}" for record in untold if record.status != "ok")
-    shown = [*parts[:_SHOWN], f"{len(parts) - _SHOWN} more"] if len(parts) > _SHOWN + 1 else parts
-    return ", ".join([*shown, *reasons]) or "measured"  # where no number is better than another
+    said = ", ".join(reasons) or "measured"  # where no number is better than another
+    for number in range(len(parts) if len(parts) <= _SHOWN + 1 else _SHOWN, 0, -1):
+        more = [f"{len(parts) - number} more"] if number < len(parts) else []
+        said = ", ".join([*parts[:number], *more, *reasons])
+        if len(said) <= room:
+            break
+    return said

@@ -30,11 +30,12 @@ from bench.training.experiments import EXPERIMENTS, Experiment, experiment_named
 
 # How optional flags look in --help; the text says what happens without them.
 Count = Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")]
-Word = Annotated[str | None, tyro.conf.arg(metavar="WORD", help_behavior_hint="")]
+Word = Annotated[str | None, tyro.conf.arg(help_behavior_hint="")]
 File = Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")]
 Folder = Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")]
 Names = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...", help_behavior_hint="")]
-Words = Annotated[tuple[str, ...], tyro.conf.arg(metavar="WORD ...", help_behavior_hint="")]
+Budgets = Annotated[tuple[str, ...], tyro.conf.arg(metavar="BUDGET ...", help_behavior_hint="")]
+Arguments = Annotated[tuple[str, ...], tyro.conf.arg(metavar="KEY=VALUE ...", help_behavior_hint="")]
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,8 @@ class Setup:
     input_size: Word = None
     """What a network that is not of the registry takes: 32, or 1x28x28."""
     num_classes: Count = None
-    """How many classes such a network tells apart."""
-    model_kwargs: Words = ()
+    """How many classes such a network has."""
+    model_kwargs: Arguments = ()
     """Arguments of such a network's factory: drop_path_rate=0.1 depth=2. They become a part of its name."""
     device: str = "auto"
     """auto, cpu, cuda (every GPU) or cuda:N, mps, xpu."""
@@ -74,7 +75,7 @@ class Setup:
     for a network that does not run in it."""
     compile: tyro.conf.FlagCreatePairsOff[bool] = False
     """Compile networks with torch.compile before they are timed or trained; compilation is timed apart. One whose
-    logits are then others fails."""
+    logits change by it fails."""
     compile_mode: CompileMode = "default"
     """Mode of torch.compile; another than the default implies --compile."""
     task_timeout_s: Annotated[float | None, tyro.conf.arg(metavar="SECONDS", help_behavior_hint="")] = None
@@ -87,7 +88,7 @@ class Setup:
 class Request(Setup):
     """The flags of `all` and `run` as typed."""
 
-    budget: Words = ()
+    budget: Budgets = ()
     """Training budget per network: 10ep, 200kimg, 60s or 2pflop. Several: all are trained under each; tables and charts
     show the first, and the report compares them."""
     seeds: Count = None
@@ -98,7 +99,7 @@ class Request(Setup):
     """Where reports are written."""
     run: Word = None
     """Name of the run; a run that exists is resumed. Default: date, time, device and preset."""
-    retry_failed: bool = False
+    retry_failed: tyro.conf.FlagCreatePairsOff[bool] = False
     """When resuming, try failed rows again."""
     force: tyro.conf.FlagCreatePairsOff[bool] = False
     """Resume a run that was made with other settings, images, hardware or PyTorch; the run says so."""
@@ -143,7 +144,7 @@ class Request(Setup):
     budget ends, but no sooner than this after the one before."""
     rounds: Count = None
     """How often each throughput and latency is measured, each time in another order of networks. Default: the
-    preset's (quick: 5) on a shared CPU; on a GPU once, and a second look at some networks at the end."""
+    preset's (quick: 4) on a CPU; on a GPU once, and a second look at some networks at the end."""
 
     @property
     def experiment(self) -> Experiment | None:
@@ -284,9 +285,13 @@ def _refuse_conflicts(request: Request, experiment: Experiment | None) -> None:
         ):
             if value:
                 raise RequestError(f"--recipe {request.recipe} fixes how training goes: leave out {flag}")
-    for flag, given in (("--on", request.on), ("--json", request.json)):
-        if given and not request.dry_run:
-            raise RequestError(f"{flag}: only goes with --dry-run")
+    for flag, given, other, goes in (
+        ("--on", request.on, "--dry-run", request.dry_run),
+        ("--json", request.json, "--dry-run", request.dry_run),
+        ("--ray-address", request.ray_address != "auto", "--engine ray", request.engine == "ray"),
+    ):
+        if given and not goes:
+            raise RequestError(f"{flag}: only goes with {other}")
     if request.weights and (experiment is None or experiment.weights is None):
         known = ", ".join(name for name, known in EXPERIMENTS.items() if known.weights)
         raise RequestError(f"--weights {request.weights}: only goes with --recipe {known}")

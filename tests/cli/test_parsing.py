@@ -1,5 +1,6 @@
 """What people type that no flag takes: one line in plain words that says what to write, with exit status 2."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,16 @@ def complaint(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         ("compare a b c", "'c' is one word too many: python -m bench compare BASE NEW"),
         ("show", "name a network: python -m bench show MODEL"),
         ("show resnet18 --diagram", "--diagram: a value is missing"),
+        ("run --models", "--models: a value is missing"),
+        ("run --probes --models lenet5_cifar", "--probes: a value is missing"),
+        ("pick --max", "--max: a value is missing"),
+        ("all --preset quick --preset=full", "--preset is given twice"),
+        ("all quick", "'quick' is one word too many: write --preset quick"),
+        ("run lenet5_cifar", "'lenet5_cifar' is one word too many: write --models lenet5_cifar"),
+        ("all --time-limit 5 min", "'min' is one word too many: --time-limit takes one value"),
+        ("all --cuda-graphs yes", "--cuda-graphs yes: write True, False"),
+        ("compare a b --json --markdown -", "name a file for the Markdown"),
+        ("report results/x", "results/x is not the folder of a run"),
         ("compere a b", "there is no command 'compere', nearest: compare"),
         ("", "write a command after python -m bench: all, run,"),
         ("history --metric latency", "nearest: latency_ms"),
@@ -66,6 +77,9 @@ def test_a_wrong_word_is_answered_with_the_right_one(
         "show resnet18 --input-size 64",
         "show resnet18 --num-classes 10",
         "ab lenet5_cifar alexnet_cifar --input-size 64",
+        "run --models lenet5_cifar --input-size 64",
+        "all --models resnet*_cifar --num-classes 5",
+        "tune --num-classes 5",
     ],
 )
 def test_a_flag_that_changes_nothing_is_refused(typed: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -75,12 +89,22 @@ def test_a_flag_that_changes_nothing_is_refused(typed: str, capsys: pytest.Captu
     assert said.endswith(f"leave {flag} out")
 
 
-@pytest.mark.parametrize("typed", ["show lenet5_mnist --diagram x.jpg", "history --svg x.png"])
+@pytest.mark.parametrize(
+    "flag", ["--budget 1ep", "--seeds 3", "--tensorboard", "--rounds 2", "--fit 1GiB", "--checkpoint-every-s 5"]
+)
+def test_a_flag_that_no_probe_obeys_is_refused(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    said = complaint(capsys, "run", "--models", "lenet5_cifar", "--probes", "params", "macs", *flag.split())
+    assert f"{flag.split()[0]} changes nothing: none of these probes " in said
+    ray = complaint(capsys, "run", "--models", "lenet5_cifar", "--ray-address", "node:6379")
+    assert "--ray-address: only goes with --engine ray" in ray
+
+
+@pytest.mark.parametrize("typed", ["show lenet5_mnist --diagram x.jpg", "history --svg x.png", "tune --out x.txt"])
 def test_a_file_whose_name_says_another_format_is_refused(
     typed: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert "choose a name that ends in .svg" in complaint(capsys, *typed.split())
+    assert f"choose a name that ends in {'.json' if '--out' in typed else '.svg'}" in complaint(capsys, *typed.split())
     assert not list(tmp_path.iterdir())
 
 
@@ -111,3 +135,20 @@ def test_help_shows_what_to_write_and_nothing_of_the_parser(verb: str, capsys: p
     said = capsys.readouterr().out
     assert "None" not in said
     assert "Traceback" not in said
+    assert not any(word in said for word in ("STR", "WORD", "(default: False)", "(default: )"))
+
+
+def test_the_text_of_a_flag_is_one_paragraph(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However its lines are broken in the source."""
+    monkeypatch.setenv("COLUMNS", "400")
+    with pytest.raises(SystemExit, match="0"):
+        main(["run", "--help"])
+    said = capsys.readouterr().out
+    assert "package.module:factory or ./file.py:factory. Default: those of the preset." in said
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert re.fullmatch(r"classic-bench \d+\.\d+\.\d+\S*\n", capsys.readouterr().out)

@@ -237,7 +237,7 @@ def test_a_dry_run_says_what_would_be_done_and_keeps_nothing(
 ) -> None:
     assert main([*arguments, "--dry-run", "--max-train-time", "1h"]) == 0
     said = capsys.readouterr().out
-    assert "6 tasks, 2 of them trainings, in 4 processes" in said
+    assert "6 tasks (2 trainings) in 4 processes" in said
     assert re.search(r"trainings +\S+ s", said)
     assert not (tmp_path / "results").exists()
 

@@ -81,6 +81,25 @@ def test_every_number_of_a_line_has_its_unit(clock: Clock) -> None:
     assert "latency 5.92 ms, training throughput 812 images/s, MACs 41.0 M (2.0 s)" in out.getvalue()
 
 
+@pytest.mark.parametrize(
+    ("width", "told"),
+    [
+        (120, "latency 5.92 ms, training throughput 812 images/s, MACs 41.0 M"),
+        (95, "latency 5.92 ms, 2 more"),
+        (20, "latency 5.92 ms, 2 more"),
+    ],
+)
+def test_a_line_has_as_many_scores_as_fit(clock: Clock, width: int, told: str) -> None:
+    out = io.StringIO()
+    latency = replace(OK, metric="latency_ms", probe="latency", unit="ms", value=5.92)
+    rate = replace(OK, metric="train_images_per_s", probe="throughput", unit="images/s", value=812.4)
+    macs = replace(OK, metric="macs", probe="macs", value=41e6)
+    with Display(TASKS, Pace(CONFIG), Console(file=out, force_terminal=False, width=width)) as display:
+        follow(display, TASKS[0], clock, 2.0, latency, rate, macs)
+    (line,) = out.getvalue().splitlines()
+    assert line == f"[1/4] lenet5_cifar params: {told} (2.0 s), about 68 s left"
+
+
 def test_what_is_skipped_for_every_network_alike_is_said_once(clock: Clock) -> None:
     out = io.StringIO()
     no = replace(OK, value=None, status="skipped", note="needs an NVIDIA GPU")

@@ -155,7 +155,7 @@ def test_flags_of_a_side_are_tied_to_their_name() -> None:
         (["--b", "--compile", "--models", "lenet6"], "no network is named 'lenet6'"),
         (["lenet5_cifar", "nin_cifar", "--margin", "0.02"], "--margin '0.02': write a percentage"),
         (["lenet5_cifar", "nin_cifar", "--fail-on", "much"], "--fail-on 'much': write a percentage"),
-        (["lenet5_cifar", "nin_cifar", "--time-limit", "0"], "--time-limit 0: must be above zero"),
+        (["lenet5_cifar", "nin_cifar", "--time-limit", "0"], "--time-limit 0s: write a number above zero"),
         (["lenet5_cifar", "nin_cifar", "--fail-on-unclear"], "--fail-on-unclear: only goes with --fail-on"),
     ],
 )
