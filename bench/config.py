@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bench.metrics import PROBES
+from bench.metrics import PROBES, metrics_of
 from bench.quantity import MEMORY_UNITS, SECONDS
 
 if TYPE_CHECKING:
@@ -216,6 +216,7 @@ class Task:
     other_budget: Budget | None = None  # where the network is not trained under the run's first one
     with_peak: bool = False  # whether it also measures what the device can do, after what it times
     without_graphs: str = ""  # why steps are not recorded as graphs, though the run would: it has failed before
+    only: tuple[str, ...] = ()  # metrics that are left of its first probe; empty: all
     second_look: bool = False  # a short sample at the end of the run, which shows whether the device has changed
 
     @property
@@ -231,6 +232,10 @@ class Task:
     def measure_seconds(self) -> float:
         """Of sampling, per step."""
         return self.config.measure_seconds / (SECOND_LOOK if self.second_look else 1)
+
+    def metrics(self, probe: str) -> tuple[str, ...]:
+        """Those that the task measures of one of its probes."""
+        return tuple(metric for metric in metrics_of(probe) if metric in self.only) or metrics_of(probe)
 
     @property
     def static(self) -> bool:

@@ -130,6 +130,10 @@ class NoClock(Exception):
     """The device's own time cannot be told; the message is the reason."""
 
 
+class HostTooSlow(NoClock):
+    """The device may have waited while the step was queued, so what its clock says is no time of its own."""
+
+
 def device_seconds(step: Step, device: Device, clock: Clock = time.perf_counter) -> tuple[float, ...]:
     """Seconds of a step by the device's clock, with all its launches queued before the first of them starts.
 
@@ -138,7 +142,8 @@ def device_seconds(step: Step, device: Device, clock: Clock = time.perf_counter)
     nobody can tell whether the device has waited in between, and the sample does not count.
 
     Raises:
-        NoClock: the device has no clock, cannot be kept busy, or had begun too early in most of the samples.
+        NoClock: the device has no clock or cannot be kept busy.
+        HostTooSlow: it had begun too early in most of the samples.
     """
     device.synchronise()
     start = clock()
@@ -159,7 +164,7 @@ def device_seconds(step: Step, device: Device, clock: Clock = time.perf_counter)
         if not too_early:
             seconds.append(begin.elapsed_time(end) / 1e3)
     if len(seconds) <= DEVICE_SAMPLES // 2:
-        raise NoClock("the device had begun before the host had queued the step: it may have waited for the host")
+        raise HostTooSlow("the device had begun before the host had queued the step: it may have waited for the host")
     return tuple(seconds)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -12,13 +13,17 @@ from bench.device import accelerator, nvml
 from bench.device.accelerator import Board
 from bench.device.energy import ERROR, Read, Spent, StandsStill, Window, integrated, measure_steps, update_period
 from bench.device.execution import arithmetic, with_batch_that_fits
-from bench.device.timing import Timing, steady_samples
+from bench.device.timing import Timing, keeping_pace, steady_samples
 from bench.probes.reading import Answer, Measurement, Unsupported
-from bench.probes.steps import MakeStep, attempted, check_finite, inference_step, timed_reading, training_step
+from bench.probes.steps import MakeStep, check_finite, inference_step, one_by_one, timed_reading, training_step
 
 # A board's counter moves ten times a second, and its power is sampled a part of that time (arXiv:2312.02741): in 3 s
 # lie thirty updates. That of processors moves a thousand times a second.
 WINDOW_S, WINDOW_OF_HOST_S = 3.0, 1.0
+STEPS = {"energy_joules_per_image": inference_step, "train_energy_joules_per_image": training_step}
+AHEAD_S = (
+    0.05  # of work that is queued at least: a queue holds a thousand launches, or a thousand steps that are graphs
+)
 SETTLE_S = 2.0  # power is told as a mean over the last second
 
 
@@ -42,13 +47,7 @@ def measure(task: Task) -> Measurement:
     try:
         with device.board() as board, arithmetic(task.config.execution.precision):
             meter = _meter(board, "the processors' counters (RAPL)" if device.is_host else "the GPU's energy counter")
-            readings: dict[str, Answer] = {}
-            for name, make in (
-                ("energy_joules_per_image", inference_step),
-                ("train_energy_joules_per_image", training_step),
-            ):
-                readings |= attempted([name], task, partial(_per_image, name, make, meter))
-            return Measurement(readings)
+            return one_by_one(task, [([name], partial(_per_image, name, make, meter)) for name, make in STEPS.items()])
     except (nvml.Unavailable, StandsStill) as reason:
         raise Unsupported(str(reason)) from None
 
@@ -80,7 +79,13 @@ def _per_image(metric: str, make: MakeStep, meter: _Meter, task: Task) -> Mappin
         with nvml.clocks(task.device) as clock:  # as it runs from here on
             seconds = task.measure_seconds / 2
             warm = steady_samples(step, device.synchronise, seconds, least_samples=1, clocks=clock)
-        spent = measure_steps(step, device.synchronise, meter.read, meter.period, window_s, settle_s=meter.settle_s)
+        keep_pace = keeping_pace(device, math.ceil(AHEAD_S / statistics.median(warm.seconds)))
+
+        def paced() -> None:
+            step()
+            keep_pace()
+
+        spent = measure_steps(paced, device.synchronise, meter.read, meter.period, window_s, settle_s=meter.settle_s)
         check_finite(step())
         return spent, warm
 

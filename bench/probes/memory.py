@@ -33,7 +33,7 @@ from bench.probes.counting.replay import (
     training_footprint,
 )
 from bench.probes.reading import Answer, Measurement, Reading, Unsupported
-from bench.probes.steps import MakeStep, Step, attempted, inference_step, training_step, try_step
+from bench.probes.steps import MakeStep, Step, inference_step, one_by_one, training_step, try_step
 from bench.training.recipes import recipe_for
 
 WARM_UP_STEPS = 3  # libraries choose their kernels, and the optimizer makes its state
@@ -65,26 +65,31 @@ def measure(task: Task) -> Measurement:
     Of a device whose allocator cannot be asked, the predicted ones.
     """
     device = accelerator.named(task.device)
-    readings: dict[str, Answer] = {}
+    parts = [
+        ((f"peak_{name}_bytes", f"reserved_{name}_bytes", f"largest_{name}_batch"), partial(_of, _readings, weigh))
+        for name, weigh in _STEPS.items()
+    ]
     # Kernels that are chosen by their time come and go from run to run, and with them hundreds of MB of workspace.
     with arithmetic(task.config.execution.precision, autotune=False):
         if device.memory:
             _warm_up_libraries(device, task.config.execution)
-        for name, weigh in _STEPS.items():
-            metrics = [f"peak_{name}_bytes", f"reserved_{name}_bytes", f"largest_{name}_batch"]
-            readings |= attempted(metrics, task, lambda task, weigh=weigh: _readings(weigh(task)))  # type: ignore[misc]
-    return Measurement(readings)
+        return one_by_one(task, parts)
 
 
 def predict(task: Task) -> Measurement:
     """The same peaks by a replay that needs no device, and their parts in training."""
-    readings: dict[str, Answer] = {}
+    parts = [
+        ((f"predicted_{name}_bytes", *(_PARTS if name == "training" else ())), partial(_of, _predictions, weigh))
+        for name, weigh in _STEPS.items()
+    ]
     with arithmetic(task.config.execution.precision):
-        for name, weigh in _STEPS.items():
-            metrics = [f"predicted_{name}_bytes", *(_PARTS if name == "training" else ())]
-            here = replace(task, device="cpu")
-            readings |= attempted(metrics, here, lambda task, weigh=weigh: _predictions(weigh(task)))  # type: ignore[misc]
-    return Measurement(readings)
+        return one_by_one(replace(task, device="cpu"), parts)
+
+
+def _of(
+    answers: Callable[[_Weighed], dict[str, Answer]], weigh: Callable[[Task], _Weighed], task: Task
+) -> dict[str, Answer]:
+    return answers(weigh(task))
 
 
 def _inference(task: Task) -> _Weighed:

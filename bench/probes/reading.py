@@ -44,3 +44,4 @@ class Measurement:
     curve: tuple[Mapping[str, Any], ...] = field(default=())
     confusions: tuple[Mapping[str, Any], ...] = field(default=())  # label, predicted, count
     layers: tuple[Mapping[str, Any], ...] = field(default=())  # a row of the layer table for each call of a module
+    left: tuple[str, ...] = ()  # metrics for a fresh process, as this one's device is broken

@@ -6,10 +6,11 @@ another.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from typing import TypeVar
 
 import torch
@@ -31,7 +32,7 @@ from bench.device.execution import (
 from bench.device.timing import Timing
 from bench.models import REGISTRY
 from bench.probes.counting.networks import fresh_network
-from bench.probes.reading import Answer, Reading, Unsupported
+from bench.probes.reading import Answer, Measurement, Reading, Unsupported
 from bench.quantity import first_line
 from bench.training import randomness
 from bench.training.recipes import recipe_for
@@ -63,7 +64,7 @@ def inference_step(task: Task, batch_size: int) -> Step:
         return logits(network(images), spec.num_classes)
 
     check_compiled(forward, execution)
-    return _replayed(task, forward) if execution.cuda_graphs else forward
+    return replayed(task, forward) if execution.cuda_graphs else forward
 
 
 def training_step(task: Task, batch_size: int, passed: Callable[[str], object] | None = None) -> Step:
@@ -93,7 +94,7 @@ def training_step(task: Task, batch_size: int, passed: Callable[[str], object] |
     if all(parameter.grad is None for parameter in trainable):
         raise Unsupported("nothing is trained: no parameter gets a gradient in a training step")
     if execution.cuda_graphs:
-        return _replayed(task, partial(step, images, labels))
+        return replayed(task, partial(step, images, labels))
     return lambda: step(images, labels)
 
 
@@ -106,12 +107,17 @@ def _network(task: Task) -> nn.Module:
     return fresh_network(spec, spec.num_classes)
 
 
-def _replayed(task: Task, step: Step) -> Step:
+def replayed(task: Task, step: Step) -> Step:
     """The step as a graph.
 
     Raises:
-        Unsupported: no graph can hold it.
+        Unsupported: no graph can hold it, or there is none here.
     """
+    if not accelerator.named(task.device).captures:
+        raise Unsupported("only a device that records its steps as graphs can replay them")
+    if task.config.execution.cuda_graphs is False:
+        failed = f"its capture failed ({task.without_graphs})" if task.without_graphs else "this run rules them out"
+        raise Unsupported(f"no CUDA graph: {failed}")
     if randomness.draws_on_the_host(step):  # a graph would repeat one draw for ever
         raise Unsupported("no CUDA graph: the network draws random numbers on the host")
     try:
@@ -203,6 +209,24 @@ def attempted(metrics: Iterable[str], task: Task, read: Callable[[Task], Mapping
         return dict.fromkeys(metrics, reason.with_traceback(None))  # which would keep every tensor of the attempt
     finally:
         release_memory()
+
+
+def one_by_one(
+    task: Task, parts: Sequence[tuple[Sequence[str], Callable[[Task], Mapping[str, Answer]]]]
+) -> Measurement:
+    """What each part finds, by the metrics that it is for.
+
+    Where a part leaves the device broken, those after it are left for a fresh process: their numbers owe it nothing.
+    """
+    device, readings = accelerator.named(task.device), dict[str, Answer]()
+    wanted = [part for part in parts if set(part[0]) & set(task.only)] or parts
+    for number, (metrics, read) in enumerate(wanted, 1):
+        readings |= attempted(metrics, task, read)
+        try:
+            device.synchronise()
+        except RuntimeError:
+            return Measurement(readings, left=tuple(chain(*(metrics for metrics, _ in wanted[number:]))))
+    return Measurement(readings)
 
 
 def read_in_a_format_that_runs(task: Task, read: Callable[[Task], Mapping[str, Answer]]) -> Mapping[str, Answer]:

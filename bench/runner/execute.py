@@ -260,7 +260,7 @@ def execute(task: Task, device: str) -> Outcome:
         except CaptureFailed:
             measurement = Measurement({})
         except Exception as error:
-            measurement = Measurement(dict.fromkeys(metrics_of(probe), error))
+            measurement = Measurement(dict.fromkeys(task.metrics(probe), error))
         if reason := failed_capture():
             return Outcome(tuple(records), curve, confusions, layers, again=_graphless(task, number, reason))
         seconds = time.perf_counter() - start
@@ -273,6 +273,9 @@ def execute(task: Task, device: str) -> Outcome:
         curve = measurement.curve or curve
         confusions = measurement.confusions or confusions
         layers = measurement.layers or layers
+        if measurement.left:
+            left = replace(task, probes=task.probes[number:], only=measurement.left)
+            return Outcome(tuple(records), curve, confusions, layers, again=left)
     return Outcome(tuple(records), curve, confusions, layers, _limits(task) if task.with_peak else {})
 
 
@@ -435,7 +438,8 @@ def _record(task: Task, probe: str, metric: str, reading: Answer, seconds: float
 
 def _without_value(task: Task, probe: str, status: Status, reason: str, seconds: float) -> list[Record]:
     """One row per metric that a probe should have measured, with the reason why there is none."""
-    return [replace(_blank(task, probe, metric, seconds), status=status, note=reason) for metric in metrics_of(probe)]
+    blanks = [_blank(task, probe, metric, seconds) for metric in task.metrics(probe)]
+    return [replace(blank, status=status, note=reason) for blank in blanks]
 
 
 def _blank(task: Task, probe: str, metric: str, seconds: float) -> Record:

@@ -223,7 +223,9 @@ def _executed(task: Task, device: str) -> list[Record]:
     with _undisturbed(device):
         outcome = execute(replace(task, with_peak=False), "meta" if task.static else device)
     if outcome.again is not None:
-        reason = f"the capture of a CUDA graph failed ({outcome.again.without_graphs}): start a new process"
+        graph = outcome.again.without_graphs
+        broken = f"the capture of a CUDA graph failed ({graph})" if graph else "the device has failed in this process"
+        reason = f"{broken}: start a new process"
         return [*outcome.records, *crashed(outcome.again, Crash("failed", reason, 0.0)).records]
     return [
         replace(row, note="; ".join(filter(None, (row.note, HERE)))) if row.value is not None and said else row

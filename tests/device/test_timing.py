@@ -13,6 +13,7 @@ from bench.device.timing import (
     NoClock,
     device_seconds,
     drift_note,
+    keeping_pace,
     steady_samples,
 )
 from bench.device.torch_devices import Host
@@ -195,6 +196,21 @@ def test_the_device_is_never_kept_waiting_for_long() -> None:
     assert waited == pytest.approx(DEVICE_SAMPLES * LONGEST_WAIT_S)
     with pytest.raises(NoClock):
         measured(500, 1e-3, 1e-2)  # more to queue than that
+
+
+def test_the_host_is_kept_near_a_device_that_is_slower() -> None:
+    """Of launches that are whole steps, a queue holds half a minute."""
+    time = Time()
+    line = queue.Queue(time, time.spend)
+    keep_pace = keeping_pace(Emulated(queue=line), every=2)
+    ahead = []
+    for _ in range(200):
+        time.spend(1e-6)
+        line.launch(0.03)
+        ahead.append(line.free_at - time.now)
+        keep_pace()
+    assert 2 * 0.03 < max(ahead) <= 6 * 0.03
+    assert min(ahead[10:]) > 0  # and never without work
 
 
 def test_a_device_without_a_queue_says_so() -> None:

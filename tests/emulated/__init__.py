@@ -4,7 +4,8 @@
 
 Tensors are the host's, so that every number is that of a CPU and nothing notices when devices are mixed. What PyTorch's
 dispatcher is asked for is a launch: computed at once, but "done" only later, when the emulated clock has come to it.
-The environment variable EMULATED plants what can go wrong, as words: `count=2`, `memory=64` (MiB), `mig`; and faults in
+The environment variable EMULATED plants what can go wrong, as words: `count=2`, `memory=64` (MiB), `reach=64` (KiB, of
+the largest tensor: whatever touches one above it breaks the device for the process), `mig`; and faults in
 processes whose name matches a glob (that of a worker is what it works on): `oom=GLOB`, `capture=GLOB`, `hang=GLOB`,
 `lost=GLOB`, `throttle=GLOB`.
 """

@@ -33,7 +33,10 @@ TICK_S, IDLE_WATTS, BUSY_WATTS = 0.1, 50.0, 250.0
 CLOCK_MHZ = 1980
 _aten = torch.ops.aten
 # What a host cannot go on without knowing.
-_WAITS = {_aten._local_scalar_dense.default, _aten.nonzero.default, _aten.masked_select.default, _aten.equal.default}
+_WAITS = {
+    *(_aten._local_scalar_dense.default, _aten.item.default, _aten.is_nonzero.default),  # the first, in inference
+    *(_aten.nonzero.default, _aten.masked_select.default, _aten.equal.default),
+}
 
 
 @dataclass(frozen=True)
@@ -42,20 +45,23 @@ class Plan:
 
     count: int = 1
     memory_mib: int = 1024
+    reach_kib: float = math.inf
     faults: frozenset[str] = frozenset()
 
     @staticmethod
     def here(words: str, process: str) -> Plan:
-        count, memory, faults = 1, 1024, set()
+        count, memory, reach, faults = 1, 1024, math.inf, set()
         for word in words.split():
             name, _, value = word.partition("=")
             if name == "count":
                 count = int(value)
             elif name == "memory":
                 memory = int(value)
+            elif name == "reach":
+                reach = int(value)
             elif not value or fnmatch(process.removeprefix("bench-"), value):
                 faults.add(name)
-        return Plan(count, 1 if "oom" in faults else memory, frozenset(faults))
+        return Plan(count, 1 if "oom" in faults else memory, reach, frozenset(faults))
 
 
 def _plan() -> Plan:
@@ -139,6 +145,8 @@ class Emulated(Host):
             return  # on the meta device
         for tensor in tensors:
             self._allocator.book(tensor)
+            if tensor.nbytes > 1024 * self.plan.reach_kib:
+                self.broken = "an illegal memory access was encountered"  # and told at the next opportunity
         slowness = SLOWNESS * (THROTTLED if self.is_throttled else 1)
         self.queue.launch(slowness * seconds)
         if waits and self._waiting_is_an_error:

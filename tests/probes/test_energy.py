@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,12 +18,17 @@ from torch import Tensor, nn
 from bench.config import Budget, Config, Execution, Task
 from bench.device import energy as counters
 from bench.device import nvml, torch_devices
+from bench.device.timing import steady_samples
 from bench.metrics import metrics_of
 from bench.models import REGISTRY, ModelSpec
 from bench.probes import energy
 from bench.probes.reading import Answer, Reading, Unsupported
 from bench.runner.execute import execute
 from tests.device.nvml_library import UUID, Install
+from tests.device.test_timing import Time
+from tests.emulated import at_work
+from tests.emulated.device import BUSY_WATTS, SLOWNESS
+from tests.emulated.queue import Queue
 
 BATCH, STEP_S = 4, 0.004
 IDLE_WATTS, JOULES, TRAINING_JOULES = 1.0, 2.0, 6.0  # each step costs so much, however long it takes
@@ -69,6 +75,19 @@ class Costly(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         time.sleep(STEP_S)
         Board.spent += TRAINING_JOULES if self.training else JOULES
+        return self.fc(x.mean((2, 3)))
+
+
+class Slow(nn.Module):
+    """Takes the host `STEP_S` of a made-up time."""
+
+    def __init__(self, time: Time, num_classes: int) -> None:
+        super().__init__()
+        self.fc = nn.Linear(3, num_classes)
+        self.time = time
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.time.spend(STEP_S)
         return self.fc(x.mean((2, 3)))
 
 
@@ -128,6 +147,29 @@ def test_a_gpu_that_tells_no_energy_of_its_own_is_skipped_with_the_reason(
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(uuid=UUID))
     with pytest.raises(Unsupported, match=reason):
         energy.measure(Task(SPEC, CONFIG, device="cuda:0"))
+
+
+def test_steps_that_are_graphs_are_not_queued_by_the_thousand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each takes the device a quarter longer than the host, so in 3 s it would fall 0.6 s behind."""
+    now, ahead = Time(), [0.0]
+    slow = ModelSpec("slow_cifar", "Own", 2024, "none", "cifar", (3, 8, 8), 10, partial(Slow, now))
+    config = replace(CONFIG, execution=Execution(cuda_graphs=True))
+    for measured in (steady_samples, counters.measure_steps, partial(counters.update_period, sleep=now.spend)):
+        name = getattr(measured, "func", measured).__name__
+        monkeypatch.setattr(energy, name, partial(measured, clock=now))
+    with at_work() as device:
+        device.queue = Queue(now, now.spend)
+        launch = device.queue.launch
+
+        def watched(seconds: float) -> None:
+            launch(seconds)
+            ahead.append(device.queue.free_at - now.now)
+
+        device.queue.launch = watched  # type: ignore[method-assign]
+        found = energy.measure(Task(slow, config, device="emulated:0")).readings["energy_joules_per_image"]
+    assert isinstance(found, Reading)
+    assert found.value == pytest.approx(BUSY_WATTS * SLOWNESS * STEP_S / BATCH, rel=0.02)
+    assert max(ahead) < 4 * energy.AHEAD_S
 
 
 def test_power_readings_are_added_up() -> None:
