@@ -224,6 +224,15 @@ _ROWS = (
         "The same forward passes, 99 % of which take no longer.",
     ),
     Metric(
+        "replayed_latency_ms",
+        "latency",
+        "ms",
+        "Latency, replayed",
+        "lower",
+        "Median time of the same forward pass, synchronised, where it is recorded once and replayed as a CUDA graph: "
+        "the host asks once for what it otherwise launches one by one.",
+    ),
+    Metric(
         "best_inference_images_per_s",
         "best_batch",
         "images/s",

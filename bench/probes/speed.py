@@ -29,7 +29,7 @@ from bench.device.execution import (
     with_batch_that_fits,
 )
 from bench.device.nvml import clocks
-from bench.device.timing import Laps, NoClock, Timing, device_seconds, steady_samples
+from bench.device.timing import HostTooSlow, Laps, NoClock, Timing, device_seconds, steady_samples
 from bench.metrics import metrics_of
 from bench.probes.counting.networks import fresh_network
 from bench.probes.reading import Answer, Measurement, Reading, Unsupported
@@ -40,6 +40,8 @@ from bench.probes.steps import (
     attempted,
     check_finite,
     inference_step,
+    one_by_one,
+    replayed,
     timed_reading,
     training_step,
 )
@@ -49,6 +51,8 @@ from bench.stats import percentile
 LAUNCH_BOUND = 1.25  # times the device's own time
 PARTS = {part: f"train_{part}_ms" for part in ("forward", "backward", "optimizer")}  # as a training step names them
 STEPS: dict[str, MakeStep] = {"inference": inference_step, "train": training_step}
+BEST = {f"best_{kind}_images_per_s": make for kind, make in STEPS.items()}
+LEAST_SAMPLES = 5
 LEAST_LATENCIES = 100  # below, a 99th percentile is the slowest sample
 SWEEP_S = 0.1  # of sampling at each batch size
 WORTH_IT = 1.02  # a doubled batch must gain 2 % to be tried further
@@ -56,6 +60,7 @@ LARGEST_BATCH = 1 << 16
 LAYERS_S = 0.5  # of sampling, layer by layer
 WARM_UP_STEPS = 3  # where steps are watched
 
+OwnTime = tuple[tuple[float, ...], str]  # seconds of a step by the device's own clock, and how that was told
 Parts = Mapping[Hashable, tuple[float, ...]]  # of a training step: samples of the seconds of each
 Call = tuple[str, int]  # path of a module, and which call of it, from 0
 
@@ -65,19 +70,17 @@ def throughput(task: Task) -> Measurement:
 
     A batch that does not fit is halved until it does; asked and used batch are in the row.
     """
-    readings: dict[str, Answer] = {}
+    parts = [
+        ((f"{kind}_images_per_s", f"{kind}_device_ms", *of_parts), partial(_throughput, kind))
+        for kind, of_parts in (("inference", ()), ("train", PARTS.values()))
+    ]
     with arithmetic(task.config.execution.precision):
-        for kind in STEPS:
-            metrics = (f"{kind}_images_per_s", f"{kind}_device_ms", *(PARTS.values() if kind == "train" else ()))
-            if kind == "train" and task.config.inference_only:
-                reason = Unsupported(f"--preset {task.config.preset} times inference alone")
-                readings |= dict.fromkeys(metrics, reason)
-                continue
-            readings |= attempted(metrics, task, partial(_throughput, kind))
-    return Measurement(readings)
+        return one_by_one(task, parts)
 
 
 def _throughput(kind: str, task: Task) -> Mapping[str, Answer]:
+    if kind == "train" and task.config.inference_only:
+        raise Unsupported(f"--preset {task.config.preset} times inference alone")
     (steps, own, parts), used = with_batch_that_fits(partial(_timed, kind, task), task.batch_size)
     rates = tuple(used / seconds for seconds in steps.seconds)
     rate = timed_reading(task, steps, statistics.median(rates), used, task.batch_size, samples=rates)
@@ -85,24 +88,41 @@ def _throughput(kind: str, task: Task) -> Mapping[str, Answer]:
     if isinstance(own, Exception):
         busy = own
     else:
-        ms = tuple(1e3 * seconds for seconds in own)
+        seconds, manner = own
+        ms = tuple(1e3 * each for each in seconds)
         share = statistics.median(ms) / (1e3 * statistics.median(steps.seconds))
-        busy = replace(rate, value=statistics.median(ms), samples=ms, note="", flags=())
+        busy = replace(rate, value=statistics.median(ms), samples=ms, note=manner, flags=())
         if share < 1 / LAUNCH_BOUND:
-            note = f"launch-bound: the device works {share:.0%} of the step"
+            note = "; ".join(filter(None, (f"launch-bound: the device works {share:.0%} of the step", manner)))
             busy = replace(busy, note=note, flags=("launch_bound",))
     found = {f"{kind}_images_per_s": rate, f"{kind}_device_ms": busy}
     return found if kind == "inference" else {**found, **_of_parts(rate, parts)}
 
 
-def _timed(kind: str, task: Task, batch_size: int) -> tuple[Timing, tuple[float, ...] | Exception, Parts | Exception]:
-    """Steps, their seconds by the device's own clock, and their parts; in place of the last two, why there are none."""
+def _timed(kind: str, task: Task, batch_size: int) -> tuple[Timing, OwnTime | Exception, Parts | Exception]:
+    """Steps, their own time, and their parts; in place of the last two, why there are none."""
     device = accelerator.named(task.device)
     laps = Laps(device)
     step = training_step(task, batch_size, laps) if kind == "train" else inference_step(task, batch_size)
     steps = _steps(step, task)
-    own = _besides(lambda: device_seconds(step, device))
+    own = _besides(lambda: _own_time(step, task))
     return steps, own, _besides(lambda: laps.of(step, task.measure_seconds / 4) if kind == "train" else {})
+
+
+def _own_time(step: Step, task: Task) -> OwnTime:
+    """By the device's clock; replayed as a graph where the host is too slow, for which it asks once.
+
+    Raises:
+        NoClock: neither is possible.
+    """
+    device = accelerator.named(task.device)
+    try:
+        return device_seconds(step, device), ""
+    except HostTooSlow as reason:
+        try:
+            return device_seconds(replayed(task, step), device), "of a replay as a graph, as the host is too slow"
+        except Unsupported as other:
+            raise NoClock(f"{reason}; {other}") from None
 
 
 def _of_parts(rate: Reading, parts: Parts | Exception) -> Mapping[str, Answer]:
@@ -127,15 +147,17 @@ def _besides(measured: Callable[[], Result]) -> Result | Exception:
         return error.with_traceback(None)
 
 
-def _steps(step: Step, task: Task) -> Timing:
-    """Steady samples, of as many steps each as suit the device."""
+def _steps(step: Step, task: Task, alone: bool = False) -> Timing:
+    """Steady samples: of as many steps each as suit the device, or of each step `alone`."""
     device = accelerator.named(task.device)
+    least, shortest = (LEAST_LATENCIES, 0.0) if alone else (LEAST_SAMPLES, device.sizes.shortest_sample_s)
     with clocks(task.device) as clock:
         timing = steady_samples(
             step,
             device.synchronise,
             task.measure_seconds,
-            shortest_sample_s=device.sizes.shortest_sample_s,
+            least_samples=least,
+            shortest_sample_s=shortest,
             clocks=clock,
         )
     check_finite(step())
@@ -143,30 +165,33 @@ def _steps(step: Step, task: Task) -> Timing:
 
 
 def latency(task: Task) -> Measurement:
-    """Milliseconds of a forward pass at batch 1, waited for after each: median, 95th and 99th percentile."""
+    """Milliseconds of a forward pass at batch 1, waited for after each: median, 95th and 99th percentile.
+
+    The median once more where the device replays the pass as a graph.
+    """
     return Measurement(attempted(metrics_of("latency"), task, _latency))
 
 
 def _latency(task: Task) -> Mapping[str, Answer]:
     with arithmetic(task.config.execution.precision):
         step = inference_step(task, batch_size=1)
-        with clocks(task.device) as clock:
-            timing = steady_samples(
-                step,
-                accelerator.named(task.device).synchronise,
-                task.config.measure_seconds,
-                least_samples=LEAST_LATENCIES,
-                shortest_sample_s=0.0,
-                clocks=clock,
-            )
-        check_finite(step())
-    ms = tuple(1e3 * seconds for seconds in timing.seconds)
-    median = timed_reading(task, timing, percentile(ms, 0.5), 1, 1, samples=ms)
+        timing = _steps(step, task, alone=True)
+        graphs = task.config.execution.cuda_graphs
+        again = timing if graphs else _besides(lambda: _steps(replayed(task, step), task, alone=True))
+    median = _median_ms(task, timing)
     return {  # the samples once: the other two are statistics of the same
         "latency_ms": median,
-        "latency_p95_ms": replace(median, value=percentile(ms, 0.95), samples=()),
-        "latency_p99_ms": replace(median, value=percentile(ms, 0.99), samples=()),
+        "latency_p95_ms": replace(median, value=percentile(median.samples, 0.95), samples=()),
+        "latency_p99_ms": replace(median, value=percentile(median.samples, 0.99), samples=()),
+        "replayed_latency_ms": again
+        if isinstance(again, Exception)
+        else replace(_median_ms(task, again), cuda_graphs=True),
     }
+
+
+def _median_ms(task: Task, timing: Timing) -> Reading:
+    ms = tuple(1e3 * seconds for seconds in timing.seconds)
+    return timed_reading(task, timing, percentile(ms, 0.5), 1, 1, samples=ms)
 
 
 @dataclass
@@ -187,12 +212,8 @@ class Sweep:
 
 def best_batch(task: Task) -> Measurement:
     """Double the batch from the common one as long as it pays, and halve it as long as that pays instead."""
-    readings: dict[str, Answer] = {}
     with arithmetic(task.config.execution.precision):
-        for kind, make in STEPS.items():
-            metric = f"best_{kind}_images_per_s"
-            readings |= attempted([metric], task, partial(_best, metric, make))
-    return Measurement(readings)
+        return one_by_one(task, [([metric], partial(_best, metric, make)) for metric, make in BEST.items()])
 
 
 def sweep(attempt: Callable[[int], Timing], start: int) -> Sweep:

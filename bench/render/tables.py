@@ -129,6 +129,7 @@ TOPICS: tuple[tuple[str, tuple[str, ...]], ...] = (  # titles, and metrics in th
             "latency_ms",
             "latency_p95_ms",
             "latency_p99_ms",
+            "replayed_latency_ms",
         ),
     ),
     (

@@ -2,7 +2,7 @@
 
 import random
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -17,17 +17,19 @@ from torch import Tensor, nn
 from bench.config import Budget, Config, Execution, MemoryFormat, Precision, Task
 from bench.device import accelerator
 from bench.device.execution import arithmetic, for_inference, is_out_of_memory, release_memory, with_batch_that_fits
-from bench.device.timing import Laps, Timing, steady_samples
+from bench.device.timing import Laps, Timing, device_seconds, steady_samples
+from bench.engines import Crash
 from bench.models import REGISTRY, ModelSpec
 from bench.probes import MEASURE, speed, steps
-from bench.probes.reading import Reading, Unsupported
+from bench.probes.reading import Answer, Reading, Unsupported
 from bench.probes.speed import sweep
 from bench.probes.steps import inference_step, training_step
-from bench.runner.execute import execute
+from bench.runner.execute import crashed, execute
 from bench.stats import median_interval
 from bench.training.step import make_optimizer
 from tests.emulated import at_work
-from tests.emulated.device import Emulated, Plan
+from tests.emulated.device import SLOWNESS, Emulated, Plan
+from tests.emulated.queue import LENGTH, Queue
 
 CONFIG = Config(
     "quick",
@@ -272,6 +274,112 @@ def test_a_network_that_draws_on_the_host_is_not_replayed() -> None:
         inference_step(Task(spec, config, device="emulated:0"), 2)
         with pytest.raises(Unsupported, match="no CUDA graph: the network draws random numbers on the host"):
             training_step(Task(spec, config, device="emulated:0"), 2)
+
+
+@pytest.fixture
+def planted_device(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulated]:
+    """The emulated device in the same made-up time: a pass that takes the host a second takes the device `SLOWNESS`."""
+    monkeypatch.setattr(speed, "device_seconds", partial(device_seconds, clock=CLOCK))
+    with at_work() as device:
+        device.queue = Queue(CLOCK, CLOCK.spend)
+        yield device
+
+
+ON_DEVICE = replace(CONFIG, measure_seconds=0.02, inference_only=True, execution=Execution(cuda_graphs=None))
+
+
+def on_device(
+    probe: str, spec: ModelSpec, config: Config = ON_DEVICE, without_graphs: str = ""
+) -> Mapping[str, Answer]:
+    return MEASURE[probe](Task(spec, config, device="emulated:0", without_graphs=without_graphs)).readings
+
+
+def test_the_replayed_latency_stands_beside_the_eager_one(planted_device: Emulated) -> None:
+    found = on_device("latency", planted(seconds=0.02))
+    eager, replay = found["latency_ms"], found["replayed_latency_ms"]
+    assert isinstance(eager, Reading)
+    assert isinstance(replay, Reading)
+    # An emulated replay is computed by the host, and then done by the device.
+    assert (eager.value, eager.cuda_graphs) == (pytest.approx(20, rel=0.01), False)
+    assert (replay.value, replay.cuda_graphs) == (pytest.approx((1 + SLOWNESS) * 20, rel=0.01), True)
+    assert len(replay.samples) >= 100
+    graphs = on_device("latency", planted(seconds=0.02), replace(ON_DEVICE, execution=Execution(cuda_graphs=True)))
+    for reading in graphs.values():  # all of it is replayed
+        assert isinstance(reading, Reading)
+        assert reading.cuda_graphs
+    assert graphs["latency_ms"] == graphs["replayed_latency_ms"]
+
+
+class LooksAtNumbers(Planted):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) if x.mean().item() < 9 else x
+
+
+@pytest.mark.parametrize(
+    ("changes", "without_graphs", "reason"),
+    [
+        (
+            {"build": partial(LooksAtNumbers, seconds=0.01)},
+            "",
+            "no CUDA graph: its step makes the host wait for the device",
+        ),
+        ({}, "it failed", "no CUDA graph: its capture failed (it failed)"),
+        ({}, "", "no CUDA graph: this run rules them out"),
+    ],
+)
+def test_where_nothing_can_be_replayed_the_eager_latency_stands_alone(
+    changes: dict[str, Any], without_graphs: str, reason: str, planted_device: Emulated
+) -> None:
+    config = ON_DEVICE if changes else replace(ON_DEVICE, execution=Execution(cuda_graphs=False))
+    found = on_device("latency", replace(planted(seconds=0.01), **changes), config, without_graphs)
+    assert isinstance(found["latency_ms"], Reading)
+    replay = found["replayed_latency_ms"]
+    assert isinstance(replay, Unsupported)
+    assert str(replay).startswith(reason)
+
+
+class Many(Planted):
+    """More launches than a queue holds."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = super().forward(x)
+        for _ in range(LENGTH + 100):
+            x = x + 0
+        return x
+
+
+def test_a_device_that_a_host_cannot_keep_up_with_is_timed_by_a_replay(planted_device: Emulated) -> None:
+    found = on_device("throughput", replace(planted(), build=partial(Many, seconds=0.004)))
+    own = found["inference_device_ms"]
+    assert isinstance(own, Reading)
+    assert own.value == pytest.approx(SLOWNESS * 4, rel=0.05)
+    assert own.note.endswith("of a replay as a graph, as the host is too slow")
+    assert not own.cuda_graphs  # nothing else is: it stands beside the rate
+
+
+def test_a_device_that_waits_for_the_host_within_the_step_has_no_time_of_its_own(planted_device: Emulated) -> None:
+    found = on_device("throughput", replace(planted(), build=partial(LooksAtNumbers, seconds=0.01)))
+    assert isinstance(found["inference_images_per_s"], Reading)
+    own = found["inference_device_ms"]
+    assert isinstance(own, Unsupported)
+    assert "may have waited for the host; no CUDA graph: its step makes the host wait for the device" in str(own)
+
+
+def test_a_device_that_one_step_breaks_takes_the_other_one_in_a_fresh_process(planted_device: Emulated) -> None:
+    """768 bytes an image: a batch of 32 is above 16 KiB."""
+    config = replace(ON_DEVICE, inference_only=False)
+    task, found = Task(planted(seconds=0.01), config, ("best_batch",)), []
+    for metric in ("best_inference_images_per_s", "best_train_images_per_s"):
+        planted_device.plan, planted_device.broken = Plan(reach_kib=16), ""
+        outcome = execute(task, "emulated:0")
+        found += outcome.records
+        (row,) = outcome.records
+        assert (row.metric, row.status, row.batch_size) == (metric, "ok", 16)
+        assert "batch 32 failed (RuntimeError: an illegal memory access was encountered)" in row.note
+        if outcome.again is not None:
+            task = outcome.again
+    assert outcome.again is None  # nothing is left
+    assert [row.metric for row in crashed(task, Crash("failed", "", 0.0)).records] == ["best_train_images_per_s"]
 
 
 def test_five_percent_between_two_networks_are_seen_by_the_intervals(clock: Clock) -> None:
