@@ -10,7 +10,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
@@ -22,6 +22,7 @@ from bench.engines import Crash, Execute, Result, Stop, Task, has_failed, isolat
 
 KEPT_BYTES = 1 << 16  # of what each task prints
 _ROOT = Path(__file__).resolve().parents[2]
+_DIES_WITHIN_S = 15.0  # what it takes to give back a GPU's memory, and more
 _STARTS = 30  # attempts to start a worker, a tenth of a second apart
 
 
@@ -199,7 +200,9 @@ class LocalEngine(Generic[Task, Result]):
                 self._keep(worker)
                 slot.task = None
                 if has_failed(outcome):
-                    self._end(slot)
+                    stuck = self._end(slot)
+                    if stuck and isinstance(outcome, Crash):
+                        outcome = replace(outcome, reason=f"{outcome.reason}; {stuck}")
                     if worker.used and not (isinstance(outcome, Crash) and outcome.kind == "timeout"):
                         waiting.appendleft(task)
                         continue
@@ -229,18 +232,28 @@ class LocalEngine(Generic[Task, Result]):
             with contextlib.suppress(OSError), self.log.open("a", encoding="utf-8") as file:
                 file.write(f"--- {worker.group}\n{text.rstrip()}\n")
 
-    def _end(self, slot: _Slot[Task]) -> None:
-        """Kill the worker, whose results have all been taken, and whatever it has started."""
+    def _end(self, slot: _Slot[Task]) -> str:
+        """Kill the worker, whose results have all been taken, and whatever it has started.
+
+        Says so where it stays: a system call that hangs, such as one of a GPU's driver, outlasts any signal.
+        """
         worker, slot.worker = slot.worker, None
         if worker is None:
-            return
-        assert worker.process.pid is not None
-        isolation.kill_with_descendants(worker.process.pid)
-        worker.process.kill()  # it may not have had the time to become a group's leader
-        worker.process.join()
-        worker.process.close()
+            return ""
+        process, stuck = worker.process, ""
+        assert process.pid is not None
+        isolation.kill_with_descendants(process.pid)
+        process.kill()  # it may not have had the time to become a group's leader
+        process.join(_DIES_WITHIN_S)
+        if process.exitcode is None:
+            multiprocessing.process._children.discard(process)  # type: ignore[attr-defined]  # or Python's end waits
+            stuck = f"process {process.pid} was killed and does not end: it may still hold {slot.device}"
+            print(f"bench: {stuck}", file=sys.stderr)
+        else:
+            process.close()
         worker.connection.close()
         worker.output.close()
+        return stuck
 
 
 def _received(worker: _Worker) -> list[Any]:

@@ -1,17 +1,20 @@
 """Worker processes that crash, hang, or leave something behind."""
 
+import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
 
-from bench.engines import Crash
+from bench.engines import Crash, isolation, local
 from bench.engines.local import LocalEngine
 
 
@@ -176,6 +179,27 @@ def test_a_hanging_task_is_stopped(tmp_path: Path) -> None:
     assert crash.kind == "timeout"
     assert pid(done["after"])
     assert time.monotonic() - start < 30
+
+
+def test_a_process_that_outlasts_its_end_is_left_behind_and_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As one that hangs in a GPU's driver."""
+    pids: list[int] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(local, "_DIES_WITHIN_S", 0.1)
+        patch.setattr(isolation, "kill_with_descendants", pids.append)
+        patch.setattr(BaseProcess, "kill", lambda process: None)
+        found = run([Job("hangs", seconds=100), Job("next", "b")], tmp_path, timeout_s=3.0)
+    for pid in pids:
+        isolation.kill_with_descendants(pid)
+    hung = found["hangs"]
+    assert isinstance(hung, Crash)
+    said = re.search(r"process (\d+) was killed and does not end: it may still hold cpu", hung.reason)
+    assert said is not None
+    assert said[0] in capsys.readouterr().err
+    assert not isinstance(found["next"], Crash)
+    assert not any(process.pid == int(said[1]) for process in multiprocessing.active_children())
 
 
 def test_every_device_works_at_the_same_time(tmp_path: Path) -> None:
