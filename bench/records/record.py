@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Literal, NamedTuple, get_args
 
@@ -85,6 +86,11 @@ class Record:
         return self.status not in ("ok", "skipped")
 
     @property
+    def halved(self) -> bool:
+        """Whether memory did not suffice for the batch size that was asked for."""
+        return self.asked_batch_size not in (None, self.batch_size)
+
+    @property
     def conditions(self) -> Conditions:
         """The conditions of the measurement, as far as its value depends on them."""
         probe = probe_named(self.probe)
@@ -133,3 +139,8 @@ def _flags_in(note: str) -> tuple[Flag, ...]:
     """What the note of a measured row warned of before rows had flags."""
     found: tuple[Flag, ...] = ("unsteady",) if "not steady" in note else ()
     return (*found, "launch_bound") if note.startswith("launch-bound") else found
+
+
+def at_the_asked_batch(rows: Sequence[Record]) -> list[Record]:
+    """Measured rounds or seeds without those that memory made smaller; all of them where it did so every time."""
+    return [row for row in rows if not row.halved] or list(rows)

@@ -18,7 +18,7 @@ from typing import Any, Literal
 from scipy import stats
 
 from bench.metrics import METRICS, Probe, probe_named
-from bench.records.record import Record
+from bench.records.record import Record, at_the_asked_batch
 from bench.records.run_folder import Run
 from bench.regression import Verdict, verdict, zone
 from bench.stats import Interval, shared_variances
@@ -179,7 +179,7 @@ class _Pair:
 
     @cached_property
     def measured(self) -> tuple[list[Record], list[Record]]:
-        base, new = ([row for row in rows if row.status == "ok"] for rows in self.rows)
+        base, new = (at_the_asked_batch([row for row in rows if row.status == "ok"]) for rows in self.rows)
         return base, new
 
     @cached_property

@@ -69,6 +69,13 @@ def reason_of(found: Comparison, model: str, metric: str) -> str:
     return reason
 
 
+def test_a_round_that_needed_a_smaller_batch_is_held_against_no_whole_one(tmp_path: Path) -> None:
+    small = row("resnet20_cifar", "train_images_per_s", 50.0, round=3, device="cpu", batch_size=8, asked_batch_size=16)
+    found = compared(tmp_path, whole_run(1), [*whole_run(2), small])
+    change = change_of(found, "resnet20_cifar", "train_images_per_s")
+    assert (change.units, change.ratio) == ((3, 3), pytest.approx(1.0, abs=0.05))
+
+
 def test_planted_changes_are_found_in_both_directions_and_nothing_else(tmp_path: Path) -> None:
     found = compared(tmp_path, whole_run(1), whole_run(2, resnet20_cifar=80.0, nin_cifar=125.0))
     assert change_of(found, "resnet20_cifar", "train_images_per_s").verdict == "slower"

@@ -20,7 +20,7 @@ import pandas as pd
 from bench.config import Budget
 from bench.metrics import METRICS, Metric, probe_named
 from bench.quantity import quantity
-from bench.records.record import Record
+from bench.records.record import Record, at_the_asked_batch
 from bench.records.run_folder import Run
 from bench.render.results.derived import (
     PUBLISHED,
@@ -47,7 +47,7 @@ class Cell:
     high: float
     status: str  # the worst of the rows'
     records: tuple[Record, ...]  # the ok ones that stand behind the value, else all of them
-    lost: tuple[Record, ...] = ()  # seeds or rounds that failed
+    lost: tuple[Record, ...] = ()  # seeds or rounds that failed, or needed a smaller batch
 
     @property
     def measured(self) -> bool:
@@ -226,10 +226,13 @@ def _cell(rows: Sequence[Record]) -> Cell:
     ok = [row for row in rows if row.value is not None]
     if not ok:
         return Cell(math.nan, *NO_INTERVAL, status, tuple(rows))
-    # A round that had to do with a smaller batch, say: only what the newest row can be averaged with.
-    ok = [row for row in ok if row.conditions == ok[-1].conditions]
-    value, (low, high) = _value_and_interval(ok)
-    return Cell(value, low, high, status, tuple(ok), tuple(row for row in rows if row.failed))
+    whole = at_the_asked_batch(ok)
+    whole = [
+        row for row in whole if row.conditions == whole[-1].conditions
+    ]  # only what the newest can be averaged with
+    value, (low, high) = _value_and_interval(whole)
+    lost = tuple(row for row in rows if row.failed or (row.halved and not whole[-1].halved))
+    return Cell(value, low, high, status, tuple(whole), lost)
 
 
 def _value_and_interval(rows: Sequence[Record]) -> tuple[float, Interval]:

@@ -73,13 +73,16 @@ def test_a_percentile_of_each_round_is_no_mean_of_seeds() -> None:
     assert (two.value, two.low, two.high) == (1.5, 1.0, 2.0)
 
 
-def test_a_round_at_a_smaller_batch_is_not_averaged_with_others() -> None:
+def test_a_round_at_a_smaller_batch_takes_the_place_of_no_other() -> None:
+    """Such as the second look at the end of a run, in less memory than the first."""
     rows = [
         ok("a", "train_images_per_s", 100.0, round=0, batch_size=64, asked_batch_size=64),
         ok("a", "train_images_per_s", 70.0, round=1, batch_size=32, asked_batch_size=64),
     ]
     cell = cells_of(rows)["a", "train_images_per_s"]
-    assert (cell.value, cell.batch_size, cell.asked_batch_size) == (70.0, 32, 64)
+    assert (cell.value, cell.batch_size, cell.asked_batch_size, cell.lost) == (100.0, 64, None, (rows[1],))
+    cell = cells_of(rows[1:])["a", "train_images_per_s"]
+    assert (cell.value, cell.batch_size, cell.asked_batch_size, cell.lost) == (70.0, 32, 64, ())
 
 
 def test_a_failed_round_stays_visible() -> None:
