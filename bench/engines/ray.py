@@ -4,6 +4,9 @@ Ray carries tasks and results and says when a node is gone. On its node a task r
 process, the time limit, the memory limit and the captured output are what they are on one machine. Two things are not
 left to Ray: which slot a task gets, for a measurement on processors needs all those of its node, whose numbers differ;
 and trying again, for Ray would restart a task that takes too much memory for ever.
+
+Every task has a process of its own, also those that share one on a single machine: a Ray task brings all of its results
+at once, so a group of them as one would lose what had ended in it with the node or on interruption.
 """
 
 from __future__ import annotations
