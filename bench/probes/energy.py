@@ -21,9 +21,7 @@ from bench.probes.steps import MakeStep, check_finite, inference_step, one_by_on
 # lie thirty updates. That of processors moves a thousand times a second.
 WINDOW_S, WINDOW_OF_HOST_S = 3.0, 1.0
 STEPS = {"energy_joules_per_image": inference_step, "train_energy_joules_per_image": training_step}
-AHEAD_S = (
-    0.05  # of work that is queued at least: a queue holds a thousand launches, or a thousand steps that are graphs
-)
+AHEAD_S = 0.05  # of work that is queued at least; unbounded, it would be a thousand steps where each is one graph
 SETTLE_S = 2.0  # power is told as a mean over the last second
 
 
