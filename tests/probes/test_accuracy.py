@@ -143,6 +143,18 @@ def test_seeds_on_a_device_share_one_graph(tmp_path: Path) -> None:
     assert of_seed(first) != of_seed(second) == of_seed(alone)
 
 
+@pytest.mark.gpu
+def test_a_graph_that_seeds_share_on_a_gpu_draws_as_each_of_them_would(tmp_path: Path) -> None:
+    """FractalNet drops its paths by numbers that the device draws within the recorded step."""
+    images, config = image_set(tmp_path), replace(CONFIG, seeds=2, execution=Execution(cuda_graphs=None))
+    where = {"device": "cuda:0", "spec": REGISTRY["fractalnet20_cifar"]}
+    first, second = (rows(config, images, seed, **where) for seed in (0, 1))  # type: ignore[arg-type]
+    alone = rows(config, images, 1, **where)  # type: ignore[arg-type]
+    assert second["top1"].cuda_graphs
+    assert second["train_loss"].value == pytest.approx(alone["train_loss"].value, rel=1e-3)
+    assert first["train_loss"].value != pytest.approx(alone["train_loss"].value, rel=1e-3)
+
+
 def test_somebodys_own_network_starts_anew_with_every_seed(tmp_path: Path) -> None:
     own = replace(SPEC, name="own_cifar")
     rows(replace(CONFIG, seeds=2), image_set(tmp_path), spec=own)
