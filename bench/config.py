@@ -383,7 +383,7 @@ PRESETS: dict[str, Preset] = {
         measure_seconds=0.25,
         inference_only=True,
     ),
-    # Everything that trains in a minute, on one GPU, in 22 minutes on an H100. Energy, whose windows are of 3 s, would
+    # Everything that trains in a minute, on one GPU, in 23 minutes on an H100. Energy, whose windows are of 3 s, would
     # take another 9, and the sweep for the best batch 7: `run --probes energy best_batch --run NAME` adds them.
     "standard": Preset(
         models=("*",),
