@@ -307,7 +307,8 @@ def test_what_takes_longer_than_was_reckoned_leaves_less_of_the_time_limit(
     assert "--time-limit 5 min of the run" in rows[-1].note
     monkeypatch.setattr(execute, "time", SimpleNamespace(monotonic=lambda: 0.0))
     assert main([*words, *places]) == 0  # started again without a limit, it measures the rest
-    assert {row.status for row in Run.open(tmp_path, "late").records()} == {"ok"}
+    skipped = [row for row in Run.open(tmp_path, "late").records() if row.status != "ok"]
+    assert {row.metric for row in skipped} == {"replayed_latency_ms"}  # of a GPU
 
 
 def test_a_time_below_a_second_is_not_nought() -> None:
