@@ -154,9 +154,9 @@ def test_steps_that_are_graphs_are_not_queued_by_the_thousand(monkeypatch: pytes
     now, ahead = Time(), [0.0]
     slow = ModelSpec("slow_cifar", "Own", 2024, "none", "cifar", (3, 8, 8), 10, partial(Slow, now))
     config = replace(CONFIG, execution=Execution(cuda_graphs=True))
-    for measured in (steady_samples, counters.measure_steps, partial(counters.update_period, sleep=now.spend)):
-        name = getattr(measured, "func", measured).__name__
-        monkeypatch.setattr(energy, name, partial(measured, clock=now))
+    monkeypatch.setattr(energy, "steady_samples", partial(steady_samples, clock=now))
+    monkeypatch.setattr(energy, "measure_steps", partial(counters.measure_steps, clock=now))
+    monkeypatch.setattr(energy, "update_period", partial(counters.update_period, clock=now, sleep=now.spend))
     with at_work() as device:
         device.queue = Queue(now, now.spend)
         launch = device.queue.launch
