@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -53,22 +53,20 @@ class Series:
 
 
 def runs_in(results: Path) -> tuple[list[Run], list[str]]:
-    """The runs of a folder, oldest first, and the names of those that cannot be read."""
+    """The runs of a folder, oldest first, and the names of those whose run.json or records cannot be read."""
     runs, unreadable = [], []
     for name in run_names(results):
         try:
-            runs.append(Run.open(results, name))
+            run = Run.open(results, name)
+            deque(run.records(), maxlen=0)  # a damaged one must not end the report of another
+            runs.append(run)
         except RunError:
             unreadable.append(name)
     return sorted(runs, key=lambda run: run.header.created), unreadable
 
 
 def history(runs: Sequence[Run], metrics: Iterable[str], margin: float) -> list[Series]:
-    """Series of some of METRICS over runs of one device, given in the order of time; a series needs two runs.
-
-    Raises:
-        RunError: the records of a run are damaged.
-    """
+    """Series of some of METRICS over readable runs of one device, in the order of time; a series needs two runs."""
     wanted = list(metrics)
     found: dict[tuple[str, str, Conditions], list[Point]] = defaultdict(list)
     for run in runs:

@@ -88,6 +88,14 @@ def test_points_are_in_the_order_of_time_with_their_commits(results: Path) -> No
     assert all(point.interval[0] < point.value < point.interval[1] for point in points)
 
 
+def test_a_damaged_run_is_left_out_and_named(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with (results / "cpu-03" / "records.jsonl").open("r+") as file:
+        file.write("damaged")
+    assert len(of(cpu_history(results), "lenet5_cifar", "params").points) == DAYS - 1
+    assert main(["history", "--results-dir", str(results), "--metric", "params", "--device", "fixture cpu"]) == 0
+    assert "run cpu-03 cannot be read and is left out" in capsys.readouterr().err
+
+
 def test_other_conditions_are_another_series(results: Path) -> None:
     run = Run.open(results, "cpu-15")
     with run.writer() as writer:
