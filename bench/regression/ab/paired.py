@@ -170,7 +170,7 @@ class Result:
         """As a line of the table."""
         row = {"network": self.pairing.label, "step": self.pairing.step}
         if self.comparison is None:
-            return {**row, "verdict": "failed", "time of B": self.failure}
+            return {**row, "verdict": "failed", "reason": self.failure}
         return {
             **row,
             "verdict": str(self.verdict),

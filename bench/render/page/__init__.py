@@ -110,6 +110,7 @@ def page_environment() -> jinja2.Environment:
     )
     environment.filters["paper_link"] = paper_link
     environment.filters["name_cell"] = name_cell
+    environment.filters["breakable"] = breakable
     return environment
 
 
@@ -155,12 +156,17 @@ def paper_link(paper: str) -> Markup:
     return Markup(linked)
 
 
+def breakable(text: str) -> Markup:
+    """`text`, in which a narrow column may break an identifier after each _."""
+    return Markup(str(markupsafe.escape(text)).replace("_", "_<wbr>"))
+
+
 def name_cell(model: Model) -> Markup:
     """The heading of a network's row: its written name, which may be broken behind an underscore.
 
     Its identifier is there on hover, for the search and for copies.
     """
-    name = Markup(str(markupsafe.escape(written_name(model))).replace("_", "_<wbr>"))
+    name = breakable(written_name(model))
     return Markup('<th scope="row" class="name" title="{0}" data-name="{0}">{1}</th>').format(model.name, name)
 
 
