@@ -111,7 +111,7 @@ class Interrupts:
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.requested:
             os.write(2, _SHOW_CURSOR if sys.stderr.isatty() else b"")
-            os.write(2, b"\nended at once; what was measured before is kept\n")
+            os.write(2, b"\nstopped; everything measured so far is kept\n")
             os._exit(INTERRUPTED)
         self.requested = True
         self._ring.send_bytes(b"!")

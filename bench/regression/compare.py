@@ -378,7 +378,7 @@ def _changes(pairs: Sequence[_Pair], margin: float) -> list[Change]:
             log_ratio = _point(base[0], new[0])
         else:
             log_ratio = -math.inf, math.inf
-            note = "; ".join(filter(None, (note, "measured once: how much it scatters is not known")))
+            note = "; ".join(filter(None, (note, "measured only once, so its noise is unknown")))
         change = Change(
             model=row.model,
             metric=row.metric,

@@ -118,7 +118,7 @@ def test_a_value_measured_once_is_unclear_unless_it_is_equal(tmp_path: Path) -> 
     found = compared(tmp_path, base, new)
     change = change_of(found, "lenet5_cifar", "top1")
     assert change.verdict == "unclear"
-    assert "measured once" in change.note
+    assert "measured only once" in change.note
     assert change_of(found, "nin_cifar", "top1").verdict == "same"
 
 

@@ -267,13 +267,22 @@ def preface_of(found: Comparison) -> list[tuple[str, list[str]]]:
     ]
     sections = [
         (_MOVED, shifts),
-        ("Differences", [f"{d.fact}: {d.base} → {d.new}" for d in found.differences]),
-        (f"Only in {found.base}", list(found.only_in_base)),
-        (f"Only in {found.new}", list(found.only_in_new)),
+        ("Differences", [f"{d.fact.replace('_', ' ')}: {d.base} → {d.new}" for d in found.differences]),
+        (f"Only in {found.base}", _by_kind(found.only_in_base)),
+        (f"Only in {found.new}", _by_kind(found.only_in_new)),
         ("Unfinished", list(found.unfinished)),
         ("Cannot be compared", incomparable),
     ]
     return [(heading, lines) for heading, lines in sections if lines]
+
+
+def _by_kind(things: Sequence[str]) -> list[str]:
+    """ "network a", "network b" as one line: "networks a and b"."""
+    names: dict[str, list[str]] = defaultdict(list)
+    for thing in things:
+        kind, _, name = thing.partition(" ")
+        names[kind].append(name)
+    return [f"{kind}{'' if len(each) == 1 else 's'} {listing(each, 8)}" for kind, each in names.items()]
 
 
 def _metrics(models: dict[str, list[str]]) -> str:

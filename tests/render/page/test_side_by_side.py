@@ -13,7 +13,7 @@ from bench.cli.main import main
 from bench.records.record import Record
 from bench.records.run_folder import Run, RunHeader
 from bench.render.charts.lines import _ticks
-from bench.render.page.side_by_side import folder_name, side_by_side_facts, write_side_by_side
+from bench.render.page.side_by_side import _by_kind, folder_name, side_by_side_facts, write_side_by_side
 from tests.render.conftest import RunBuilder, bad, counts, listed, ok, training
 
 EVIL = "<img src=x onerror=alert(1)>|"
@@ -44,6 +44,12 @@ def two(build: RunBuilder) -> list[Run]:
         environment = {"device": f"{name} GPU", "torch": "2.15.0"}
         runs.append(build(MODELS, rows, name, environment=environment, budget=budget, image_sets=SETS))
     return runs
+
+
+def test_what_only_one_run_has_is_a_line_for_each_kind() -> None:
+    assert _by_kind(["network a", "network b", "metric macs"]) == ["networks a and b", "metric macs"]
+    (line,) = _by_kind([f"network n{number}" for number in range(25)])
+    assert line.endswith("n7 and 17 more")
 
 
 def test_the_report_of_two_gpus_and_two_budgets(two: list[Run], tmp_path: Path) -> None:
