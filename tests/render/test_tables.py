@@ -248,7 +248,7 @@ def test_a_launch_bound_step_marks_its_throughput_too(build: RunBuilder, monkeyp
     from bench.probes import speed
 
     # 30 ms per step of which the device works 10: what the probe makes of it, without a GPU.
-    monkeypatch.setattr(speed, "_timed", lambda *_: (Timing((0.03,) * 9, 1, ""), (0.01,) * 9, {}))
+    monkeypatch.setattr(speed, "_timed", lambda *_: (Timing((0.03,) * 9, 1, ""), ((0.01,) * 9, ""), {}))
     config = Config("quick", (), Budget(1, "ep"), 1, "auto", {"cifar": 8}, None, None, 0.1, None)
     readings = speed.throughput(Task(REGISTRY["lenet5_cifar"], config)).readings
     rows = [ok("a_cifar", name, r.value, flags=r.flags) for name, r in readings.items() if not isinstance(r, Exception)]
