@@ -39,13 +39,12 @@ def examine(data_dir: Path | None, cache_dir: Path | None, results_dir: Path) ->
 
     said: list[str] = []
     devices = devices_for("auto", said.append)
-    for fact, value in environment_facts(environment.describe(devices[0])).items():
-        yield f"{fact}: {value}"
-    for name, state in environment.conditions(devices).items():
-        if isinstance(state, dict):  # of a GPU
-            yield from (f"{name} {fact}: {value}" for fact, value in state.items())
-        else:
-            yield f"{name}: {state}"
+    facts: dict[str, object] = {**environment.describe(devices[0])}
+    for name, state in environment.conditions(devices).items():  # a group of facts of each GPU
+        facts |= (
+            {f"{name} {fact}": value for fact, value in state.items()} if isinstance(state, dict) else {name: state}
+        )
+    yield from (f"{fact}: {value}" for fact, value in environment_facts(facts).items())
     if devices == ("cpu",):
         reason = " ".join(said) or nvml.why_unused() or "no NVIDIA driver is installed"
         yield f"CUDA: no ({reason.removeprefix(ON_CPU)}); without a GPU the preset is quick"
