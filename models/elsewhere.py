@@ -369,12 +369,17 @@ def _parameters(factory: Any) -> dict[str, int | None]:
 
 @contextmanager
 def _importable_from(folder: str) -> Iterator[None]:
-    """A user's folder first on the module path, and without any clone of this suite: its `models` is not theirs."""
-    before = list(sys.path)
+    """A user's folder first on the module path, and without any clone of this suite: its `models` is not theirs.
+
+    What is imported or built meanwhile leaves PyTorch's types and gradients as they are.
+    """
+    before, dtype, gradients = list(sys.path), torch.get_default_dtype(), torch.is_grad_enabled()
     sys.path[:] = [folder, *(entry for entry in before if not Path(entry, "models", Path(__file__).name).is_file())]
     try:
         yield
     finally:
+        torch.set_default_dtype(dtype)
+        torch.set_grad_enabled(gradients)
         sys.path[:] = [*before, *(entry for entry in sys.path if entry not in before and entry != folder)]
 
 

@@ -100,10 +100,12 @@ def autocast(execution: Execution, device: torch.device) -> AbstractContextManag
     return nullcontext() if dtype is None else torch.autocast(device.type, dtype)
 
 
-def as_written(execution: Execution) -> AbstractContextManager[object]:
-    """Around what runs once and is not timed, such as a test: compiling for it would cost more than it gains."""
-    if not execution.compile:
-        return nullcontext()  # the compiler takes seconds to import
+def as_written() -> AbstractContextManager[object]:
+    """Around what runs once and is not timed, such as a test or a count: compiling for it would cost more than it
+    gains, and hide operators.
+    """
+    if "torch._dynamo" not in sys.modules:
+        return nullcontext()  # nothing is compiled, and the compiler takes seconds to import
     stance: AbstractContextManager[object] = torch.compiler.set_stance("force_eager")
     return stance
 

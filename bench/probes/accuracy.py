@@ -53,7 +53,7 @@ def measure(task: Task) -> Measurement:
     """
     image_set = image_set_for(task)
     with arithmetic(task.config.execution.precision):
-        _, task, format_note = in_a_format_that_runs(task, _try_steps)
+        head_note, task, format_note = in_a_format_that_runs(task, _try_steps)
     spec, config = task.spec, task.config
     recipe = recipe_for(spec.family, task.inputs.recipes)
     if recipe.mean and recipe.std:
@@ -71,7 +71,7 @@ def measure(task: Task) -> Measurement:
         _kept[alike] = trainee
 
     spent, warm_up = outcome.spent, outcome.warm_up
-    notes = [note for note in (format_note, checkpoint.note if checkpoint else "") if note]
+    notes = [note for note in (head_note, format_note, checkpoint.note if checkpoint else "") if note]
     if outcome.resumed_at is not None:
         notes.append(f"interrupted, and resumed after {outcome.resumed_at:,} images")
     common = Reading(
@@ -161,9 +161,12 @@ def _forward_flops(task: Task) -> tuple[float, str, tuple[Flag, ...]]:
     return 2.0 * found.macs, found.note if found.flags else "", found.flags
 
 
-def _try_steps(task: Task) -> None:
-    for make in (inference_step, training_step):
-        try_step(make, task)
+def _try_steps(task: Task) -> str:
+    """A note where the network tells more classes apart than its images are of: it is trained as it is counted."""
+    found = try_step(inference_step, task)
+    try_step(training_step, task)
+    width, classes = 0 if found is None else found.shape[1], task.spec.num_classes
+    return f"the network tells {width} classes apart, its images are of {classes}" if width > classes else ""
 
 
 def _checkpoint(

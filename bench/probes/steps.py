@@ -126,14 +126,15 @@ def replayed(task: Task, step: Step) -> Step:
         raise Unsupported(f"no CUDA graph: {reason}") from None
 
 
-def try_step(make: MakeStep, task: Task) -> None:
-    """Take a step of two images with nothing made ready for it, unless the network is the suite's own, which runs.
+def try_step(make: MakeStep, task: Task) -> Tensor | None:
+    """What a step of two images returns with nothing made ready for it; None for the suite's own networks, which run.
 
     What is worked out without running it would hold for a network that does not run as it is told to.
     """
-    if task.spec.name not in REGISTRY:
-        execution = replace(task.config.execution, compile=False, cuda_graphs=False)
-        make(replace(task, config=replace(task.config, execution=execution)), 2)()
+    if task.spec.name in REGISTRY:
+        return None
+    execution = replace(task.config.execution, compile=False, cuda_graphs=False)
+    return make(replace(task, config=replace(task.config, execution=execution)), 2)()
 
 
 def check_compiled(forward: Step, execution: Execution) -> None:
@@ -146,7 +147,7 @@ def check_compiled(forward: Step, execution: Execution) -> None:
     """
     if not execution.compile:
         return
-    with as_written(execution):  # without what a pass keeps for its gradient: one has to fit into memory, not three
+    with as_written():  # without what a pass keeps for its gradient: one has to fit into memory, not three
         eager, again = forward().detach(), forward().detach()
     check_finite(eager)
     tolerance = COMPILED_TOLERANCE[execution.precision]

@@ -60,7 +60,7 @@ def _predicted(network: nn.Module, images: Images, execution: Execution, batch_s
     network.eval()
     device = images.test.labels.device
     found: list[Tensor] = []
-    with torch.inference_mode(), as_written(execution), arithmetic(execution.precision, autotune=False):
+    with torch.inference_mode(), as_written(), arithmetic(execution.precision, autotune=False):
         for x, _ in evaluation_batches(
             images.test,
             images.image_set,
@@ -106,7 +106,7 @@ def settle_batch_norm(
     network.eval()
     for norm in norms:
         norm.train()
-    with torch.no_grad(), as_written(execution):
+    with torch.no_grad(), as_written():
         for images, _ in itertools.islice(batches, SETTLING_BATCHES):
             with autocast(execution, images.device):
                 network(images)

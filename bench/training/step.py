@@ -37,7 +37,8 @@ def logits(output: Any, num_classes: int) -> Tensor:
     """The logits (B, num_classes) in what a network returns.
 
     It returns them alone, as `logits` of a mapping or an object, or as the only item of a tuple or list that can be
-    logits: floating-point and of this shape. Logits that stand alone may be those of another number of classes.
+    logits: floating-point, of this shape, and no field `aux...` of a named tuple. Logits that stand alone may be those
+    of another number of classes.
 
     Raises:
         ValueError: there are none, or there is more than one candidate.
@@ -46,7 +47,9 @@ def logits(output: Any, num_classes: int) -> Tensor:
     if named is not None:
         output = named
     elif isinstance(output, tuple | list):
-        candidates = [item for item in output if _are_logits(item) and item.shape[1] == num_classes]
+        names = getattr(output, "_fields", [""] * len(output))
+        main = [item for name, item in zip(names, output, strict=True) if not name.startswith("aux")]
+        candidates = [item for item in main if _are_logits(item) and item.shape[1] == num_classes]
         if len(candidates) != 1:
             items = ", ".join(map(_described, output))
             found = "several of which" if candidates else "none of which"
@@ -67,6 +70,8 @@ def _are_logits(item: Any) -> bool:
 def _described(item: Any) -> str:
     if isinstance(item, Tensor):
         return f"{str(item.dtype).removeprefix('torch.')} {tuple(item.shape)}"
+    if isinstance(item, Mapping):
+        return f"{type(item).__name__} with {', '.join(f'{key}: {_described(value)}' for key, value in item.items())}"
     return type(item).__name__
 
 

@@ -165,6 +165,15 @@ def test_a_file_may_import_what_is_beside_it_relatively(
     assert params(pickle.loads(pickle.dumps(spec))) == 28
 
 
+def test_what_a_module_sets_for_the_whole_process_is_put_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    setting = "import torch\ntorch.set_default_dtype(torch.float64)\ntorch.set_grad_enabled(False)\n"
+    Path("sets.py").write_text(setting + OWN)
+    (spec,) = select(["./sets.py:Tiny"], input_size=(3, 32, 32))
+    assert (torch.get_default_dtype(), torch.is_grad_enabled()) == (torch.float32, True)
+    assert spec.build(num_classes=2)(torch.ones(1, 3, 8, 8)).requires_grad
+
+
 def test_a_module_that_fails_once_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("late.py").write_text("import no_such_module")

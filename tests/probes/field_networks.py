@@ -5,7 +5,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrizations
 from torchvision.ops import DeformConv2d
+
+from tests.probes.random_networks import applied, weights
 
 SIZE = (3, 32, 32)
 CONV = 1024 * 8 * 27  # MACs of a 3x3 convolution to 8 channels that keeps 32x32
@@ -125,6 +128,13 @@ class Rows(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         state = torch.zeros(1, len(x), 20), torch.zeros(1, len(x), 20)
         return self.fc(self.rnn(x.permute(0, 2, 3, 1).flatten(2), state)[0][:, -1])
+
+
+class LongRows(Rows):
+    """The same without a state of its own: on the CPU one kernel, which keeps three times as much as its formulas."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.rnn(x.permute(0, 2, 3, 1).flatten(2))[0][:, -1])
 
 
 class BothWays(nn.Module):
@@ -285,6 +295,48 @@ def scripted(num_classes: int) -> nn.Module:
         return torch.jit.script(plain(num_classes))
 
 
+def between(make: Callable[[], nn.Module], num_classes: int) -> nn.Module:
+    """The plain network with a part for (B, 8) between its pooling and its last layer."""
+    *before, last = plain(num_classes)
+    return nn.Sequential(*before, make(), last)
+
+
+def written_to(self: Any, x: Tensor) -> Tensor:
+    """Products that go to a tensor that is there: an operator in place, and an argument `out`."""
+    x = torch.zeros_like(x).addmm_(x, self.weight)
+    return x if torch.is_grad_enabled() else torch.mm(x, self.weight, out=torch.empty_like(x))
+
+
+def shared_heads(self: Any, x: Tensor) -> Tensor:
+    """Eight tokens of one number; four heads of queries share two of keys and values."""
+    q = x.view(-1, 1, 8, 1).expand(-1, 4, -1, -1) * self.weight
+    k = x.view(-1, 1, 8, 1).expand(-1, 2, -1, -1) * self.weight
+    return F.scaled_dot_product_attention(q, k, k, enable_gqa=True).mean((1, 3))
+
+
+def features_apart(self: Any, x: Tensor) -> Tensor:
+    """Two tokens of four numbers that do not lie side by side: no fused kernel takes them."""
+    tokens = (x.view(-1, 1, 4, 2) * self.weight).transpose(2, 3)
+    return F.scaled_dot_product_attention(tokens, tokens, tokens).flatten(1)
+
+
+@lru_cache
+def table(width: int) -> Tensor:
+    """Made once for the whole process, wherever it is asked for first."""
+    return torch.arange(width).float()
+
+
+class Cached(nn.Module):
+    """Takes a table that its module keeps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("table", table(8), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.get_buffer("table")
+
+
 class Spare(nn.Module):
     """Has a head that only training uses."""
 
@@ -306,7 +358,8 @@ FIELD = {
     "lazy and spare": Field(LazySpare, 224 + 180, CONV + HEAD),
     "made at the first call": Field(MadeAtFirstCall, 314, CONV + HEAD),
     "rows": Field(Rows, 9_650, 32 * (7_680 + 1_600) + 200, needs_data=True),
-    "both ways": Field(BothWays, 14_570, 2 * 32 * (5_760 + 1_200) + 400),
+    "long rows": Field(LongRows, 9_650, 32 * (7_680 + 1_600) + 200, needs_data=True),
+    "both ways": Field(BothWays, 14_570, 2 * 32 * (5_760 + 1_200) + 400, needs_data=True),
     "pooled": Field(Pooled, 3_850, 196_608 + 4_096 + 4_096 + 640),
     "joined": Field(Joined, 7_410, 900 * 50 * 27 + 10 * 20 * 30 + 10 * 30),
     "deformable": Field(Deformable, 504 + 216 + 90, 1024 * 18 * 27 + CONV + HEAD),
@@ -325,5 +378,17 @@ FIELD = {
     "constant": Field(Constant, 314, CONV + HEAD, needs_data=True),
     "quantised": Field(quantised, 224, CONV + HEAD, needs_data=True),
     "scripted": Field(scripted, 314, CONV + HEAD),
+    "written to": Field(partial(between, applied(written_to, weight=weights(8, 8))), 314 + 64, CONV + 2 * 64 + HEAD),
+    "shared heads": Field(
+        partial(between, applied(shared_heads, weight=weights(4))), 318, CONV + 2 * 4 * 64 * 4 + HEAD
+    ),
+    "features apart": Field(partial(between, applied(features_apart, weight=weights(1))), 315, CONV + 32 + HEAD),
+    "a cached table": Field(partial(between, Cached), 314, CONV + HEAD, needs_data=True),
+    "sparse": Field(
+        partial(between, applied(lambda self, x: (self.w @ x.t()).t(), w=lambda: nn.Buffer(torch.eye(8).to_sparse()))),
+        314,
+        CONV + 8 + HEAD,
+        needs_data=True,
+    ),
     "spare": Field(Spare, 628, CONV + HEAD),
 }

@@ -161,7 +161,7 @@ class Compiler:
         return lambda x: forward(x) * (1 if self._eager else 1 + self.error)
 
     @contextmanager
-    def as_written(self, execution: Execution) -> Iterator[None]:
+    def as_written(self) -> Iterator[None]:
         self._eager = True
         yield
         self._eager = False

@@ -30,6 +30,9 @@ def thousand(num_classes=1000):
 def ten():
     return head(10)
 
+def many():
+    return head(200)
+
 def five():
     return head(5)
 """
@@ -54,15 +57,16 @@ def arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_counts_are_those_of_the_network_that_is_trained(tmp_path: Path, arguments: list[str]) -> None:
-    own = ["lenet5_cifar", "heads:thousand", "heads:ten", "--input-size", "32"]
+    own = ["lenet5_cifar", "heads:thousand", "heads:ten", "heads:many", "--input-size", "32"]
     assert main([*arguments, "--models", *own, "--probes", "params", "accuracy"]) == 1
     run = Run.open(tmp_path / "results", "a")
     rows: dict[tuple[str, str], Record] = {(row.model, row.metric): row for row in run.records()}
     assert rows["lenet5_cifar", "params"].value == 69_656 == 62_006 + 90 * 85
     assert rows["heads:thousand", "params"].value == 3 * 8 * 9 + 8 + 9 * 100
     assert rows["heads:ten", "params"].value == 3 * 8 * 9 + 8 + 9 * 10
-    for trained in ("lenet5_cifar", "heads:thousand"):
+    for trained, note in (("lenet5_cifar", ""), ("heads:thousand", ""), ("heads:many", "tells 200 classes apart")):
         assert rows[trained, "top1"].status == "ok"
+        assert note in rows[trained, "top1"].note
     refused = rows["heads:ten", "top1"]
     assert refused.status == "failed"
     assert "the network tells 10 classes apart, its images are of 100: let its factory take num_classes" in refused.note

@@ -4,7 +4,7 @@ What networks return besides a tensor: the logits are found, or the network is r
 """
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -79,13 +79,22 @@ def test_logits_are_found_and_trained_on_alone(output: Any) -> None:
     torch.testing.assert_close(training_loss(output, LABELS, 10), F.cross_entropy(LOGITS, LABELS))
 
 
+class Heads(NamedTuple):
+    out: Tensor
+    aux1: Tensor
+
+
+def test_a_field_of_an_auxiliary_head_is_no_candidate() -> None:
+    assert logits(Heads(LOGITS, torch.randn(4, 10)), 10) is LOGITS
+
+
 REFUSED: dict[str, tuple[Any, str]] = {
     "two that could be": ((LOGITS, LOGITS.clone()), r"float32 \(4, 10\), float32 \(4, 10\)\), several of which"),
     "none that could be": ([FEATURES, None], r"\(float32 \(4, 64\), NoneType\), none of which can be .* \(B, 10\)"),
     "feature maps": ([torch.ones(4, 64, 8, 8)], "none of which"),
     "a map alone": (torch.ones(4, 10, 8, 8), r"returns float32 \(4, 10, 8, 8\); expected logits of shape \(B, 10\)"),
     "indices alone": (LABELS[:, None], r"returns int64 \(4, 1\)"),
-    "a dictionary without them": ({"features": LOGITS}, "returns dict; expected logits"),
+    "a dictionary without them": ({"features": LOGITS}, r"returns dict with features: float32 \(4, 10\); expected"),
     "an object without them": (Output(None, LOGITS), "returns Output; expected"),
     "nothing": (None, "returns NoneType"),
     "an empty tuple": ((), r"returns \(\), none of which"),

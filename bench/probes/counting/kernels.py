@@ -23,7 +23,7 @@ from bench.device import accelerator
 from bench.device.execution import for_inference, inference_dtype, memory_format
 from bench.models import REGISTRY, ModelSpec
 from bench.probes.counting.networks import Shortcuts, counted, fused_attention, images_for, open_attention
-from bench.probes.counting.operators import decomposed, formula_of, is_composite
+from bench.probes.counting.operators import decomposed, formula_of, is_composite, parts_of, work_of
 from bench.probes.counting.replay import replayed_step
 from bench.training.recipes import Recipe
 
@@ -151,7 +151,7 @@ class KernelCounter(TorchDispatchMode):
         self.moved += sum(map(_bytes, tensors))
         name = func.__name__.partition(".")[0]
         formula = formula_of(func)
-        flops = 2 * formula(out, *args, **kwargs).macs if formula else 0
+        flops = 2 * work_of(formula, out, args, kwargs).macs if formula else 0
         scaled = sum(_bytes(tensor) for tensor in tensors if tensor.numel() % BATCH == 0)
         fixed = sum(map(_bytes, tensors)) - scaled
         width, kernels = 0, 1
@@ -193,7 +193,7 @@ def _written(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[A
 
 
 def _tensors(values: Any) -> list[Tensor]:
-    return [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
+    return [part for leaf in tree_leaves(values) if isinstance(leaf, Tensor) for part in parts_of(leaf)]
 
 
 def _distinct(tensors: list[Tensor]) -> list[Tensor]:

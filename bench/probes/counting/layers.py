@@ -10,14 +10,16 @@ from __future__ import annotations
 import statistics
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Literal, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.metrics import Flag
@@ -31,6 +33,8 @@ from bench.probes.counting.operators import (
     is_of_vectors,
     may_compute_products,
     operator_name,
+    parts_of,
+    work_of,
 )
 from bench.training.step import training_loss
 
@@ -180,42 +184,78 @@ class ProductCounter(TorchDispatchMode):
         self.parameters: set[int] = set()
         self._recorder = recorder
         self._kinds: dict[Any, Formula | _Kind] = {}
-        held = (*network.parameters(), *network.buffers()) if network is not None else ()
-        self._weights = {_storage_id(tensor): tensor for tensor in held}  # and what is made of weights alone
+        self._weights: dict[int, Tensor] = {}  # and what is made of weights alone
+        for tensor in (*network.parameters(), *network.buffers()) if network is not None else ():
+            self._hold(tensor)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        of_weights = self._read(args)
+        of_weights = self._read((*args, *kwargs.values()))
         kind = self._kinds.get(func)
         if kind is None:
             kind = self._kinds[func] = _kind_of(func)
+        if any(isinstance(arg, Tensor) and arg.is_nested for arg in args):  # of several sizes, and never taken apart
+            kind = "unknown" if may_compute_products(func) else "free"
         if kind == "composite":
             with self:
                 return decomposed(func, *args, **kwargs)
         out = func(*args, **kwargs)
         if of_weights and isinstance(out, Tensor):
-            self._weights[_storage_id(out)] = out
+            self._hold(out)
         if kind == "unknown":
             self.unknown[operator_name(func)] += 1
         elif callable(kind) and not (of_weights and is_of_vectors(func)):
-            work = kind(out, *args, **kwargs)
+            work = work_of(kind, out, args, kwargs)
             tally = self._recorder.current
             tally.macs += work.macs
             tally.activations += work.activations
             self.counted += 1
         return out
 
+    def _hold(self, tensor: Tensor) -> None:
+        self._weights |= {_storage_id(part): part for part in parts_of(tensor)}
+
     def _read(self, args: Any) -> bool:
         """Note the parameters that an operator reads; whether it reads weights and nothing else."""
         only_weights = None
         for arg in args:
-            for tensor in arg if isinstance(arg, list) else (arg,):
+            for tensor in arg if isinstance(arg, list | tuple) else (arg,):
                 if isinstance(tensor, nn.Parameter):
                     self.parameters.add(id(tensor))
                     only_weights = only_weights is not False
                 elif isinstance(tensor, Tensor):
-                    only_weights = only_weights is not False and _storage_id(tensor) in self._weights
+                    held = all(_storage_id(part) in self._weights for part in parts_of(tensor))
+                    only_weights = only_weights is not False and held
         return bool(only_weights)
+
+
+class ByNumPy(TorchFunctionMode):
+    """Notes what leaves for NumPy and what comes from there: products in between are seen by no counter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left = self.came = 0
+
+    def __enter__(self) -> ByNumPy:
+        self._from_numpy: Any = torch.from_numpy  # which no mode sees
+        torch.from_numpy = self._noted
+        super().__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        torch.from_numpy = self._from_numpy
+
+    def _noted(self, ndarray: Any) -> Any:
+        self.came += 1
+        return self._from_numpy(ndarray)
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.left += func in (Tensor.numpy, Tensor.__array__)
+        self.came += func in (torch.tensor, torch.as_tensor, torch.asarray) and any(
+            isinstance(arg, np.ndarray) for arg in args
+        )
+        return func(*args, **(kwargs or {}))
 
 
 _Kind = Literal["composite", "unknown", "free"]
@@ -295,9 +335,11 @@ def products(network: nn.Module, input_size: tuple[int, int, int], training: boo
     """
     network.train(training)
     recorder = _Recorder(network)
-    counter = ProductCounter(recorder, network)
-    with seeded(0), torch.no_grad(), open_attention(), Shortcuts(), counter:
+    counter, elsewhere = ProductCounter(recorder, network), ByNumPy()
+    with seeded(0), torch.no_grad(), open_attention(), elsewhere, Shortcuts(), counter:
         recorder.run(network, images_for(network, 1, input_size))
+    if elsewhere.left and elsewhere.came:  # what is only looked at there, such as for a decision, computes nothing
+        counter.unknown["numpy"] += elsewhere.came
     return Products(
         calls=tuple(recorder.calls + recorder.leftover_params(network)),
         counted=counter.counted,
@@ -336,23 +378,28 @@ def saved_tensors(
     """
     network.train()
     recorder = _Recorder(network)
-    held = {_storage_id(t) for t in (*network.parameters(), *network.buffers())}
+    own = (*network.parameters(), *network.buffers())
+    held = {_storage_id(part) for tensor in own for part in parts_of(tensor)}
     alive: list[Tensor] = []  # a freed storage's address could be given to another
 
     def pack(tensor: Tensor) -> Tensor:
-        identity = _storage_id(tensor)
-        if identity not in held:
-            held.add(identity)
-            alive.append(tensor)
-            recorder.current.saved += tensor.untyped_storage().nbytes()
+        for part in parts_of(tensor):
+            identity = _storage_id(part)
+            if identity not in held:
+                held.add(identity)
+                alive.append(part)
+                recorder.current.saved += part.untyped_storage().nbytes()
         return tensor
 
     images = images_for(network, batch_size, input_size)
     labels = torch.zeros(batch_size, dtype=torch.int64, device=images.device)
     hooks = saved_tensors_hooks(pack, lambda tensor: tensor)
-    with seeded(seed) as drew, fused_attention("cpu") as fused, Shortcuts(), hooks:
+    with seeded(seed) as drew, hooks, ExitStack() as without_data:
+        if images.is_meta:
+            fused = without_data.enter_context(fused_attention("cpu"))
+            without_data.enter_context(Shortcuts())
         training_loss(recorder.run(network, images), labels, num_classes)
-        return SavedPass(recorder.calls, drew(), fused())
+        return SavedPass(recorder.calls, drew(), images.is_meta and fused())
 
 
 def _storage_id(tensor: Tensor) -> int:

@@ -18,11 +18,13 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend
 from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from bench.device.accelerator import Kernels
+from bench.device.execution import as_written
 from bench.models import REGISTRY, ModelSpec
 from bench.probes.reading import Unsupported
 from bench.quantity import first_line
@@ -47,15 +49,18 @@ def counted(spec: ModelSpec, work: Callable[[nn.Module], Result]) -> tuple[Resul
     reason = spec.as_it_is or _needs_data.get(spec, "")
     if not reason:
         try:
-            return work(build_on_meta(spec)), ""
+            network = build_on_meta(spec)
+            with as_written():
+                return work(network), ""
         except Unsupported:
             raise
         except Exception as error:  # there is no end to the ways in which networks fail without data
             reason = shorten(f"{type(error).__name__}: {first_line(error)}", 160, placeholder=" ...")
-        result = work(build(spec))
+    network = build(spec)
+    with as_written():
+        result = work(network)
+    if not spec.as_it_is:
         _needs_data[spec] = reason  # only now is it known that the network itself is not at fault
-    else:
-        result = work(build(spec))
     note = "counted on the CPU with random images, for the path taken there: the network does not run without data"
     return result, f"{note} ({reason})"
 
@@ -67,9 +72,18 @@ def build(spec: ModelSpec) -> nn.Module:
 
 
 def build_on_meta(spec: ModelSpec) -> nn.Module:
-    """The network with shapes and no data."""
+    """The network with shapes and no data.
+
+    Raises:
+        TypeError: without data it would be another network than with them.
+        Exception: whatever it raises itself.
+    """
     with seeded(0):
-        return _with_every_layer(_without_data(spec), spec).float()
+        _grows(spec)
+        network = _with_every_layer(_without_data(spec), spec).float()
+    if any(isinstance(module, nn.RNNBase) for module in network.modules()):
+        raise TypeError("recurrent layers have kernels of their own on a CPU, which keep more")
+    return network
 
 
 def fresh_network(spec: ModelSpec, num_classes: int) -> nn.Module:
@@ -98,7 +112,13 @@ def _without_data(spec: ModelSpec) -> nn.Module:
 
 
 def _dropped(network: nn.Module) -> nn.Module:
-    """The network on the meta device. Layers that share a parameter go on doing so, which `Module.to` breaks there."""
+    """The network on the meta device. Layers that share a parameter go on doing so, which `Module.to` breaks there.
+
+    Raises:
+        ValueError: it has sparse tensors, which would lose how many values they have.
+    """
+    if other := {str(t.layout) for t in (*network.parameters(), *network.buffers())} - {"torch.strided"}:
+        raise ValueError(f"it has tensors of the layout {', '.join(other)}")
     owners: dict[nn.Parameter, str] = {}
     shared = []
     for name, parameter in network.named_parameters(remove_duplicate=False):
@@ -143,7 +163,9 @@ def _grows(spec: ModelSpec) -> bool:
     """Whether the network makes layers in its first pass; none of the registry, torchvision or timm does."""
     if spec.name in REGISTRY or spec.name.startswith(("torchvision:", "timm:")) or spec.as_it_is:
         return False
-    for make in (_without_data, lambda spec: spec.build(num_classes=spec.num_classes)):
+    # With data first: what its module keeps for good, such as a cached table, is then none without data, on which every
+    # pass to come would fail, the user's own among them.
+    for make in (lambda spec: spec.build(num_classes=spec.num_classes), _without_data):
         with suppress(Exception), seeded(0):  # a network that fails says so where it is measured
             network = make(spec)
             before = set(network.parameters())
@@ -155,7 +177,7 @@ def _grows(spec: ModelSpec) -> bool:
 def _pass(network: nn.Module, spec: ModelSpec, training: bool = False) -> None:
     """One pass of two images that trains nothing, in fp32 as the images are."""
     before = network.training
-    with torch.no_grad(), Shortcuts(), open_attention():
+    with torch.no_grad(), Shortcuts(), open_attention(), as_written():
         network.float().train(training)(images_for(network, 2, spec.input_size))
     network.train(before)
 
@@ -236,7 +258,6 @@ def fused_attention(device: Kernels) -> Iterator[Callable[[], bool]]:
     Yields whether the kernel was taken since.
     """
     taken = False
-    _fuses_without_heads()  # found out before anything is watched
 
     def attention(*args: Any, **kwargs: Any) -> Tensor:
         nonlocal taken
@@ -276,13 +297,13 @@ def _attention(
 ) -> Tensor | None:
     """Whatever the device and its kernel: the output and one number for each row of scores are kept.
 
-    None where the device would not take it.
+    None where the device would not take it. A CPU says so itself; a GPU's kernels also drop out and learn masks.
     """
-    one_width = query.shape[-1] == key.shape[-1] == value.shape[-1]
-    dimensions = (4, 3) if _fuses_without_heads() else (4,)
-    learned_mask = attn_mask is not None and attn_mask.requires_grad
-    on_cpu_plain = device == "cpu" and (dropout_p > 0 or learned_mask)
-    if not query.is_meta or query.dim() not in dimensions or not one_width or enable_gqa or on_cpu_plain:
+    on_gpu = device == "cuda"
+    limits = (None, 0.0) if on_gpu else (attn_mask, dropout_p)
+    if not query.is_meta or (on_gpu and enable_gqa):
+        return None
+    if not _fuses(query, key, value, *limits, is_causal, scale=scale, enable_gqa=enable_gqa):
         return None
     if attn_mask is not None and attn_mask.dtype == torch.bool:
         attn_mask = torch.zeros_like(attn_mask, dtype=query.dtype).masked_fill_(attn_mask.logical_not(), -torch.inf)
@@ -294,14 +315,16 @@ def _attention(
     return out.squeeze(0) if query.dim() == 3 else out
 
 
-@lru_cache(maxsize=1)
-def _fuses_without_heads() -> bool:
-    """Whether this PyTorch takes the fused kernel for tensors of three dimensions too."""
-    tokens = torch.zeros(1, 2, 8, requires_grad=True)
-    with torch.enable_grad():
-        node = _PLAIN(tokens, tokens, tokens).grad_fn
-    names = []
-    while node is not None:
-        names.append(node.name())
-        node = node.next_functions[0][0] if node.next_functions else None
-    return any("Flash" in name for name in names)
+def _fuses(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, *rest: Any, **more: Any) -> bool:
+    """Whether a CPU would take its fused kernel for tensors like these."""
+
+    def like(tensor: Tensor) -> Tensor:
+        """On the CPU, of two images at most, and never written to."""
+        images = tensor.shape[:1] if tensor.dim() < 4 else (min(tensor.shape[0], 2),)
+        shape, dtype = (*images, *tensor.shape[1:]), tensor.dtype
+        return torch.empty_strided(shape, tensor.stride(), dtype=dtype, device=CPU, requires_grad=tensor.requires_grad)
+
+    with _disable_current_modes():  # nobody shall count them
+        like_mask = None if mask is None else like(mask)
+        choice = torch._fused_sdp_choice(like(query), like(key), like(value), like_mask, *rest, **more)
+    return bool(choice == SDPBackend.FLASH_ATTENTION.value)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
@@ -33,8 +34,11 @@ def formula_of(func: Any) -> Formula | None:
 
     What was registered with `torch.utils.flop_counter.register_flop_formula` counts before anything that is here.
     """
-    key = getattr(func, "_overloadpacket", func)
-    own = _FORMULAS.get(operator_name(func))
+    key, name = getattr(func, "_overloadpacket", func), operator_name(func)
+    if name.startswith("aten::") and name.endswith("_"):  # it writes where it reads, and computes the same
+        name = name[:-1]
+        key = getattr(torch.ops.aten, name.removeprefix("aten::"), key)
+    own = _FORMULAS.get(name)
     if own is None and key not in flop_registry:
         return None
     if own is None or flop_registry.get(key, _BUILT_IN.get(key)) is not _BUILT_IN.get(key):
@@ -43,9 +47,13 @@ def formula_of(func: Any) -> Formula | None:
 
 
 def is_composite(func: Any) -> bool:
-    """Whether it has no kernel and is made of others; in inference mode, such operations arrive whole."""
-    key = torch._C.DispatchKey.CompositeImplicitAutograd
-    return isinstance(func, torch._ops.OpOverload) and torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), key)
+    """Whether it has no kernel and is made of others; in inference mode, such operations arrive whole.
+
+    So are torch.cond and while_loop, which run the functions that they take.
+    """
+    if not isinstance(func, torch._ops.OpOverload):
+        return operator_name(func) in _RUN
+    return torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), torch._C.DispatchKey.CompositeImplicitAutograd)
 
 
 def is_of_vectors(func: Any) -> bool:
@@ -58,7 +66,21 @@ def decomposed(func: Any, *args: Any, **kwargs: Any) -> Any:
 
     Not by `func.decompose`, which prefers rewritings in Python that may copy what the original does not.
     """
+    if own := _RUN.get(operator_name(func)):
+        return own(*args, **kwargs)
     return func._op_dk(torch._C.DispatchKey.CompositeImplicitAutograd, *args, **kwargs)
+
+
+def _while_loop(condition: Any, body: Any, carried: Any, more: Any = ()) -> Any:
+    while condition(*carried, *more):
+        carried = body(*carried, *more)
+    return carried
+
+
+_RUN: dict[str, Callable[..., Any]] = {
+    "cond": lambda chosen, yes, no, operands=(): (yes if chosen else no)(*operands),
+    "while_loop": _while_loop,
+}
 
 
 def may_compute_products(func: Any) -> bool:
@@ -99,8 +121,43 @@ _NONE_OF_OTHERS = frozenset(
 )
 
 
+def work_of(formula: Formula, out: Any, args: Any, kwargs: Any) -> Work:
+    """What a call computes: of a sparse factor its values alone; complex numbers take four products of real ones."""
+    work = formula(out, *args, **kwargs)
+    macs = 4 * work.macs if isinstance(out, Tensor) and out.is_complex() else work.macs
+    for factor in args:
+        if isinstance(factor, Tensor) and factor.layout in _SPARSE and factor.numel():
+            macs = macs * parts_of(factor)[-1].numel() // factor.numel()
+    return Work(macs, work.activations)
+
+
+_COMPRESSED = {
+    torch.sparse_csr: (Tensor.crow_indices, Tensor.col_indices),
+    torch.sparse_bsr: (Tensor.crow_indices, Tensor.col_indices),
+    torch.sparse_csc: (Tensor.ccol_indices, Tensor.row_indices),
+    torch.sparse_bsc: (Tensor.ccol_indices, Tensor.row_indices),
+}
+_SPARSE = (torch.sparse_coo, *_COMPRESSED)
+
+
+def parts_of(tensor: Tensor) -> tuple[Tensor, ...]:
+    """The tensors in whose storage its numbers are: itself; of a sparse one its indices and, last, its values.
+
+    None of a tensor in a library's own format, whose storage nobody sees.
+    """
+    wrapper: Any = tensor
+    if is_traceable_wrapper_subclass(wrapper):
+        names, _ = wrapper.__tensor_flatten__()
+        return tuple(part for name in names for part in parts_of(getattr(tensor, name)))
+    if tensor.layout == torch.sparse_coo:
+        return tensor._indices(), tensor._values()
+    if tensor.layout in _COMPRESSED:
+        return *(indices(tensor) for indices in _COMPRESSED[tensor.layout]), tensor.values()
+    return (tensor,) if tensor.layout == torch.strided else ()
+
+
 def _counted_by(flops: Callable[..., int]) -> Formula:
-    def formula(out: Any, *args: Any, **kwargs: Any) -> Work:
+    def formula(out: Any, /, *args: Any, **kwargs: Any) -> Work:
         return Work(flops(*args, **kwargs, out_val=out) // 2, _elements(out))  # the library counts two per MAC
 
     return formula
@@ -118,28 +175,29 @@ def operator_name(func: Any) -> str:
     return name.partition(".")[0]
 
 
-def _contraction(out: Any, left: Tensor, *_: Any, **__: Any) -> Work:
+def _contraction(out: Any, /, left: Tensor, *_: Any, **__: Any) -> Work:
     """Every output element sums over the last dimension of the first argument."""
     elements = _elements(out)
     return Work(elements * left.shape[-1], elements)
 
 
-def _added_contraction(out: Any, _added: Tensor, left: Tensor, *_: Any, **__: Any) -> Work:
+def _added_contraction(out: Any, /, _added: Tensor, left: Tensor, *_: Any, **__: Any) -> Work:
     return _contraction(out, left)
 
 
-def _addbmm(out: Any, _added: Tensor, left: Tensor, *_: Any, **__: Any) -> Work:
+def _addbmm(out: Any, /, _added: Tensor, left: Tensor, *_: Any, **__: Any) -> Work:
     """(b, n, m) x (b, m, p), summed over b: (n, p)."""
     elements = _elements(out)
     return Work(elements * left.shape[0] * left.shape[-1], elements)
 
 
-def _outer(out: Any, *_: Any, **__: Any) -> Work:
+def _outer(out: Any, /, *_: Any, **__: Any) -> Work:
     return Work(_elements(out), _elements(out))
 
 
 def _trilinear(
     out: Any,
+    /,
     first: Tensor,
     second: Tensor,
     third: Tensor,
@@ -161,32 +219,32 @@ def _trilinear(
     return Work(all_ + all_ // (full[summed[0]] if len(summed) > 1 else 1), elements)
 
 
-def _kernel(out: Any, _images: Tensor, weight: Tensor, *_: Any, **__: Any) -> Work:
+def _kernel(out: Any, /, _images: Tensor, weight: Tensor, *_: Any, **__: Any) -> Work:
     """A convolution whose weights are (out channels, in channels of a group, ...)."""
     elements = _elements(out)
     return Work(elements * weight[0].numel(), elements)
 
 
-def _kernel_of_time(out: Any, _images: Tensor, weight: Tensor, *_: Any, **__: Any) -> Work:
+def _kernel_of_time(out: Any, /, _images: Tensor, weight: Tensor, *_: Any, **__: Any) -> Work:
     """Of conv_tbc, whose weights are (width, in channels, out channels)."""
     elements = _elements(out)
     return Work(elements * weight[..., 0].numel(), elements)
 
 
-def _attention(out: Any, query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> Work:
+def _attention(out: Any, /, query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> Work:
     """Queries (..., heads, L, d), keys (..., S, d), values (..., S, v): scores, then their weighted sum."""
     (*batch, queries, depth), keys, width = query.shape, key.shape[-2], value.shape[-1]
     rows = math.prod(batch) * queries
     return Work(rows * keys * (depth + width), rows * (keys + width))
 
 
-def _rnn_layer(out: Any, inputs: Tensor, of_input: Tensor, of_state: Tensor, *_: Any, **__: Any) -> Work:
+def _rnn_layer(out: Any, /, inputs: Tensor, of_input: Tensor, of_state: Tensor, *_: Any, **__: Any) -> Work:
     """One layer in one direction in oneDNN: (T, B, ...) inputs, all gates of a step in one matrix each."""
     steps = inputs.shape[0] * inputs.shape[1]
     return Work(steps * (of_input.numel() + of_state.numel()), steps * (len(of_input) + len(of_state)))
 
 
-def _quantised_convolution(out: Any, _images: Tensor, packed: Any, *_: Any, **__: Any) -> Work:
+def _quantised_convolution(out: Any, /, _images: Tensor, packed: Any, *_: Any, **__: Any) -> Work:
     weight = packed.unpack()[0]
     return _kernel(out, _images, weight)
 
@@ -200,6 +258,8 @@ _FORMULAS: dict[str, Formula] = {
     **dict.fromkeys(
         (f"quantized::conv{n}d{kind}" for n in (1, 2, 3) for kind in ("", "_relu", "_dynamic")), _quantised_convolution
     ),
+    "aten::mkldnn_linear": _contraction,
+    "aten::_sparse_addmm": _added_contraction,
     "aten::addbmm": _addbmm,
     "aten::addr": _outer,
     "aten::_trilinear": _trilinear,

@@ -33,6 +33,7 @@ from bench.device.accelerator import Kernels
 from bench.device.execution import HALF, for_inference, for_training, inference_dtype, memory_format
 from bench.models import ModelSpec
 from bench.probes.counting.networks import CPU, Shortcuts, counted, fused_attention, images_for, open_attention, seeded
+from bench.probes.counting.operators import parts_of
 from bench.probes.reading import Unsupported
 from bench.training.recipes import Recipe
 from bench.training.step import TrainingStep, logits, make_optimizer
@@ -87,8 +88,8 @@ class Ledger(TorchDispatchMode):
 
     def hold(self, tensors: Iterable[Tensor], part: Part) -> None:
         """Say what tensors are for; those that were there before count from now on. What is said first stays."""
-        for tensor in tensors:
-            storage = self._book(tensor)
+        for held in (each for tensor in tensors for each in parts_of(tensor)):
+            storage = self._book(held)
             if storage is not None:
                 self._parts.setdefault(storage, part)
 
@@ -112,8 +113,8 @@ class Ledger(TorchDispatchMode):
             out.fill_(self._draw)
         if not self.in_place:
             for tensor in tree_leaves(out):
-                if isinstance(tensor, Tensor):
-                    self._book(tensor)
+                for part in parts_of(tensor) if isinstance(tensor, Tensor) else ():
+                    self._book(part)
         if self._cuda and func is torch.ops.aten.bernoulli_.float:
             self._shrink(out, out.numel())
         return out
