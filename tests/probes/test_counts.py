@@ -196,7 +196,7 @@ def test_a_network_of_the_wrong_shape_is_refused_with_the_reason() -> None:
         def forward(self, x: Tensor) -> dict[str, Tensor]:
             return {"out": self.conv(x)}
 
-    with pytest.raises(ValueError, match="returns dict; expected logits"):
+    with pytest.raises(ValueError, match=r"returns dict with out: .*expected logits"):
         MEASURE["saved_activation_bytes"](Task(spec_of(Wrong, (3, 8, 8)), config()))
 
 

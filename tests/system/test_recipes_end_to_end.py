@@ -50,13 +50,17 @@ def row(run: Run, metric: str) -> Record:
 
 def tune(tmp_path: Path, *arguments: str) -> int:
     """The exit status of a search on few synthetic images, for LeNet unless `arguments` say otherwise."""
-    return main(
-        [
-            *("tune", "--dataset", "synthetic", "--device", "cpu", "--out", str(tmp_path / "recipes.json")),
-            *("--models", "lenet5_cifar", "--train-batch-size", "20", *BUDGET),
-            *("--cache-dir", str(tmp_path / "cache"), "--data-dir", str(tmp_path / "data"), *arguments),
-        ]
-    )
+    usual = {
+        "--dataset": "synthetic",
+        "--device": "cpu",
+        "--out": str(tmp_path / "recipes.json"),
+        "--models": "lenet5_cifar",
+        "--train-batch-size": "20",
+        BUDGET[0]: BUDGET[1],
+        "--cache-dir": str(tmp_path / "cache"),
+        "--data-dir": str(tmp_path / "data"),
+    }
+    return main(["tune", *(word for pair in usual.items() if pair[0] not in arguments for word in pair), *arguments])
 
 
 def found(tmp_path: Path, family: str = "LeNet") -> dict[str, Any]:

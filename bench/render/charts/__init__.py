@@ -81,8 +81,11 @@ def _charts(
     yield from headline_charts(results)
     groups = results.accuracy_groups()
     filled = with_references(results)
-    kinds = [(group.track, group.dataset, group.budget) for group in groups]
-    if filled is not None and (filled[1].track, filled[1].dataset, filled[1].budget) not in kinds:
+    if filled is not None and not any(
+        group.track == filled[1].track
+        and (len(group.models) >= FEW or (group.dataset, group.budget) == (filled[1].dataset, filled[1].budget))
+        for group in groups
+    ):  # where enough was trained here under another budget, the reference adds nothing but figures
         accuracy = with_reference(filled, f"{slug(filled[1].track)}-reference")
         for cost in _costs(accuracy.group):
             yield scatter_chart(accuracy, METRICS[cost])
