@@ -119,6 +119,7 @@ KERNELS_LIMIT_S = 120.0  # to count those of a network, which takes a few second
 LIMITS_S = 6.0  # of the peak and the bandwidth of a device
 REPLAY_S = 1.0  # of both steps on the meta device
 UNKNOWN_TRAINING_S = 60.0
+BELIEVED_S = 30.0  # of work as reckoned that what has ended is weighed against: one slow task is no trend
 WARM_AND_SAMPLED = 1.6  # times the measuring time
 BATCHES_SWEPT = 3.5
 GRADIENT_STEP = 2  # times as long as a training step
@@ -305,8 +306,9 @@ class Pace:
 
     def off(self, task: Task) -> float:
         """How many times as long as reckoned tasks of its kind have taken so far."""
-        reckoned, taken = map(sum, zip(*self._ended.get((task.probes, task.budget), [(1.0, 1.0)]), strict=True))
-        return taken / reckoned if reckoned else 1.0
+        ended = self._ended.get((task.probes, task.budget), [])
+        reckoned, taken = (sum(seconds) for seconds in zip((BELIEVED_S, BELIEVED_S), *ended, strict=True))
+        return taken / reckoned
 
     def reckoned(self, tasks: Sequence[Task]) -> list[float]:
         """Seconds of the run that each of some tasks takes which follow one another, before anything has ended."""

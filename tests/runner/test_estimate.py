@@ -157,9 +157,11 @@ def test_the_rest_is_reckoned_by_what_has_ended() -> None:
     pace = Pace(CONFIG, IMAGES, RECORDS)
     first, second, *_ = [task for task in plan(SPECS, CONFIG) if "throughput" in task.probes]
     before = pace.seconds([second])[0]
-    pace.ended(first, pace.reckoned([first])[0], 3 * pace.reckoned([first])[0])
-    assert pace.seconds([second])[0] == pytest.approx(3 * before)
-    assert pace.taken == {"throughput": pytest.approx(3 * before)}
+    pace.ended(first, 3.0, 9.0)  # one slow task is no trend
+    assert pace.seconds([second])[0] == pytest.approx(39 / 33 * before)
+    pace.ended(first, 297.0, 891.0)
+    assert pace.seconds([second])[0] == pytest.approx(930 / 330 * before)
+    assert pace.taken == {"throughput": 900.0}
 
 
 def test_another_gpu_is_scaled_by_what_its_vendor_says() -> None:
