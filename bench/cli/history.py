@@ -57,12 +57,13 @@ def run(request: History) -> int:
             near = difflib.get_close_matches(name, METRICS, 3, cutoff=0.5) or list(METRICS)
             raise RequestError(f"--metric {name}: there is no such metric; nearest: {', '.join(near)}")
     svg = request.svg and with_suffix("--svg", request.svg, ".svg")
-    runs, unreadable = runs_in(request.results_dir)
+    metrics = request.metric or DEFAULT_METRICS
+    runs, unreadable = runs_in(request.results_dir, metrics)
     for name in unreadable:
         say(f"run {name} cannot be read and is left out")
-    device = _device(request, runs)
-    runs = [one for one in runs if one.header.device == device]
-    found = history(runs, request.metric or DEFAULT_METRICS, margin)
+    device = _device(request, [run for run, _ in runs])
+    runs = [one for one in runs if one[0].header.device == device]
+    found = history(runs, metrics, margin)
     found = [s for s in found if not request.models or any(fnmatchcase(s.model, p) for p in request.models)]
     if not found:
         raise RequestError(f"no two runs on {device} have such a metric of such a network under the same conditions")

@@ -149,18 +149,19 @@ def parse(form: type[Form], arguments: Sequence[str], prog: str) -> Form:
     Raises:
         RequestError: the words do not fit the form.
     """
-    wrong = "" if {"-h", "--help"} & set(arguments) else _misread(form, arguments)
+    asks = bool({"-h", "--help"} & set(arguments))
+    wrong = "" if asks else _misread(form, arguments)
     try:
         if not wrong:
             with contextlib.redirect_stderr(io.StringIO()):  # tyro would draw a box
-                return form(**vars(tyro.cli(_described(form), prog=prog, args=list(arguments))))
+                return tyro.cli(_described(form) if asks else form, prog=prog, args=list(arguments))
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
     raise RequestError(f"{wrong or _complaint(form, arguments, prog)} (see `{prog} --help`)")
 
 
-def _described(form: type) -> type:
+def _described(form: type[Form]) -> type[Form]:
     """The form as --help shows it: each flag's text is one paragraph, and what it takes has the flag's own name.
 
     tyro breaks a text where its source does, and calls what a flag takes STR.

@@ -39,8 +39,8 @@ def _refuse_idle(request: Request, probes: Sequence[str]) -> None:
         return
     untouched, kinds = Request(), [probe_named(probe) for probe in probes]
     trains = any(kind.trains or kind.when == "forecast" for kind in kinds)
-    of_training = ("budget", "seeds", "train_batch_size", "test_images", "recipes", "max_train_time", "tensorboard")
-    obeyed = {**dict.fromkeys((*of_training, "checkpoint_every_s"), (trains, "trains"))}
+    of_training = ("budget", "seeds", "train_batch_size", "test_images", "recipes", "max_train_time")
+    obeyed = dict.fromkeys((*of_training, "tensorboard", "checkpoint_every_s"), (trains, "trains"))
     obeyed["rounds"] = any(kind.when == "rounds" for kind in kinds), "is taken in rounds"
     obeyed["fit"] = "memory" in probes, "looks for the largest batch (memory does)"
     for name, (used, what) in obeyed.items():

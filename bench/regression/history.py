@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections import defaultdict, deque
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -15,6 +15,7 @@ from bench.records.record import Conditions, Record
 from bench.records.run_folder import Run, RunError, run_names
 from bench.stats import ChangePoint, Interval, change_points, rounds_interval
 
+Stored = tuple[Run, Sequence[Record]]  # a run, and its rows that have a value of the metrics in question
 # What a reader asks for first: speed, accuracy and size.
 DEFAULT_METRICS = (
     *("inference_images_per_s", "train_images_per_s", "latency_ms"),
@@ -52,28 +53,26 @@ class Series:
         return PROBES[METRICS[self.metric].probe].exact
 
 
-def runs_in(results: Path) -> tuple[list[Run], list[str]]:
-    """The runs of a folder, oldest first, and the names of those whose run.json or records cannot be read."""
-    runs, unreadable = [], []
+def runs_in(results: Path, metrics: Sequence[str]) -> tuple[list[Stored], list[str]]:
+    """The runs of a folder, oldest first, with what they measured of some of METRICS; and who cannot be read."""
+    runs: list[Stored] = []
+    unreadable = []
     for name in run_names(results):
         try:
             run = Run.open(results, name)
-            deque(run.records(), maxlen=0)  # a damaged one must not end the report of another
-            runs.append(run)
-        except RunError:
+            runs.append((run, [row for row in run.records() if row.status == "ok" and row.metric in metrics]))
+        except RunError:  # a damaged one must not end the report of another
             unreadable.append(name)
-    return sorted(runs, key=lambda run: run.header.created), unreadable
+    return sorted(runs, key=lambda stored: stored[0].header.created), unreadable
 
 
-def history(runs: Sequence[Run], metrics: Iterable[str], margin: float) -> list[Series]:
-    """Series of some of METRICS over readable runs of one device, in the order of time; a series needs two runs."""
-    wanted = list(metrics)
+def history(runs: Sequence[Stored], metrics: Sequence[str], margin: float) -> list[Series]:
+    """Series of these metrics over runs of one device, in the order of time; a series needs two runs."""
     found: dict[tuple[str, str, Conditions], list[Point]] = defaultdict(list)
-    for run in runs:
+    for run, records in runs:
         cells: dict[tuple[str, str, Conditions], list[Record]] = defaultdict(list)
-        for record in run.records():
-            if record.status == "ok" and record.metric in wanted:
-                cells[record.model, record.metric, record.conditions].append(record)
+        for record in records:
+            cells[record.model, record.metric, record.conditions].append(record)
         for key, rows in cells.items():
             point = _point(run, rows)
             if point:
@@ -84,7 +83,7 @@ def history(runs: Sequence[Run], metrics: Iterable[str], margin: float) -> list[
         for (model, metric, under), points in found.items()
         if len(points) > 1
     ]
-    series.sort(key=lambda one: wanted.index(one.metric))
+    series.sort(key=lambda one: metrics.index(one.metric))
     noisy = [one for one in series if not one.exact]
     changes = iter(change_points([[point.value for point in one.points] for one in noisy], margin))
     return [replace(one, changes=tuple(_exact_changes(one) if one.exact else next(changes))) for one in series]

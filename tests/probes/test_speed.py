@@ -639,6 +639,20 @@ def test_a_gpu_reports_its_own_time_within_that_of_the_step(name: str) -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize(
+    "name", ["resnet20_cifar", "densenet_bc100_k12_cifar"]
+)  # whose launches take longer than they do
+def test_a_gpu_replays_many_small_kernels_sooner_than_the_host_launches_them(name: str) -> None:
+    config = replace(CONFIG, execution=Execution("bf16", "channels_last", cuda_graphs=None))
+    readings = MEASURE["latency"](Task(REGISTRY[name], config, device="cuda:0")).readings
+    eager, replay = readings["latency_ms"], readings["replayed_latency_ms"]
+    assert isinstance(eager, Reading)
+    assert isinstance(replay, Reading)
+    assert replay.cuda_graphs
+    assert 0 < replay.value < eager.value
+
+
+@pytest.mark.gpu
 def test_the_parts_of_a_step_on_a_gpu_come_to_about_the_whole_step() -> None:
     readings = MEASURE["throughput"](Task(REGISTRY["resnet20_cifar"], CONFIG, device="cuda:0")).readings
     rate = readings["train_images_per_s"]

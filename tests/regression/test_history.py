@@ -64,8 +64,8 @@ def of(found: list[Series], model: str, metric: str) -> Series:
 
 
 def cpu_history(results: Path) -> list[Series]:
-    runs, _ = runs_in(results)
-    return history([run for run in runs if run.header.device == CPU], DEFAULT_METRICS, 0.02)
+    runs, _ = runs_in(results, DEFAULT_METRICS)
+    return history([one for one in runs if one[0].header.device == CPU], DEFAULT_METRICS, 0.02)
 
 
 def test_a_planted_slow_down_is_marked_where_it_began_and_nothing_else_is(results: Path) -> None:

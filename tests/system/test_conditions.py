@@ -111,7 +111,7 @@ def test_runs_are_not_held_against_each_other(condition: str, tmp_path: Path) ->
 def test_no_series_holds_both(condition: str, tmp_path: Path) -> None:
     first, second = unlike(condition)
     runs = [store(tmp_path, f"r{day}", [row], day + 1) for day, row in enumerate((first, second, first, second))]
-    found = history(runs, [first.metric], 0.02)
+    found = history([(run, run.records()) for run in runs], [first.metric], 0.02)
     assert [len(series.points) for series in found] == [2, 2]
     assert all(len({point.value for point in series.points}) == 1 for series in found)
     assert len({series.conditions for series in found}) == 2

@@ -79,7 +79,7 @@ def build_on_meta(spec: ModelSpec) -> nn.Module:
         Exception: whatever it raises itself.
     """
     with seeded(0):
-        _grows(spec)
+        _grows(spec)  # which builds it with data first, and for a reason
         network = _with_every_layer(_without_data(spec), spec).float()
     if any(isinstance(module, nn.RNNBase) for module in network.modules()):
         raise TypeError("recurrent layers have kernels of their own on a CPU, which keep more")

@@ -82,9 +82,7 @@ def _charts(
     groups = results.accuracy_groups()
     filled = with_references(results)
     if filled is not None and not any(
-        group.track == filled[1].track
-        and (len(group.models) >= FEW or (group.dataset, group.budget) == (filled[1].dataset, filled[1].budget))
-        for group in groups
+        group.track == filled[1].track and (len(group.models) >= FEW or _is_like(group, filled[1])) for group in groups
     ):  # where enough was trained here under another budget, the reference adds nothing but figures
         accuracy = with_reference(filled, f"{slug(filled[1].track)}-reference")
         for cost in _costs(accuracy.group):
@@ -92,7 +90,7 @@ def _charts(
     for group, stem in zip(groups, _stems(groups), strict=True):
         several = len(group.models) >= FEW
         accuracy = own_accuracies(results, group, stem)
-        if filled is not None and (filled[1].dataset, filled[1].budget) == (group.dataset, group.budget):
+        if filled is not None and _is_like(group, filled[1]):
             accuracy = with_reference(filled, stem)
         for cost in _costs(accuracy.group):
             yield scatter_chart(accuracy, METRICS[cost])
@@ -110,6 +108,10 @@ def _charts(
     for table in budget_tables(results):
         yield budget_chart(results, table)
     yield from gradient_flow_charts(results, flows)
+
+
+def _is_like(group: AccuracyGroup, other: AccuracyGroup) -> bool:
+    return (group.dataset, group.budget) == (other.dataset, other.budget)
 
 
 def _costs(group: AccuracyGroup) -> tuple[str, ...]:
@@ -191,9 +193,10 @@ def history_charts(run: Run) -> list[Chart]:
 
     Empty where there are too few to be a history.
     """
-    runs, _ = runs_in(run.folder.parent)
+    runs, _ = runs_in(run.folder.parent, DEFAULT_METRICS)
     now = run.header
-    earlier = [one for one in runs if one.header.device == now.device and one.header.created <= now.created]
+    of_device = [one for one in runs if one[0].header.device == now.device]
+    earlier = [one for one in of_device if one[0].header.created <= now.created]
     if len(earlier) < LEAST_RUNS:
         return []
     own = {(record.model, record.metric) for record in run.records()}

@@ -35,7 +35,19 @@ from bench.render.charts.frame import (
     styles_of,
     ticks_in,
 )
-from bench.render.charts.points import FRONT_DASHES, HALF, PAGE, PHONE, Box, Panel, Point, exact, point_figure, span
+from bench.render.charts.points import (
+    FRONT_DASHES,
+    HALF,
+    PAGE,
+    PHONE,
+    Box,
+    Panel,
+    Point,
+    exact,
+    point_chart,
+    point_figure,
+    span,
+)
 from bench.render.findings.ranking import accuracy_front
 from bench.render.results import TRACK, AccuracyGroup, Cell, Results, as_published, short_training, sources
 from bench.render.results.header import Model, written_name
@@ -228,16 +240,16 @@ def year_chart(accuracy: Accuracies) -> Chart | None:
         else "no later one has more."
     )
     panel = Panel(points, "Year of the paper, a column each", axis_label(accuracy.metric), prepare)
-    figure, unnamed = point_figure([panel], styles_of(results))
-    return finished(
-        figure,
+    return point_chart(
+        results,
+        [panel],
         name=f"{accuracy.stem}-years",
         kind="years",
         track=group.track,
         title=f"{accuracy.metric.label} by year of the paper",
         conditions=accuracy.conditions,
         alt=f"Scatter chart of {in_sentence(accuracy.metric)} by year for {len(shown)} networks. {said}",
-        caption=f"{said} Dashed: the best so far. {unnamed}",
+        caption=f"{said} Dashed: the best so far.",
     )
 
 

@@ -37,7 +37,7 @@ from bench.render.charts.frame import (
     write_beside,
     write_status,
 )
-from bench.render.charts.points import Box, Panel, Point, exact, point_figure, span
+from bench.render.charts.points import Box, Panel, Point, exact, point_chart, span
 from bench.render.findings.machine import Peaks, ms_per_image, peaks_of, work_and_time
 from bench.render.results import AccuracyGroup, Cell, Results
 from bench.render.results.header import Model
@@ -263,16 +263,16 @@ def work_chart(results: Results, models: Sequence[Model]) -> Chart | None:
 
     said = f"{found.correlation_sentence} {found.outlier_sentence}".strip()
     panel = Panel(points, axis_label(macs), "Inference (ms per image)", prepare)
-    figure, unnamed = point_figure([panel], styles_of(results))
-    return finished(
-        figure,
+    return point_chart(
+        results,
+        [panel],
         name=f"{slug(models[0].track)}-time-vs-macs",
         kind="work",
         track=models[0].track,
         title="Time per image against MACs",
         conditions=measured_conditions(results, shown, speed),
         alt=f"Scatter chart of the time of an image against its MACs for {len(shown)} networks. {said}",
-        caption=f"{said} Dashed: the median time per MAC. {missing} {unnamed}",
+        caption=f"{said} Dashed: the median time per MAC. {missing}",
     )
 
 
@@ -301,9 +301,9 @@ def roofline_chart(results: Results, models: Sequence[Model]) -> Chart | None:
         "and not arithmetic is the limit"
     )
     panel = Panel(points, axis_label(intensity), axis_label(achieved), prepare)
-    figure, unnamed = point_figure([panel], styles_of(results))
-    return finished(
-        figure,
+    return point_chart(
+        results,
+        [panel],
         name=f"{slug(models[0].track)}-roofline",
         kind="roofline",
         track=models[0].track,
@@ -311,7 +311,7 @@ def roofline_chart(results: Results, models: Sequence[Model]) -> Chart | None:
         conditions=measured_conditions(results, shown, achieved),
         alt=f"Roofline: achieved FLOP/s against arithmetic intensity for {len(shown)} networks. {said}.",
         caption=f"{said}. Traffic is counted as if every operator read its inputs from memory and wrote its outputs "
-        f"there; what caches or fused kernels save lifts a point above the slanted roof. {missing} {unnamed}",
+        f"there; what caches or fused kernels save lifts a point above the slanted roof. {missing}",
     )
 
 
@@ -470,16 +470,16 @@ def prediction_chart(results: Results, models: Sequence[Model]) -> Chart | None:
     said = "; ".join(
         f"{sum(map(_is_close, points))} of {len(points)} networks in {kind}" for kind, points in found.items() if points
     )
-    figure, unnamed = point_figure([panel(kind, points) for kind, points in found.items()], styles_of(results))
-    return finished(
-        figure,
+    return point_chart(
+        results,
+        [panel(kind, points) for kind, points in found.items()],
         name=f"{slug(models[0].track)}-memory-prediction",
         kind="prediction",
         track=models[0].track,
         title="Measured against predicted memory",
         conditions=measured_conditions(results, models, *(METRICS[f"peak_{kind}_bytes"] for kind in found)),
         alt=f"Scatter chart of measured over predicted peak memory. Within ±{tick(CLOSE, 'fraction')}: {said}.",
-        caption=f"Within ±{tick(CLOSE, 'fraction')} of the prediction: {said}. Only the others are named. {unnamed}",
+        caption=f"Within ±{tick(CLOSE, 'fraction')} of the prediction: {said}. Only the others are named.",
     )
 
 

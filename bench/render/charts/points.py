@@ -28,16 +28,19 @@ from bench.render.charts.frame import (
     SMALL,
     WIDTH,
     Array,
+    Chart,
     FamilyStyle,
     add_axes,
     chart_name,
+    finished,
     identify,
     marker_size,
     new_figure,
     printable,
+    styles_of,
     without_room,
 )
-from bench.render.results import Cell
+from bench.render.results import Cell, Results
 from bench.render.results.header import Model
 
 FRONT_DASHES = (0, (5, 2))
@@ -135,6 +138,12 @@ def point_figure(
             _draw_ball_legend(figure, balls[0], [balls[1][point.model] for point in points])
     _draw_legend(figure, layout, entries)
     return figure, without_room(unnamed)
+
+
+def point_chart(results: Results, panels: Sequence[Panel], *, caption: str, **facts: str) -> Chart:
+    """The figure of such panels, finished with these `facts`; its caption ends with who has no room for a name."""
+    figure, unnamed = point_figure(panels, styles_of(results))
+    return finished(figure, caption=f"{caption} {unnamed}", **facts)
 
 
 def span(cell: Cell) -> Span:
