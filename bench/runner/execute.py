@@ -12,7 +12,7 @@ import math
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -45,7 +45,18 @@ from bench.runner.header import (
     keep_limits,
     open_run,
 )
-from bench.runner.plan import LIMITS_S, Counts, Estimate, Pace, counted_kernels, estimate, plan, remaining, speed_of
+from bench.runner.plan import (
+    LIMITS_S,
+    Counts,
+    Estimate,
+    LeftOut,
+    Pace,
+    counted_kernels,
+    estimate,
+    plan,
+    remaining,
+    speed_of,
+)
 from bench.runner.prepare import Prepared, kind_of
 from bench.runner.progress import Display
 from bench.training.recipes import recipe_for
@@ -117,18 +128,23 @@ def work(prepared: Prepared, run: Run) -> int:
             run_tasks(run, tasks, executor, config.task_timeout_s, display.started, display.ended, interrupts)
 
         def measure_what_fits(tasks: Sequence[Task], pace: Pace, later: Sequence[Task] = (), then: str = "") -> None:
-            reckoned = estimate(tasks, pace, config, time.monotonic() - start)
-            display.expect([*reckoned.tasks, *later], pace, then)
-            _keep_left_out(run, reckoned)
-            while reckoned.tasks:
+            rest, known = list(tasks), set[int]()
+            # What has taken longer than was reckoned leaves less of --time-limit to the rest; what has taken less lets
+            # something in that had been left out.
+            while True:
+                reckoned = estimate(rest, pace, config, time.monotonic() - start)
+                display.expect([*reckoned.tasks, *later], pace, then)
+                if new := tuple(each for each in reckoned.left_out if id(each.task) not in known):
+                    _keep_left_out(run, new)
+                    if len(rest) < len(tasks):  # what is left out from the beginning is said with the whole estimate
+                        display.say(replace(reckoned, left_out=new).omissions)
+                    known |= {id(each.task) for each in new}
+                if not reckoned.tasks:
+                    break
                 most = tasks_until_the_clock_is_looked_at(reckoned.tasks, config, len(prepared.devices))
                 measure(reckoned.tasks[:most])
-                # What has taken longer than was reckoned leaves less of --time-limit to the rest.
-                reckoned = estimate(reckoned.tasks[most:], pace, config, time.monotonic() - start)
-                if reckoned.left_out:
-                    _keep_left_out(run, reckoned)
-                    display.expect([*reckoned.tasks, *later], pace, then)
-                    display.say(reckoned.omissions)
+                done = set(map(id, reckoned.tasks[:most]))
+                rest = [task for task in rest if id(task) not in done]
 
         try:
             measure([task for task in todo if PROBES[task.probes[0]].when in ("static", "forecast")])
@@ -192,10 +208,10 @@ def tasks_until_the_clock_is_looked_at(tasks: Sequence[Task], config: Config, de
     return most
 
 
-def _keep_left_out(run: Run, reckoned: Estimate) -> None:
+def _keep_left_out(run: Run, tasks: Iterable[LeftOut]) -> None:
     """Write the rows of what is not done, unless they are there with the same words."""
     known = {(record.key, record.note) for record in run.records()}
-    rows = [row for each in reckoned.left_out for row in left_out(each.task, each.reason)]
+    rows = [row for each in tasks for row in left_out(each.task, each.reason)]
     with run.writer() as writer:
         writer.append([row for row in rows if (row.key, row.note) not in known])
 

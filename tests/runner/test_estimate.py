@@ -272,6 +272,21 @@ def test_a_run_writes_down_what_it_left_out_and_does_it_when_it_may(
     assert {row.predicted for row in predicted} == {True}
 
 
+def test_what_takes_less_than_was_reckoned_lets_in_what_had_been_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hurried_at_first(tasks: Sequence[Task], pace: Pace, config: Config, spent_s: float) -> Estimate:
+        return estimate(tasks, pace, config, 298.0 if len(tasks) == 5 else 0.0)
+
+    monkeypatch.setattr(execute, "estimate", hurried_at_first)
+    words = ["run", "--models", "lenet5_cifar", "--probes", "latency", "--rounds", "6", "--device", "cpu"]
+    assert main([*words, "--time-limit", "5min", "--run", "soon", "--results-dir", str(tmp_path)]) == 0
+    rows = [row for row in Run.open(tmp_path, "soon").records() if row.metric == "latency_ms"]
+    assert sorted((row.round, row.status) for row in rows) == [(number, "ok") for number in range(6)]
+    written = (tmp_path / "soon" / "records.jsonl").read_text(encoding="utf-8")
+    assert written.count("above --time-limit 5 min of the run") >= 4  # a row of each metric of a round, at least
+
+
 @pytest.mark.parametrize(
     ("asked", "limit_s"),
     [
