@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from bench.runner.measure import build, layers, measure, registry
 
 # models/ stands beside this folder in a clone and inside it in an installed package, and is `bench.models` in both:
-# the name `models` belongs to the project of whoever measures a network of their own.
+# the name `models` belongs to the project of whoever measures a network of their own. typings/ tells type checkers.
 __path__.append(str(Path(__file__).resolve().parents[1]))
 
 _FROM = {  # name -> module; `records` is the package of that name, which can be called

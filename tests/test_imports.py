@@ -83,7 +83,9 @@ RENDER = (
 
 
 def rooms() -> list[str]:
-    return sorted(path.stem for path in (ROOT / "bench").iterdir() if path.stem not in ("__init__", "__pycache__"))
+    """All in bench/, and models/ beside it."""
+    inside = (path.stem for path in (ROOT / "bench").iterdir() if path.stem not in ("__init__", "__pycache__"))
+    return sorted((*inside, "models"))
 
 
 def files_of(room: Path) -> list[Path]:
