@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, TypeVar
 
 import torch
@@ -225,8 +227,12 @@ class Cuda(TorchAccelerator):
 
     @property
     def precisions(self) -> frozenset[Precision]:
-        """Tensor cores for bf16 and TF32 came together, with Ampere; AMD numbers its GPUs in another way."""
-        if torch.version.hip is None and torch.cuda.get_device_capability(self.word) < (8, 0):
+        """Tensor cores for bf16 and TF32 came together, with Ampere. AMD numbers its GPUs in another way, and what few
+        of them have in place of TF32 is off unless a variable asks for it: what was called so would be fp32.
+        """
+        if torch.version.hip is not None:
+            return frozenset(("fp32", "bf16", "fp16"))
+        if torch.cuda.get_device_capability(self.word) < (8, 0):
             return frozenset(("fp32", "fp16"))
         return frozenset(("fp32", "tf32", "bf16", "fp16"))
 
@@ -245,14 +251,20 @@ class Cuda(TorchAccelerator):
     @contextmanager
     def waiting_is_an_error(self) -> Iterator[None]:
         before = torch.cuda.get_sync_debug_mode()
-        torch.cuda.set_sync_debug_mode("error")
         try:
+            _notice_waits("error")
             yield
         finally:
-            torch.cuda.set_sync_debug_mode(before)
+            _notice_waits(before)
+
+    @cached_property
+    def _side(self) -> torch.cuda.Stream:
+        """Of this device and for good: PyTorch's own is of the device on which the process first recorded a graph, and
+        what libraries set up for a stream, such as a workspace, should be there before anything is recorded."""
+        return torch.cuda.Stream(self.place)
 
     def capture(self, work: Callable[[], Result], warm_up: Callable[[], object]) -> tuple[Result, Callable[[], None]]:
-        side = torch.cuda.Stream()
+        side = self._side
         side.wait_stream(torch.cuda.current_stream())
         try:
             with torch.cuda.stream(side):
@@ -260,14 +272,22 @@ class Cuda(TorchAccelerator):
         finally:  # what goes on without a graph comes after what is still under way there
             torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            output = work()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", "The CUDA Graph is empty")  # it would be replayed in no time
+            with torch.cuda.graph(graph, stream=side):
+                output = work()
         return output, graph.replay
 
     def board(self) -> AbstractContextManager[Board]:
         if torch.version.hip is not None:
             return super().board()
         return nvml.opened_by_uuid(str(torch.cuda.get_device_properties(self.word).uuid))
+
+
+def _notice_waits(mode: str | int) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTorch's own, that it does not notice every wait
+        torch.cuda.set_sync_debug_mode(mode)
 
 
 class Xpu(TorchAccelerator):

@@ -17,6 +17,7 @@ from torchvision.transforms import v2
 
 from bench.data import ImageSet
 from bench.data.batches import Preparation, Split, TrainingBatches, evaluation_batches, load_split
+from bench.device import accelerator
 from tests.data import fakes
 
 CPU = torch.device("cpu")
@@ -312,9 +313,6 @@ def test_training_batches_never_wait_for_the_device(colour: ImageSet) -> None:
     device = torch.device("cuda")
     batches = TrainingBatches(load_split(colour, "train", device), colour, (3, 32, 32), 16, seeded(device))
     next(batches)
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with accelerator.named("cuda:0").waiting_is_an_error():
         for _ in range(8):  # past the end of a pass
             next(batches)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")

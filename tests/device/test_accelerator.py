@@ -1,7 +1,9 @@
 """The seam between the suite and its devices: what each kind says of itself, and that nothing else asks for a kind."""
 
 import re
-from contextlib import nullcontext
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from unittest.mock import MagicMock
 
@@ -122,7 +124,7 @@ def test_what_goes_on_without_a_graph_waits_for_the_steps_that_were_to_be_record
 ) -> None:
     main, side, asked = MagicMock(), MagicMock(), list[str]()
     main.wait_stream.side_effect = lambda stream: asked.append("wait" if stream is side else "wait for another")
-    monkeypatch.setattr(torch.cuda, "Stream", lambda: side)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda place: side)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda: main)
     monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
 
@@ -133,6 +135,58 @@ def test_what_goes_on_without_a_graph_waits_for_the_steps_that_were_to_be_record
     with pytest.raises(CannotCapture):
         Cuda(0).capture(lambda: None, warm_up)
     assert asked == ["steps", "wait"]
+
+
+def test_each_gpu_of_a_process_records_where_it_has_warmed_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch's own stream for it is of the first GPU that recorded anything: a graph of another would be empty."""
+    entered = list[object]()
+
+    @contextmanager
+    def on(stream: object) -> Iterator[None]:
+        entered.append(stream)
+        yield
+
+    monkeypatch.setattr(torch.cuda, "Stream", lambda place: MagicMock(place=place))
+    monkeypatch.setattr(torch.cuda, "current_stream", MagicMock())
+    monkeypatch.setattr(torch.cuda, "stream", on)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", MagicMock())
+    monkeypatch.setattr(torch.cuda, "graph", lambda graph, stream=None: on(stream))
+    first, second = Cuda(0), Cuda(1)
+    for device in (first, second, first):
+        device.capture(lambda: None, lambda: None)
+    assert [stream.place.index for stream in entered] == [0, 0, 1, 1, 0, 0]  # type: ignore[attr-defined]
+    assert entered[0] is entered[1] is entered[4]  # with the workspaces that libraries keep for it
+
+
+def test_a_graph_that_is_empty_is_no_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def graph(graph: object, stream: object) -> Iterator[None]:
+        yield
+        warnings.warn("The CUDA Graph is empty. This usually means that the graph was attempted to be", stacklevel=1)
+
+    for name in ("Stream", "current_stream", "stream", "CUDAGraph"):
+        monkeypatch.setattr(torch.cuda, name, MagicMock())
+    monkeypatch.setattr(torch.cuda, "graph", graph)
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        with pytest.raises(UserWarning, match="empty"):
+            Cuda(0).capture(lambda: None, lambda: None)
+
+
+def test_who_looks_for_waits_is_not_stopped_by_what_pytorch_says_of_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "_lazy_init", lambda: None)  # the mode itself needs no GPU
+    torch.set_warn_always(True)  # or it would be said to the first test that asks
+    try:
+        with Cuda(0).waiting_is_an_error():
+            assert torch.cuda.get_sync_debug_mode() == 2
+    finally:
+        torch.set_warn_always(False)
+    assert torch.cuda.get_sync_debug_mode() == 0
+
+
+def test_what_amd_computes_is_never_called_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.version, "hip", "7.0")
+    assert Cuda(0).precisions == {"fp32", "bf16", "fp16"}
 
 
 @pytest.fixture

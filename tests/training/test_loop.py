@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torchvision.models import InceptionOutputs
 
 from bench.config import Budget, Execution, MemoryFormat
+from bench.device import accelerator
 from bench.device.execution import arithmetic, for_training
 from bench.models import REGISTRY
 from bench.training import randomness, schedule
@@ -282,14 +283,11 @@ def test_steps_never_wait_for_the_device(recipe: Recipe) -> None:
     warm = warmed_up(step, images(device), 16, execution)
     x, labels = (tensor.to(device) for tensor in batch())
     torch.cuda.synchronize()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with accelerator.named("cuda:0").waiting_is_an_error():
         for number in range(4):
             step.set_rate(0.001 * number)
             warm.step(x, labels)
             step(x, labels)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
 
 
 AS_IT_IS = Recipe("sgd", 0.1, 0.0, 16, "a test", crop_padding=0, flip=False)
