@@ -198,9 +198,16 @@ Result = TypeVar("Result")
 
 # Of the CPU's allocator, which has no error of its own, and of what takes a device's memory without asking PyTorch's
 # allocator: the driver, cuBLAS, cuDNN, XPU, a graph that is made ready. The text is all there is to go by.
-_IN_OTHER_WORDS = ("can't allocate memory", "out of memory", "STATUS_ALLOC_FAILED", "OUT_OF_DEVICE_MEMORY")
-# cuDNN tries its kernels one after the other, and says so little where no workspace was to be had (pytorch#108645).
-_WHERE_LITTLE_IS_FREE = ("unable to find an engine", "Unable to find a valid cuDNN algorithm")
+_IN_OTHER_WORDS = (
+    *("can't allocate memory", "out of memory", "STATUS_ALLOC_FAILED", "OUT_OF_DEVICE_MEMORY"),
+    "_ALLOCATION_FAILED",  # cuDNN 9: of the host or of the device
+)
+# cuDNN tries its kernels one after the other, and says so little where no workspace was to be had (pytorch#108645); and
+# libraries that cannot take what they need for themselves were "not initialized".
+_WHERE_LITTLE_IS_FREE = (
+    *("unable to find an engine", "Unable to find a valid cuDNN algorithm"),
+    *("STATUS_NOT_INITIALIZED", "CUDNN_STATUS_INTERNAL_ERROR"),
+)
 LITTLE = 1 / 4  # of the device
 
 
@@ -216,6 +223,13 @@ def is_out_of_memory(error: BaseException) -> bool:
             return memory is not None and memory.free < LITTLE * memory.total
     before = error.__cause__ or error.__context__
     return before is not None and is_out_of_memory(before)
+
+
+def by_its_name(error: Exception) -> Exception:
+    """An error without what it holds, every tensor of the attempt; told while it holds them whether memory lacked."""
+    if is_out_of_memory(error) and not isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return torch.OutOfMemoryError(first_line(error))
+    return error.with_traceback(None)
 
 
 def with_batch_that_fits(attempt: Callable[[int], Result], batch_size: int) -> tuple[Result, int]:

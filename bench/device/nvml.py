@@ -5,8 +5,10 @@ The library comes with the driver. `nvidia-ml-py`, which reads it, is imported o
 
 from __future__ import annotations
 
+import math
 import os
 import statistics
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, NamedTuple, TypeVar, cast
@@ -31,6 +33,7 @@ REASONS = {
 }
 _HARMLESS = {"none", "idle", "clocks set by a user", "clocks set by the display", "kept equal to other GPUs"}
 OFTEN = 0.1  # of the samples: rarer than that, their median does not notice
+SHORT_S, REST = 2e-4, 20  # a look that takes longer is followed by so many times as long without one
 COMPUTE_MODES = ("default", "exclusive thread", "prohibited", "exclusive process")
 INSTALL_PAGE = "https://pytorch.org/get-started/locally/"
 _OLDEST_DRIVER = {11: "450", 12: "525", 13: "580"}  # of all minor versions of a CUDA (NVIDIA, "CUDA Compatibility")
@@ -165,19 +168,25 @@ class Gpu:
 class Clocks:
     """How fast a GPU's clock was and what held it back, at each look; of a device that does not tell, nothing."""
 
-    def __init__(self, gpu: Gpu | None) -> None:
+    def __init__(self, gpu: Gpu | None, clock: Callable[[], float] = time.perf_counter) -> None:
         self._gpu = gpu
+        self._clock = clock
         self._mhz: list[int] = []
         self._reasons: list[set[str]] = []
+        self._not_before = -math.inf
 
     def look(self) -> None:
-        """Some ten microseconds, between two samples."""
-        if self._gpu is None:
+        """Between two samples: some ten microseconds, or milliseconds where the driver has to ask the board, which is
+        then done the less often, as the device has nothing to do meanwhile."""
+        start = self._clock()
+        if self._gpu is None or start < self._not_before:
             return
         with suppress(Unavailable):
             self._mhz.append(self._gpu.sm_clock_mhz())
         with suppress(Unavailable):
             self._reasons.append(set(self._gpu.throttle_reasons().split(", ")) - _HARMLESS)
+        end = self._clock()
+        self._not_before = end + REST * max(0.0, end - start - SHORT_S)
 
     @property
     def mhz(self) -> float | None:

@@ -136,13 +136,15 @@ def twin_of(spec: ModelSpec) -> ModelSpec | None:
 def gradient_norms(network: nn.Module, images: Tensor, labels: Tensor, num_classes: int) -> Norms:
     """Of each convolution's weight, in the order of the modules; the gradients of this batch stay in the network.
 
-    In double precision: the square of a small single one would be zero.
+    As shares of its largest: the square of a small number would be zero, and not every device has larger ones.
     """
     network.zero_grad(set_to_none=True)
     training_loss(network(images), labels, num_classes).backward()
     weights = [module.weight for module in network.modules() if isinstance(module, nn.Conv2d)]
-    norms = [weight.grad.double().norm() for weight in weights if weight.grad is not None]
-    return torch.stack(norms).tolist()
+    grads = [weight.grad for weight in weights if weight.grad is not None]
+    largest = torch.stack([grad.abs().max() for grad in grads]).clamp_min(torch.finfo(torch.float32).tiny)
+    norms = torch.stack([(grad / scale).norm() for grad, scale in zip(grads, largest, strict=True)])
+    return (norms.cpu().double() * largest.cpu().double()).tolist()
 
 
 def _points(task: Task, variant: Variant, device: Device) -> Mapping[int, list[Norms]]:

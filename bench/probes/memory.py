@@ -191,7 +191,8 @@ def _warm_up_libraries(device: Device, execution: Execution) -> None:
     """Let cuBLAS take the workspace that it keeps for the process, in this thread and in that of backward passes."""
     for dtype in {torch.float32, inference_dtype(execution)}:
         product = nn.Linear(64, 64, device=device.place, dtype=dtype)
-        product(torch.ones(64, 64, device=device.place, dtype=dtype)).sum().backward()
+        # The backward pass has a thread of its own, which cuBLAS warns of if nothing but itself has run there.
+        product(torch.ones(64, 64, device=device.place, dtype=dtype)).relu().sum().backward()
     device.synchronise()
     del product
     release_memory()

@@ -21,6 +21,7 @@ from bench.config import Task
 from bench.device import accelerator
 from bench.device.execution import (
     arithmetic,
+    by_its_name,
     for_inference,
     inference_dtype,
     is_out_of_memory,
@@ -143,7 +144,7 @@ def _besides(measured: Callable[[], Result]) -> Result | Exception:
     except NoClock as reason:
         return Unsupported(str(reason))
     except Exception as error:
-        return error.with_traceback(None)
+        return by_its_name(error)
 
 
 def _steps(step: Step, task: Task, alone: bool = False) -> Timing:

@@ -21,6 +21,7 @@ from bench.device import accelerator
 from bench.device.execution import (
     CannotCapture,
     as_written,
+    by_its_name,
     captured,
     for_inference,
     for_training,
@@ -163,8 +164,8 @@ def check_compiled(forward: Step, execution: Execution) -> None:
 
 def _apart(expected: Tensor, other: Tensor) -> float:
     """How far one is from the other, as a share of the norm of what is expected."""
-    expected = expected.double()
-    return float((other.detach().double() - expected).norm() / expected.norm())
+    expected, other = (each.detach().cpu().double() for each in (expected, other))  # some devices have no such numbers
+    return float((other - expected).norm() / expected.norm())
 
 
 def check_finite(output: Tensor) -> None:
@@ -207,7 +208,7 @@ def attempted(metrics: Iterable[str], task: Task, read: Callable[[Task], Mapping
     try:
         return read_in_a_format_that_runs(task, read)
     except Exception as reason:
-        return dict.fromkeys(metrics, reason.with_traceback(None))  # which would keep every tensor of the attempt
+        return dict.fromkeys(metrics, by_its_name(reason))
     finally:
         release_memory()
 

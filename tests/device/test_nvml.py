@@ -82,7 +82,7 @@ class Reasons:
     ],
 )
 def test_what_held_a_clock_back_is_said_where_it_happened_often(reasons: list[str], said: str) -> None:
-    clocks = nvml.Clocks(cast(nvml.Gpu, Reasons(*reasons)))
+    clocks = nvml.Clocks(cast(nvml.Gpu, Reasons(*reasons)), clock=lambda: 0.0)
     ticks = itertools.count()  # every step takes a second
     timing = steady_samples(
         lambda: None, lambda: None, 1.0, lambda: float(next(ticks)), len(reasons), shortest_sample_s=0.0, clocks=clocks
@@ -90,6 +90,23 @@ def test_what_held_a_clock_back_is_said_where_it_happened_often(reasons: list[st
     assert timing.throttled.removeprefix("clocks ") == said
     assert timing.clock_mhz == 1410
     assert ("throttled" in timing.flags) == bool(said)
+
+
+def test_a_board_that_is_slow_to_answer_is_asked_less_often() -> None:
+    now, looks = 0.0, 0
+
+    class Slow(Reasons):
+        def sm_clock_mhz(self) -> int:
+            nonlocal now, looks
+            now, looks = now + 0.005, looks + 1
+            return 1410
+
+    clocks = nvml.Clocks(cast(nvml.Gpu, Slow(*["none"] * 100)), clock=lambda: now)
+    for _ in range(1000):
+        now += 0.001  # a step of the device
+        clocks.look()
+    assert now < 1.06  # most of it at work
+    assert looks > 5
 
 
 def test_a_row_tells_the_clock_and_that_it_was_held_back(driver: Install, monkeypatch: pytest.MonkeyPatch) -> None:

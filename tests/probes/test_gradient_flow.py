@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.config import Task
 from bench.device.accelerator import OF_HOST
@@ -42,6 +44,21 @@ def test_norms_by_hand(x: float) -> None:
     slope = 1 / (1 + math.exp(a * b * x))
     norms = gradient_norms(TwoWeights(a, b), torch.tensor([[[[x]]]]), torch.tensor([0]), 2)
     assert norms == pytest.approx([slope * abs(b) * x, slope * abs(a) * x], rel=1e-6)
+
+
+def test_a_device_needs_no_numbers_of_double_precision() -> None:
+    class Refused(TorchDispatchMode):
+        """As those of Apple's and some of Intel's GPUs are; the host has them."""
+
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            out = func(*args, **(kwargs or {}))
+            assert not isinstance(out, Tensor) or out.device.type == "cpu" or out.dtype != torch.float64
+            return out
+
+    network = TwoWeights(0.5, 2.0).to("meta")
+    image, label = torch.ones(1, 1, 1, 1, device="meta"), torch.tensor([0], device="meta")
+    with Refused(), pytest.raises(NotImplementedError, match="Cannot copy out of meta tensor"):
+        gradient_norms(network, image, label, 2)
 
 
 def test_every_layer_of_a_plain_relu_network_has_the_same_product_of_weight_and_gradient() -> None:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.config import PRESETS, Execution, Inputs, MemorySize, Precision, RequestError, Task
 from bench.device import accelerator
@@ -540,6 +541,25 @@ ON_GPU = Execution("bf16", "channels_last")
 WEIGHED = [name for name in PRESETS["quick"].models if not name.startswith("stochastic_depth")]
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_first_kernel_of_the_thread_of_backward_passes_is_none_of_cublas(precision: Precision) -> None:
+    """Which else warns that there was no CUDA context."""
+
+    class Named(TorchDispatchMode):
+        def __init__(self) -> None:
+            super().__init__()
+            self.seen = list[str]()
+
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            self.seen.append(func.__name__.partition(".")[0])
+            return func(*args, **(kwargs or {}))
+
+    with Named() as called:
+        memory._warm_up_libraries(accelerator.named("cpu"), Execution(precision))
+    backward = called.seen[called.seen.index("sum") :]
+    assert backward.index("threshold_backward") < backward.index("mm")
+
+
 @pytest.mark.gpu
 def test_predictions_on_a_gpu_are_within_5_percent_for_nine_networks_in_ten() -> None:
     ratios: dict[str, float] = {}
@@ -563,5 +583,4 @@ def test_the_largest_batch_is_tried_on_a_gpu() -> None:
         assert isinstance(largest, Reading)
         assert largest.predicted
         assert "tried: it fits" in largest.note or "does not fit, a batch of" in largest.note
-    free = torch.cuda.memory_allocated()
-    assert torch.empty(3 * 2**30, dtype=torch.uint8, device="cuda").numel() + free > 3 * 2**30  # the limit is lifted
+    assert torch.empty(3 * 2**30, dtype=torch.uint8, device="cuda").numel()  # the limit is lifted

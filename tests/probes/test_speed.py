@@ -418,6 +418,7 @@ def hidden(first: Exception, message: str) -> Exception:
         RuntimeError("CUDA driver error: out of memory"),
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
         RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
         RuntimeError("HIP out of memory. Tried to allocate 2.00 GiB"),
         RuntimeError("MPS backend out of memory (MPS allocated: 8.00 GB)"),
         RuntimeError("level_zero backend failed with error: 39 (UR_RESULT_ERROR_OUT_OF_DEVICE_MEMORY)"),
@@ -438,16 +439,37 @@ def test_lack_of_memory_has_many_words(error: Exception) -> None:
 
 
 @pytest.mark.parametrize(("held", "lacking"), [(0.9, True), (0.1, False)])
-def test_no_engine_of_cudnn_means_lack_of_memory_where_little_is_free(
+def test_what_libraries_say_means_lack_of_memory_where_little_is_free(
     monkeypatch: pytest.MonkeyPatch, held: float, lacking: bool
 ) -> None:
     device = Emulated(plan=Plan(memory_mib=64))
     monkeypatch.setattr(accelerator, "_chosen", [device])
     kept = torch.empty(int(held * (64 << 20)), dtype=torch.uint8)
     device.memory.book(kept)
-    for found in ("FIND", "GET"):
-        error = RuntimeError(f"{found} was unable to find an engine to execute this computation")
-        assert is_out_of_memory(error) == lacking
+    for words in (
+        "FIND was unable to find an engine to execute this computation",
+        "GET was unable to find an engine to execute this computation",
+        "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_NOT_INITIALIZED",
+        "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR",
+    ):
+        assert is_out_of_memory(RuntimeError(words)) == lacking
+
+
+def test_whether_memory_lacked_is_found_out_while_it_does() -> None:
+    """Once a network that failed is gone, all of it is free again."""
+
+    def needs_a_workspace(num_classes: int = 10) -> nn.Module:
+        device = accelerator.chosen()
+        assert isinstance(device, Emulated)
+        weights = torch.empty(int(0.9 * device.memory.total), dtype=torch.uint8)
+        device.memory.book(weights)
+        raise RuntimeError("GET was unable to find an engine to execute this computation")
+
+    spec = replace(REGISTRY["lenet5_mnist"], name="own_mnist", build=needs_a_workspace)
+    with at_work("memory=64"):
+        rows = execute(Task(spec, CONFIG, ("latency",)), "emulated:0").records
+    assert {row.status for row in rows} == {"oom"}
 
 
 @pytest.mark.gpu
