@@ -6,7 +6,6 @@ TOPICS says which metrics stand together, MARKS which numbers must not be read l
 from __future__ import annotations
 
 import io
-import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +16,7 @@ from rich.text import Text
 
 from bench.config import Budget, execution_words
 from bench.metrics import DERIVED, METRICS, Metric, probe_named
-from bench.quantity import in_sentence, measured
+from bench.quantity import in_sentence, measured, ordinal
 from bench.records.record import Record
 from bench.records.run_folder import Run
 from bench.render.results import NOT_RUN, AccuracyGroup, Cell, Results, read_results
@@ -179,7 +178,7 @@ class TextCell:
     interval: tuple[float, float] | None = None
     best: bool = False
     marks: tuple[Mark, ...] = ()
-    competes: bool = False  # whether it may be called best or ranked
+    rank: tuple[int, int] | None = None  # its place in the column and of how many, the best first; equals share one
     aside: str = ""  # what belongs to this number alone, in smaller print: its batch size
     status: str = "ok"
     hint: str = ""  # the exact number and its notes, or the reason why there is none
@@ -191,6 +190,11 @@ class TextCell:
     @property
     def at_chance(self) -> bool:
         return CHANCE in self.marks
+
+    @property
+    def place(self) -> str:
+        """Such as "3rd of 19"; empty where it has no rank, or no other has one."""
+        return f"{ordinal(self.rank[0])} of {self.rank[1]}" if self.rank and self.rank[1] > 1 else ""
 
 
 @dataclass(frozen=True)
@@ -210,6 +214,10 @@ class Table:
         """The marks that occur."""
         used = {mark for row in self.rows for cell in row.cells for mark in cell.marks}
         return tuple(mark for mark in MARKS if mark in used)
+
+    def of(self, models: Sequence[Model]) -> Table:
+        """The rows of some networks."""
+        return replace(self, rows=tuple(row for row in self.rows if row.model in models))
 
 
 @dataclass(frozen=True)
@@ -285,14 +293,20 @@ def _column(results: Results, models: Sequence[Model], metric: Metric, usual: st
 
 
 def _cells(results: Results, models: Sequence[Model], metric: Metric) -> list[TextCell]:
+    cells = [results.cell(model, metric.name) for model in models]
     texts = [_cell(results, model, metric) for model in models]
     if all(PREDICTED in text.marks for text in texts if text.order is not None):  # then the heading says so
         texts = [replace(text, marks=tuple(mark for mark in text.marks if mark != PREDICTED)) for text in texts]
-    values = [text.order for text in texts if text.order is not None and text.competes]
-    if metric.better is None or len({text.text for text in texts if text.order is not None}) < 2:
-        return texts  # nothing that a reader could tell apart
-    best = (min if metric.better == "lower" else max)(values, default=math.nan)
-    return [replace(text, best=text.competes and text.order == best) for text in texts]
+    if metric.better is None:
+        return texts
+    sign = 1 if metric.better == "lower" else -1
+    ordered = sorted(sign * cell.value for cell in cells if cell.competes)
+    told_apart = len({text.text for text in texts if text.order is not None}) > 1
+    ranks = [(1 + ordered.index(sign * cell.value), len(ordered)) if cell.competes else None for cell in cells]
+    return [
+        replace(text, rank=rank, best=told_apart and rank is not None and rank[0] == 1)
+        for text, rank in zip(texts, ranks, strict=True)
+    ]
 
 
 def _cell(results: Results, model: Model, metric: Metric) -> TextCell:
@@ -306,7 +320,6 @@ def _cell(results: Results, model: Model, metric: Metric) -> TextCell:
         order=cell.value,
         interval=(cell.low, cell.high) if cell.has_interval else None,
         marks=marks_of(results, model, metric.name),
-        competes=cell.competes,
         aside=_own_batch(cell, metric),
         status=cell.status,
         hint="; ".join((f"{cell.value:.10g} {metric.unit}", *notes)),

@@ -17,7 +17,7 @@ from bench.render.diagram import draw
 from bench.render.results import AccuracyGroup, Results
 from bench.render.results.header import Model
 from bench.render.results.kept import COLUMNS, Currency, Curve, Layers, own_currency
-from bench.render.tables import Column, Mark, Table, TrackTables
+from bench.render.tables import Table, TrackTables
 from bench.structure import Structure
 
 ENOUGH = 4  # networks with a number, below which there is no top quarter
@@ -25,18 +25,7 @@ _NAMED = 2  # networks of a family that a judgement names for each metric
 _MOST_LAYERS = 600  # rows of a layer table; of more, the first and last halves
 
 
-Ranks = Mapping[tuple[str, str], tuple[int, int]]  # (network, metric) -> (place, of how many)
 Facts = tuple[tuple[str, tuple[str, ...]], ...]  # papers or remarks, each with the networks that it belongs to
-
-
-@dataclass(frozen=True)
-class Standing:
-    """The networks of one family on one track, with the columns of the track's overview."""
-
-    track: str
-    columns: tuple[Column, ...]
-    rows: tuple[tuple[Model, tuple[tuple[str, str], ...]], ...]  # text, "3rd of 19" or nothing
-    legend: tuple[Mark, ...]  # the marks that occur
 
 
 @dataclass(frozen=True)
@@ -59,7 +48,7 @@ class Architecture:
     models: Sequence[Model]
     papers: Facts
     remarks: Facts  # how they differ from their papers
-    standings: Sequence[Standing]
+    standings: Sequence[tuple[str, Table]]  # their rows of each track's overview
     strengths: Sequence[str]
     weaknesses: Sequence[str]
     curves: Sequence[tuple[str, Markup]]  # caption, drawing
@@ -86,12 +75,11 @@ def architectures(
     for model in results.models:
         if model.listed:
             groups.setdefault(model.family if model.year is not None else model.name, []).append(model)
-    ranks = {track.track: _ranks(track.overview) for track in tracks}
     styles = family_styles(model.family for model in results.models)
     found = []
     for number, (title, models) in enumerate(groups.items()):
         years = sorted({model.year for model in models if model.year is not None})
-        good, bad = _judgement(models, tracks, ranks)
+        good, bad = _judgement(models, tracks)
         found.append(
             Architecture(
                 title=title,
@@ -99,7 +87,9 @@ def architectures(
                 models=models,
                 papers=_facts(models, lambda model: (model.paper,) if model.paper else ()),
                 remarks=_facts(models, lambda model: model.differences),
-                standings=_standings(models, tracks, ranks),
+                standings=[
+                    (track.track, own) for track in tracks if (own := track.overview.of(models)).rows and own.columns
+                ],
                 strengths=good,
                 weaknesses=bad,
                 curves=_curves(results, models, curves, styles[models[0].family].colour),
@@ -112,87 +102,33 @@ def architectures(
 # --- numbers -------------------------------------------------------------------------------------------------
 
 
-def _ranks(table: Table) -> Ranks:
-    """The place of every number in its column, best first; equals share one. Other batch sizes do not compete."""
-    found: dict[tuple[str, str], tuple[int, int]] = {}
-    for place, column in enumerate(table.columns):
-        metric = METRICS.get(column.name)
-        if metric is None or metric.better is None:
-            continue
-        cells = {row.model.name: row.cells[place] for row in table.rows}
-        values = {name: cell.order for name, cell in cells.items() if cell.order is not None and cell.competes}
-        sign = 1 if metric.better == "lower" else -1
-        for name, value in values.items():
-            better = sum(sign * other < sign * value for other in values.values())
-            found[name, column.name] = (1 + better, len(values))
-    return found
-
-
-def _standings(models: Sequence[Model], tracks: Sequence[TrackTables], ranks: Mapping[str, Ranks]) -> list[Standing]:
-    names = {model.name for model in models}
-    found = []
-    for track in tracks:
-        rows = [row for row in track.overview.rows if row.model.name in names]
-        filled = [
-            place
-            for place in range(len(track.overview.columns))
-            if any(row.cells[place].order is not None or row.cells[place].status != "ok" for row in rows)
-        ]
-        columns = tuple(track.overview.columns[place] for place in filled)
-        if not rows or not columns:
-            continue
-        standing = tuple(
-            (
-                row.model,
-                tuple(
-                    (
-                        f"{row.cells[place].text}{row.cells[place].symbols}",
-                        _rank_words(ranks[track.track].get((row.model.name, track.overview.columns[place].name))),
-                    )
-                    for place in filled
-                ),
-            )
-            for row in rows
-        )
-        used = {mark for row in rows for place in filled for mark in row.cells[place].marks}
-        legend = tuple(mark for mark in track.overview.legend if mark in used)
-        found.append(Standing(track.track, columns, standing, legend))
-    return found
-
-
-def _rank_words(rank: tuple[int, int] | None) -> str:
-    return f"{ordinal(rank[0])} of {rank[1]}" if rank and rank[1] > 1 else ""
-
-
-def _judgement(
-    models: Sequence[Model], tracks: Sequence[TrackTables], ranks: Mapping[str, Ranks]
-) -> tuple[list[str], list[str]]:
+def _judgement(models: Sequence[Model], tracks: Sequence[TrackTables]) -> tuple[list[str], list[str]]:
     """Strengths and weaknesses, each a sentence for a track: where these networks are in the top and in the bottom
     quarter of all that have the number."""
     good: list[str] = []
     bad: list[str] = []
     for track in tracks:
-        own = [model for model in models if model.track == track.track]
-        known = ranks[track.track]
+        ranks = {
+            column.name: {row.model: rank for row in track.overview.rows if (rank := row.cells[place].rank)}
+            for place, column in enumerate(track.overview.columns)
+        }
         for sentences, quarter, from_the_end in ((good, "top", False), (bad, "bottom", True)):
-            parts = []
-            for column in track.overview.columns:
-                inside = _in_quarter(own, column.name, known, from_the_end)
-                if inside:
-                    parts.append(f"{in_sentence(METRICS[column.name])} ({_listed(inside)})")
+            inside = {metric: _in_quarter(models, places, from_the_end) for metric, places in ranks.items()}
+            parts = [f"{in_sentence(METRICS[metric])} ({_listed(found)})" for metric, found in inside.items() if found]
             if parts:
                 sentences.append(f"({quarter} quarter, {track.track} track): {', '.join(parts)}.")
     return good, bad
 
 
-def _in_quarter(models: Sequence[Model], metric: str, ranks: Ranks, from_the_end: bool) -> list[tuple[int, Model]]:
-    """(place, network) of those in the first quarter, or in the last, the most extreme first."""
-    competing = [place for (_, other), (place, _) in ranks.items() if other == metric]
+def _in_quarter(
+    models: Sequence[Model], ranks: Mapping[Model, tuple[int, int]], from_the_end: bool
+) -> list[tuple[int, Model]]:
+    """(place, network) of those in the first quarter of a column, or in the last, the most extreme first."""
     inside = []
     for model in models:
-        place, count = ranks.get((model.name, metric), (0, 0))
+        place, count = ranks.get(model, (0, 0))
         # Equal ranks count too: a value that most networks share puts none of them into a quarter.
-        beyond = sum(other >= place if from_the_end else other <= place for other in competing)
+        beyond = sum(other >= place if from_the_end else other <= place for other, _ in ranks.values())
         if count >= ENOUGH and beyond <= count // 4:
             inside.append((place, model))
     return sorted(inside, key=lambda one: -one[0] if from_the_end else one[0])

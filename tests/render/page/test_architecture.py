@@ -75,24 +75,25 @@ def two_families(build: RunBuilder) -> Run:
 
 
 def test_each_number_has_its_rank_among_all_of_the_track(two_families: Run) -> None:
-    (standing,) = sections(two_families)["A"].standings
+    ((_, standing),) = sections(two_families)["A"].standings
     place = [column.name for column in standing.columns].index("params")
-    ranks = {model.name: cells[place][1] for model, cells in standing.rows}
+    ranks = {row.model.name: row.cells[place].place for row in standing.rows}
     assert ranks == {"n0": "5th of 8", "n2": "4th of 8", "n4": "3rd of 8", "n6": "2nd of 8"}
 
 
 def test_equals_share_a_rank(two_families: Run) -> None:
     found = sections(two_families)
-    place = [column.name for column in found["A"].standings[0].columns].index("macs")
-    assert {cells[place][1] for _, cells in found["A"].standings[0].rows} == {"1st of 8"}
-    assert found["B"].standings[0].rows[-1][1][place][1] == "8th of 8"
+    ((_, first),), ((_, second),) = found["A"].standings, found["B"].standings
+    place = [column.name for column in first.columns].index("macs")
+    assert {row.cells[place].place for row in first.rows} == {"1st of 8"}
+    assert second.rows[-1].cells[place].place == "8th of 8"
 
 
 def test_a_smaller_batch_does_not_compete(build: RunBuilder) -> None:
     rows = [ok(f"n{n}", "train_images_per_s", 10.0 + n, batch_size=8, asked_batch_size=8) for n in range(3)]
     rows.append(ok("n3", "train_images_per_s", 99.0, batch_size=4, asked_batch_size=8))
-    (standing,) = sections(build(networks({"A": ["n0", "n1", "n2", "n3"]}), rows))["A"].standings
-    assert [cells[0][1] for _, cells in standing.rows] == ["3rd of 3", "2nd of 3", "1st of 3", ""]
+    ((_, standing),) = sections(build(networks({"A": ["n0", "n1", "n2", "n3"]}), rows))["A"].standings
+    assert [row.cells[0].place for row in standing.rows] == ["3rd of 3", "2nd of 3", "1st of 3", ""]
     assert [mark.symbol for mark in standing.legend] == ["§"]
 
 
@@ -124,8 +125,8 @@ def test_a_failure_stands_in_the_table(build: RunBuilder) -> None:
         ok("n0", "train_images_per_s", 5.0),
         bad("n1", "train_images_per_s", "oom", "big"),
     ]
-    (standing,) = sections(build(networks({"A": ["n0", "n1"]}), rows))["A"].standings
-    assert "oom" in [text for text, _ in standing.rows[1][1]]
+    ((_, standing),) = sections(build(networks({"A": ["n0", "n1"]}), rows))["A"].standings
+    assert "oom" in [cell.text for cell in standing.rows[1].cells]
 
 
 def test_a_users_own_networks_have_a_section_each(build: RunBuilder) -> None:
