@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import markupsafe
@@ -20,16 +21,16 @@ from bench.metrics import METRICS, Metric, probe_named
 from bench.render.charts import Chart
 from bench.render.charts.accuracy import IMAGE_KINDS
 from bench.render.charts.frame import FONTS, GRID, INK, MUTED, PAPER
-from bench.render.claims import NOT_MEASURED, Ruling, summary, worth_showing
+from bench.render.claims import Ruling, summary, worth_showing
 from bench.render.diagram import style_sheet
 from bench.render.findings import Remark, named, remarks, summary_of
 from bench.render.findings.machine import conditions_grid, environment_facts, execution_line, limits_grid, lowest_use
-from bench.render.findings.ranking import BudgetTable, Ranking, budget_tables, degradation, rankings
+from bench.render.findings.ranking import budget_tables, degradation, rankings
 from bench.render.page.architecture import Architecture
 from bench.render.page.explorer import explorer, other_costs, script_digest
 from bench.render.results import TRACK, Results, accuracy_note
 from bench.render.results.header import Model, written_name
-from bench.render.tables import Table, TextCell, TrackTables, accuracy_conditions, dataset_words, track_tables
+from bench.render.tables import accuracy_conditions, dataset_words, track_tables
 
 _PARTS = Path(__file__).parent / "parts"  # templates, styles and scripts
 _ELSEWHERE = ("gradient_flow", "budgets", *IMAGE_KINDS)  # kinds of charts that are not among the figures
@@ -48,46 +49,25 @@ def write_html(
     """The page. Every text of the run is escaped; the only scripts are the page's own, by their hashes."""
     scripts = [read_part(name) for name in _SCRIPTS]
     interactive = explorer(results)
-    drawings = {chart.name: inline_svg(chart, f"f{number}-") for number, chart in enumerate(charts)}
-    narrow = {c.name: inline_svg(c.narrow, f"n{number}-") for number, c in enumerate(charts) if c.narrow is not None}
     first = sorted((chart for chart in charts if chart.kind == "headline"), key=lambda chart: chart.track != TRACK)
-    headline, here = summary_of(results)
     return (
         page_environment()
         .get_template("page.html.j2")
         .render(
-            title=TITLE,
+            **_said(results, charts, found, claims, sections),
             textbook=next((chart for chart in charts if chart.kind == "textbook"), None),
-            named=partial(named, results),
             environment=environment_facts(results.header.environment),
-            header=results.header,
-            conditions=conditions_line(results),
-            warning=warning(results),
-            headline=headline,
-            here=here,
-            low_use={track: lowest_use(results, models) for track, models in results.tracks().items()},
             first=first,
             costs={chart.name: other_costs(results, chart) for chart in first} if interactive else {},
             comparisons=[chart for chart in charts if chart not in first and chart.kind not in _ELSEWHERE],
             image_charts=[chart for chart in charts if chart.kind in IMAGE_KINDS],
             budget_charts=[chart for chart in charts if chart.kind == "budgets"],
             depth_charts=[chart for chart in charts if chart.kind == "gradient_flow"],
-            missing=missing_charts(results, charts),
-            drawings=drawings,
-            narrow=narrow,
-            tables=track_tables(results),
+            drawings={chart.name: inline_svg(chart, f"f{number}-") for number, chart in enumerate(charts)},
+            narrow={c.name: inline_svg(c.narrow, f"n{number}-") for number, c in enumerate(charts) if c.narrow},
             methods=[(metric, _conditions(results, metric)) for metric in results.metrics()],
             sources={name: text for name, text in results.header.sources.items() if text},
-            architectures=sections,
-            rankings=rankings(results),
-            budgets=budget_tables(results),
-            degradation=degradation(results),
-            claims=claims if worth_showing(claims) else (),
-            claims_summary=summary(claims),
-            claims_accuracies=accuracy_note(results),
-            problems=found,
             incomplete=_incomplete(found),
-            remarks=remarks(results),
             execution=execution_line(results.header.execution),
             conditions_grid=conditions_grid(results.header),
             limits_grid=limits_grid(results.header),
@@ -99,7 +79,56 @@ def write_html(
     )
 
 
-def page_environment() -> jinja2.Environment:
+def write_markdown(
+    results: Results,
+    charts: Sequence[Chart],
+    found: Sequence[Remark],
+    claims: Sequence[Ruling] = (),
+    sections: Sequence[Architecture] = (),
+) -> str:
+    """The short report; index.html has the method, the environment and the papers as well."""
+    accuracies = [accuracy_conditions(results, group) for group in results.accuracy_groups()]
+    text = (
+        page_environment(finalize=_as_markdown)
+        .get_template("report.md.j2")
+        .render(**_said(results, charts, found, claims, sections), charts=charts, accuracies=accuracies)
+    )
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+def _said(
+    results: Results,
+    charts: Sequence[Chart],
+    found: Sequence[Remark],
+    claims: Sequence[Ruling],
+    sections: Sequence[Architecture],
+) -> dict[str, Any]:
+    """What page and short report have in common, by the names that their templates use."""
+    headline, here = summary_of(results)
+    return {
+        "title": TITLE,
+        "header": results.header,
+        "conditions": conditions_line(results),
+        "warning": warning(results),
+        "headline": headline,
+        "here": here,
+        "missing": missing_charts(results, charts),
+        "tables": track_tables(results),
+        "rankings": rankings(results),
+        "budgets": budget_tables(results),
+        "degradation": degradation(results),
+        "claims": claims if worth_showing(claims) else (),
+        "claims_summary": summary(claims),
+        "claims_accuracies": accuracy_note(results),
+        "low_use": {track: lowest_use(results, models) for track, models in results.tracks().items()},
+        "architectures": sections,
+        "problems": found,
+        "remarks": remarks(results),
+        "named": partial(named, results),
+    }
+
+
+def page_environment(**options: Any) -> jinja2.Environment:
     """For the templates of the page: every text is escaped, and an undefined name is an error."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_PARTS),
@@ -107,10 +136,12 @@ def page_environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        **options,
     )
     environment.filters["paper_link"] = paper_link
     environment.filters["name_cell"] = name_cell
     environment.filters["breakable"] = breakable
+    environment.filters["written_name"] = written_name
     return environment
 
 
@@ -278,152 +309,19 @@ def missing_charts(results: Results, charts: Sequence[Chart]) -> list[str]:
     return sentences
 
 
-def write_markdown(
-    results: Results,
-    charts: Sequence[Chart],
-    found: Sequence[Remark],
-    claims: Sequence[Ruling] = (),
-    sections: Sequence[Architecture] = (),
-) -> str:
-    """The short report; index.html has the method, the environment and the papers as well."""
-    parts = [f"# {TITLE}", f"Run **{escape(results.header.name)}**: {escape(conditions_line(results))}"]
-    if said := warning(results):
-        parts.append(f"> **{escape(said)}**")
-    first = [chart for chart in charts if chart.kind == "headline"]
-    parts += map(_figure, first)
-    parts += ["\n".join(f"- {escape(sentence)}" for sentences in summary_of(results) for sentence in sentences)]
-    parts += [_track(table) for table in track_tables(results)]
-    parts += [_ranking(ranking) for ranking in rankings(results)]
-    parts += [_budgets(table) for table in budget_tables(results)]
-    parts += [f"## Does more depth make training harder?\n\n{escape(sentence)}" for sentence in degradation(results)]
-    parts += [_claims(claims, accuracy_note(results))] if worth_showing(claims) else []
-    parts.append("More: [table.csv](table.csv) has all columns, [index.html](index.html) method and environment.")
-    parts += [escape(sentence) for sentence in missing_charts(results, charts)]
-    others = [_figure(chart) for chart in charts if chart not in first]
-    if others:
-        parts += ["## Figures", *others]
-    for track, models in results.tracks().items():
-        sentences = lowest_use(results, models)
-        if sentences:
-            heading = f"## The lowest utilisation on the {escape(track)} track"
-            parts += [heading, "\n".join(f"- {escape(sentence)}" for sentence in sentences)]
-    parts += [_architectures(sections)] if sections else []
-    if found:
-        rows = [(r.status, r.reason, named(results, r.models), ", ".join(r.probes) or "–") for r in found]
-        parts += ["## Not measured", as_grid(("Status", "Reason", "Networks", "Probes"), rows)]
-        parts += [] if any(r.status != "skipped" for r in found) else ["Nothing failed."]
-    noted = [(probe, r.reason, named(results, r.models)) for probe, said in remarks(results).items() for r in said]
-    if noted:
-        grid = as_grid(("Probe", "Remark", "Networks"), noted)
-        parts.append(f"<details><summary>Remarks on measured numbers</summary>\n\n{grid}\n\n</details>")
-    groups = "; ".join(escape(accuracy_conditions(results, group)) for group in results.accuracy_groups())
-    if groups:
-        parts.append(f"Accuracies: {groups}. ± is the larger half of the 95 % interval.")
-    return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def _architectures(sections: Sequence[Architecture]) -> str:
-    """Strengths and weaknesses of each; the page has their structure, layers and ranks."""
-    rows = [
-        (
-            one.title,
-            one.years,
-            " ".join(paper for paper, _ in one.papers),
-            " ".join(one.strengths) or "–",
-            " ".join(one.weaknesses) or "–",
-        )
-        for one in sections
-    ]
-    grid = as_grid(("Architecture", "Year", "Paper", "Strong", "Weak"), rows)
-    note = "1st is always the best. [index.html](index.html) has their structure and layers."
-    return "\n\n".join(("## The architectures", note, grid))
-
-
 def escape(text: str) -> str:
     """`text` as itself on one line: nothing in it is read as Markdown, HTML or the end of a table cell."""
     line = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*\[\]|~$])", r"\\\1", line)
 
 
-def _track(track: TrackTables) -> str:
-    parts = [f"## Networks of the {escape(track.track)} track", escape("; ".join(track.conditions))]
-    parts += [_table(track.overview, facts=True)]
-    # GitHub folds these; what does not know the element shows them as they are.
-    parts += [
-        f"<details><summary>{escape(table.title)}</summary>\n\n{_table(table, facts=False)}\n\n</details>"
-        for table in track.topics
-    ]
-    return "\n\n".join(parts)
+def _as_markdown(value: object) -> Markup:
+    """What a template of Markdown writes: what a macro made as it is, all else escaped."""
+    return value if isinstance(value, Markup) else Markup(escape(str(value)))
 
 
-def _table(table: Table, *, facts: bool) -> str:
-    """A row per network, with its family and year where `facts` are wanted."""
-    headings = [f"{c.heading} ({c.detail})" if c.detail else c.heading for c in table.columns]
-    rows: list[tuple[str | TextCell, ...]] = [
-        (written_name(row.model), *((row.model.family, str(row.model.year or "")) if facts else ()), *row.cells)
-        for row in table.rows
-    ]
-    legend = "; ".join(escape(f"{mark.symbol} {mark.meaning}") for mark in table.legend)
-    return as_grid(("Network", *(("Family", "Year") if facts else ()), *headings), rows) + (
-        f"\n\n{legend}." if legend else ""
-    )
-
-
-def _ranking(ranking: Ranking) -> str:
-    rows = [(str(one.place), written_name(one.model), one.accuracy, one.verdict or "–") for one in ranking.placed]
-    grid = as_grid(("Place", "Network", "Test accuracy", "Against the next"), rows)
-    heading = f"## Which differences are significant on the {escape(ranking.group.track)} track"
-    return "\n\n".join((heading, escape(ranking.conditions), grid, escape(ranking.method)))
-
-
-def _budgets(table: BudgetTable) -> str:
-    rows = [
-        (
-            written_name(row.model),
-            *(f"{cell.accuracy} ({cell.standing})" if cell.standing else cell.accuracy for cell in row.cells),
-        )
-        for row in table.rows
-    ]
-    grid = as_grid(("Network", *table.headings), rows)
-    heading = f"## The same networks of the {escape(table.track)} track under other budgets"
-    note = "In brackets: the rank among the networks that have an accuracy under every budget, and how it changed."
-    return "\n\n".join((heading, grid, escape(" ".join((note, *table.agreement)))))
-
-
-def _claims(claims: Sequence[Ruling], note: str) -> str:
-    """The verdicts on those that this run tests; the page has all of them with their evidence at both input sizes."""
-    rows = [
-        (ruling.claim.id, f"{ruling.claim.words} ({ruling.claim.source})", *_verdicts(ruling))
-        for ruling in claims
-        if ruling.found.kind != NOT_MEASURED
-    ]
-    grid = as_grid(("Id", "Claim", "At 224×224", "At 32×32"), rows)
-    said = f"{escape(summary(claims))} {escape(note)} All of them with their evidence: [claims.csv](claims.csv)."
-    folded = f"<details><summary>Claims and verdicts</summary>\n\n{grid}\n\n</details>"
-    return "\n\n".join(("## What others claim, tested here", said, folded))
-
-
-def _verdicts(ruling: Ruling) -> tuple[str, str]:
-    """At both input sizes; with its evidence at the one that the claim is about."""
-    home = f"{ruling.found.verdict}: {ruling.found.evidence}"
-    beside = ruling.beside.verdict if ruling.beside else "–"
-    return (home, beside) if ruling.claim.home == "imagenet" else (beside, home)
-
-
-def as_grid(headings: Sequence[str], rows: Iterable[Sequence[str | TextCell]]) -> str:
+def as_grid(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown."""
     lines = [f"| {' | '.join(map(escape, headings))} |", "|" + "---|" * len(headings)]
-    lines += [f"| {' | '.join(map(_cell, row))} |" for row in rows]
+    lines += [f"| {' | '.join(map(escape, row))} |" for row in rows]
     return "\n".join(lines)
-
-
-def _cell(cell: str | TextCell) -> str:
-    if isinstance(cell, str):
-        return escape(cell)
-    text = escape(" ".join(word for word in (cell.text, cell.symbols, cell.aside and f"({cell.aside})") if word))
-    return f"**{text}**" if cell.best else text
-
-
-def _figure(chart: Chart) -> str:
-    return f"![{escape(chart.alt)}](figures/{chart.name}.svg)" + (
-        f"\n\n{escape(chart.caption)}" if chart.caption else ""
-    )
