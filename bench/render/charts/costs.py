@@ -38,9 +38,9 @@ from bench.render.charts.frame import (
     write_status,
 )
 from bench.render.charts.points import Box, Panel, Point, exact, point_chart, span
-from bench.render.findings.machine import Peaks, ms_per_image, peaks_of, work_and_time
+from bench.render.findings.machine import ms_per_image, peaks_of, work_and_time
 from bench.render.results import AccuracyGroup, Cell, Results
-from bench.render.results.header import Model
+from bench.render.results.header import Limits, Model
 from bench.render.results.kept import THIRDS, Layers
 from bench.render.tables import chart_conditions, measured_conditions, track_conditions
 
@@ -290,7 +290,7 @@ def roofline_chart(results: Results, models: Sequence[Model]) -> Chart | None:
     points = [Point(m, span(results.cell(m, intensity.name)), span(results.cell(m, achieved.name))) for m in shown]
 
     def prepare(axes: Axes) -> Sequence[Box]:
-        highest = max(peaks.flops_per_s, peaks.vendor_flops_per_s or 0)
+        highest = max(peaks.flops_per_s, peaks.vendor_flops_per_s)
         set_log_axis(axes, "x", np.array([*(x for p in points for x in p.x), peaks.ridge]), intensity.unit)
         set_log_axis(axes, "y", np.array([*(y for p in points for y in p.y), highest]), achieved.unit)
         return _draw_roof(axes, peaks)
@@ -315,7 +315,7 @@ def roofline_chart(results: Results, models: Sequence[Model]) -> Chart | None:
     )
 
 
-def _draw_roof(axes: Axes, peaks: Peaks) -> list[Box]:
+def _draw_roof(axes: Axes, peaks: Limits) -> list[Box]:
     """The measured roof, the vendor's peak as a dashed line, and their names; returns the boxes of the names."""
     flops, traffic, vendor = peaks.flops_per_s, peaks.bytes_per_s, peaks.vendor_flops_per_s
     x = np.array([axes.get_xlim()[0], peaks.ridge, axes.get_xlim()[1]])
@@ -323,7 +323,7 @@ def _draw_roof(axes: Axes, peaks: Peaks) -> list[Box]:
     words = printable(
         f"measured on {peaks.device}: {quantity(flops, 'FLOP/s')}FLOP/s, {quantity(traffic, 'bytes/s')}B/s", 80
     )
-    boxes = [_write_level(axes, flops, words, below=bool(vendor and vendor > flops))]
+    boxes = [_write_level(axes, flops, words, below=vendor > flops)]
     if vendor:
         axes.axhline(vendor, color=MUTED, linewidth=1.1, linestyle=(0, (5, 3)), zorder=1.4)
         words = f"vendor's dense peak: {quantity(vendor, 'FLOP/s')}FLOP/s"

@@ -91,12 +91,15 @@ class _Placed:
         return [(title, _PANEL_SIZE, True), (f"{where} · {times}", DETAIL_SIZE, False)]
 
 
-def draw(structure: Structure) -> str:
-    """The picture as the text of one SVG file: no script, nothing from elsewhere, equal bytes for equal structures."""
+def draw(structure: Structure, within: str = "") -> str:
+    """The picture as the text of one SVG file: no script, nothing from elsewhere, equal bytes for equal structures.
+
+    `within` a page that has the `style_sheet` already, it begins the ids of this picture, unlike those of any other.
+    """
     placed, width, bottom = _arranged(structure)
     head, top = _header(structure, width)
     foot, height = _footer(structure, width, top + bottom + 10)
-    prefix = "nn-" + (re.sub(r"[^A-Za-z0-9_-]+", "-", structure.name) or "network")
+    prefix = f"{within}nn-" + (re.sub(r"[^A-Za-z0-9_-]+", "-", structure.name) or "network")
     size = f"{_number(width)} {_number(height)}"
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" class="nn-structure" viewBox="0 0 {size}" '
@@ -104,7 +107,7 @@ def draw(structure: Structure) -> str:
         f'aria-labelledby="{prefix}-title {prefix}-desc">',
         f'<title id="{prefix}-title">{written(_plain(f"Structure of {structure.name}"))}</title>',
         f'<desc id="{prefix}-desc">{written(_plain(described(structure)))}</desc>',
-        f"<style>{style_sheet()}</style>",
+        "" if within else f"<style>{style_sheet()}</style>",
         f'<defs><marker id="{prefix}-tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" '
         'markerUnits="userSpaceOnUse" orient="auto"><path class="tip" d="M0 0.5 8 4 0 7.5z"/></marker></defs>',
         _tag("rect", class_="paper", width=width, height=height),

@@ -87,15 +87,14 @@ def limits_grid(header: Header) -> Grid | None:
 
 
 def _limits_row(limits: Limits) -> tuple[str, ...]:
-    flops, traffic = limits.peak_flops_per_s, limits.bandwidth_bytes_per_s
     not_measured = f"not measured: {limits.reason}" if limits.reason else "not measured"
     peak = limits.vendor_flops_per_s
     return (
         limits.device,
         limits.precision,
-        with_unit(flops, "FLOP/s") if flops else not_measured,
-        with_unit(traffic, "bytes/s") if traffic else not_measured,
-        f"{flops / traffic:.3g} FLOP/byte" if flops and traffic else "–",
+        with_unit(limits.flops_per_s, "FLOP/s") if limits.flops_per_s else not_measured,
+        with_unit(limits.bytes_per_s, "bytes/s") if limits.bytes_per_s else not_measured,
+        f"{limits.ridge:.3g} FLOP/byte" if limits.ridge else "–",
         f"{with_unit(peak, 'FLOP/s')} ({limits.vendor_source})" if peak else "not known",
     )
 
@@ -114,28 +113,9 @@ def _words(fact: str) -> str:
     return _FACTS.get(fact) or fact.replace("_", " ").replace("cpu", "CPU")
 
 
-@dataclass(frozen=True)
-class Peaks:
-    device: str  # "cuda:0"
-    flops_per_s: float  # of large matrix products or convolutions, measured
-    bytes_per_s: float  # of large copies, measured
-    vendor_flops_per_s: float | None
-
-    @property
-    def ridge(self) -> float:
-        """FLOP/byte above which the device's arithmetic, and not its memory, is the limit."""
-        return self.flops_per_s / self.bytes_per_s
-
-
-def peaks_of(results: Results, models: Sequence[Model]) -> Peaks | None:
+def peaks_of(results: Results, models: Sequence[Model]) -> Limits | None:
     """The limits of the device that timed most of the networks; None where they were not measured."""
-    known = {
-        limits.device: Peaks(
-            limits.device, limits.peak_flops_per_s, limits.bandwidth_bytes_per_s, limits.vendor_flops_per_s
-        )
-        for limits in results.header.limits
-        if limits.peak_flops_per_s and limits.bandwidth_bytes_per_s
-    }
+    known = {limits.device: limits for limits in results.header.limits if limits.ridge}
     timed = [results.cell(model, "inference_images_per_s").records for model in models]
     devices = [records[-1].device for records in timed if records and records[-1].device in known]
     return known[max(sorted(set(devices)), key=devices.count)] if devices else None

@@ -35,14 +35,13 @@ class Limit:
         sign = "≤" if self.kind == "max" else "≥"
         return f"{in_sentence(self.metric)} {sign} {with_unit(self.bound, self.metric.unit)}"
 
-    def met_by(self, cell: Cell) -> bool:
-        """Whether the value keeps the limit."""
-        return cell.value <= self.bound if self.kind == "max" else cell.value >= self.bound
+    def met_by(self, value: float) -> bool:
+        return value <= self.bound if self.kind == "max" else value >= self.bound
 
     def certain_for(self, cell: Cell) -> bool:
-        """Whether the whole 95 % interval keeps it; what has no interval is taken as exact."""
+        """Whether the value and the whole 95 % interval keep it; what has no interval is taken as exact."""
         worst = cell.high if self.kind == "max" else cell.low
-        return self.met_by(cell) and (not cell.has_interval or self.met_by(_at(cell, worst)))
+        return self.met_by(cell.value) and (not cell.has_interval or self.met_by(worst))
 
 
 @dataclass(frozen=True)
@@ -140,7 +139,9 @@ def select(results: Results, limits: Sequence[Limit], track: str | None = None, 
     chosen, kind, judged = max(candidates, key=lambda candidate: len(candidate[2]))
     if not judged:
         raise RequestError(_what_is_missing(results, limits, track, by))
-    met = [model for model in judged if all(limit.met_by(results.cell(model, limit.metric.name)) for limit in limits)]
+    met = [
+        model for model in judged if all(limit.met_by(results.cell(model, limit.metric.name).value) for limit in limits)
+    ]
     choices = [
         Choice(
             model,
@@ -189,7 +190,3 @@ def _what_is_missing(results: Results, limits: Sequence[Limit], track: str | Non
     if track == TRACK and results.header.preset == "quick":  # which only counts there
         command = "all --preset backbones"
     return f"{where} has no {names}" + (f": `python -m bench {command}` measures it" if probes else "")
-
-
-def _at(cell: Cell, value: float) -> Cell:
-    return Cell(value, value, value, cell.status, cell.records)

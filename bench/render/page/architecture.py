@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -200,7 +199,7 @@ def _description(
     entry, reason = networks[model.file_name], ""
     try:
         reason = str(entry.get("reason", ""))
-        diagram = Markup() if reason else _inline(draw(Structure.from_json(entry["structure"])), prefix)
+        diagram = Markup() if reason else Markup(draw(Structure.from_json(entry["structure"]), within=prefix))
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, ArithmeticError):
         reason = "its entry in networks.json is damaged"
     if reason:
@@ -225,20 +224,6 @@ def _layer_rows(layers: Layers) -> list[tuple[str, ...]]:
         )
         for layer, operation, shape, params, macs, _, saved in layers.rows[list(COLUMNS)].itertuples(index=False)
     ]
-
-
-def _inline(svg: str, prefix: str) -> Markup:
-    """A diagram as part of the page: without the style that all diagrams share, its ids unlike any other's."""
-    svg = re.sub(r"<style>.*?</style>", "", svg, count=1, flags=re.DOTALL)
-    svg = re.sub(r'\bid="', f'id="{prefix}', svg)
-    svg = re.sub(r"url\(#", f"url(#{prefix}", svg)
-    svg = re.sub(
-        r'aria-labelledby="([^"]*)"',
-        lambda match: f'aria-labelledby="{" ".join(prefix + word for word in match[1].split())}"',
-        svg,
-        count=1,
-    )
-    return Markup(svg)
 
 
 _WIDTH, _HEIGHT = 340.0, 130.0

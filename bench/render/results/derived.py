@@ -98,13 +98,13 @@ def peak_of(limits: Limits, precision: str) -> Peak | str:
     """The vendor's figure where it is known, else the one measured; or why there is neither."""
     if limits.precision != precision:
         return f"the peak of {limits.device} was measured in {limits.precision}, and this in {precision}"
-    if limits.vendor_flops_per_s is not None:
+    if limits.vendor_flops_per_s:
         name = f"the vendor's dense {precision} peak of {with_unit(limits.vendor_flops_per_s, 'FLOP/s', 4)}"
         return Peak(limits.vendor_flops_per_s, name, f" ({limits.vendor_source})", measured=False)
-    if limits.peak_flops_per_s is not None:
-        peak = with_unit(limits.peak_flops_per_s, "FLOP/s", 4)
+    if limits.flops_per_s:
+        peak = with_unit(limits.flops_per_s, "FLOP/s", 4)
         name = f"{peak}, the fastest {precision} matrix product or convolution measured here"
-        return Peak(limits.peak_flops_per_s, name, "", measured=True)
+        return Peak(limits.flops_per_s, name, "", measured=True)
     return f"no peak of {limits.device} is known: {limits.reason or 'it was not measured'}"
 
 

@@ -16,15 +16,20 @@ from bench.records.run_folder import Model, Run, Session
 
 @dataclass(frozen=True)
 class Limits:
-    """What one device can do at the run's precision: as measured in the run, and as its vendor states it."""
+    """What one device can do at the run's precision, as measured in the run and as its vendor states it; 0: unknown."""
 
     device: str  # "cpu", "cuda:0"
     precision: str
-    peak_flops_per_s: float | None  # of the best large matrix product or convolution
-    bandwidth_bytes_per_s: float | None  # of the best large copy, bytes read and written
-    vendor_flops_per_s: float | None  # dense
+    flops_per_s: float  # of the best large matrix product or convolution
+    bytes_per_s: float  # of the best large copy, bytes read and written
+    vendor_flops_per_s: float  # dense
     vendor_source: str
     reason: str  # why it was not measured
+
+    @property
+    def ridge(self) -> float:
+        """FLOP/byte above which the device's arithmetic, and not its memory, is the limit; 0 where that is unknown."""
+        return self.flops_per_s / self.bytes_per_s if self.bytes_per_s else 0.0
 
 
 @dataclass(frozen=True)
@@ -98,8 +103,8 @@ def _limits(device: str, entry: Mapping[str, Any]) -> Limits:
     return Limits(
         device=device,
         precision=_text(entry.get("precision")),
-        peak_flops_per_s=_positive(entry.get("peak_flops_per_s")),
-        bandwidth_bytes_per_s=_positive(entry.get("bandwidth_bytes_per_s")),
+        flops_per_s=_positive(entry.get("peak_flops_per_s")),
+        bytes_per_s=_positive(entry.get("bandwidth_bytes_per_s")),
         vendor_flops_per_s=_positive(entry.get("vendor_flops_per_s")),
         vendor_source=_text(entry.get("vendor_source")),
         reason=_text(entry.get("reason")),
@@ -121,9 +126,9 @@ def _text(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def _positive(value: object) -> float | None:
+def _positive(value: object) -> float:
     number = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
-    return float(value) if number else None  # type: ignore[arg-type]
+    return float(value) if number else 0.0  # type: ignore[arg-type]
 
 
 # An identifier, without its track -> the name that figures and sentences use.
