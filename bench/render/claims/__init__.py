@@ -50,10 +50,6 @@ class Setting:
         return self.track == TRACK
 
     @property
-    def size(self) -> str:
-        return "224×224" if self.large else "32×32"
-
-    @property
     def models(self) -> tuple[Model, ...]:
         return self.results.tracks().get(self.track, ())
 
@@ -242,9 +238,7 @@ def claims() -> tuple[Claim, ...]:
 @dataclass(frozen=True)
 class Ruling:
     claim: Claim
-    size: str  # "224×224": where the claim was meant
-    found: Finding
-    other_size: str
+    found: Finding  # at the input size that the claim is about
     beside: Finding | None  # at the other size; None where the claim is not about it
 
     @property
@@ -261,10 +255,9 @@ def rulings(results: Results, layers: Mapping[str, Layers]) -> list[Ruling]:
     places = settings(results, layers)
     found = []
     for claim in claims():
-        home = places[claim.home]
         other = places["cifar" if claim.home == "imagenet" else "imagenet"]
         beside = finding(claim.test(other)) if claim.elsewhere else None
-        found.append(Ruling(claim, home.size, finding(claim.test(home)), other.size, beside))
+        found.append(Ruling(claim, finding(claim.test(places[claim.home])), beside))
     return found
 
 
@@ -291,8 +284,8 @@ def write_claims_csv(ruled: Sequence[Ruling]) -> str:
     for each in ruled:
         rows = [(each.claim.id, each.claim.words, each.found)]
         if each.beside:
-            side = each.other_size.partition("×")[0]
-            rows.append((f"{each.claim.id}@{side}", f"At {each.other_size}: {each.claim.words}", each.beside))
+            side = 32 if each.claim.home == "imagenet" else 224
+            rows.append((f"{each.claim.id}@{side}", f"At {side}×{side}: {each.claim.words}", each.beside))
         for identity, words, found in rows:
             writer.writerow(map(inert, (identity, words, each.claim.source, found.verdict, found.evidence)))
     return buffer.getvalue()

@@ -65,18 +65,18 @@ def _alexnet_is_small_and_heavy(at: Setting) -> list[Part]:
         shown = f"parameters: {at.said('alexnet', 'params')}, {at.said(resnets[0], 'params')}"
         heavy = Part("heavy weights", holds, shown + _saved_remark(at))
     return [
-        _has_least(at, "alexnet", "macs", "little compute", "fewest MACs", "MACs of AlexNet and others"),
+        _alexnet_has_least(at, "macs", "little compute", "fewest MACs", "MACs of AlexNet and others"),
         heavy,
-        _has_least(at, "alexnet", "top1", "low accuracy", f"lowest accuracy, {at.accuracy_source}", "accuracies"),
+        _alexnet_has_least(at, "top1", "low accuracy", f"lowest accuracy, {at.accuracy_source}", "accuracies"),
     ]
 
 
-def _has_least(at: Setting, network: str, metric: str, words: str, said: str, missing: str) -> Part:
-    least = _ranked(at, LECTURE, metric)[::-1]
-    if at.name(network) not in least or len(least) < 3:
+def _alexnet_has_least(at: Setting, metric: str, words: str, said: str, missing: str) -> Part:
+    alexnet, least = at.name("alexnet"), _ranked(at, LECTURE, metric)[::-1]
+    if alexnet not in least or len(least) < 3:
         return unknown(words, missing)
-    shown = ", ".join(at.said(name, metric) for name in _with(least[:2], at.name(network)))
-    return Part(words, least[0] == at.name(network), f"{said}: {shown}")
+    shown = ", ".join(at.said(name, metric) for name in _with(least[:2], alexnet))
+    return Part(words, least[0] == alexnet, f"{said}: {shown}")
 
 
 def _saved_remark(at: Setting) -> str:

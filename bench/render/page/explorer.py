@@ -21,7 +21,7 @@ from plotly.offline import get_plotlyjs
 
 from bench.metrics import METRICS, Metric
 from bench.quantity import in_sentence, is_bytes, measured
-from bench.render.charts.frame import Chart, FamilyStyle, Marker, chart_name, family_styles
+from bench.render.charts.frame import Chart, Marker, chart_name, family_styles
 from bench.render.findings.pick import ACCURACIES
 from bench.render.results import TRACK, Results
 from bench.render.results.header import Model
@@ -78,18 +78,11 @@ class Axis:
 
 
 @dataclass(frozen=True)
-class FamilyKey:
-    name: str
-    colour: str
-    outline: str  # an SVG path within -1..1
-
-
-@dataclass(frozen=True)
 class Explorer:
     """What explorer.html.j2 and pick.html.j2 show: the choices in reading order, and the data behind them."""
 
     topics: tuple[tuple[str, tuple[Axis, ...]], ...]
-    families: tuple[FamilyKey, ...]
+    families: tuple[tuple[str, str, str], ...]  # name, colour, outline: an SVG path within -1..1
     tracks: tuple[str, ...]
     datasets: tuple[str, ...]
     years: tuple[int, ...]
@@ -135,12 +128,15 @@ def explorer(results: Results) -> Explorer | None:
         "tracks": list(results.tracks()),
         "accuracies": {name: meaning for name, meaning in ACCURACIES.items() if name in axes},
         "marks": {mark.symbol: mark.meaning for mark in MARKS},
-        "styles": {family: _style(style) for family, style in styles.items()},
+        "styles": {
+            family: {"colour": style.colour, **dict(zip(("symbol", "angle"), _SYMBOLS[style.marker], strict=True))}
+            for family, style in styles.items()
+        },
         "networks": [_network(results, model, metrics, datasets[model.name]) for model in results.models],
     }
     return Explorer(
         topics=tuple((title, tuple(axes[name] for name in names)) for title, names in _grouped(metrics)),
-        families=tuple(FamilyKey(name, style.colour, _outline(style.marker)) for name, style in styles.items()),
+        families=tuple((name, style.colour, _outline(style.marker)) for name, style in styles.items()),
         tracks=tuple(results.tracks()),
         datasets=tuple(dict.fromkeys(datasets.values())),
         years=tuple(sorted({model.year for model in results.models if model.year is not None})),
@@ -189,26 +185,20 @@ def _start(results: Results, names: Sequence[str], track: str) -> dict[str, str]
     """What is drawn first of a track: the accuracy that most of its networks have, against MACs; or what there is."""
     models = results.tracks()[track]
     having = {name: {model.name for model in models if results.cell(model, name).measured} for name in names}
-    accuracies = sorted((name for name in _ACCURACIES if name in names), key=lambda name: -len(having[name]))
-    for y in [*accuracies, *sorted(having.keys() - {*accuracies}, key=lambda name: _rank(name, _FIRST_Y))]:
-        for x in sorted(names, key=lambda name: _rank(name, _FIRST_X)):
-            if x != y and len(having[x] & having[y]) > 1:
+    accuracies = sorted(_ACCURACIES, key=lambda name: -len(having.get(name, ())))
+    for y in (*accuracies, *_FIRST_Y, *names):
+        for x in (*_FIRST_X, *names):
+            if x != y and len(having.get(x, set()) & having.get(y, set())) > 1:
                 return {"x": x, "y": y, "size": "params" if having.get("params") else "", "track": track}
     return None
 
 
-def _rank(name: str, preferred: Sequence[str]) -> int:
-    return preferred.index(name) if name in preferred else len(preferred)
-
-
 def _grouped(metrics: Sequence[Metric]) -> list[tuple[str, list[str]]]:
     """Every metric once, under the titles of the tables' topics; what no table shows comes last."""
-    left = [metric.name for metric in metrics]
-    groups = []
-    for title, members in by_topic(metrics):
-        groups.append((title, [metric.name for metric in members if metric.name in left]))
-        left = [name for name in left if name not in groups[-1][1]]
-    return [group for group in (*groups, ("Statements and restated numbers", left)) if group[1]]
+    topics = [(title, [metric.name for metric in members]) for title, members in by_topic(metrics)]
+    shown = {name for _, names in topics for name in names}
+    left = [metric.name for metric in metrics if metric.name not in shown]
+    return [*topics, ("Statements and restated numbers", left)] if left else topics
 
 
 def _axis(results: Results, metric: Metric) -> Axis:
@@ -240,11 +230,6 @@ def _scale(unit: str, middle: float) -> tuple[float, str, str]:
         power = max(0, min(int(math.log(middle, 1024)), len(_BINARY) - 1))
         return 1024.0**power, _BINARY[power] + (" per image" if unit == "bytes/image" else ""), ",~r"
     return 1.0, unit, ",~r"
-
-
-def _style(style: FamilyStyle) -> dict[str, Any]:
-    symbol, angle = _SYMBOLS[style.marker]
-    return {"colour": style.colour, "symbol": symbol, "angle": angle}
 
 
 def _network(results: Results, model: Model, metrics: Sequence[Metric], dataset: str) -> dict[str, Any]:

@@ -175,21 +175,8 @@ REFERENCE_FILE = Path(__file__).parent / "reference_top1.csv"
 REFERENCE = "reference_top1"
 _CHANCE = 0.1  # of ten classes
 _TESTED = 10_000  # test images of CIFAR-10
-_REFERENCE_COLUMNS = (
-    "model",
-    "dataset",
-    "budget",
-    "seed",
-    "top1",
-    "tested",
-    "batch_size",
-    "precision",
-    "recipe",
-    "hardware",
-    "torch",
-    "torchvision",
-    "commit",
-    "run",
+_REFERENCE_HEAD = (
+    "model,dataset,budget,seed,top1,tested,batch_size,precision,recipe,hardware,torch,torchvision,commit,run"
 )
 
 
@@ -198,9 +185,8 @@ def reference_records(models: Iterable[Model], budget: str) -> list[Record]:
 
     Of the table's budgets the run's own counts, else the first. Nothing where no table is shipped.
     """
-    table = (
-        list(csv.DictReader(REFERENCE_FILE.read_text(encoding="utf-8").splitlines())) if REFERENCE_FILE.exists() else []
-    )
+    text = REFERENCE_FILE.read_text(encoding="utf-8") if REFERENCE_FILE.exists() else ""
+    table = list(csv.DictReader(text.splitlines()))
     budgets = dict.fromkeys(row["budget"] for row in table)
     chosen = budget if budget in budgets else next(iter(budgets), None)
     known = {model.name for model in models if not model.own}
@@ -246,11 +232,12 @@ def reference_table(run: Run, budget: str | None = None) -> str:
     mean = {name: sum(row.value or 0.0 for row in rows if row.model == name) for name in {row.model for row in rows}}
     facts = run.header.environment
     text = io.StringIO()
-    writer = csv.DictWriter(text, _REFERENCE_COLUMNS, lineterminator="\n")
+    columns = _REFERENCE_HEAD.split(",")
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     for row in sorted(rows, key=lambda row: (-mean[row.model], row.model, row.seed)):
         writer.writerow(
-            {name: getattr(row, name, facts.get(name, "")) for name in _REFERENCE_COLUMNS}
+            {name: getattr(row, name, facts.get(name, "")) for name in columns}
             | {"top1": row.value, "tested": row.trials, "run": run.name}
         )
     return text.getvalue()
