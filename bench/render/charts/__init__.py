@@ -147,16 +147,10 @@ def _accuracy_bars(results: Results, group: AccuracyGroup, stem: str) -> Chart |
     failed = [
         model
         for model in results.tracks()[group.track]
-        if not results.cell(model, "top1").measured and _was_to_train_on(results, model.name, group)
+        if not (cell := results.cell(model, "top1")).measured
+        and any(row.dataset in (None, group.dataset) and row.budget in (None, group.budget) for row in cell.records)
     ]
     return bar_chart(results, [*group.models, *failed], METRICS["top1"], stem, group)
-
-
-def _was_to_train_on(results: Results, model: str, group: AccuracyGroup) -> bool:
-    rows = results.cell(model, "top1").records
-    return any(
-        (row.dataset or group.dataset, row.budget or group.budget) == (group.dataset, group.budget) for row in rows
-    )
 
 
 def _stems(groups: Sequence[AccuracyGroup]) -> list[str]:

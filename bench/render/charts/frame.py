@@ -9,10 +9,11 @@ Machado et al. 2009. All have a contrast of 2.8 or more on the light and on the 
 from __future__ import annotations
 
 import io
+import itertools
 import math
 import re
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -66,27 +67,27 @@ COLOURS = (
 
 Marker = str | tuple[int, int, int]  # matplotlib's: a letter, or (corners, 0 polygon | 1 star, angle)
 
-# One more than colours, so that no pair returns before 306 families.
-MARKERS: tuple[Marker, ...] = (
-    "o",
-    "s",
-    "^",
-    "D",
-    "v",
-    "P",
-    "X",
-    "*",
-    "<",
-    "p",
-    ">",
-    "d",
-    "h",
-    (4, 1, 0),
-    (5, 0, 180),
-    (3, 1, 0),
-    (6, 1, 0),
-    (3, 1, 180),
-)
+# With Plotly's symbol and its angle in degrees. One more than colours, so that no pair returns before 306 families.
+MARKERS: Mapping[Marker, tuple[str, int]] = {
+    "o": ("circle", 0),
+    "s": ("square", 0),
+    "^": ("triangle-up", 0),
+    "D": ("diamond", 0),
+    "v": ("triangle-down", 0),
+    "P": ("cross", 0),
+    "X": ("x", 0),
+    "*": ("star", 0),
+    "<": ("triangle-left", 0),
+    "p": ("pentagon", 0),
+    ">": ("triangle-right", 0),
+    "d": ("diamond-tall", 0),
+    "h": ("hexagon2", 0),
+    (4, 1, 0): ("star-diamond", 0),
+    (5, 0, 180): ("pentagon", 180),
+    (3, 1, 0): ("star-triangle-up", 0),
+    (6, 1, 0): ("hexagram", 0),
+    (3, 1, 180): ("star-triangle-down", 0),
+}
 
 
 @dataclass(frozen=True)
@@ -97,10 +98,8 @@ class FamilyStyle:
 
 def family_styles(families: Iterable[str]) -> dict[str, FamilyStyle]:
     """A style for each family, in the order of first appearance."""
-    return {
-        family: FamilyStyle(COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)])
-        for index, family in enumerate(dict.fromkeys(families))
-    }
+    looks = zip(itertools.cycle(COLOURS), itertools.cycle(MARKERS))
+    return {family: FamilyStyle(*look) for family, look in zip(dict.fromkeys(families), looks, strict=False)}
 
 
 def styles_of(results: Results) -> dict[str, FamilyStyle]:

@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from bench.metrics import METRICS, Metric
-from bench.quantity import axis_label, in_sentence, quantity, tick
+from bench.quantity import axis_label, in_sentence, tick
 from bench.regression import Verdict, percent
 from bench.regression.compare import Change
 from bench.regression.history import Point as RunPoint
@@ -50,7 +50,7 @@ from bench.render.charts.points import Point, exact, name_points
 from bench.render.findings.ranking import BudgetTable
 from bench.render.results import AccuracyGroup, Results
 from bench.render.results.header import Model
-from bench.render.results.kept import Currency, Curve, GradientFlow, own_currency
+from bench.render.results.kept import UNITS, Currency, Curve, GradientFlow, own_currency, spent
 from bench.render.tables import chart_conditions
 
 _AXES = (58.0, 46.0, 490.0, 366.0)  # leaves room for names at the right
@@ -60,11 +60,7 @@ _POINTS = 80  # a curve is averaged into this many bins: what the eye can tell a
 
 Column = Literal["train_loss", "test_top1"]
 
-_CURRENCIES: dict[Currency, tuple[str, str]] = {  # label of the axis, unit
-    "images": ("Images trained on", "images"),
-    "seconds": ("Training time", "s"),
-    "flops": ("Training FLOPs", "FLOPs"),
-}
+_LABELS: dict[Currency, str] = {"images": "Images trained on", "seconds": "Training time", "flops": "Training FLOPs"}
 
 
 def training_curves(
@@ -81,7 +77,7 @@ def training_curves(
     """
     first = [curve for curve in curves if not curve.budget]
     own = own_currency(group.budget)
-    across = [own, *(other for other in _CURRENCIES if other != own and everything)]
+    across = [own, *(other for other in _LABELS if other != own and everything)]
     return [
         curve_chart(results, group, first, "train_loss", own, stem),
         *(curve_chart(results, group, first, "test_top1", currency, stem) for currency in across),
@@ -109,7 +105,7 @@ def curve_chart(
         return None
     styles = styles_of(results)
     own, loss = across == own_currency(group.budget), column == "train_loss"
-    axis, unit = _CURRENCIES[across]
+    axis, unit = _LABELS[across], UNITS[across]
     figure = new_figure()
     axes = add_axes(figure, *(_AXES if own else _WIDE_AXES))
     for model, points in drawn:
@@ -192,8 +188,7 @@ def _mark_targets(axes: Axes, results: Results, group: AccuracyGroup, across: Cu
         first = min(reached, key=lambda model: reached[model])
         sentences.append(
             f"{percent} % is reached by {len(reached)} of {len(cells)} networks, first by {chart_name(first)} "
-            f"({quantity(reached[first], metric.unit)}{' FLOPs' if across == 'flops' else ''}"
-            f"{' images' if across == 'images' else ''})."
+            f"({spent(reached[first], across)})."
         )
     return sentences
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from bench.quantity import ordinal
 from bench.render.claims import LECTURE, RESNETS, VGGS, Part, Setting, Test, amount, percent, short, unknown
-from bench.render.findings.ranking import difference
+from bench.render.findings.ranking import NETWORKS, depth_gaps, difference
 
 _NEAR_BEST = 0.85  # of the best accuracy: who is further off buys efficiency with accuracy
 _POINT = 0.01  # accuracies that are closer than a percentage point pass for equal where nothing tells their noise
@@ -333,13 +333,9 @@ def _shortcuts_keep_gradients(at: Setting) -> list[Part]:
 
 
 def _depth_harms_plain_networks_alone(at: Setting) -> list[Part]:
-    names = [f"{kind}{depth}_cifar" for kind in ("plain", "resnet") for depth in (20, 56)]
-    if not at.has_all(names, "top1"):
+    if not at.has_all(NETWORKS, "top1"):
         return [unknown("accuracy", "accuracies of plain networks and ResNets of 20 and 56 layers on one data set")]
-    plain, residual = (
-        difference(at.cell(f"{kind}56_cifar", "top1"), at.cell(f"{kind}20_cifar", "top1"))
-        for kind in ("plain", "resnet")
-    )
+    plain, residual = depth_gaps(at.results)
     if plain is None or residual is None:
         return [unknown("accuracy", "number of test images")]
     words = [

@@ -15,7 +15,7 @@ from bench.render.charts.frame import chart_name, family_styles
 from bench.render.diagram import draw
 from bench.render.results import AccuracyGroup, Results
 from bench.render.results.header import Model
-from bench.render.results.kept import COLUMNS, Currency, Curve, Layers, own_currency
+from bench.render.results.kept import COLUMNS, Currency, Curve, Layers, own_currency, spent
 from bench.render.tables import Table, TrackTables
 from bench.structure import Structure
 
@@ -228,11 +228,6 @@ def _layer_rows(layers: Layers) -> list[tuple[str, ...]]:
 
 _WIDTH, _HEIGHT = 340.0, 130.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44.0, 12.0, 10.0, 22.0
-_UNITS: dict[Currency, tuple[str, str]] = {  # unit, and what follows it
-    "images": ("count", " images"),
-    "seconds": ("s", ""),
-    "flops": ("FLOPs", "FLOPs"),
-}
 
 
 @dataclass(frozen=True)
@@ -249,7 +244,6 @@ def sparkline(lines: Sequence[Line], measure: Line | None, colour: str, across: 
     drawn = [*([measure] if measure else []), *lines]
     most_spent = max(max(line.spent) for line in drawn)
     most_top1 = max(max(line.top1) for line in drawn)
-    unit, after = _UNITS[across]
     best = max(lines, key=lambda line: line.top1[-1])
     grey = f", {measure.model}, in grey, at {quantity(measure.top1[-1], 'fraction')}" if measure else ""
     alt = (
@@ -262,7 +256,7 @@ def sparkline(lines: Sequence[Line], measure: Line | None, colour: str, across: 
         f'<path class="axis" d="M{_LEFT:g} {_TOP:g}V{bottom:g}H{right:g}"/>',
         f'<text x="{_LEFT - 5:g}" y="{_TOP + 7:g}" text-anchor="end">{quantity(most_top1, "fraction", 2)}</text>',
         f'<text x="{_LEFT - 5:g}" y="{bottom:g}" text-anchor="end">0 %</text>',
-        f'<text x="{right:g}" y="{_HEIGHT - 7:g}" text-anchor="end">{quantity(most_spent, unit, 2)}{after}</text>',
+        f'<text x="{right:g}" y="{_HEIGHT - 7:g}" text-anchor="end">{spent(most_spent, across, 2)}</text>',
     ]
     for line in drawn:
         points = "L".join(

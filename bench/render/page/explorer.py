@@ -21,7 +21,7 @@ from plotly.offline import get_plotlyjs
 
 from bench.metrics import METRICS, Metric
 from bench.quantity import in_sentence, is_bytes, measured
-from bench.render.charts.frame import Chart, Marker, chart_name, family_styles
+from bench.render.charts.frame import MARKERS, Chart, Marker, chart_name, family_styles
 from bench.render.findings.pick import ACCURACIES
 from bench.render.results import TRACK, Results
 from bench.render.results.header import Model
@@ -41,28 +41,6 @@ _SI_UNITS = ("count", "images", "FLOPs", "FLOP/s")  # their ticks carry a prefix
 _BINARY = ("B", "KiB", "MiB", "GiB", "TiB")
 _JOULES = ((1.0, "J"), (1e-3, "mJ"), (1e-6, "µJ"))
 _DIGITS = 10  # of a number in the page's data: a limit is kept here where `bench pick` finds it kept
-
-# matplotlib's marker -> Plotly's symbol and its angle in degrees.
-_SYMBOLS: Mapping[Marker, tuple[str, int]] = {
-    "o": ("circle", 0),
-    "s": ("square", 0),
-    "^": ("triangle-up", 0),
-    "D": ("diamond", 0),
-    "v": ("triangle-down", 0),
-    "P": ("cross", 0),
-    "X": ("x", 0),
-    "*": ("star", 0),
-    "<": ("triangle-left", 0),
-    "p": ("pentagon", 0),
-    ">": ("triangle-right", 0),
-    "d": ("diamond-tall", 0),
-    "h": ("hexagon2", 0),
-    (4, 1, 0): ("star-diamond", 0),
-    (5, 0, 180): ("pentagon", 180),
-    (3, 1, 0): ("star-triangle-up", 0),
-    (6, 1, 0): ("hexagram", 0),
-    (3, 1, 180): ("star-triangle-down", 0),
-}
 
 
 @dataclass(frozen=True)
@@ -129,7 +107,7 @@ def explorer(results: Results) -> Explorer | None:
         "accuracies": {name: meaning for name, meaning in ACCURACIES.items() if name in axes},
         "marks": {mark.symbol: mark.meaning for mark in MARKS},
         "styles": {
-            family: {"colour": style.colour, **dict(zip(("symbol", "angle"), _SYMBOLS[style.marker], strict=True))}
+            family: {"colour": style.colour, **dict(zip(("symbol", "angle"), MARKERS[style.marker], strict=True))}
             for family, style in styles.items()
         },
         "networks": [_network(results, model, metrics, datasets[model.name]) for model in results.models],

@@ -6,6 +6,7 @@ The first run is the base: each of the others is compared with it. Verdicts are 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 import statistics
 from collections import Counter, defaultdict
@@ -95,32 +96,32 @@ def folder_name(runs: Sequence[Run]) -> str:
 
 def side_by_side_facts(runs: Sequence[Run]) -> list[FactRow]:
     """The environments, then what was asked, then the images; what no run says is left out."""
-    environments = [read_header(run).environment for run in runs]
-    settings = [
-        {"created": run.header.created, "command": list(run.header.command), **run.header.settings()} for run in runs
-    ]
+    facts = (
+        [read_header(run).environment for run in runs],
+        [_settings(run) for run in runs],
+        [_image_sets(run) for run in runs],
+    )
     rows = [
-        (name, [environment.get(name, "") for environment in environments])
-        for name in dict.fromkeys(name for environment in environments for name in environment)
+        (name, tuple(texts.get(name, "") for texts in each))
+        for each in facts
+        for name in dict.fromkeys(itertools.chain(*each))
     ]
-    rows += [
-        (name.replace("_", " "), [_words(asked.get(name)) for asked in settings])
-        for name in dict.fromkeys(name for asked in settings for name in asked)
-    ]
-    sets = [_image_sets(run) for run in runs]
-    tracks = dict.fromkeys(track for images in sets for track in images)
-    rows += [(f"{track} images", [images.get(track, "") for images in sets]) for track in tracks]
     return [
-        FactRow(name, tuple(texts), len(set(texts)) > 1 and name not in _ALWAYS_DIFFERENT)
+        FactRow(name, texts, len(set(texts)) > 1 and name not in _ALWAYS_DIFFERENT)
         for name, texts in rows
         if any(texts)
     ]
 
 
+def _settings(run: Run) -> dict[str, str]:
+    asked = {"created": run.header.created, "command": list(run.header.command), **run.header.settings()}
+    return {name.replace("_", " "): _words(value) for name, value in asked.items()}
+
+
 def _image_sets(run: Run) -> dict[str, str]:
-    """Track -> name of its images and the start of their SHA-256."""
+    """Of each track, the name of its images and the start of their SHA-256."""
     return {
-        str(track): " ".join(str(entry[key])[:12] for key in ("name", "sha256") if entry.get(key))
+        f"{track} images": " ".join(str(entry[key])[:12] for key in ("name", "sha256") if entry.get(key))
         for track, entry in run.header.image_sets.items()
     }
 

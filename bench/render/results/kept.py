@@ -14,12 +14,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bench.config import Budget
+from bench.quantity import with_unit
 from bench.records.record import Record
 from bench.records.run_folder import Run
 from bench.render.results.header import Model
 
 Currency = Literal["images", "seconds", "flops"]
 _CURRENCIES: dict[str, Currency] = {"ep": "images", "kimg": "images", "s": "seconds", "pflop": "flops"}
+UNITS: dict[Currency, str] = {"images": "images", "seconds": "s", "flops": "FLOPs"}
 _CURVE = ("images", "seconds", "flops", "train_loss", "test_top1")
 _FLOW = ("activation", "initialisation", "batch_norm", "step", "depth", "gradient_norm")
 
@@ -68,6 +70,11 @@ def read_curves(folder: Path) -> tuple[list[Curve], list[str]]:
 def own_currency(budget: str) -> Currency:
     """What a budget is counted in: against it, all curves end at the same place. Images where it is no budget."""
     return _CURRENCIES[Budget.kind_of(budget) or "kimg"]
+
+
+def spent(amount: float, currency: Currency, digits: int = 3) -> str:
+    """As "50.0 k images", "12.3 s" or "3.40 PFLOPs"."""
+    return with_unit(amount, UNITS[currency], digits) + (" images" if currency == "images" else "")
 
 
 @dataclass(frozen=True)
