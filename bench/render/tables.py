@@ -161,7 +161,12 @@ def by_topic(metrics: Sequence[Metric]) -> list[tuple[str, list[Metric]]]:
 
 
 _SAID_BY_THE_NUMBER = ("count", "images", "FLOPs", "FLOP/s", "bytes", "fraction", "s", "J")  # units with prefix or sign
-_HEADINGS = {**dict.fromkeys(_SAID_BY_THE_NUMBER, ""), "bytes/image": "per image"}
+_BESIDE = {**dict.fromkeys(_SAID_BY_THE_NUMBER, ""), "bytes/image": "per image"}
+
+
+def unit_beside(unit: str) -> str:
+    """What a heading or a reader must be told beside a number of that unit; empty where its prefix or sign says it."""
+    return _BESIDE.get(unit, unit)
 
 
 @dataclass(frozen=True)
@@ -282,19 +287,21 @@ def _table(results: Results, title: str, models: Sequence[Model], metrics: Seque
     by_metric = [_cells(results, models, metric) for metric in metrics]
     return Table(
         title=title,
-        columns=tuple(_column(results, models, metric, usual) for metric in metrics),
+        columns=tuple(
+            Column(
+                metric.name,
+                label_of(results, models, metric),
+                ", ".join(filter(None, (unit_beside(metric.unit), step_conditions(results, models, metric, usual)))),
+            )
+            for metric in metrics
+        ),
         rows=tuple(Row(model, tuple(cells[i] for cells in by_metric)) for i, model in enumerate(models)),
     )
 
 
-def _column(results: Results, models: Sequence[Model], metric: Metric, usual: str) -> Column:
-    details = (_HEADINGS.get(metric.unit, metric.unit), step_conditions(results, models, metric, usual))
-    return Column(metric.name, label_of(results, models, metric), ", ".join(detail for detail in details if detail))
-
-
 def _cells(results: Results, models: Sequence[Model], metric: Metric) -> list[TextCell]:
     cells = [results.cell(model, metric.name) for model in models]
-    texts = [_cell(results, model, metric) for model in models]
+    texts = [text_cell(results, model, metric) for model in models]
     if all(PREDICTED in text.marks for text in texts if text.order is not None):  # then the heading says so
         texts = [replace(text, marks=tuple(mark for mark in text.marks if mark != PREDICTED)) for text in texts]
     if metric.better is None:
@@ -309,7 +316,8 @@ def _cells(results: Results, models: Sequence[Model], metric: Metric) -> list[Te
     ]
 
 
-def _cell(results: Results, model: Model, metric: Metric) -> TextCell:
+def text_cell(results: Results, model: Model, metric: Metric) -> TextCell:
+    """One number as text, with all that belongs to it but its place in a column."""
     cell = results.cell(model, metric.name)
     notes = dict.fromkeys(record.note for record in (*cell.records, *cell.lost) if record.note)
     if not cell.measured:

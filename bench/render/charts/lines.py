@@ -468,7 +468,13 @@ def history_chart(series: Sequence[Series], device: str) -> Chart:
     for one, colour in (*steady, *coloured):
         _draw_series(axes, one, place, colour)
     _set_history_axes(axes, runs)
-    unnamed = name_ends(axes, [_series_end(one, place, colour) for one, colour in (*coloured, *steady)])
+    unnamed = name_ends(
+        axes,
+        [
+            LineEnd(one.model, printable(one.model, 30), (place[one.points[-1].run], _relative(one)[-1]), colour)
+            for one, colour in (*coloured, *steady)
+        ],
+    )
     names = ", ".join(dict.fromkeys(one.model for one in changed)) or "none"
     return finished(
         figure,
@@ -484,10 +490,6 @@ def history_chart(series: Sequence[Series], device: str) -> Chart:
 
 def _relative(one: Series) -> list[float]:
     return [point.value / one.points[0].value for point in one.points]
-
-
-def _series_end(one: Series, place: dict[str, int], colour: str) -> LineEnd:
-    return LineEnd(one.model, printable(one.model, 30), (place[one.points[-1].run], _relative(one)[-1]), colour)
 
 
 def _draw_series(axes: Axes, one: Series, place: dict[str, int], colour: str) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bench.metrics import METRICS
-from bench.quantity import in_sentence, listing, measured, quantity, with_unit
+from bench.quantity import in_sentence, listing, quantity, with_unit
 from bench.records.record import Record
 from bench.render.findings.machine import work_and_time
 from bench.render.findings.pick import ACCURACIES, parse_limits, select
@@ -70,7 +70,7 @@ def _most_accurate(results: Results, models: Sequence[Model], where: str) -> str
         names = listing([written_name(model) for model in first])
         return f"{where}, {names} share the highest accuracy of {len(models)} networks: {quantity(best, 'fraction')}."
     winner = results.cell(first[0], "top1")
-    reached = _text(results, first[0], "top1")
+    reached = results.cell(first[0], "top1").text
     sentence = f"{where}, {written_name(first[0])} is the most accurate of {len(models)} networks: {reached}"
     close = [written_name(m) for m in models if m is not first[0] and results.cell(m, "top1").high >= winner.low]
     if not close:
@@ -89,7 +89,7 @@ def _smallest_close_to_the_best(results: Results, models: Sequence[Model]) -> st
         return ""
     fewest = min(results.cell(model, "params").value for model in close)
     small = [model for model in close if results.cell(model, "params").value == fewest]
-    accuracy = f", {_text(results, small[0], 'top1')}" if len(small) == 1 else ""
+    accuracy = f", {results.cell(small[0], 'top1').text}" if len(small) == 1 else ""
     return (
         f"The smallest within one percentage point of the best: {listing([written_name(m) for m in small], _FEW)} with "
         f"{quantity(fewest, 'count')} parameters{accuracy}."
@@ -169,7 +169,7 @@ def _few_networks(results: Results, group: AccuracyGroup) -> list[str]:
             "those that train fast, too few to compare."
         ]
     if len(group.models) == 1:
-        reached = _text(results, telling[0], "top1")
+        reached = results.cell(telling[0], "top1").text
         return [f"{written_name(telling[0])} reaches {reached} {where}; no other network was trained."]
     return _comparison(results, group, where[0].upper() + where[1:])
 
@@ -192,8 +192,8 @@ def _under_a_latency(results: Results) -> list[str]:
             best = within[0].model
             sentences.append(
                 f"Under {bound:g} ms for one image, the most accurate of the {track} track is {written_name(best)}: "
-                f"{in_sentence(METRICS[kind])} {_text(results, best, kind)}, "
-                f"latency {_text(results, best, 'latency_ms')} ms."
+                f"{in_sentence(METRICS[kind])} {results.cell(best, kind).text}, "
+                f"latency {results.cell(best, 'latency_ms').text} ms."
             )
     return sentences
 
@@ -241,11 +241,6 @@ def _speed(results: Results, models: Sequence[Model]) -> list[str]:
             "waits for the host."
         )
     return sentences
-
-
-def _text(results: Results, model: Model, metric: str) -> str:
-    cell = results.cell(model, metric)
-    return measured(cell.value, cell.low, cell.high, METRICS[metric].unit)
 
 
 _ORDER = ("failed", "timeout", "oom", "unreadable", NOT_RUN, "skipped")

@@ -9,7 +9,6 @@ from typing import Literal
 
 from bench.config import Budget, BudgetKind
 from bench.metrics import Metric
-from bench.quantity import measured
 from bench.records.record import Record
 from bench.render.results import AccuracyGroup, Cell, Results
 from bench.render.results.header import Model
@@ -31,10 +30,6 @@ class Placed:
     @property
     def told_from_next(self) -> bool:
         return self.p_value is not None and self.p_value < FAMILY_ERROR
-
-    @property
-    def accuracy(self) -> str:
-        return measured(self.cell.value, self.cell.low, self.cell.high, "fraction")
 
     @property
     def verdict(self) -> str:
@@ -197,7 +192,7 @@ class BudgetCell:
 
     @property
     def accuracy(self) -> str:
-        return measured(self.cell.value, self.cell.low, self.cell.high, "fraction") if self.cell.measured else "–"
+        return self.cell.text if self.cell.measured else "–"
 
     @property
     def standing(self) -> str:

@@ -67,7 +67,9 @@ def write_html(
             narrow={c.name: inline_svg(c.narrow, f"n{number}-") for number, c in enumerate(charts) if c.narrow},
             methods=[(metric, _conditions(results, metric)) for metric in results.metrics()],
             sources={name: text for name, text in results.header.sources.items() if text},
-            incomplete=_incomplete(found),
+            incomplete=dict.fromkeys(
+                f"{name} ({r.status})" for r in found if r.status != "skipped" for name in r.models
+            ),
             execution=execution_line(results.header.execution),
             conditions_grid=conditions_grid(results.header),
             limits_grid=limits_grid(results.header),
@@ -199,11 +201,6 @@ def name_cell(model: Model) -> Markup:
     """
     name = breakable(written_name(model))
     return Markup('<th scope="row" class="name" title="{0}" data-name="{0}">{1}</th>').format(model.name, name)
-
-
-def _incomplete(found: Sequence[Remark]) -> list[str]:
-    """Such as "resnet20_cifar (failed)": the networks that lack a number for another reason than being skipped."""
-    return list(dict.fromkeys(f"{model} ({r.status})" for r in found if r.status != "skipped" for model in r.models))
 
 
 def _conditions(results: Results, metric: Metric) -> str:

@@ -20,12 +20,12 @@ from matplotlib.markers import MarkerStyle
 from plotly.offline import get_plotlyjs
 
 from bench.metrics import METRICS, Metric
-from bench.quantity import in_sentence, is_bytes, measured
+from bench.quantity import in_sentence, is_bytes
 from bench.render.charts.frame import MARKERS, Chart, Marker, chart_name, family_styles
 from bench.render.findings.pick import ACCURACIES
 from bench.render.results import TRACK, Results
 from bench.render.results.header import Model
-from bench.render.tables import MARKS, OVERVIEW, by_topic, label_of, marks_of, restates_a_peak
+from bench.render.tables import MARKS, OVERVIEW, by_topic, label_of, restates_a_peak, text_cell, unit_beside
 
 NOT_TRAINED = "not trained"
 _YEAR = Metric("year", "", "year", "Year", None, "")
@@ -230,16 +230,12 @@ def _cell(results: Results, model: Model, metric: Metric) -> list[float | str] |
     """[value, as text], then the ends of its interval if it has one."""
     if metric is _YEAR:
         return None if model.year is None else [model.year, str(model.year)]
-    cell = results.cell(model, metric.name)
-    if not cell.measured or math.isinf(cell.value):
+    cell = text_cell(results, model, metric)
+    if cell.order is None or math.isinf(cell.order):
         return None
-    text = measured(cell.value, cell.low, cell.high, metric.unit)
-    unit = "per image" if metric.unit == "bytes/image" else metric.unit
-    told = metric.unit in (*_SI_UNITS, "fraction", "bytes", "s", "J")
-    symbols = "".join(mark.symbol for mark in marks_of(results, model, metric.name))
-    words = " ".join(word for word in (text, "" if told else unit, symbols) if word)
-    ends = (cell.low, cell.high) if math.isfinite(cell.low) and math.isfinite(cell.high) else ()
-    return [_rounded(cell.value), words, *map(_rounded, ends)]
+    words = " ".join(word for word in (cell.text, unit_beside(metric.unit), cell.symbols) if word)
+    ends = cell.interval if cell.interval and all(map(math.isfinite, cell.interval)) else ()
+    return [_rounded(cell.order), words, *map(_rounded, ends)]
 
 
 def _rounded(value: float) -> float:

@@ -10,7 +10,7 @@ import itertools
 import math
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from bench.render.charts.lines import pair_chart
 from bench.render.page import as_grid, escape, inline_svg, page_environment, read_part
 from bench.render.page.explorer import script_digest
 from bench.render.report import figure_files, swap_in
-from bench.render.results.header import Model, read_header, unlisted
+from bench.render.results.header import read_header, unlisted
 from bench.render.tables import OVERVIEW, aligned
 
 _ALWAYS_DIFFERENT = ("created", "command", "load_average_1min")  # not worth a mark
@@ -148,7 +148,8 @@ def _pair(base: Run, new: Run, number: int) -> Pair:
         )
         for group in metrics
         if group.metric.name in OVERVIEW
-        for track, own in _by_track(group, models).items()
+        for track in dict.fromkeys(models[change.model].track for change, _ in group.rows)
+        if (own := [change for change, _ in group.rows if models[change.model].track == track])
     ]
     return Pair(
         found=found,
@@ -184,13 +185,6 @@ def _by_metric(changes: Sequence[Change]) -> list[MetricRows]:
                 median=percent(statistics.median(moves)) if moves else "–",
             )
         )
-    return found
-
-
-def _by_track(group: MetricRows, models: Mapping[str, Model]) -> dict[str, list[Change]]:
-    found: dict[str, list[Change]] = {}
-    for change, _ in group.rows:
-        found.setdefault(models[change.model].track, []).append(change)
     return found
 
 
@@ -260,7 +254,10 @@ def preface_of(found: Comparison) -> list[tuple[str, list[str]]]:
     reasons: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for row in found.incomparable:
         reasons[row.reason][row.model].append(row.metric)
-    incomparable = [f"{_named(list(models), 'network')}: {_metrics(models)}: {why}" for why, models in reasons.items()]
+    incomparable = [
+        f"{_named(models, 'network')}: {_named(itertools.chain(*models.values()), 'metric')}: {why}"
+        for why, models in reasons.items()
+    ]
     shifts = [
         f"{shift.metric}: all {shift.models} networks moved the same way, median {percent(shift.log_ratio)}: "
         "probably the machine, not the code (use `ab` to be sure)"
@@ -286,13 +283,10 @@ def _by_kind(things: Sequence[str]) -> list[str]:
     return [f"{kind}{'' if len(each) == 1 else 's'} {listing(each, 8)}" for kind, each in names.items()]
 
 
-def _metrics(models: dict[str, list[str]]) -> str:
-    return _named(list(dict.fromkeys(metric for metrics in models.values() for metric in metrics)), "metric")
-
-
-def _named(names: Sequence[str], what: str) -> str:
-    """The names, or how many they are where they are many."""
-    return ", ".join(names) if len(names) <= 6 else f"{listing(names, 5)} {what}s"
+def _named(names: Iterable[str], what: str) -> str:
+    """Each name once, or how many they are where they are many."""
+    each = list(dict.fromkeys(names))
+    return ", ".join(each) if len(each) <= 6 else f"{listing(each, 5)} {what}s"
 
 
 def rows_of(found: Comparison, show_same: bool) -> list[dict[str, str]]:

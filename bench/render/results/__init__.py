@@ -19,7 +19,7 @@ import pandas as pd
 
 from bench.config import Budget
 from bench.metrics import METRICS, Metric, probe_named
-from bench.quantity import quantity
+from bench.quantity import measured, quantity
 from bench.records.record import Record, at_the_asked_batch
 from bench.records.run_folder import Run
 from bench.render.results.derived import (
@@ -56,6 +56,11 @@ class Cell:
     @property
     def has_interval(self) -> bool:
         return not math.isnan(self.low)
+
+    @property
+    def text(self) -> str:
+        """The value with its interval, as people read it."""
+        return measured(self.value, self.low, self.high, self.records[-1].unit)
 
     @property
     def predicted(self) -> bool:
@@ -342,7 +347,11 @@ def as_published(results: Results) -> tuple[Results, AccuracyGroup | None]:
     known = tuple(model for model in models if results.cell(model, PUBLISHED).measured)
     if not known or any(results.cell(model, "top1").measured for model in models):
         return results, None
-    cells = {(model.name, "top1"): _as_top1(results.cell(model, PUBLISHED)) for model in known}
+    cells = {}
+    for model in known:
+        cell = results.cell(model, PUBLISHED)
+        rows = (replace(row, probe="published", metric="top1", note=f"published: {row.note}") for row in cell.records)
+        cells[model.name, "top1"] = replace(cell, records=tuple(rows))
     return replace(results, cells={**results.cells, **cells}), AccuracyGroup(TRACK, DATASET, "", known)
 
 
@@ -426,11 +435,6 @@ def accuracy_note(results: Results) -> str:
     if group is None:
         return ""
     return f"Accuracies at 224×224 are published ones ({sources(group.models)}): nothing is trained there."
-
-
-def _as_top1(cell: Cell) -> Cell:
-    (row,) = cell.records
-    return replace(cell, records=(replace(row, probe="published", metric="top1", note=f"published: {row.note}"),))
 
 
 def beside_published(run: Run) -> str:
