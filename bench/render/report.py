@@ -12,7 +12,7 @@ from bench.records.run_folder import Run, RunError
 from bench.render.charts import Chart, draw_charts, history_charts, image_charts
 from bench.render.claims import rulings, write_claims_csv
 from bench.render.findings import problems
-from bench.render.page import write_html, write_markdown
+from bench.render.page import write_pages
 from bench.render.page.architecture import architectures, read_networks
 from bench.render.results import read_results, to_table, write_csv
 from bench.render.results.kept import read_curves, read_gradient_flows, read_layers
@@ -45,12 +45,12 @@ def write_report(run: Run, reports: Path) -> Path:
     claims = rulings(results, layers)
     charts = [*draw_charts(results, curves, flows, layers), *history_charts(run), *pictures]
     sections = architectures(results, track_tables(results), networks, layers, curves)
-    found = problems(results, unreadable)
+    page, short = write_pages(results, charts, problems(results, unreadable), claims, sections)
     files: dict[str, bytes] = {
         "table.csv": write_csv(to_table(results)).encode(),
         "claims.csv": write_claims_csv(claims).encode(),
-        "report.md": write_markdown(results, charts, found, claims, sections).encode(),
-        "index.html": write_html(results, charts, found, claims, sections).encode(),
+        "report.md": short.encode(),
+        "index.html": page.encode(),
     }
     files |= figure_files(charts)
     return swap_in(files, reports / run.name)

@@ -22,7 +22,6 @@ from bench.render.charts.frame import (
     SMALL,
     STATUS_WORDS,
     Chart,
-    FamilyStyle,
     chart_name,
     comparable,
     finished,
@@ -112,6 +111,7 @@ _BEST: dict[str, Any] = {
     "label": "best batch (size beside it)", "marker": "o", "markersize": 5.5, "markerfacecolor": "none",
 }  # fmt: skip
 _KINDS = {"inference": "Inference", "train": "Training step"}
+_SPEEDS = tuple(f"{which}{kind}_images_per_s" for which in ("", "best_") for kind in _KINDS)
 
 
 def _legend(*marks: dict[str, Any]) -> list[Line2D]:
@@ -157,21 +157,26 @@ def throughput_chart(results: Results, models: Sequence[Model]) -> Chart | None:
 
     None with fewer than two networks that were timed.
     """
-    cells = {model: _throughputs(results, model) for model in models}
-    rows = [model for model in models if any(_tried(cell) for cell in cells[model].values())]
-    rows.sort(key=lambda model: -_rank(cells[model]))
-    timed = [model for model in rows if _rank(cells[model]) > 0]
+
+    def first(model: Model) -> float:
+        """What rows are sorted by: inference where it was measured, else training."""
+        return next((value for name in _SPEEDS if (value := results.cell(model, name).value) > 0), 0.0)
+
+    rows = [model for model in models if any(_tried(results.cell(model, name)) for name in _SPEEDS)]
+    rows.sort(key=lambda model: -first(model))
+    timed = [model for model in rows if first(model) > 0]
     if len(timed) < 2:
         return None
-    panels = [kind for kind in _KINDS if any(_tried(cells[model][f"{kind}_images_per_s"]) for model in rows)]
-    best = any(cells[model][f"best_{kind}_images_per_s"].measured for model in rows for kind in panels)
+    panels = [kind for kind in _KINDS if any(_tried(results.cell(model, f"{kind}_images_per_s")) for model in rows)]
+    best = any(results.cell(model, f"best_{kind}_images_per_s").measured for model in rows for kind in panels)
     headings = [f"{_KINDS[kind]} (images/s)" for kind in panels]
     figure, axes = row_figure(rows, headings, _legend(_COMMON, _BEST) if best else ())
     for kind, panel in zip(panels, axes, strict=True):
-        _draw_throughputs(panel, cells, rows, kind, styles_of(results))
+        _draw_throughputs(panel, results, rows, kind)
     # The common batch size of those that could not be run at it.
-    asked = {model: size for model in rows if (size := _asked(cells[model]))}
-    fastest = max(cell.value for cell in cells[timed[0]].values() if cell.measured)
+    sizes = {m: [results.cell(m, f"{kind}_images_per_s").asked_batch_size for kind in _KINDS] for m in rows}
+    asked = {model: next(filter(None, each)) for model, each in sizes.items() if any(each)}
+    fastest = max(value for name in _SPEEDS if (value := results.cell(timed[0], name).value) > 0)
     return finished(
         figure,
         name=f"{slug(models[0].track)}-throughput",
@@ -191,17 +196,12 @@ def throughput_chart(results: Results, models: Sequence[Model]) -> Chart | None:
     )
 
 
-def _draw_throughputs(
-    axes: Axes,
-    cells: Mapping[Model, Mapping[str, Cell]],
-    rows: Sequence[Model],
-    kind: str,
-    styles: Mapping[str, FamilyStyle],
-) -> None:
+def _draw_throughputs(axes: Axes, results: Results, rows: Sequence[Model], kind: str) -> None:
     drawn: list[float] = []
+    styles = styles_of(results)
     for row, model in enumerate(rows):
         colour = styles[model.family].colour
-        equal, best = cells[model][f"{kind}_images_per_s"], cells[model][f"best_{kind}_images_per_s"]
+        equal, best = (results.cell(model, f"{which}{kind}_images_per_s") for which in ("", "best_"))
         if equal.status in STATUS_WORDS and not equal.measured and not best.measured:
             write_status(axes, row, equal.status)
         at = [cell.value for cell in (equal, best) if cell.measured and not (cell is equal and cell.asked_batch_size)]
@@ -225,23 +225,8 @@ def _draw_throughputs(
         axes.set_xlim(low, high * (high / low) ** 0.09)  # room for the batch size of the fastest
 
 
-def _throughputs(results: Results, model: Model) -> dict[str, Cell]:
-    names = [f"{best}{kind}_images_per_s" for best in ("", "best_") for kind in _KINDS]
-    return {name: results.cell(model, name) for name in names}
-
-
 def _tried(cell: Cell) -> bool:
     return cell.measured or cell.status in STATUS_WORDS
-
-
-def _asked(cells: Mapping[str, Cell]) -> int | None:
-    """The common batch size, if one of the two steps could not be run at it."""
-    return next((asked for kind in _KINDS if (asked := cells[f"{kind}_images_per_s"].asked_batch_size)), None)
-
-
-def _rank(cells: Mapping[str, Cell]) -> float:
-    """What rows are sorted by: inference where it was measured, else training."""
-    return next((cell.value for cell in cells.values() if cell.measured), 0.0)
 
 
 def work_chart(results: Results, models: Sequence[Model]) -> Chart | None:

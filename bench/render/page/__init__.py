@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,14 +39,44 @@ _SCRIPTS = ("table.js", "pick.js", "explorer.js")
 _THEMED = {INK: "var(--ink)", MUTED: "var(--muted)", GRID: "var(--line)", PAPER: "var(--paper)"}
 
 
-def write_html(
+def write_pages(
     results: Results,
     charts: Sequence[Chart],
     found: Sequence[Remark],
     claims: Sequence[Ruling] = (),
     sections: Sequence[Architecture] = (),
-) -> str:
-    """The page. Every text of the run is escaped; the only scripts are the page's own, by their hashes."""
+) -> tuple[str, str]:
+    """index.html, and the short report.md: of the same words, by the names that both templates use."""
+    headline, here = summary_of(results)
+    said = {
+        "title": TITLE,
+        "header": results.header,
+        "conditions": conditions_line(results),
+        "warning": warning(results),
+        "charts": charts,
+        "headline": headline,
+        "here": here,
+        "missing": missing_charts(results, charts),
+        "tables": track_tables(results),
+        "rankings": rankings(results),
+        "budgets": budget_tables(results),
+        "degradation": degradation(results),
+        "claims": claims if worth_showing(claims) else (),
+        "claims_summary": summary(claims),
+        "claims_accuracies": accuracy_note(results),
+        "accuracies": [accuracy_conditions(results, group) for group in results.accuracy_groups()],
+        "low_use": {track: lowest_use(results, models) for track, models in results.tracks().items()},
+        "architectures": sections,
+        "problems": found,
+        "remarks": remarks(results),
+        "named": partial(named, results),
+    }
+    short = page_environment(finalize=_as_markdown).get_template("report.md.j2").render(**said)
+    return _html(results, charts, found, said), re.sub(r"\n{3,}", "\n\n", short).strip() + "\n"
+
+
+def _html(results: Results, charts: Sequence[Chart], found: Sequence[Remark], said: Mapping[str, Any]) -> str:
+    """Every text of the run is escaped; the only scripts are the page's own, by their hashes."""
     scripts = [read_part(name) for name in _SCRIPTS]
     interactive = explorer(results)
     first = sorted((chart for chart in charts if chart.kind == "headline"), key=lambda chart: chart.track != TRACK)
@@ -54,7 +84,7 @@ def write_html(
         page_environment()
         .get_template("page.html.j2")
         .render(
-            **_said(results, charts, found, claims, sections),
+            **said,
             textbook=next((chart for chart in charts if chart.kind == "textbook"), None),
             environment=environment_facts(results.header.environment),
             first=first,
@@ -79,55 +109,6 @@ def write_html(
             digests=[*map(script_digest, scripts), *([interactive.library.digest] if interactive else [])],
         )
     )
-
-
-def write_markdown(
-    results: Results,
-    charts: Sequence[Chart],
-    found: Sequence[Remark],
-    claims: Sequence[Ruling] = (),
-    sections: Sequence[Architecture] = (),
-) -> str:
-    """The short report; index.html has the method, the environment and the papers as well."""
-    accuracies = [accuracy_conditions(results, group) for group in results.accuracy_groups()]
-    text = (
-        page_environment(finalize=_as_markdown)
-        .get_template("report.md.j2")
-        .render(**_said(results, charts, found, claims, sections), charts=charts, accuracies=accuracies)
-    )
-    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
-
-
-def _said(
-    results: Results,
-    charts: Sequence[Chart],
-    found: Sequence[Remark],
-    claims: Sequence[Ruling],
-    sections: Sequence[Architecture],
-) -> dict[str, Any]:
-    """What page and short report have in common, by the names that their templates use."""
-    headline, here = summary_of(results)
-    return {
-        "title": TITLE,
-        "header": results.header,
-        "conditions": conditions_line(results),
-        "warning": warning(results),
-        "headline": headline,
-        "here": here,
-        "missing": missing_charts(results, charts),
-        "tables": track_tables(results),
-        "rankings": rankings(results),
-        "budgets": budget_tables(results),
-        "degradation": degradation(results),
-        "claims": claims if worth_showing(claims) else (),
-        "claims_summary": summary(claims),
-        "claims_accuracies": accuracy_note(results),
-        "low_use": {track: lowest_use(results, models) for track, models in results.tracks().items()},
-        "architectures": sections,
-        "problems": found,
-        "remarks": remarks(results),
-        "named": partial(named, results),
-    }
 
 
 def page_environment(**options: Any) -> jinja2.Environment:

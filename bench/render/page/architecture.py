@@ -13,7 +13,7 @@ from bench.quantity import in_sentence, listing, ordinal, quantity
 from bench.records.run_folder import Run, RunError
 from bench.render.charts.frame import chart_name, family_styles
 from bench.render.diagram import draw
-from bench.render.results import AccuracyGroup, Results
+from bench.render.results import Results
 from bench.render.results.header import Model
 from bench.render.results.kept import COLUMNS, Currency, Curve, Layers, own_currency, spent
 from bench.render.tables import Table, TrackTables
@@ -149,41 +149,36 @@ def _facts(models: Sequence[Model], of: Callable[[Model], Sequence[str]]) -> Fac
 # --- training ------------------------------------------------------------------------------------------------
 
 
+Line = Sequence[tuple[float, float]]  # what training had spent, and the test accuracy then
+
+
 def _curves(
     results: Results, models: Sequence[Model], curves: Sequence[Curve], colour: str
 ) -> list[tuple[str, Markup]]:
-    """One drawing for each data set and budget that the networks were trained with."""
+    """One drawing for each data set and budget that the networks were trained with; behind them, the best of all."""
     first = {curve.model: curve for curve in reversed(curves) if not curve.budget}  # of the lowest seed
     found = []
     for group in results.accuracy_groups():
         across = own_currency(group.budget)
-        lines = [
-            line
-            for model in models
-            if model in group.models and (line := _line(first.get(model.name), across)) is not None
-        ]
-        if not lines:
-            continue
         best = max(group.models, key=lambda model: results.cell(model, "top1").value)
-        measure = None if best in models else _line(first.get(best.name), across)
-        drawing = sparkline(lines, measure, colour, across, group.dataset)
-        found.append((_curve_caption(group, chart_name(best) if measure else ""), drawing))
+        shown = [*([] if best in models else [best]), *(model for model in models if model in group.models)]
+        lines = {model.name: line for model in shown if (line := _line(first.get(model.name), across))}
+        grey = best.name if best.name in lines and best not in models else ""
+        if lines.keys() - {grey}:
+            budget = f", budget {group.budget}" if group.budget else ""
+            beside = f"; grey: {chart_name(best)}, the most accurate of all" if grey else ""
+            caption = f"Test accuracy on {group.dataset} during training{budget}{beside}."
+            found.append((caption, sparkline(lines, grey, colour, across, group.dataset)))
     return found
 
 
-def _curve_caption(group: AccuracyGroup, best: str) -> str:
-    budget = f", budget {group.budget}" if group.budget else ""
-    grey = f"; grey: {best}, the most accurate of all" if best else ""
-    return f"Test accuracy on {group.dataset} during training{budget}{grey}."
-
-
-def _line(curve: Curve | None, across: Any) -> Line | None:
+def _line(curve: Curve | None, across: Any) -> Line:
+    """Nothing where there are no two points, or they cannot be drawn."""
     if curve is None:
-        return None
+        return []
     steps = curve.steps.filter([across, "test_top1"]).dropna()
-    if len(steps) < 2 or not 0 < steps[across].max() < float("inf") or not 0 < steps["test_top1"].max() <= 1:
-        return None
-    return Line(curve.model, tuple(steps[across]), tuple(steps["test_top1"]))
+    known = len(steps) > 1 and 0 < steps[across].max() < float("inf") and 0 < steps["test_top1"].max() <= 1
+    return list(steps.itertuples(index=False, name=None)) if known else []
 
 
 # --- structure -----------------------------------------------------------------------------------------------
@@ -230,25 +225,17 @@ _WIDTH, _HEIGHT = 340.0, 130.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44.0, 12.0, 10.0, 22.0
 
 
-@dataclass(frozen=True)
-class Line:
-    """Test accuracy over what training had spent."""
-
-    model: str
-    spent: tuple[float, ...]
-    top1: tuple[float, ...]
-
-
-def sparkline(lines: Sequence[Line], measure: Line | None, colour: str, across: Currency, dataset: str) -> Markup:
-    """An SVG element, with alt text; `measure` is drawn in grey behind the `lines`."""
-    drawn = [*([measure] if measure else []), *lines]
-    most_spent = max(max(line.spent) for line in drawn)
-    most_top1 = max(max(line.top1) for line in drawn)
-    best = max(lines, key=lambda line: line.top1[-1])
-    grey = f", {measure.model}, in grey, at {quantity(measure.top1[-1], 'fraction')}" if measure else ""
+def sparkline(lines: Mapping[str, Line], grey: str, colour: str, across: Currency, dataset: str) -> Markup:
+    """An SVG element, with alt text, of lines by network; the first may be drawn in `grey` behind the others."""
+    most_spent = max(x for line in lines.values() for x, _ in line)
+    most_top1 = max(y for line in lines.values() for _, y in line)
+    ends = {name: line[-1][1] for name, line in lines.items()}
+    own = [name for name in lines if name != grey]
+    best = max(own, key=lambda name: ends[name])
     alt = (
-        f"Test accuracy on {dataset} over training of {listing([line.model for line in lines])}; {best.model} ends at "
-        f"{quantity(best.top1[-1], 'fraction')}{grey}"
+        f"Test accuracy on {dataset} over training of {listing(own)}; {best} ends at "
+        f"{quantity(ends[best], 'fraction')}"
+        + (f", {grey}, in grey, at {quantity(ends[grey], 'fraction')}" if grey else "")
     )
     bottom, right = _HEIGHT - _BOTTOM, _WIDTH - _RIGHT
     parts = [
@@ -258,11 +245,11 @@ def sparkline(lines: Sequence[Line], measure: Line | None, colour: str, across: 
         f'<text x="{_LEFT - 5:g}" y="{bottom:g}" text-anchor="end">0 %</text>',
         f'<text x="{right:g}" y="{_HEIGHT - 7:g}" text-anchor="end">{spent(most_spent, across, 2)}</text>',
     ]
-    for line in drawn:
+    for name, line in lines.items():
         points = "L".join(
             f"{_LEFT + x / most_spent * (right - _LEFT):.1f} {bottom - y / most_top1 * (bottom - _TOP):.1f}"
-            for x, y in zip(line.spent, line.top1, strict=True)
+            for x, y in line
         )
-        look = 'class="measure"' if line is measure else f'class="own" stroke="{colour}"'
+        look = 'class="measure"' if name == grey else f'class="own" stroke="{colour}"'
         parts.append(f'<path {look} d="M{points}"/>')
     return Markup("".join([*parts, "</svg>"]))

@@ -21,7 +21,7 @@ from bench.render.findings.ranking import (
     pareto_front,
     rankings,
 )
-from bench.render.page import write_html, write_markdown
+from bench.render.page import write_pages
 from bench.render.results import Cell, Results, cells_of, read_results, to_table, write_csv
 from tests.render.conftest import RunBuilder, bad, kept_figures, listed, training
 
@@ -222,7 +222,7 @@ def test_one_budget_has_no_such_table(build: RunBuilder) -> None:
     rows = [*training("deep_cifar", 0.8), *training("cheap_cifar", 0.6)]
     results = read_results(build([listed(name, name, 2015, "cifar") for name in ("deep_cifar", "cheap_cifar")], rows))
     assert budget_tables(results) == []
-    assert "other budgets" not in write_html(results, [], [])
+    assert "other budgets" not in write_pages(results, [], [])[0]
 
 
 def test_a_line_per_network_crosses_others_where_places_change(build: RunBuilder) -> None:
@@ -241,7 +241,7 @@ def test_a_line_per_network_crosses_others_where_places_change(build: RunBuilder
 
 def test_page_and_markdown_show_the_table_and_the_ranking(build: RunBuilder) -> None:
     results = two_budgets(build)
-    for text in (write_html(results, [], []), write_markdown(results, [], [])):
+    for text in write_pages(results, [], []):
         assert "under other budgets" in text
         assert "1, up 2" in text
         assert "order 0 of 3 pairs" in text

@@ -12,7 +12,7 @@ import pytest
 
 from bench.records.record import Record
 from bench.records.run_folder import Run
-from bench.render.page import write_html, write_markdown
+from bench.render.page import write_pages
 from bench.render.page.architecture import Architecture, architectures, read_networks
 from bench.render.results import Results, read_results
 from bench.render.results.kept import COLUMNS, Curve, Layers, read_layers
@@ -269,7 +269,7 @@ def test_a_damaged_file_is_named(two_families: Run) -> None:
 def rendered(run: Run) -> tuple[str, str]:
     results = read_results(run)
     found = architectures(results, track_tables(results), read_networks(run)[0], layers_of(run, results), ())
-    return write_html(results, [], [], (), found), write_markdown(results, [], [], (), found)
+    return write_pages(results, [], [], (), found)
 
 
 def test_the_page_and_the_short_report_have_them(two_families: Run, tmp_path: Path) -> None:
