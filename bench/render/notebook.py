@@ -14,14 +14,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 
 from bench.config import RequestError
 from bench.metrics import DERIVED, METRICS, Metric
-from bench.quantity import axis_label, in_sentence, listing, tick
+from bench.quantity import axis_label, in_sentence, listing
 from bench.records import from_frame
 from bench.records.run_folder import Run, RunHeader, find_run
-from bench.render.charts.frame import MOST_NAMED, family_styles, save_png, set_log_axis, style, write_heading
+from bench.render.charts.frame import MOST_NAMED, family_styles, save_png, set_log_axis, style, ticks_in, write_heading
 from bench.render.charts.points import Box, Panel, Point, Span, exact, point_figure
 from bench.render.results import read_results, results_of, to_table
 from bench.render.results.header import Model, read_header
@@ -179,5 +178,4 @@ def _set_axis(axes: Axes, which: str, spans: Sequence[Span], metric: Metric) -> 
     low, high = float(values.min()), float(values.max())
     margin = 0.08 * (high - low) or 0.05
     (axes.set_xlim if which == "x" else axes.set_ylim)(low - margin, high + margin)
-    axis = axes.xaxis if which == "x" else axes.yaxis
-    axis.set_major_formatter(FuncFormatter(lambda value, _: tick(value, "fraction")))
+    ticks_in(axes.xaxis if which == "x" else axes.yaxis, "fraction")

@@ -95,7 +95,9 @@ def test_no_point_of_the_explorer_and_no_row_of_the_csv_is_made_of_both(conditio
     assert set(found) <= {first.value, second.value}
     drawn = explorer(results)
     assert drawn is not None
-    assert sum(name.startswith("resnet20_cifar") for name in drawn.networks) == (1 if condition == "budget" else 2)
+    assert sum(each["name"].startswith("resnet20_cifar") for each in drawn.content["networks"]) == (
+        1 if condition == "budget" else 2
+    )
 
 
 @each_condition

@@ -57,20 +57,18 @@ class Axis:
 
 @dataclass(frozen=True)
 class Explorer:
-    """What explorer.html.j2 and pick.html.j2 show: the choices in reading order, and the data behind them."""
+    """What explorer.html.j2 and pick.html.j2 show."""
 
+    content: Mapping[str, Any]  # what the scripts read: axes, networks, ...
     topics: tuple[tuple[str, tuple[Axis, ...]], ...]
     families: tuple[tuple[str, str, str], ...]  # name, colour, outline: an SVG path within -1..1
-    tracks: tuple[str, ...]
-    datasets: tuple[str, ...]
-    years: tuple[int, ...]
-    networks: tuple[str, ...]
-    own: bool  # whether some network is not of the registry
     start: Mapping[str, str]  # x, y, size, track
     limits: tuple[str, ...]  # the metrics that somebody who picks a network limits first
-    accuracies: tuple[Axis, ...]  # by which networks can be picked
-    data: Markup  # JSON
     library: Plotly
+
+    @property
+    def data(self) -> Markup:
+        return inert_json(self.content)
 
 
 @dataclass(frozen=True)
@@ -97,8 +95,7 @@ def explorer(results: Results) -> Explorer | None:
         metrics.append(_YEAR)
     axes = {metric.name: _axis(results, metric) for metric in metrics}
     styles = family_styles(model.family for model in results.models)
-    datasets = {model.name: _dataset(results, model) for model in results.models}
-    data = {
+    content = {
         "axes": {name: asdict(axis) for name, axis in axes.items()},
         "key": [name for name in OVERVIEW if name in axes],
         "run": results.header.name,
@@ -110,20 +107,14 @@ def explorer(results: Results) -> Explorer | None:
             family: {"colour": style.colour, **dict(zip(("symbol", "angle"), MARKERS[style.marker], strict=True))}
             for family, style in styles.items()
         },
-        "networks": [_network(results, model, metrics, datasets[model.name]) for model in results.models],
+        "networks": [_network(results, model, metrics) for model in results.models],
     }
     return Explorer(
+        content=content,
         topics=tuple((title, tuple(axes[name] for name in names)) for title, names in _grouped(metrics)),
         families=tuple((name, style.colour, _outline(style.marker)) for name, style in styles.items()),
-        tracks=tuple(results.tracks()),
-        datasets=tuple(dict.fromkeys(datasets.values())),
-        years=tuple(sorted({model.year for model in results.models if model.year is not None})),
-        networks=tuple(model.name for model in results.models),
-        own=any(model.own for model in results.models),
         start=next(iter(starts.values())),
         limits=tuple(name for name in _FIRST_LIMITS if name in axes),
-        accuracies=tuple(axes[name] for name in ACCURACIES if name in axes),
-        data=inert_json(data),
         library=plotly(),
     )
 
@@ -210,14 +201,15 @@ def _scale(unit: str, middle: float) -> tuple[float, str, str]:
     return 1.0, unit, ",~r"
 
 
-def _network(results: Results, model: Model, metrics: Sequence[Metric], dataset: str) -> dict[str, Any]:
+def _network(results: Results, model: Model, metrics: Sequence[Metric]) -> dict[str, Any]:
+    accuracy = results.cell(model, "top1")
     return {
         "name": model.name,
         "label": chart_name(model),
         "family": model.family,
         "track": model.track,
         "year": model.year,
-        "dataset": dataset,
+        "dataset": (accuracy.records[-1].dataset or "unnamed data") if accuracy.measured else NOT_TRAINED,
         "own": model.own,
         "atChance": results.at_chance(model),
         "unreliable": [m.name for m in metrics if (c := results.cell(model, m.name)).measured and not c.reliable],
@@ -240,11 +232,6 @@ def _cell(results: Results, model: Model, metric: Metric) -> list[float | str] |
 
 def _rounded(value: float) -> float:
     return float(f"{value:.{_DIGITS}g}")
-
-
-def _dataset(results: Results, model: Model) -> str:
-    cell = results.cell(model, "top1")
-    return (cell.records[-1].dataset or "unnamed data") if cell.measured else NOT_TRAINED
 
 
 def _outline(marker: Marker) -> str:
