@@ -272,6 +272,9 @@ def why_unused() -> str:
     )
 
 
+_kept_open: list[Any] = []  # the library, from its first use to the end of the process
+
+
 @contextmanager
 def _opened_library() -> Iterator[Any]:
     """nvidia-ml-py, ready to be asked; whatever it does not answer meanwhile is `Unavailable`.
@@ -290,6 +293,9 @@ def _opened_library() -> Iterator[Any]:
         updated = error.value == pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH
         hint = "; the driver was updated while its old module runs: restart the machine" if updated else ""
         raise kind(f"NVML cannot be used here: {error}{hint}") from None
+    if not _kept_open:  # NVML counts: while it is open once, it is open at once; else it looks for its GPUs anew
+        pynvml.nvmlInit()
+        _kept_open.append(pynvml)
     try:
         yield pynvml
     except pynvml.NVMLError as error:

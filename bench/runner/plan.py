@@ -115,7 +115,9 @@ def remaining(tasks: Sequence[Task], records: Sequence[Record], retry_failed: bo
 
 
 COUNT_S = 0.3  # of the static probes of a network
-KERNELS_LIMIT_S = 120.0  # to count those of a network, which takes a few seconds
+# To count those of a network, which takes seconds, on a busy machine a hundred times as long: a training of unknown
+# length is not left out.
+KERNELS_LIMIT_S = 600.0
 LIMITS_S = 6.0  # of the peak and the bandwidth of a device
 REPLAY_S = 1.0  # of both steps on the meta device
 UNKNOWN_TRAINING_S = 60.0

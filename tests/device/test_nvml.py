@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import cast
+from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -107,6 +108,21 @@ def test_a_board_that_is_slow_to_answer_is_asked_less_often() -> None:
         clocks.look()
     assert now < 1.06  # most of it at work
     assert looks > 5
+
+
+def test_the_library_is_opened_for_good(driver: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes up to a second to find the GPUs of a large machine, and each measurement asks for the clocks."""
+    import pynvml
+
+    driver()
+    monkeypatch.setattr(nvml, "_kept_open", [])
+    opened, closed = MagicMock(wraps=pynvml.nvmlInit), MagicMock(wraps=pynvml.nvmlShutdown)
+    monkeypatch.setattr(pynvml, "nvmlInit", opened)
+    monkeypatch.setattr(pynvml, "nvmlShutdown", closed)
+    for _ in range(3):
+        with opened_by_uuid(UUID) as gpu:
+            assert gpu.sm_clock_mhz()
+    assert (opened.call_count, closed.call_count) == (4, 3)
 
 
 def test_a_row_tells_the_clock_and_that_it_was_held_back(driver: Install, monkeypatch: pytest.MonkeyPatch) -> None:
