@@ -227,10 +227,11 @@ def name_points(axes: Axes, points: Sequence[Point], reserved: Sequence[Box] = (
     frame = axes.get_window_extent(renderer)
     corner = np.array([frame.x0, frame.y0] * 2)
     boxes = corner + np.array(reserved).reshape(-1, 4) * np.array([frame.width, frame.height] * 2)
-    placement = place_labels(at, sizes, (frame.x0, frame.y0, frame.x1, frame.y1), boxes, whiskers)
+    corners = place_labels(at, sizes, (frame.x0, frame.y0, frame.x1, frame.y1), boxes, whiskers)
+    leaders = np.clip(at, corners, corners + sizes) - at  # to the point of each name that is nearest to what it names
     unnamed: list[str] = []
     for n, (text, point) in enumerate(zip(texts, points, strict=True)):
-        corner, end = placement.corners[n] - at[n], placement.leaders[n] - at[n]
+        corner, end = corners[n] - at[n], leaders[n]
         if np.isnan(corner).any():
             text.remove()
             unnamed.append(text.get_text())
@@ -306,25 +307,15 @@ _OUTSIDE = _COVERED = 1e6
 _HIDES_MARKER, _CROSSES_LABEL, _CROSSES_LEADER, _UNDER_LINE, _HIDES_WHISKER = 900.0, 220.0, 60.0, 25.0, 10.0
 
 
-@dataclass(frozen=True)
-class Placement:
-    """Lower left corners of the labels, (n, 2), with nan in the rows that found no free place."""
-
-    corners: Array
-    leaders: Array  # (n, 2): the point of each box nearest to what it names
-
-
 def place_labels(
     points: Array, sizes: Array, bounds: tuple[float, float, float, float], obstacles: Array, whiskers: Array
-) -> Placement:
-    """Places for `sizes` (n, 2) boxes that name `points` (n, 2), all in the same units (points of 1/72 inch).
+) -> Array:
+    """Lower left corners of `sizes` (n, 2) boxes that name `points` (n, 2); nan in the rows that found no free place.
 
-    `bounds` is (left, bottom, right, top); `obstacles` (m, 4) are such boxes to keep free, `whiskers` (k, 4)
-    ones that are better kept free.
+    All are in the same units (points of 1/72 inch). `bounds` is (left, bottom, right, top); `obstacles` (m, 4) are
+    such boxes to keep free, `whiskers` (k, 4) ones that are better kept free.
     """
     n = len(points)
-    if n == 0:
-        return Placement(np.empty((0, 2)), np.empty((0, 2)))
     markers = np.column_stack([points - _MARKER, points + _MARKER])
     candidates = [_candidates(points[i], sizes[i], bounds) for i in range(n)]
     alone = [
@@ -348,7 +339,7 @@ def place_labels(
 
     placed = np.array([candidates[i][chosen[i]] for i in range(n)])
     _drop_faulty(placed, [alone[i][chosen[i]] for i in range(n)])
-    return Placement(placed[:, :2] + _PAD, np.clip(points, placed[:, :2] + _PAD, placed[:, 2:] - _PAD))
+    return placed[:, :2] + _PAD
 
 
 def _candidates(point: Array, size: Array, bounds: tuple[float, float, float, float]) -> Array:
