@@ -181,6 +181,8 @@ def _own(names: Sequence[str], here: Repository) -> list[str]:
         if name.partition(":")[0] in ("", name, "torchvision", "timm"):
             given = f"--models {name}" if name else "--models"
             raise RequestError(f"{given}: name networks of {here.root} as package.module:factory")
+        if Path(name).is_absolute():  # the same file for both sides
+            raise RequestError(f"--models {name}: name the file from the current folder, such as ./file.py:factory")
     return list(names)
 
 

@@ -24,6 +24,7 @@ SUITE = Path(__file__).resolve().parents[3]  # the checkout or installation that
 WORKING_TREE = "."
 START_LIMIT_S = 120.0  # importing torch from a cold disk
 _SCRIPT = Path(__file__).with_name("worker.py")
+_HOOKS = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")  # what git tells its hooks of the repository
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,8 @@ class Repository:
                 reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
                 raise RequestError(f"git cannot check out {revision}: {reason}")
             try:
+                if (tree / ".gitmodules").is_file():  # without --init: those that the working tree has too
+                    _git(tree, "submodule", "update", "--recursive")
                 yield tree
             finally:
                 _git(self.root, "worktree", "remove", "--force", str(tree))
@@ -99,12 +102,22 @@ class Repository:
 
 
 def repository() -> Repository | None:
-    """The repository of the current folder, else the one that the suite itself is a checkout of; None: neither is."""
+    """The repository of the current folder, else the one that the suite itself is a checkout of; None: neither is.
+
+    Raises:
+        RequestError: git refuses the one here, such as one of another owner: to take the suite's would mislead.
+    """
     for folder in (Path.cwd(), SUITE):
         done = _git(folder, "rev-parse", "--show-toplevel", "--show-prefix")
         if done.returncode == 0:
             root, subfolder = done.stdout.split("\n")[:2]
             return Repository(Path(root).resolve(), subfolder)
+        if "not a git repository" not in done.stderr:
+            lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+            advice = f"; `{lines[-1]}`" if lines[1:] and lines[-1].startswith("git ") else ""
+            raise RequestError(
+                f"git refuses {folder}: {(lines or ['no reason given'])[0].removeprefix('fatal: ')}{advice}"
+            )
     return None
 
 
@@ -154,9 +167,19 @@ def _label(one: Asked, is_revision: bool) -> str:
 
 
 def _git(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run git on the repository of a folder, whichever one it was that started this process in a hook.
+
+    A checkout with the hook's GIT_INDEX_FILE would overwrite what the user has staged.
+    """
+    environment = {key: value for key, value in os.environ.items() if key not in _HOOKS}
     try:
         return subprocess.run(
-            ["git", "-C", str(folder), *words], capture_output=True, encoding="utf-8", errors="replace", check=False
+            ["git", "-C", str(folder), *words],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+            env={**environment, "LC_ALL": "C"},
         )
     except OSError as error:
         raise RequestError(f"git cannot be run ({error.strerror}): name networks instead of revisions") from None

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import subprocess
 import sys
 import time
@@ -246,6 +247,7 @@ def test_revisions_of_a_repository_of_ones_own_are_compared_and_the_gate_sees_a_
             ["HEAD~7", "HEAD", "--models", "mine:Net"],
             "'HEAD~7' is neither a network (see `python -m bench list`) nor a",
         ),
+        (["HEAD~1", "HEAD", "--models", f"{SUITE}/mine.py:Net"], "name the file from the current folder, such as ./"),
     ],
 )
 def test_a_wrong_request_about_a_repository_of_ones_own_is_one_line(
@@ -264,6 +266,49 @@ def test_a_shallow_clone_says_how_to_get_the_revision(
     monkeypatch.chdir(tmp_path / "shallow")
     assert main(["ab", "HEAD~1", "HEAD", "--models", "mine:Net"]) == 2
     assert "it is a shallow clone: `git fetch --unshallow`, or fetch-depth: 0" in capsys.readouterr().err
+
+
+def test_a_repository_that_git_refuses_is_not_taken_for_the_suites_own(
+    own_repository: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # as in a container that mounts somebody's repository
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    assert main(["ab", "HEAD~1", "HEAD", "--models", "torchvision:resnet18"]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert f"git refuses {own_repository}: detected dubious ownership" in line
+    assert line.endswith(f"`git config --global --add safe.directory {own_repository}`")
+
+
+def test_a_checkout_leaves_what_is_staged_alone_in_a_hook_too(
+    own_repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (own_repository / "mine.py").write_text("staged = 1\n", encoding="utf-8")
+    subprocess.run(["git", "add", "mine.py"], check=True)
+    index = own_repository / ".git" / "index"
+    staged = index.read_bytes()
+    monkeypatch.setenv("GIT_INDEX_FILE", str(index))  # as `git commit -a` tells its hooks
+    monkeypatch.setenv("GIT_DIR", str(own_repository / ".git"))
+    with Repository(own_repository, "").checkout("HEAD~1") as tree:
+        assert "Net" in (tree / "mine.py").read_text(encoding="utf-8")
+    assert index.read_bytes() == staged
+
+
+def test_a_checkout_has_the_submodules_of_the_working_tree(
+    own_repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, words in enumerate(("protocol.file.allow=always", "user.name=a", "user.email=a@example.org")):
+        key, value = words.split("=")
+        monkeypatch.setenv(f"GIT_CONFIG_KEY_{number}", key)
+        monkeypatch.setenv(f"GIT_CONFIG_VALUE_{number}", value)
+    monkeypatch.setenv("GIT_CONFIG_COUNT", "3")
+    other = tmp_path / "other"
+    other.mkdir()
+    commit(other, {"layers.py": "width = 1\n"})
+    for words in (["submodule", "--quiet", "add", str(other), "blocks"], ["commit", "-q", "-m", "blocks"]):
+        subprocess.run(["git", *words], check=True)
+    with Repository(own_repository, "").checkout("HEAD") as tree:
+        assert (tree / "blocks" / "layers.py").is_file()
+    assert not tree.exists()
 
 
 def test_a_network_that_is_installed_from_elsewhere_is_refused(own_repository: Path, tmp_path: Path) -> None:
