@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Sequence
@@ -27,6 +28,8 @@ from bench.device import accelerator
 from bench.device.accelerator import Device
 from bench.metrics import PROBES
 from bench.training.experiments import EXPERIMENTS, Experiment, experiment_named
+
+MOST_REPEATS = 1_000  # seeds or rounds: more is a slip, and its plan fills the memory
 
 # How optional flags look in --help; the text says what happens without them.
 Count = Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")]
@@ -177,12 +180,16 @@ def resolve(
         ("--rounds", request.rounds),
         ("--threads", request.threads),
     ):
-        if value is not None and value <= 0:
-            raise RequestError(f"{flag} {value}: must be above zero")
+        if value is not None and not 0 < value < math.inf:
+            raise RequestError(f"{flag} {value}: must be {'above zero' if value <= 0 else 'a finite number'}")
+        if flag in ("--seeds", "--rounds") and value is not None and value > MOST_REPEATS:
+            raise RequestError(f"{flag} {value}: at most {MOST_REPEATS:,}")
     if request.threads and request.threads > (cores := os.cpu_count() or 1):
         raise RequestError(f"--threads {request.threads}: this machine has {cores}")
-    if request.checkpoint_every_s < 0:
-        raise RequestError(f"--checkpoint-every-s {request.checkpoint_every_s:g}: must not be below zero")
+    if not 0 <= request.checkpoint_every_s < math.inf:
+        raise RequestError(
+            f"--checkpoint-every-s {request.checkpoint_every_s:g}: must be a finite number, not below zero"
+        )
     for probe in probes:
         if probe not in PROBES:
             raise RequestError(f"no probe is named {probe!r}; there are: {', '.join(PROBES)}")
