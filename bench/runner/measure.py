@@ -379,27 +379,35 @@ class _State:
     """All of a network that a measurement may change: attributes, hooks, modes, weights, buffers and gradients."""
 
     def __init__(self, network: nn.Module) -> None:
-        self._attributes = [(module, dict(vars(module))) for module in network.modules()]
+        # Classes too: lazy layers and their parameters change theirs in the first pass.
+        self._attributes = [(module, type(module), dict(vars(module))) for module in network.modules()]
         self._tables = [
             (table, dict(table))
-            for _, attributes in self._attributes
+            for *_, attributes in self._attributes
             for table in attributes.values()
             if isinstance(table, dict)
         ]
-        tensors = {id(tensor): tensor for tensor in _tensors(network) if not is_lazy(tensor)}
+        tensors = {id(tensor): tensor for tensor in _tensors(network)}
+        self._unsized = [(each, type(each), each.data) for each in tensors.values() if is_lazy(each)]
         self._tensors = [
             (each, each.data, each.detach().clone(), each.requires_grad, each.grad if each.is_leaf else None)
             for each in tensors.values()
+            if not is_lazy(each)
         ]
 
     def put_back(self) -> None:
         """In place, so that whoever holds a parameter or a module of the network still holds it."""
-        for module, attributes in self._attributes:
+        for module, kind, attributes in self._attributes:
+            if type(module) is not kind:
+                module.__class__ = kind
             vars(module).clear()
             vars(module).update(attributes)
         for table, items in self._tables:
             table.clear()
             table.update(items)
+        for tensor, lazy, data in self._unsized:
+            if type(tensor) is not lazy:
+                tensor.data, tensor.__class__ = data, lazy
         for tensor, data, values, requires_grad, grad in self._tensors:
             tensor.data = data
             tensor.data.copy_(values)
@@ -419,7 +427,10 @@ def _copied(network: nn.Module, device: torch.device) -> nn.Module:
     """
     twins: dict[int, object] = {}
     for tensor in _tensors(network):
-        if type(tensor) is nn.Parameter:
+        if is_lazy(tensor):
+            made: Any = type(tensor)
+            twins[id(tensor)] = made(tensor.requires_grad, device=device, dtype=tensor.dtype)
+        elif type(tensor) is nn.Parameter:
             twins[id(tensor)] = nn.Parameter(_moved(tensor, device), tensor.requires_grad)
         elif type(tensor) is Tensor:
             twins[id(tensor)] = _moved(tensor, device)
@@ -436,7 +447,10 @@ def _why_not_copied(network: nn.Module) -> str:
     """Empty if a deep copy is another network of the same weights."""
     try:
         twin = _copied(network, torch.device("cpu"))
-        shapes = [[(name, each.shape) for name, each in one.state_dict().items()] for one in (network, twin)]
+        shapes = [
+            [(name, None if is_lazy(each) else each.shape) for name, each in one.state_dict().items()]
+            for one in (network, twin)
+        ]
     except Exception as error:  # whatever an object's own __deepcopy__ does
         return f"the object cannot be copied ({type(error).__name__}: {first_line(error)})"
     own = {id(tensor) for tensor in _tensors(network)}
