@@ -179,6 +179,21 @@ def test_an_object_that_cannot_be_copied_is_counted_and_timed_but_not_trained() 
     assert network.last is last
 
 
+@pytest.mark.parametrize("copied", [True, False])
+def test_lazy_layers_of_an_object_are_counted_and_stay_lazy(copied: bool) -> None:
+    network = nn.Sequential(nn.LazyConv2d(8, 3), nn.LazyBatchNorm2d(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    network.append(nn.LazyLinear(7))
+    network.last = None if copied else torch.ones(1, requires_grad=True) * 2  # which PyTorch does not copy
+    tensors = [*network.parameters(), *network.buffers()]
+    frame = bench.measure(network, probes=("params", "macs", "saved_activation_bytes"))
+    assert (value_of(frame, "params"), value_of(frame, "macs")) == (PARAMS, MACS)
+    assert [type(each) for each in network] == [
+        nn.LazyConv2d, nn.LazyBatchNorm2d, nn.AdaptiveAvgPool2d, nn.Flatten, nn.LazyLinear,
+    ]  # fmt: skip
+    assert all(now is before for now, before in zip(network.parameters(), tensors, strict=False))
+    assert network(torch.randn(2, 1, 5, 5)).shape == (2, 7)  # other images, which a layer with sizes would refuse
+
+
 def test_an_object_of_half_precision_keeps_it() -> None:
     for network in (small().bfloat16(), Remembers().bfloat16()):
         before = everything_of(network)
@@ -223,6 +238,16 @@ def test_images_of_the_wrong_size_make_a_failed_row() -> None:
     frame = bench.measure(small(), input_size=(1, 28, 28), probes=("macs", "throughput"), batch_size=2, rounds=1)
     assert set(frame.loc[frame["metric"].isin(["macs", "inference_images_per_s"]), "status"]) == {"failed"}
     assert frame.loc[frame["metric"] == "macs", "note"].str.contains("expected input").all()
+
+
+def test_logits_of_another_number_of_images_are_no_speed() -> None:
+    class Loses(Remembers):
+        def forward(self, images: Tensor) -> Tensor:
+            return self.layers(images)[:0]
+
+    (row,) = rows_of(bench.measure(Loses, probes="latency_ms", rounds=1), "latency_ms").to_dict("records")
+    assert row["status"] == "failed"
+    assert "logits of 0 images where it is given 1" in row["note"]
 
 
 def test_a_factory_that_raises_makes_a_failed_row() -> None:

@@ -62,7 +62,10 @@ def inference_step(task: Task, batch_size: int) -> Step:
 
     @torch.inference_mode()
     def forward() -> Tensor:
-        return logits(network(images), spec.num_classes)
+        found = logits(network(images), spec.num_classes)
+        if len(found) != batch_size:
+            raise ValueError(f"the network returns logits of {len(found)} images where it is given {batch_size}")
+        return found
 
     check_compiled(forward, execution)
     return replayed(task, forward) if execution.cuda_graphs else forward
