@@ -183,7 +183,8 @@ def test_an_object_that_cannot_be_copied_is_counted_and_timed_but_not_trained() 
 def test_lazy_layers_of_an_object_are_counted_and_stay_lazy(copied: bool) -> None:
     network = nn.Sequential(nn.LazyConv2d(8, 3), nn.LazyBatchNorm2d(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     network.append(nn.LazyLinear(7))
-    network.last = None if copied else torch.ones(1, requires_grad=True) * 2  # which PyTorch does not copy
+    if not copied:
+        network.last = torch.ones(1, requires_grad=True) * 2  # which PyTorch does not copy
     tensors = [*network.parameters(), *network.buffers()]
     frame = bench.measure(network, probes=("params", "macs", "saved_activation_bytes"))
     assert (value_of(frame, "params"), value_of(frame, "macs")) == (PARAMS, MACS)

@@ -388,7 +388,8 @@ class _State:
             if isinstance(table, dict)
         ]
         tensors = {id(tensor): tensor for tensor in _tensors(network)}
-        self._unsized = [(each, type(each), each.data) for each in tensors.values() if is_lazy(each)]
+        unsized: list[Any] = [each for each in tensors.values() if is_lazy(each)]
+        self._unsized = [(each, type(each), each.data) for each in unsized]
         self._tensors = [
             (each, each.data, each.detach().clone(), each.requires_grad, each.grad if each.is_leaf else None)
             for each in tensors.values()

@@ -296,8 +296,8 @@ def test_a_checkout_leaves_what_is_staged_alone_in_a_hook_too(
 def test_a_checkout_has_the_submodules_of_the_working_tree(
     own_repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for number, words in enumerate(("protocol.file.allow=always", "user.name=a", "user.email=a@example.org")):
-        key, value = words.split("=")
+    for number, setting in enumerate(("protocol.file.allow=always", "user.name=a", "user.email=a@example.org")):
+        key, value = setting.split("=")
         monkeypatch.setenv(f"GIT_CONFIG_KEY_{number}", key)
         monkeypatch.setenv(f"GIT_CONFIG_VALUE_{number}", value)
     monkeypatch.setenv("GIT_CONFIG_COUNT", "3")
