@@ -37,31 +37,25 @@ def from_elsewhere(word: str, input_size: InputSize | None = None, num_classes: 
             takes.
     """
     bare, arguments = _parted(word)
+    written = ",".join(f"{key}={arguments[key]!r}" for key in sorted(arguments))
+    called = f"{bare}({written})" if arguments else bare
     source, _, name = bare.partition(":")
-    guessed = False
     if source == "torchvision":
         build, own_size, own_classes = _torchvision(name, input_size, arguments)
     elif source in ("timm", "hf-hub"):
         build, own_size, own_classes = _timm(bare.removeprefix("timm:"), input_size, arguments)
     else:
-        build = _Own(os.getcwd(), *bare.rpartition(":")[::2], arguments)
-        factory = build.checked(word)
+        own = _Own(os.getcwd(), *bare.rpartition(":")[::2], arguments)
+        factory = own.checked(word)
         if isinstance(factory, ModelSpec):
-            return replace(factory, build=build)
-        source, own_size = build.file.stem if build.file else source, None
-        own_classes, guessed = _parameters(factory).get("num_classes"), _guessed(factory, num_classes)
-    size = input_size or own_size
-    if size is None:
-        raise UnknownModel(f"{word} does not say what images it takes: add --input-size, such as 32 or 3x96x96")
-    as_published = source == "torchvision" and size == own_size and num_classes in (None, 1000) and not arguments
-    published = _published(name) if as_published else None
-    written = ",".join(f"{key}={arguments[key]!r}" for key in sorted(arguments))
-    return replace(
-        _spec(f"{bare}({written})" if arguments else bare, source, build, size, num_classes or own_classes),
-        published_top1=published,
-        published_source=f"torchvision {_release()}, weights IMAGENET1K_V1" if published else "",
-        guessed_classes=guessed,
-    )
+            return replace(factory, build=own)
+        if input_size is None:
+            raise UnknownModel(f"{word} does not say what images it takes: add --input-size, such as 32 or 3x96x96")
+        spec = own_spec(called, factory, own, input_size, num_classes)
+        return replace(spec, family=own.file.stem.partition(".")[0] if own.file else source.partition(".")[0])
+    spec = _spec(called, source, build, input_size or own_size, num_classes or own_classes)
+    as_published = source == "torchvision" and spec.input_size == own_size and num_classes in (None, 1000)
+    return replace(spec, **_published(name)) if as_published and not arguments else spec
 
 
 def from_factory(factory: Any, name: str, input_size: InputSize, num_classes: int | None = None) -> ModelSpec:
@@ -75,12 +69,15 @@ def from_factory(factory: Any, name: str, input_size: InputSize, num_classes: in
 
 
 def own_spec(name: str, written: Any, build: Build, input_size: InputSize, num_classes: int | None = None) -> ModelSpec:
-    """The spec of a network that somebody brought: `written` is its factory or class, whose module is its family."""
+    """The spec of a network that somebody brought: `written` is its factory or the object, whose module is its family.
+
+    The number of classes is guessed where neither the user nor an argument of the factory says it.
+    """
     module = getattr(written, "__module__", None) or "__main__"
     source = "own" if module.partition(".")[0] in ("__main__", "torch") else module
-    chosen = num_classes or (_parameters(written).get("num_classes") if not isinstance(written, nn.Module) else None)
-    spec = _spec(name, source, build, input_size, chosen)
-    return replace(spec, guessed_classes=_guessed(written, num_classes))
+    parameters = {} if isinstance(written, nn.Module) else _parameters(written)
+    spec = _spec(name, source, build, input_size, num_classes or parameters.get("num_classes"))
+    return replace(spec, guessed_classes=num_classes is None and "num_classes" not in parameters)
 
 
 def _spec(name: str, source: str, build: Build, size: InputSize, classes: int | None) -> ModelSpec:
@@ -90,25 +87,16 @@ def _spec(name: str, source: str, build: Build, size: InputSize, classes: int | 
     return ModelSpec(name, source.partition(".")[0], None, "", track, size, chosen, build)
 
 
-def _guessed(written: Any, num_classes: int | None) -> bool:
-    """Whether neither the user nor an argument of the factory says how many classes a network of theirs has."""
-    return num_classes is None and (isinstance(written, nn.Module) or "num_classes" not in _parameters(written))
-
-
-def _published(name: str) -> float | None:
-    """torchvision's own figure: accuracy on ImageNet's validation images with its first weights."""
-    from torchvision import models
-
-    weights: Any = models.get_model_weights(name)
-    first = getattr(weights, "IMAGENET1K_V1", None)
-    return first.meta["_metrics"]["ImageNet-1K"]["acc@1"] / 100 if first else None
-
-
-def _release() -> str:
-    """Of torchvision, as "0.29"."""
+def _published(name: str) -> dict[str, Any]:
+    """torchvision's own figure, if any: accuracy on ImageNet's validation images with its first weights."""
     import torchvision
 
-    return ".".join(torchvision.__version__.split(".")[:2])
+    weights = torchvision.models.get_model_weights(name)
+    if not (first := getattr(weights, "IMAGENET1K_V1", None)):
+        return {}
+    release = ".".join(torchvision.__version__.split(".")[:2])
+    source = f"torchvision {release}, weights IMAGENET1K_V1"
+    return {"published_top1": first.meta["_metrics"]["ImageNet-1K"]["acc@1"] / 100, "published_source": source}
 
 
 def _parted(word: str) -> tuple[str, dict[str, Any]]:
@@ -139,7 +127,7 @@ def _track(size: InputSize) -> Track:
     return "mnist" if size in ((1, 28, 28), (1, 32, 32)) else "imagenet"
 
 
-Source = tuple[Any, InputSize | None, int | None]  # builder, size of its images, number of classes
+Source = tuple[Build, InputSize, int]  # builder, size of its images, number of classes
 
 
 def _torchvision(name: str, size: InputSize | None, arguments: Mapping[str, Any]) -> Source:
@@ -156,7 +144,7 @@ def _torchvision(name: str, size: InputSize | None, arguments: Mapping[str, Any]
             raise UnknownModel(f"torchvision:{name} takes square images: write --input-size {height}")
         told = {"image_size": height} if name.startswith("vit_") else {"input_size": (height, width)}
         arguments = {**told, **arguments}
-    build = partial(_build_torchvision, name, arguments)
+    build = partial(models.get_model, name, weights=None, **arguments)
     return _tried(f"torchvision:{name}", build, arguments), (3, side, side), 1000
 
 
@@ -209,13 +197,7 @@ def _tried(word: str, build: Build, arguments: Mapping[str, Any]) -> Build:
     return build
 
 
-# Builders are functions of this module and plain data, so that a spec can be sent to a worker process.
-
-
-def _build_torchvision(name: str, arguments: Mapping[str, Any], num_classes: int) -> nn.Module:
-    from torchvision import models
-
-    return models.get_model(name, weights=None, num_classes=num_classes, **arguments)
+# Builders are functions of modules and plain data, so that a spec can be sent to a worker process.
 
 
 def _build_timm(name: str, arguments: Mapping[str, Any], size: tuple[int, int] | None, num_classes: int) -> nn.Module:
