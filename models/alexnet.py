@@ -12,7 +12,7 @@ from functools import partial
 from torch import Tensor, nn
 
 from .layers import he_init_fan_in
-from .spec import TORCHVISION, Paper
+from .spec import BEARPAW, Paper
 
 
 class AlexNet(nn.Module):
@@ -73,19 +73,10 @@ class AlexNet(nn.Module):
 
 PAPER = Paper("AlexNet", 2012, "Krizhevsky et al. 2012, NIPS")
 
+_AT_224 = partial(AlexNet, stem_padding=2, pool_kernel_size=3, grid_size=6, hidden_features=(4096, 4096))
+_AT_32 = partial(AlexNet, stem_padding=5, pool_kernel_size=2, grid_size=1, hidden_features=())
+
 SPECS = (
-    PAPER.imagenet(
-        "alexnet",
-        "Figure 2; one tower as in arXiv:1404.5997",
-        partial(AlexNet, stem_padding=2, pool_kernel_size=3, grid_size=6, hidden_features=(4096, 4096)),
-        61_100_840,
-        TORCHVISION,
-    ),
-    PAPER.cifar(
-        "alexnet_cifar",
-        "Figure 2, adapted to 32x32",
-        partial(AlexNet, stem_padding=5, pool_kernel_size=2, grid_size=1, hidden_features=()),
-        2_472_266,
-        "bearpaw/pytorch-classification@24f1c45",
-    ),
+    PAPER.imagenet("alexnet", "Figure 2; one tower as in arXiv:1404.5997", _AT_224, 61_100_840),
+    PAPER.cifar("alexnet_cifar", "Figure 2, adapted to 32x32", _AT_32, 2_472_266, BEARPAW),
 )

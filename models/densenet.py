@@ -6,14 +6,14 @@ Table 1 (224 networks), section 3 and Table 2 (networks for CIFAR-10).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from .layers import BNReLU, GlobalAvgPool, ImageNetStem, conv1x1, conv3x3, he_init
-from .spec import TORCHVISION, Paper
+from .spec import BEARPAW, Paper
 
 
 class DenseLayer(nn.Module):
@@ -83,12 +83,6 @@ class DenseNet(nn.Module):
         return self.classifier(self.pool(self.last_activation(self.blocks(self.stem(x)))))
 
 
-def imagenet_densenet(layers: tuple[int, int, int, int], growth_rate: int, num_classes: int) -> DenseNet:
-    """DenseNet-BC (Table 1): 7x7 stem to 2 * growth_rate channels, four blocks, compression 0.5."""
-    channels = 2 * growth_rate
-    return DenseNet(ImageNetStem(channels), channels, layers, growth_rate, True, 0.5, num_classes)
-
-
 def cifar_densenet(depth: int, growth_rate: int, num_classes: int, dropout: float = 0.0) -> DenseNet:
     """Plain DenseNet (section 3): 3x3 to 16 channels, three blocks of (depth - 4) / 3 layers, no compression.
 
@@ -99,30 +93,25 @@ def cifar_densenet(depth: int, growth_rate: int, num_classes: int, dropout: floa
     return DenseNet(conv3x3(3, 16), 16, (n, n, n), growth_rate, False, 1.0, num_classes, dropout)
 
 
-def cifar_densenet_bc(depth: int, growth_rate: int, num_classes: int, dropout: float = 0.0) -> DenseNet:
-    """DenseNet-BC (section 3): 3x3 to 2 * growth_rate channels, three blocks of (depth - 4) / 6 layers."""
-    n, channels = (depth - 4) // 6, 2 * growth_rate
-    return DenseNet(conv3x3(3, channels), channels, (n, n, n), growth_rate, True, 0.5, num_classes, dropout)
+def densenet_bc(
+    stem: Callable[[int], nn.Module], layers: Sequence[int], growth_rate: int, num_classes: int, dropout: float = 0.0
+) -> DenseNet:
+    """DenseNet-BC (section 3, Table 1): a stem to 2 * growth_rate channels, bottlenecks, compression 0.5."""
+    channels = 2 * growth_rate
+    return DenseNet(stem(channels), channels, layers, growth_rate, True, 0.5, num_classes, dropout)
 
 
 PAPER = Paper("DenseNet", 2016, "Huang et al. 2016, arXiv:1608.06993")
 
+_AT_224 = partial(densenet_bc, ImageNetStem)
+_AT_32 = partial(densenet_bc, partial(conv3x3, 3))
+_K48 = "Table 1 with growth rate 48"
+
 SPECS = (
-    *(
-        PAPER.imagenet(
-            f"densenet{depth}",
-            where,
-            partial(imagenet_densenet, layers=layers, growth_rate=growth_rate),
-            params,
-            TORCHVISION,
-        )
-        for depth, layers, growth_rate, params, where in (
-            (121, (6, 12, 24, 16), 32, 7_978_856, "Table 1"),
-            (161, (6, 12, 36, 24), 48, 28_681_000, "Table 1 with growth rate 48"),
-            (169, (6, 12, 32, 32), 32, 14_149_480, "Table 1"),
-            (201, (6, 12, 48, 32), 32, 20_013_928, "Table 1"),
-        )
-    ),
+    PAPER.imagenet("densenet121", "Table 1", partial(_AT_224, (6, 12, 24, 16), growth_rate=32), 7_978_856),
+    PAPER.imagenet("densenet161", _K48, partial(_AT_224, (6, 12, 36, 24), growth_rate=48), 28_681_000),
+    PAPER.imagenet("densenet169", "Table 1", partial(_AT_224, (6, 12, 32, 32), growth_rate=32), 14_149_480),
+    PAPER.imagenet("densenet201", "Table 1", partial(_AT_224, (6, 12, 48, 32), growth_rate=32), 20_013_928),
     PAPER.cifar(
         "densenet40_k12_cifar",
         "Table 2",
@@ -137,14 +126,9 @@ SPECS = (
         6_979_642,
         "derived: 432 stem + 6,188,160 dense layers + 777,024 transitions + 2,336 last BN + 11,690 linear",
     ),
-    *(
-        PAPER.cifar(
-            f"densenet_bc{depth}_k{growth_rate}_cifar",
-            "Table 2",
-            partial(cifar_densenet_bc, depth=depth, growth_rate=growth_rate),
-            params,
-            "bearpaw/pytorch-classification@24f1c45",
-        )
-        for depth, growth_rate, params in ((100, 12, 769_162), (250, 24, 15_324_406))
+    # Three blocks of (depth - 4) / 6 layers.
+    PAPER.cifar("densenet_bc100_k12_cifar", "Table 2", partial(_AT_32, (16, 16, 16), growth_rate=12), 769_162, BEARPAW),
+    PAPER.cifar(
+        "densenet_bc250_k24_cifar", "Table 2", partial(_AT_32, (41, 41, 41), growth_rate=24), 15_324_406, BEARPAW
     ),
 )

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .layers import GlobalAvgPool, ImageNetStem, conv3x3
-from .spec import Paper
+from .spec import OSMR, Paper
 
 
 def join_inputs(columns: int) -> tuple[int, ...]:
@@ -161,27 +161,18 @@ def _init(model: FractalNet) -> None:
 
 PAPER = Paper("FractalNet", 2016, "Larsson et al. 2016, arXiv:1605.07648")
 
+_DEPTH_20 = partial(FractalNet, channels=(64, 128, 256, 512, 512), columns=3, stem=None)
+_DEPTH_40 = partial(FractalNet, channels=(16, 32, 64, 128, 128), columns=4, stem=None)
+_DEPTH_34 = partial(FractalNet, channels=(128, 256, 512, 1024), columns=4, stem=ImageNetStem)
+_TABLE = "section 4: the 40-layer row of the table of ultra-deep networks"
+_BY_LAYER_40 = "derived: 4,754,880 (convolutions) + 11,040 (batch norm) + 1,290 (linear); paper: 4.8M"
+_BY_LAYER_34 = (
+    "derived: 9,536 in the stem, 162,938,880 + 57,600 in the blocks' convolutions and batch norm, "
+    "1,025,000 in the linear layer; nobody published a count"
+)
+
 SPECS = (
-    PAPER.cifar(
-        "fractalnet20_cifar",
-        "section 4: five blocks of three columns",
-        partial(FractalNet, channels=(64, 128, 256, 512, 512), columns=3, stem=None),
-        33_724_618,
-        "osmr/pytorchcv@7f31dc8",
-    ),
-    PAPER.cifar(
-        "fractalnet40_cifar",
-        "section 4: the 40-layer row of the table of ultra-deep networks",
-        partial(FractalNet, channels=(16, 32, 64, 128, 128), columns=4, stem=None),
-        4_767_210,
-        "derived: 4,754,880 (convolutions) + 11,040 (batch norm) + 1,290 (linear); paper: 4.8M",
-    ),
-    PAPER.imagenet(
-        "fractalnet34",
-        "section 4: the 34-layer ImageNet network",
-        partial(FractalNet, channels=(128, 256, 512, 1024), columns=4, stem=ImageNetStem),
-        164_031_016,
-        "derived: 9,536 in the stem, 162,938,880 + 57,600 in the blocks' convolutions and batch norm, "
-        "1,025,000 in the linear layer; nobody published a count",
-    ),
+    PAPER.cifar("fractalnet20_cifar", "section 4: five blocks of three columns", _DEPTH_20, 33_724_618, OSMR),
+    PAPER.cifar("fractalnet40_cifar", _TABLE, _DEPTH_40, 4_767_210, _BY_LAYER_40),
+    PAPER.imagenet("fractalnet34", "section 4: the 34-layer ImageNet network", _DEPTH_34, 164_031_016, _BY_LAYER_34),
 )

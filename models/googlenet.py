@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from .layers import GlobalAvgPool
-from .spec import TORCHVISION, Paper
+from .spec import KUANGLIU, Paper
 
 
 class GoogLeNetOutputs(NamedTuple):
@@ -56,18 +56,15 @@ class Inception(nn.Module):
         bias: bool,
     ) -> None:
         super().__init__()
-        self.branch1 = conv_bn_relu(in_channels, ch1x1, 1, bias=bias)
-        self.branch2 = nn.Sequential(
-            conv_bn_relu(in_channels, ch3x3red, 1, bias=bias), conv_bn_relu(ch3x3red, ch3x3, 3, bias=bias)
-        )
+        conv = partial(conv_bn_relu, bias=bias)
+        self.branch1 = conv(in_channels, ch1x1, 1)
+        self.branch2 = nn.Sequential(conv(in_channels, ch3x3red, 1), conv(ch3x3red, ch3x3, 3))
         self.branch3 = nn.Sequential(
-            conv_bn_relu(in_channels, ch5x5red, 1, bias=bias),
-            conv_bn_relu(ch5x5red, ch5x5, 3, bias=bias),
-            *(conv_bn_relu(ch5x5, ch5x5, 3, bias=bias) for _ in range(convs_for_5x5 - 1)),
+            conv(in_channels, ch5x5red, 1),
+            conv(ch5x5red, ch5x5, 3),
+            *(conv(ch5x5, ch5x5, 3) for _ in range(convs_for_5x5 - 1)),
         )
-        self.branch4 = nn.Sequential(
-            nn.MaxPool2d(3, stride=1, padding=1), conv_bn_relu(in_channels, pool_proj, 1, bias=bias)
-        )
+        self.branch4 = nn.Sequential(nn.MaxPool2d(3, stride=1, padding=1), conv(in_channels, pool_proj, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.cat((self.branch1(x), self.branch2(x), self.branch3(x), self.branch4(x)), dim=1)
@@ -190,21 +187,17 @@ _AT_224 = partial(
 _AT_32 = partial(
     GoogLeNet,
     stem=partial(conv_bn_relu, 3, 192, 3, bias=True),
-    pools=(partial(nn.MaxPool2d, 3, stride=2, padding=1), partial(nn.MaxPool2d, 3, stride=2, padding=1)),
+    pools=(partial(nn.MaxPool2d, 3, stride=2, padding=1),) * 2,
     convs_for_5x5=2,
     bias=True,
     dropout=0.0,
     auxiliary_heads=False,
 )
+_HEADS = "Table 1 and section 5, auxiliary classifiers"
+_COUNTED = "torchvision 0.29, googlenet(aux_logits=True)"
 
 SPECS = (
-    PAPER.imagenet("googlenet", "Table 1", partial(_AT_224, auxiliary_heads=False), 6_624_904, TORCHVISION),
-    PAPER.imagenet(
-        "googlenet_aux",
-        "Table 1 and section 5, auxiliary classifiers",
-        partial(_AT_224, auxiliary_heads=True),
-        13_004_888,
-        "torchvision 0.29, googlenet(aux_logits=True)",
-    ),
-    PAPER.cifar("googlenet_cifar", "Table 1, adapted to 32x32", _AT_32, 6_166_250, "kuangliu/pytorch-cifar@49b7aa9"),
+    PAPER.imagenet("googlenet", "Table 1", partial(_AT_224, auxiliary_heads=False), 6_624_904),
+    PAPER.imagenet("googlenet_aux", _HEADS, partial(_AT_224, auxiliary_heads=True), 13_004_888, _COUNTED),
+    PAPER.cifar("googlenet_cifar", "Table 1, adapted to 32x32", _AT_32, 6_166_250, KUANGLIU),
 )

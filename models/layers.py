@@ -81,7 +81,7 @@ class Bottleneck(nn.Module):
         self.conv3 = conv1x1(width, out_channels)
         self.bn3 = nn.BatchNorm2d(out_channels)
         self.relu = nn.ReLU(inplace=True)
-        self.shortcut = projection_shortcut(in_channels, out_channels, stride)
+        self.shortcut = identity_or(projection, in_channels, out_channels, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         out = self.relu(self.bn1(self.conv1(x)))
@@ -90,18 +90,17 @@ class Bottleneck(nn.Module):
         return self.relu(out + self.shortcut(x))
 
 
-def projection_shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Module:
-    """Identity where input and output agree in shape, else 1x1, BN (He et al. 2015, option B)."""
-    if stride == 1 and in_channels == out_channels:
-        return nn.Identity()
+def identity_or(
+    otherwise: Callable[[int, int, int], nn.Module], in_channels: int, out_channels: int, stride: int
+) -> nn.Module:
+    """A shortcut: identity where input and output agree in shape, else as (in_channels, out_channels, stride) say."""
+    same = stride == 1 and in_channels == out_channels
+    return nn.Identity() if same else otherwise(in_channels, out_channels, stride)
+
+
+def projection(in_channels: int, out_channels: int, stride: int) -> nn.Module:
+    """1x1, BN (He et al. 2015, option B)."""
     return nn.Sequential(conv1x1(in_channels, out_channels, stride), nn.BatchNorm2d(out_channels))
-
-
-def pad_shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Module:
-    """Identity where input and output agree in shape, else `PadShortcut` (He et al. 2015, option A)."""
-    if stride == 1 and in_channels == out_channels:
-        return nn.Identity()
-    return PadShortcut(in_channels, out_channels, stride)
 
 
 class PadShortcut(nn.Module):
@@ -169,16 +168,17 @@ def he_init(model: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
-def he_init_fan_in(model: nn.Module) -> None:
+def he_init_fan_in(model: nn.Module, last_bias: float = 0.0) -> None:
     """He et al. 2015 with fan-in variance for convolutions and linear layers; the last one normal(0, 0.01).
 
     For ReLU networks without batch norm: the signal keeps its scale on the way forward, also through a first
     layer with a large kernel, where the fan-out variance of `he_init` would shrink it, and the small last
-    layer lets the loss start near log(num_classes). Biases are zero.
+    layer lets the loss start near log(num_classes). Biases are zero, but for the last layer's where a ReLU
+    follows it: that would otherwise close for good within the first steps.
     """
     layers = [module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
     for layer in layers:
         nn.init.kaiming_normal_(layer.weight, mode="fan_in", nonlinearity="relu")
         if layer.bias is not None:
-            nn.init.zeros_(layer.bias)
+            nn.init.constant_(layer.bias, last_bias if layer is layers[-1] else 0.0)
     nn.init.normal_(layers[-1].weight, std=0.01)

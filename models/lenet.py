@@ -11,7 +11,7 @@ from functools import partial
 
 from torch import nn
 
-from .spec import Paper
+from .spec import KUANGLIU, Paper
 
 
 class LeNet5(nn.Sequential):
@@ -55,20 +55,10 @@ class LeNet5(nn.Sequential):
 
 PAPER = Paper("LeNet", 1998, "LeCun et al. 1998, Proceedings of the IEEE 86(11)")
 
+_BY_LAYER = "derived: 156 + 2,416 + 48,120 + 10,164 + 850"
+_COLOUR = partial(LeNet5, in_channels=3, activation=nn.ReLU, pool=nn.MaxPool2d)
+
 SPECS = (
-    PAPER.mnist(
-        "lenet5_mnist",
-        "section II.B",
-        partial(LeNet5, in_channels=1),
-        61_706,
-        "derived: 156 + 2,416 + 48,120 + 10,164 + 850",
-        height=32,
-    ),
-    PAPER.cifar(
-        "lenet5_cifar",
-        "section II.B, with three input channels",
-        partial(LeNet5, in_channels=3, activation=nn.ReLU, pool=nn.MaxPool2d),
-        62_006,
-        "kuangliu/pytorch-cifar@49b7aa9",
-    ),
+    PAPER.mnist("lenet5_mnist", "section II.B", partial(LeNet5, in_channels=1), 61_706, _BY_LAYER, height=32),
+    PAPER.cifar("lenet5_cifar", "section II.B, with three input channels", _COLOUR, 62_006, KUANGLIU),
 )

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from .layers import GlobalAvgPool, he_init_fan_in
-from .spec import Paper
+from .spec import OSMR, Paper
 
 
 class Stage(NamedTuple):
@@ -59,12 +59,9 @@ class NiN(nn.Module):
             layers += mlpconv(in_channels, stage)
             in_channels = stage.channels[-1]
         self.features = nn.Sequential(*layers)
-        last_conv = nn.Conv2d(in_channels, num_classes, 1)
-        self.classifier = nn.Sequential(last_conv, nn.ReLU(inplace=True))
+        self.classifier = nn.Sequential(nn.Conv2d(in_channels, num_classes, 1), nn.ReLU(inplace=True))
         self.pool = GlobalAvgPool()
-        he_init_fan_in(self)
-        # All class maps start above zero: their ReLU would otherwise close for good within the first steps.
-        nn.init.ones_(last_conv.bias)  # type: ignore[arg-type]
+        he_init_fan_in(self, last_bias=1.0)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.pool(self.classifier(self.features(x)))
@@ -84,13 +81,10 @@ _AT_32 = (
     Stage((192, 192), kernel_size=3, padding=1, pool=nn.AvgPool2d, dropout=0.5),
 )
 
+_CAFFE = "section 3; the authors' ImageNet definition in the Caffe model zoo"
+_BY_LAYER = "derived: 53,568 + 746,240 + 1,180,800 + 4,589,568 (stages) + 1,025,000 (last 1x1)"
+
 SPECS = (
-    PAPER.imagenet(
-        "nin",
-        "section 3; the authors' ImageNet definition in the Caffe model zoo",
-        partial(NiN, stages=_AT_224),
-        7_595_176,
-        "derived: 53,568 + 746,240 + 1,180,800 + 4,589,568 (stages) + 1,025,000 (last 1x1)",
-    ),
-    PAPER.cifar("nin_cifar", "section 4.2", partial(NiN, stages=_AT_32), 966_986, "osmr/pytorchcv@7f31dc8"),
+    PAPER.imagenet("nin", _CAFFE, partial(NiN, stages=_AT_224), 7_595_176, _BY_LAYER),
+    PAPER.cifar("nin_cifar", "section 4.2", partial(NiN, stages=_AT_32), 966_986, OSMR),
 )

@@ -12,16 +12,11 @@ from itertools import chain, repeat
 
 from torch import Tensor, nn
 
-from .layers import (
-    BNReLU,
-    CifarStem,
-    ImageNetStem,
-    StagedNet,
-    conv1x1,
-    conv3x3,
-    pad_shortcut,
-)
-from .spec import Paper
+from .layers import BNReLU, CifarStem, ImageNetStem, PadShortcut, StagedNet, conv1x1, conv3x3, identity_or
+from .spec import BEARPAW, KUANGLIU, OSMR, Build, Paper
+
+# (activation, in_channels, width, stride) -> a block, and the number of its output channels.
+PreActBlockBuilder = Callable[[nn.Module, int, int, int], tuple[nn.Module, int]]
 
 
 class PreActBlock(nn.Module):
@@ -42,12 +37,6 @@ class PreActBlock(nn.Module):
         return self.branch(activated) + self.shortcut(activated if self.projects else x)
 
 
-def _project(in_channels: int, out_channels: int, stride: int) -> nn.Module:
-    if stride == 1 and in_channels == out_channels:
-        return nn.Identity()
-    return conv1x1(in_channels, out_channels, stride)
-
-
 def _two_3x3(in_channels: int, width: int, stride: int) -> nn.Module:
     return nn.Sequential(conv3x3(in_channels, width, stride), BNReLU(width), conv3x3(width, width))
 
@@ -55,7 +44,7 @@ def _two_3x3(in_channels: int, width: int, stride: int) -> nn.Module:
 def padded_block(activation: nn.Module, in_channels: int, width: int, stride: int) -> tuple[nn.Module, int]:
     """activation, 3x3, BN, ReLU, 3x3, + shortcut without parameters; and its output channels."""
     branch = _two_3x3(in_channels, width, stride)
-    return PreActBlock(activation, branch, pad_shortcut(in_channels, width, stride)), width
+    return PreActBlock(activation, branch, identity_or(PadShortcut, in_channels, width, stride)), width
 
 
 def projected_block(activation: nn.Module, in_channels: int, width: int, stride: int) -> tuple[nn.Module, int]:
@@ -65,7 +54,7 @@ def projected_block(activation: nn.Module, in_channels: int, width: int, stride:
     stages, a 3x3 stem, 1x1 projections and no activation after the last addition.
     """
     branch = _two_3x3(in_channels, width, stride)
-    return PreActBlock(activation, branch, _project(in_channels, width, stride)), width
+    return PreActBlock(activation, branch, identity_or(conv1x1, in_channels, width, stride)), width
 
 
 def bottleneck_block(activation: nn.Module, in_channels: int, width: int, stride: int) -> tuple[nn.Module, int]:
@@ -80,7 +69,7 @@ def bottleneck_block(activation: nn.Module, in_channels: int, width: int, stride
         BNReLU(width),
         conv1x1(width, 4 * width),
     )
-    return PreActBlock(activation, branch, _project(in_channels, 4 * width, stride)), 4 * width
+    return PreActBlock(activation, branch, identity_or(conv1x1, in_channels, 4 * width, stride)), 4 * width
 
 
 class PreActResNet(StagedNet):
@@ -94,7 +83,7 @@ class PreActResNet(StagedNet):
     def __init__(
         self,
         stem: Callable[[int], nn.Module],
-        block: Callable[[nn.Module, int, int, int], tuple[nn.Module, int]],
+        block: PreActBlockBuilder,
         widths: tuple[int, ...],
         layers: tuple[int, ...],
         num_classes: int,
@@ -111,55 +100,32 @@ class PreActResNet(StagedNet):
 
 PAPER = Paper("PreAct ResNet", 2016, "He et al. 2016, arXiv:1603.05027")
 
-_AT_224 = partial(PreActResNet, stem=ImageNetStem, block=bottleneck_block, widths=(64, 128, 256, 512))
+_WIDTHS = (64, 128, 256, 512)
+_AT_224 = partial(PreActResNet, ImageNetStem, bottleneck_block, _WIDTHS)
+_AT_32 = partial(PreActResNet, CifarStem, projected_block, _WIDTHS, (2, 2, 2, 2), last_activation=nn.Identity)
+_DEPTH = "Figure 4e at the depth of ResNet-50"
+_LESS_BN = f"of {OSMR} less its second 64-channel BN"
+_PADDED = (
+    f"derived: 1,730,522 of {BEARPAW} less its two 1x1 projections (512 + 2,048), "
+    "which the paper has in bottleneck networks only"
+)
+
+
+def _three_stages(n: int, block: PreActBlockBuilder) -> Build:
+    return partial(PreActResNet, stem=CifarStem, block=block, widths=(16, 32, 64), layers=(n, n, n))
+
 
 SPECS = (
-    *(
-        PAPER.imagenet(
-            f"preact_resnet{depth}",
-            where,
-            partial(_AT_224, layers=layers),
-            params,
-            f"derived: {published:,} of osmr/pytorchcv@7f31dc8 less its second 64-channel BN",
-        )
-        for depth, layers, params, published, where in (
-            (50, (3, 4, 6, 3), 25_549_352, 25_549_480, "Figure 4e at the depth of ResNet-50"),
-            (152, (3, 8, 36, 3), 60_185_128, 60_185_256, "Table 5"),
-        )
+    PAPER.imagenet(
+        "preact_resnet50", _DEPTH, partial(_AT_224, (3, 4, 6, 3)), 25_549_352, f"derived: 25,549,480 {_LESS_BN}"
+    ),
+    PAPER.imagenet(
+        "preact_resnet152", "Table 5", partial(_AT_224, (3, 8, 36, 3)), 60_185_128, f"derived: 60,185,256 {_LESS_BN}"
     ),
     PAPER.cifar(
-        "preact_resnet18_cifar",
-        "Figure 4e in a four-stage network with a 3x3 stem",
-        partial(
-            PreActResNet,
-            stem=CifarStem,
-            block=projected_block,
-            widths=(64, 128, 256, 512),
-            layers=(2, 2, 2, 2),
-            last_activation=nn.Identity,
-        ),
-        11_171_146,
-        "kuangliu/pytorch-cifar@49b7aa9",
+        "preact_resnet18_cifar", "Figure 4e in a four-stage network with a 3x3 stem", _AT_32, 11_171_146, KUANGLIU
     ),
-    *(
-        PAPER.cifar(
-            f"preact_resnet{depth}_cifar",
-            "Table 3",
-            partial(PreActResNet, stem=CifarStem, block=block, widths=(16, 32, 64), layers=(n, n, n)),
-            params,
-            source,
-        )
-        for depth, block, n, params, source in (
-            (
-                110,
-                padded_block,
-                18,
-                1_727_962,
-                "derived: 1,730,522 of bearpaw/pytorch-classification@24f1c45 less its two 1x1 projections "
-                "(512 + 2,048), which the paper has in bottleneck networks only",
-            ),
-            (164, bottleneck_block, 18, 1_703_258, "bearpaw/pytorch-classification@24f1c45"),
-            (1001, bottleneck_block, 111, 10_327_706, "bearpaw/pytorch-classification@24f1c45"),
-        )
-    ),
+    PAPER.cifar("preact_resnet110_cifar", "Table 3", _three_stages(18, padded_block), 1_727_962, _PADDED),
+    PAPER.cifar("preact_resnet164_cifar", "Table 3", _three_stages(18, bottleneck_block), 1_703_258, BEARPAW),
+    PAPER.cifar("preact_resnet1001_cifar", "Table 3", _three_stages(111, bottleneck_block), 10_327_706, BEARPAW),
 )

@@ -2,11 +2,14 @@
 
 He, Zhang, Ren, Sun 2015, "Deep Residual Learning for Image Recognition", arXiv:1512.03385:
 section 3.3 and Table 1 (224 networks), section 4.2 (6n+2 networks for CIFAR-10).
+
+Plain networks are the paper's control, which shows what the shortcuts do: the same without them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from torch import Tensor, nn
@@ -15,13 +18,15 @@ from .layers import (
     BlockBuilder,
     Bottleneck,
     CifarStem,
+    ConvBNReLU,
     ImageNetStem,
+    PadShortcut,
     StagedNet,
     conv3x3,
-    pad_shortcut,
-    projection_shortcut,
+    identity_or,
+    projection,
 )
-from .spec import TORCHVISION, Paper
+from .spec import AKAMASTER, KUANGLIU, Build, Paper
 
 
 class BasicBlock(nn.Module):
@@ -44,12 +49,12 @@ class BasicBlock(nn.Module):
 
 def basic_block(in_channels: int, width: int, stride: int) -> tuple[nn.Module, int]:
     """A basic block of a four-stage network and its number of output channels."""
-    return BasicBlock(in_channels, width, stride, projection_shortcut(in_channels, width, stride)), width
+    return BasicBlock(in_channels, width, stride, identity_or(projection, in_channels, width, stride)), width
 
 
 def padded_block(in_channels: int, width: int, stride: int) -> tuple[nn.Module, int]:
     """A basic block of a 6n+2 network, with a parameter-free shortcut, and its number of output channels."""
-    return BasicBlock(in_channels, width, stride, pad_shortcut(in_channels, width, stride)), width
+    return BasicBlock(in_channels, width, stride, identity_or(PadShortcut, in_channels, width, stride)), width
 
 
 def bottleneck_block(in_channels: int, width: int, stride: int) -> tuple[nn.Module, int]:
@@ -58,6 +63,15 @@ def bottleneck_block(in_channels: int, width: int, stride: int) -> tuple[nn.Modu
     Differs from the paper: the stride is in the 3x3 convolution, not in the first 1x1 (see `Bottleneck`).
     """
     return Bottleneck(in_channels, width, 4 * width, stride), 4 * width
+
+
+def plain_block(in_channels: int, width: int, stride: int) -> tuple[nn.Module, int]:
+    """3x3, BN, ReLU, 3x3, BN, ReLU: a basic block without the addition (Figure 3, middle), and its output channels."""
+    block = nn.Sequential(
+        ConvBNReLU(in_channels, width, kernel_size=3, stride=stride, padding=1),
+        ConvBNReLU(width, width, kernel_size=3, padding=1),
+    )
+    return block, width
 
 
 def cifar_stem(out_channels: int) -> nn.Module:
@@ -88,66 +102,54 @@ class ResNet(StagedNet):
 class CifarResNet(StagedNet):
     """3x3, then three stages of n = (depth - 2) / 6 basic blocks at widths 16, 32, 64 (section 4.2).
 
-    (B, 3, 32, 32) -> (B, num_classes). Shortcuts have no parameters (option A).
+    (B, 3, 32, 32) -> (B, num_classes). Shortcuts, where the block has some, have no parameters (option A).
     """
 
-    def __init__(self, depth: int, num_classes: int) -> None:
+    def __init__(self, depth: int, num_classes: int, block: BlockBuilder = padded_block) -> None:
         n = (depth - 2) // 6
-        super().__init__(CifarStem(16), 16, padded_block, (16, 32, 64), (n, n, n), num_classes)
+        super().__init__(CifarStem(16), 16, block, (16, 32, 64), (n, n, n), num_classes)
 
 
 PAPER = Paper("ResNet", 2015, "He et al. 2015, arXiv:1512.03385")
+PLAIN = replace(PAPER, family="Plain")
 
-_AKAMASTER = "akamaster/pytorch_resnet_cifar10@d5489e8"
-_LAYERS: dict[int, tuple[BlockBuilder, tuple[int, int, int, int]]] = {
-    18: (basic_block, (2, 2, 2, 2)),
-    34: (basic_block, (3, 4, 6, 3)),
-    50: (bottleneck_block, (3, 4, 6, 3)),
-    101: (bottleneck_block, (3, 4, 23, 3)),
-    152: (bottleneck_block, (3, 8, 36, 3)),
+_LAYERS: dict[int, tuple[int, int, int, int]] = {  # Table 1
+    18: (2, 2, 2, 2),
+    34: (3, 4, 6, 3),
+    50: (3, 4, 6, 3),
+    101: (3, 4, 23, 3),
+    152: (3, 8, 36, 3),
 }
 
 
-def _four_stages(depth: int, stem: Callable[[int], nn.Module]) -> Callable[..., nn.Module]:
-    block, layers = _LAYERS[depth]
-    return partial(ResNet, stem=stem, block=block, layers=layers)
+def _four_stages(depth: int, block: BlockBuilder, stem: Callable[[int], nn.Module] = ImageNetStem) -> Build:
+    return partial(ResNet, stem=stem, block=block, layers=_LAYERS[depth])
 
+
+_STEM = "Table 1, with a 3x3 stem"
+_LESS = "less its three projections with BN, 173,824"
+_STEPS_OF_N = "derived: 97,216 per step of n from ResNet-32"
+_AS_RESNET = "derived: as ResNet-20, whose shortcuts have no parameters"
+_PYCLS = "facebookresearch/pycls@5719de6 dev/model_complexity.json, plain V-56"
 
 SPECS = (
-    *(
-        PAPER.imagenet(f"resnet{depth}", "Table 1", _four_stages(depth, ImageNetStem), params, TORCHVISION)
-        for depth, params in (
-            (18, 11_689_512),
-            (34, 21_797_672),
-            (50, 25_557_032),
-            (101, 44_549_160),
-            (152, 60_192_808),
-        )
-    ),
-    *(
-        PAPER.cifar(f"resnet{depth}_cifar", "section 4.2", partial(CifarResNet, depth=depth), params, source)
-        for depth, params, source in (
-            (20, 269_722, _AKAMASTER),
-            (32, 464_154, _AKAMASTER),
-            (44, 658_586, "derived: 97,216 per step of n from ResNet-32"),
-            (56, 853_018, _AKAMASTER),
-            (110, 1_727_962, _AKAMASTER),
-        )
-    ),
-    *(
-        PAPER.cifar(
-            f"resnet{depth}_cifar",
-            "Table 1, with a 3x3 stem",
-            _four_stages(depth, cifar_stem),
-            params,
-            "kuangliu/pytorch-cifar@49b7aa9",
-        )
-        for depth, params in (
-            (18, 11_173_962),
-            (34, 21_282_122),
-            (50, 23_520_842),
-            (101, 42_512_970),
-            (152, 58_156_618),
-        )
-    ),
+    PAPER.imagenet("resnet18", "Table 1", _four_stages(18, basic_block), 11_689_512),
+    PAPER.imagenet("resnet34", "Table 1", _four_stages(34, basic_block), 21_797_672),
+    PAPER.imagenet("resnet50", "Table 1", _four_stages(50, bottleneck_block), 25_557_032),
+    PAPER.imagenet("resnet101", "Table 1", _four_stages(101, bottleneck_block), 44_549_160),
+    PAPER.imagenet("resnet152", "Table 1", _four_stages(152, bottleneck_block), 60_192_808),
+    PAPER.cifar("resnet20_cifar", "section 4.2", partial(CifarResNet, depth=20), 269_722, AKAMASTER),
+    PAPER.cifar("resnet32_cifar", "section 4.2", partial(CifarResNet, depth=32), 464_154, AKAMASTER),
+    PAPER.cifar("resnet44_cifar", "section 4.2", partial(CifarResNet, depth=44), 658_586, _STEPS_OF_N),
+    PAPER.cifar("resnet56_cifar", "section 4.2", partial(CifarResNet, depth=56), 853_018, AKAMASTER),
+    PAPER.cifar("resnet110_cifar", "section 4.2", partial(CifarResNet, depth=110), 1_727_962, AKAMASTER),
+    PAPER.cifar("resnet18_cifar", _STEM, _four_stages(18, basic_block, cifar_stem), 11_173_962, KUANGLIU),
+    PAPER.cifar("resnet34_cifar", _STEM, _four_stages(34, basic_block, cifar_stem), 21_282_122, KUANGLIU),
+    PAPER.cifar("resnet50_cifar", _STEM, _four_stages(50, bottleneck_block, cifar_stem), 23_520_842, KUANGLIU),
+    PAPER.cifar("resnet101_cifar", _STEM, _four_stages(101, bottleneck_block, cifar_stem), 42_512_970, KUANGLIU),
+    PAPER.cifar("resnet152_cifar", _STEM, _four_stages(152, bottleneck_block, cifar_stem), 58_156_618, KUANGLIU),
+    PLAIN.imagenet("plain18", "section 3.3", _four_stages(18, plain_block), 11_515_688, f"derived: ResNet-18 {_LESS}"),
+    PLAIN.imagenet("plain34", "section 3.3", _four_stages(34, plain_block), 21_623_848, f"derived: ResNet-34 {_LESS}"),
+    PLAIN.cifar("plain20_cifar", "section 4.2", partial(CifarResNet, depth=20, block=plain_block), 269_722, _AS_RESNET),
+    PLAIN.cifar("plain56_cifar", "section 4.2", partial(CifarResNet, depth=56, block=plain_block), 853_018, _PYCLS),
 )

@@ -12,7 +12,7 @@ from functools import partial
 from torch import nn
 
 from .layers import Bottleneck, CifarStem, ImageNetStem, StagedNet
-from .spec import TORCHVISION, Paper
+from .spec import BEARPAW, OSMR, Paper
 
 
 class ResNeXt(StagedNet):
@@ -40,41 +40,20 @@ class ResNeXt(StagedNet):
 
 PAPER = Paper("ResNeXt", 2016, "Xie et al. 2016, arXiv:1611.05431")
 
-_BEARPAW = "bearpaw/pytorch-classification@24f1c45"
+_DEPTH_50 = partial(ResNeXt, ImageNetStem, (3, 4, 6, 3))
+_DEPTH_101 = partial(ResNeXt, ImageNetStem, (3, 4, 23, 3))
+_DEPTH_29 = partial(ResNeXt, CifarStem, (3, 3, 3))
+_BY_GROUP = f"derived: 34,426,698 + 8 * 4,216,064 per group, from 8x64d and 4x64d (17,562,442) of {BEARPAW}"
 
 SPECS = (
-    *(
-        PAPER.imagenet(
-            f"resnext{depth}_{cardinality}x{base_width}d",
-            where,
-            partial(ResNeXt, stem=ImageNetStem, layers=layers, cardinality=cardinality, base_width=base_width),
-            params,
-            TORCHVISION,
-        )
-        for depth, layers, cardinality, base_width, params, where in (
-            (50, (3, 4, 6, 3), 32, 4, 25_028_904, "Table 1"),
-            (101, (3, 4, 23, 3), 32, 8, 88_791_336, "Table 1 at 101 layers, torchvision's 32x8d"),
-            (101, (3, 4, 23, 3), 64, 4, 83_455_272, "Table 4"),
-        )
+    PAPER.imagenet("resnext50_32x4d", "Table 1", partial(_DEPTH_50, 32, 4), 25_028_904),
+    PAPER.imagenet(
+        "resnext101_32x8d", "Table 1 at 101 layers, torchvision's 32x8d", partial(_DEPTH_101, 32, 8), 88_791_336
     ),
-    *(
-        PAPER.cifar(
-            f"resnext29_{cardinality}x{base_width}d_cifar",
-            where,
-            partial(ResNeXt, stem=CifarStem, layers=(3, 3, 3), cardinality=cardinality, base_width=base_width),
-            params,
-            source,
-        )
-        for cardinality, base_width, params, source, where in (
-            (8, 64, 34_426_698, _BEARPAW, "section 5.3"),
-            (
-                16,
-                64,
-                68_155_210,
-                f"derived: 34,426,698 + 8 * 4,216,064 per group, from 8x64d and 4x64d (17,562,442) of {_BEARPAW}",
-                "section 5.3",
-            ),
-            (32, 4, 4_775_754, "osmr/pytorchcv@7f31dc8", "section 5.3 with groups of 32x4d"),
-        )
+    PAPER.imagenet("resnext101_64x4d", "Table 4", partial(_DEPTH_101, 64, 4), 83_455_272),
+    PAPER.cifar("resnext29_8x64d_cifar", "section 5.3", partial(_DEPTH_29, 8, 64), 34_426_698, BEARPAW),
+    PAPER.cifar("resnext29_16x64d_cifar", "section 5.3", partial(_DEPTH_29, 16, 64), 68_155_210, _BY_GROUP),
+    PAPER.cifar(
+        "resnext29_32x4d_cifar", "section 5.3 with groups of 32x4d", partial(_DEPTH_29, 32, 4), 4_775_754, OSMR
     ),
 )

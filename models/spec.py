@@ -17,8 +17,12 @@ Build = Callable[..., "nn.Module"]
 Track = Literal["imagenet", "cifar", "mnist"]
 InputSize = tuple[int, int, int]  # (channels, height, width)
 
-
-TORCHVISION = "torchvision 0.29 weights metadata"  # who published the parameters of the networks that it has
+# Who published parameters, or whose networks of that commit were built and counted.
+TORCHVISION = "torchvision 0.29 weights metadata"
+AKAMASTER = "akamaster/pytorch_resnet_cifar10@d5489e8"
+BEARPAW = "bearpaw/pytorch-classification@24f1c45"
+KUANGLIU = "kuangliu/pytorch-cifar@49b7aa9"
+OSMR = "osmr/pytorchcv@7f31dc8"
 
 
 class UnknownModel(LookupError):
@@ -59,7 +63,7 @@ class ModelSpec:
             return target.differences
         if isinstance(self.build, partial):
             target = self.build.func
-            parts = [part for part in self.build.keywords.values() if callable(part)]
+            parts = [part for part in (*self.build.args, *self.build.keywords.values()) if callable(part)]
         module = sys.modules.get(target.__module__)
         paragraphs = [
             " ".join(paragraph.split())
@@ -81,7 +85,7 @@ class Paper:
     year: int
     citation: str  # "He et al. 2015, arXiv:1512.03385"
 
-    def imagenet(self, name: str, where: str, build: Build, params: int, source: str) -> ModelSpec:
+    def imagenet(self, name: str, where: str, build: Build, params: int, source: str = TORCHVISION) -> ModelSpec:
         """A network for (3, 224, 224) and 1000 classes."""
         return self._row("imagenet", (3, 224, 224), 1000, name, where, build, params, source)
 

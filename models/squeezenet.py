@@ -7,6 +7,7 @@ arXiv:1602.07360: section 3 and Table 1. Version 1.1 is from the authors' reposi
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from .layers import GlobalAvgPool, he_init_fan_in
-from .spec import TORCHVISION, Paper
+from .spec import Paper
 
 POOL: Final = "pool"
 
@@ -40,8 +41,8 @@ class Fire(nn.Module):
 class SqueezeNet(nn.Module):
     """conv, ReLU, Fire blocks and 3x3/2 max-pools, dropout, 1x1 conv, ReLU, global average pool (Table 1).
 
-    (B, 3, H, W) -> (B, num_classes). `rows` lists what follows the stem: a pool, or the squeeze and
-    expand channels of a Fire block. There is no batch norm; weights have He's fan-in variance, and
+    (B, 3, H, W) -> (B, num_classes). `rows` lists what follows the first convolution, `stem`: a pool, or the
+    squeeze and expand channels of a Fire block. There is no batch norm; weights have He's fan-in variance, and
     training starts at small rates (SGD with momentum 0.9: 0.01 and below).
 
     Differs from the paper: `squeezenet1_1` has a 3x3 first convolution of 64 filters and pools earlier
@@ -52,20 +53,12 @@ class SqueezeNet(nn.Module):
     """
 
     def __init__(
-        self,
-        stem_channels: int,
-        kernel_size: int,
-        stride: int,
-        padding: int,
-        rows: tuple[tuple[int, int] | str, ...],
-        num_classes: int,
+        self, stem: Callable[[], nn.Conv2d], rows: tuple[tuple[int, int] | str, ...], num_classes: int
     ) -> None:
         super().__init__()
-        layers: list[nn.Module] = [
-            nn.Conv2d(3, stem_channels, kernel_size, stride, padding),
-            nn.ReLU(inplace=True),
-        ]
-        in_channels = stem_channels
+        first_conv = stem()
+        layers: list[nn.Module] = [first_conv, nn.ReLU(inplace=True)]
+        in_channels = first_conv.out_channels
         for row in rows:
             if isinstance(row, str):
                 layers.append(nn.MaxPool2d(3, stride=2, ceil_mode=True))
@@ -75,12 +68,9 @@ class SqueezeNet(nn.Module):
                 in_channels = 2 * expand_channels
         self.features = nn.Sequential(*layers)
         self.dropout = nn.Dropout(0.5)
-        last_conv = nn.Conv2d(in_channels, num_classes, 1)
-        self.classifier = nn.Sequential(last_conv, nn.ReLU(inplace=True))
+        self.classifier = nn.Sequential(nn.Conv2d(in_channels, num_classes, 1), nn.ReLU(inplace=True))
         self.pool = GlobalAvgPool()
-        he_init_fan_in(self)
-        # All class maps start above zero: their ReLU would otherwise close for good within the first steps.
-        nn.init.ones_(last_conv.bias)  # type: ignore[arg-type]
+        he_init_fan_in(self, last_bias=1.0)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.pool(self.classifier(self.dropout(self.features(x))))
@@ -93,27 +83,13 @@ _FIRES_4_5 = ((32, 128), (32, 128))
 _FIRES_6_TO_9 = ((48, 192), (48, 192), (64, 256), (64, 256))
 _ROWS_1_0 = (POOL, *_FIRES_2_3, (32, 128), POOL, (32, 128), *_FIRES_6_TO_9[:3], POOL, (64, 256))
 _ROWS_1_1 = (POOL, *_FIRES_2_3, POOL, *_FIRES_4_5, POOL, *_FIRES_6_TO_9)
+_VERSION_1_0 = partial(SqueezeNet, stem=partial(nn.Conv2d, 3, 96, 7, stride=2), rows=_ROWS_1_0)
+_VERSION_1_1 = partial(SqueezeNet, stem=partial(nn.Conv2d, 3, 64, 3, stride=2), rows=_ROWS_1_1)
+_AT_32 = partial(SqueezeNet, stem=partial(nn.Conv2d, 3, 64, 3, padding=1), rows=_ROWS_1_1[1:])
+_LESS = "derived: squeezenet1_1 less 990 classes, 1,235,496 - 990 * 513"
 
 SPECS = (
-    PAPER.imagenet(
-        "squeezenet1_0",
-        "Table 1",
-        partial(SqueezeNet, stem_channels=96, kernel_size=7, stride=2, padding=0, rows=_ROWS_1_0),
-        1_248_424,
-        TORCHVISION,
-    ),
-    PAPER.imagenet(
-        "squeezenet1_1",
-        "; version 1.1 of forresti/SqueezeNet",
-        partial(SqueezeNet, stem_channels=64, kernel_size=3, stride=2, padding=0, rows=_ROWS_1_1),
-        1_235_496,
-        TORCHVISION,
-    ),
-    PAPER.cifar(
-        "squeezenet_cifar",
-        "; version 1.1, adapted to 32x32",
-        partial(SqueezeNet, stem_channels=64, kernel_size=3, stride=1, padding=1, rows=_ROWS_1_1[1:]),
-        727_626,
-        "derived: squeezenet1_1 less 990 classes, 1,235,496 - 990 * 513",
-    ),
+    PAPER.imagenet("squeezenet1_0", "Table 1", _VERSION_1_0, 1_248_424),
+    PAPER.imagenet("squeezenet1_1", "; version 1.1 of forresti/SqueezeNet", _VERSION_1_1, 1_235_496),
+    PAPER.cifar("squeezenet_cifar", "; version 1.1, adapted to 32x32", _AT_32, 727_626, _LESS),
 )

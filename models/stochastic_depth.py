@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .layers import CifarStem, PadShortcut, StagedNet, conv3x3
-from .spec import Paper
+from .spec import AKAMASTER, Paper
 
 
 class StochasticDepthBlock(nn.Module):
@@ -74,12 +74,7 @@ class CifarStochasticDepthResNet(StagedNet):
 
 PAPER = Paper("Stochastic Depth", 2016, "Huang et al. 2016, arXiv:1603.09382")
 
-SPECS = (
-    PAPER.cifar(
-        "stochastic_depth_resnet110_cifar",
-        "section 4",
-        partial(CifarStochasticDepthResNet, depth=110, survival_prob=0.5),
-        1_727_962,
-        "as ResNet-110, akamaster/pytorch_resnet_cifar10@d5489e8: dropping adds no parameters",
-    ),
-)
+_DEPTH_110 = partial(CifarStochasticDepthResNet, depth=110, survival_prob=0.5)
+_AS_RESNET = f"as ResNet-110, {AKAMASTER}: dropping adds no parameters"
+
+SPECS = (PAPER.cifar("stochastic_depth_resnet110_cifar", "section 4", _DEPTH_110, 1_727_962, _AS_RESNET),)

@@ -11,23 +11,23 @@ from functools import partial
 from torch import Tensor, nn
 
 from .layers import he_init
-from .spec import TORCHVISION, Paper
+from .spec import KUANGLIU, Paper
 
 
-def conv_stage(in_channels: int, widths: tuple[int, ...], batch_norm: bool) -> list[nn.Module]:
-    """3x3, (BN,) ReLU for each width, then 2x2/2 max-pool."""
+def conv_stage(in_channels: int, width: int, depth: int, batch_norm: bool) -> list[nn.Module]:
+    """`depth` times 3x3, (BN,) ReLU, then 2x2/2 max-pool."""
     layers: list[nn.Module] = []
-    for out_channels in widths:
-        layers.append(nn.Conv2d(in_channels, out_channels, 3, padding=1))
+    for _ in range(depth):
+        layers.append(nn.Conv2d(in_channels, width, 3, padding=1))
         if batch_norm:
-            layers.append(nn.BatchNorm2d(out_channels))
+            layers.append(nn.BatchNorm2d(width))
         layers.append(nn.ReLU(inplace=True))
-        in_channels = out_channels
+        in_channels = width
     return [*layers, nn.MaxPool2d(2)]
 
 
 class VGG(nn.Module):
-    """Five stages of 3x3 convolutions, each ended by a max-pool, then linear layers (Table 1).
+    """Stages of `depths` 3x3 at widths 64, 128, 256, 512, 512, each ended by a max-pool, then linear layers (Table 1).
 
     (B, 3, H, W) -> (B, num_classes). ReLU and dropout 0.5 after each hidden linear layer; `grid_size` is
     the side of the grid that the linear layers read.
@@ -44,7 +44,7 @@ class VGG(nn.Module):
 
     def __init__(
         self,
-        stages: tuple[tuple[int, ...], ...],
+        depths: tuple[int, int, int, int, int],
         batch_norm: bool,
         grid_size: int,
         hidden_features: tuple[int, ...],
@@ -53,9 +53,9 @@ class VGG(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         in_channels = 3
-        for widths in stages:
-            layers += conv_stage(in_channels, widths, batch_norm)
-            in_channels = widths[-1]
+        for width, depth in zip((64, 128, 256, 512, 512), depths, strict=True):
+            layers += conv_stage(in_channels, width, depth, batch_norm)
+            in_channels = width
         self.features = nn.Sequential(*layers)
         self.pool = nn.AdaptiveAvgPool2d(grid_size)  # keeps the grid at the input size of the spec
         in_features = in_channels * grid_size**2
@@ -76,47 +76,25 @@ class VGG(nn.Module):
 
 PAPER = Paper("VGG", 2014, "Simonyan and Zisserman 2014, arXiv:1409.1556")
 
-# Table 1, columns A, B, D, E: the widths of each stage.
-_STAGES = {
-    11: ((64,), (128,), (256,) * 2, (512,) * 2, (512,) * 2),
-    13: ((64,) * 2, (128,) * 2, (256,) * 2, (512,) * 2, (512,) * 2),
-    16: ((64,) * 2, (128,) * 2, (256,) * 3, (512,) * 3, (512,) * 3),
-    19: ((64,) * 2, (128,) * 2, (256,) * 4, (512,) * 4, (512,) * 4),
-}
+# Table 1: how many convolutions each stage has.
+_A, _B, _D, _E = (1, 1, 2, 2, 2), (2, 2, 2, 2, 2), (2, 2, 3, 3, 3), (2, 2, 4, 4, 4)
+_AT_224 = partial(VGG, batch_norm=False, grid_size=7, hidden_features=(4096, 4096))
+_BN_AT_224 = partial(VGG, batch_norm=True, grid_size=7, hidden_features=(4096, 4096))
+_AT_32 = partial(VGG, batch_norm=True, grid_size=1, hidden_features=())
+_ADAPTED = "Table 1, with batch norm and one linear layer"
+_TWO_MORE = "derived: VGG-11 + 37,056 (64 to 64) + 147,840 (128 to 128)"
 
 SPECS = (
-    *(
-        PAPER.imagenet(
-            f"vgg{depth}_bn" if batch_norm else f"vgg{depth}",
-            "Table 1, with batch norm" if batch_norm else "Table 1",
-            partial(VGG, stages=_STAGES[depth], batch_norm=batch_norm, grid_size=7, hidden_features=(4096, 4096)),
-            params,
-            TORCHVISION,
-        )
-        for depth, batch_norm, params in (
-            (11, False, 132_863_336),
-            (13, False, 133_047_848),
-            (16, False, 138_357_544),
-            (19, False, 143_667_240),
-            (11, True, 132_868_840),
-            (13, True, 133_053_736),
-            (16, True, 138_365_992),
-            (19, True, 143_678_248),
-        )
-    ),
-    *(
-        PAPER.cifar(
-            f"vgg{depth}_bn_cifar",
-            "Table 1, with batch norm and one linear layer",
-            partial(VGG, stages=_STAGES[depth], batch_norm=True, grid_size=1, hidden_features=()),
-            params,
-            source,
-        )
-        for depth, params, source in (
-            (11, 9_231_114, "kuangliu/pytorch-cifar@49b7aa9"),
-            (13, 9_416_010, "derived: VGG-11 + 37,056 (64 to 64) + 147,840 (128 to 128)"),
-            (16, 14_728_266, "kuangliu/pytorch-cifar@49b7aa9"),
-            (19, 20_040_522, "kuangliu/pytorch-cifar@49b7aa9"),
-        )
-    ),
+    PAPER.imagenet("vgg11", "Table 1", partial(_AT_224, _A), 132_863_336),
+    PAPER.imagenet("vgg13", "Table 1", partial(_AT_224, _B), 133_047_848),
+    PAPER.imagenet("vgg16", "Table 1", partial(_AT_224, _D), 138_357_544),
+    PAPER.imagenet("vgg19", "Table 1", partial(_AT_224, _E), 143_667_240),
+    PAPER.imagenet("vgg11_bn", "Table 1, with batch norm", partial(_BN_AT_224, _A), 132_868_840),
+    PAPER.imagenet("vgg13_bn", "Table 1, with batch norm", partial(_BN_AT_224, _B), 133_053_736),
+    PAPER.imagenet("vgg16_bn", "Table 1, with batch norm", partial(_BN_AT_224, _D), 138_365_992),
+    PAPER.imagenet("vgg19_bn", "Table 1, with batch norm", partial(_BN_AT_224, _E), 143_678_248),
+    PAPER.cifar("vgg11_bn_cifar", _ADAPTED, partial(_AT_32, _A), 9_231_114, KUANGLIU),
+    PAPER.cifar("vgg13_bn_cifar", _ADAPTED, partial(_AT_32, _B), 9_416_010, _TWO_MORE),
+    PAPER.cifar("vgg16_bn_cifar", _ADAPTED, partial(_AT_32, _D), 14_728_266, KUANGLIU),
+    PAPER.cifar("vgg19_bn_cifar", _ADAPTED, partial(_AT_32, _E), 20_040_522, KUANGLIU),
 )

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .spec import TORCHVISION, Paper
+from .spec import Paper
 
 
 class SelfAttention(nn.Module):
@@ -129,38 +129,26 @@ class VisionTransformer(nn.Module):
 
 
 PAPER = Paper("ViT", 2020, "Dosovitskiy et al. 2020, arXiv:2010.11929")
-DEIT = "Touvron et al. 2020, arXiv:2012.12877"
 
-# Number of layers, width and heads of each size.
-_SIZES = {
-    "tiny": partial(VisionTransformer, num_layers=12, hidden_dim=192, num_heads=3),
-    "small": partial(VisionTransformer, num_layers=12, hidden_dim=384, num_heads=6),
-    "base": partial(VisionTransformer, num_layers=12, hidden_dim=768, num_heads=12),
-    "large": partial(VisionTransformer, num_layers=24, hidden_dim=1024, num_heads=16),
-}
+_DEIT = "; size of Touvron et al. 2020, arXiv:2012.12877, Table 1"
+_TINY = partial(VisionTransformer, num_layers=12, hidden_dim=192, num_heads=3)
+_SMALL = partial(VisionTransformer, num_layers=12, hidden_dim=384, num_heads=6)
+_BASE = partial(VisionTransformer, num_layers=12, hidden_dim=768, num_heads=12)
+_LARGE = partial(VisionTransformer, num_layers=24, hidden_dim=1024, num_heads=16)
+_ON_32 = f"{_DEIT}, with 4x4 patches"
+_TINY_BY_LAYER = "derived: 12 * 444,864 + 9,408 + 192 + 12,480 + 384 + 1,930"
+_SMALL_BY_LAYER = "derived: 12 * 1,774,464 + 18,816 + 384 + 24,960 + 768 + 3,850"
 
 SPECS = (
-    *(
-        PAPER.imagenet(name, where, partial(_SIZES[size], image_size=224, patch_size=patch_size), params, source)
-        for name, size, patch_size, params, where, source in (
-            ("vit_ti_16", "tiny", 16, 5_717_416, f"; size of {DEIT}, Table 1", "derived; DeiT Table 1: 5M"),
-            ("vit_s_16", "small", 16, 22_050_664, f"; size of {DEIT}, Table 1", "derived; DeiT Table 1: 22M"),
-            ("vit_b_16", "base", 16, 86_567_656, "Table 1", TORCHVISION),
-            ("vit_b_32", "base", 32, 88_224_232, "Table 1", TORCHVISION),
-            ("vit_l_16", "large", 16, 304_326_632, "Table 1", TORCHVISION),
-        )
+    PAPER.imagenet(
+        "vit_ti_16", _DEIT, partial(_TINY, image_size=224, patch_size=16), 5_717_416, "derived; DeiT Table 1: 5M"
     ),
-    *(
-        PAPER.cifar(
-            f"vit_{size}_cifar",
-            f"; size of {DEIT}, Table 1, with 4x4 patches",
-            partial(_SIZES[size], image_size=32, patch_size=4),
-            params,
-            source,
-        )
-        for size, params, source in (
-            ("tiny", 5_362_762, "derived: 12 * 444,864 + 9,408 + 192 + 12,480 + 384 + 1,930"),
-            ("small", 21_342_346, "derived: 12 * 1,774,464 + 18,816 + 384 + 24,960 + 768 + 3,850"),
-        )
+    PAPER.imagenet(
+        "vit_s_16", _DEIT, partial(_SMALL, image_size=224, patch_size=16), 22_050_664, "derived; DeiT Table 1: 22M"
     ),
+    PAPER.imagenet("vit_b_16", "Table 1", partial(_BASE, image_size=224, patch_size=16), 86_567_656),
+    PAPER.imagenet("vit_b_32", "Table 1", partial(_BASE, image_size=224, patch_size=32), 88_224_232),
+    PAPER.imagenet("vit_l_16", "Table 1", partial(_LARGE, image_size=224, patch_size=16), 304_326_632),
+    PAPER.cifar("vit_tiny_cifar", _ON_32, partial(_TINY, image_size=32, patch_size=4), 5_362_762, _TINY_BY_LAYER),
+    PAPER.cifar("vit_small_cifar", _ON_32, partial(_SMALL, image_size=32, patch_size=4), 21_342_346, _SMALL_BY_LAYER),
 )

@@ -11,7 +11,7 @@ from functools import partial
 from torch import Tensor, nn
 
 from .layers import BNReLU, Bottleneck, ImageNetStem, StagedNet, conv1x1, conv3x3
-from .spec import TORCHVISION, Paper
+from .spec import BEARPAW, Paper
 
 
 class WideBasicBlock(nn.Module):
@@ -71,37 +71,14 @@ class WideResNet(StagedNet):
 
 PAPER = Paper("Wide ResNet", 2016, "Zagoruyko & Komodakis 2016, arXiv:1605.07146")
 
-_BEARPAW = "bearpaw/pytorch-classification@24f1c45"
+_AT_101 = "the same at the depth of ResNet-101"
+_BY_K = f"derived: 170,752 k^2 + 4,096 k + 474, which gives {BEARPAW} at k = 4 (2,748,890) and k = 10 (17,116,634)"
 
 SPECS = (
-    *(
-        PAPER.imagenet(
-            f"wide_resnet{depth}_2", where, partial(WideResNet, layers=layers, widen_factor=2), params, TORCHVISION
-        )
-        for depth, layers, params, where in (
-            (50, (3, 4, 6, 3), 68_883_240, "WRN-50-2-bottleneck"),
-            (101, (3, 4, 23, 3), 126_886_696, "the same at the depth of ResNet-101"),
-        )
-    ),
-    *(
-        PAPER.cifar(
-            f"wide_resnet{depth}_{widen_factor}_cifar",
-            "Table 1",
-            partial(CifarWideResNet, depth=depth, widen_factor=widen_factor),
-            params,
-            source,
-        )
-        for depth, widen_factor, params, source in (
-            (16, 4, 2_748_890, _BEARPAW),
-            (
-                16,
-                8,
-                10_961_370,
-                f"derived: 170,752 k^2 + 4,096 k + 474, which gives {_BEARPAW} "
-                "at k = 4 (2,748,890) and k = 10 (17,116,634)",
-            ),
-            (28, 10, 36_479_194, _BEARPAW),
-            (40, 4, 8_949_210, _BEARPAW),
-        )
-    ),
+    PAPER.imagenet("wide_resnet50_2", "WRN-50-2-bottleneck", partial(WideResNet, (3, 4, 6, 3), 2), 68_883_240),
+    PAPER.imagenet("wide_resnet101_2", _AT_101, partial(WideResNet, (3, 4, 23, 3), 2), 126_886_696),
+    PAPER.cifar("wide_resnet16_4_cifar", "Table 1", partial(CifarWideResNet, 16, 4), 2_748_890, BEARPAW),
+    PAPER.cifar("wide_resnet16_8_cifar", "Table 1", partial(CifarWideResNet, 16, 8), 10_961_370, _BY_K),
+    PAPER.cifar("wide_resnet28_10_cifar", "Table 1", partial(CifarWideResNet, 28, 10), 36_479_194, BEARPAW),
+    PAPER.cifar("wide_resnet40_4_cifar", "Table 1", partial(CifarWideResNet, 40, 4), 8_949_210, BEARPAW),
 )

@@ -11,7 +11,7 @@ from functools import partial
 from torch import Tensor, nn
 
 from .layers import he_init_fan_in
-from .spec import Paper
+from .spec import OSMR, Paper
 
 
 class ZFNet(nn.Module):
@@ -72,20 +72,13 @@ class ZFNet(nn.Module):
 
 PAPER = Paper("ZFNet", 2013, "Zeiler and Fergus 2013, arXiv:1311.2901")
 
+_AT_224 = partial(ZFNet, padding1=1, padding2=0, grid_size=6, hidden_features=(4096, 4096))
+_AT_32 = partial(ZFNet, padding1=3, padding2=2, grid_size=1, hidden_features=())
+_CONVOLUTIONS = "14,208 + 614,656 + 885,120 + 1,327,488 + 884,992"
+_LINEAR = "37,752,832 + 16,781,312 + 4,097,000"
+_COUNTED = f"{OSMR}; {_CONVOLUTIONS} in convolutions, {_LINEAR} in linear layers"
+
 SPECS = (
-    PAPER.imagenet(
-        "zfnet",
-        "Figure 3",
-        partial(ZFNet, padding1=1, padding2=0, grid_size=6, hidden_features=(4096, 4096)),
-        62_357_608,
-        "osmr/pytorchcv@7f31dc8; 14,208 + 614,656 + 885,120 + 1,327,488 + 884,992 in convolutions, "
-        "37,752,832 + 16,781,312 + 4,097,000 in linear layers",
-    ),
-    PAPER.cifar(
-        "zfnet_cifar",
-        "Figure 3, adapted to 32x32",
-        partial(ZFNet, padding1=3, padding2=2, grid_size=1, hidden_features=()),
-        3_729_034,
-        "derived: 14,208 + 614,656 + 885,120 + 1,327,488 + 884,992 + 2,570",
-    ),
+    PAPER.imagenet("zfnet", "Figure 3", _AT_224, 62_357_608, _COUNTED),
+    PAPER.cifar("zfnet_cifar", "Figure 3, adapted to 32x32", _AT_32, 3_729_034, f"derived: {_CONVOLUTIONS} + 2,570"),
 )
