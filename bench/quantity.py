@@ -34,14 +34,13 @@ _AXIS_UNIT = {
 
 SECONDS = {"s": 1, "min": 60, "h": 3600}
 MEMORY_UNITS = {"MB": 10**6, "GB": 10**9, "TB": 10**12, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
-# What may stand behind a number that somebody writes, and what it multiplies.
 _TYPED_SI = {"k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 _TYPED_BYTES = {"B": 1.0, "kB": 1e3, "KiB": 2.0**10, **MEMORY_UNITS}
 _TYPED: dict[str, Mapping[str, float]] = {
     "fraction": {"%": 0.01},
     "ms": {"ms": 1.0, "s": 1e3},
     "s": SECONDS,
-    "J": {"J": 1.0, "mJ": 1e-3},
+    "J": {"J": 1.0, "mJ": 1e-3, "µJ": 1e-6},
 }
 
 
@@ -86,16 +85,21 @@ def measured(value: float, low: float, high: float, unit: str) -> str:
     return f"{round(value / scale, decimals):,.{shown}f} ± {round(half / scale, decimals):,.{shown}f}{suffix}"
 
 
+def typed_units(unit: str) -> Mapping[str, float]:
+    """What may stand behind a number of that unit, and what it multiplies."""
+    prefixes = _PREFIXED.get(unit)
+    return _TYPED.get(unit) or (
+        _TYPED_BYTES if prefixes is _BINARY else _TYPED_SI if prefixes else {} if unit == "ratio" else {unit: 1.0}
+    )
+
+
 def parse_quantity(word: str, unit: str) -> float:
     """Read a number as people write it, in `unit`: "20e6", "20M" or "20,000,000", "50MiB", "5ms", "60%".
 
     Raises:
         ValueError: it is none, or infinite; the message says which units may follow it.
     """
-    prefixes = _PREFIXED.get(unit)
-    suffixes = _TYPED.get(unit) or (
-        _TYPED_BYTES if prefixes is _BINARY else _TYPED_SI if prefixes else {} if unit == "ratio" else {unit: 1.0}
-    )
+    suffixes = typed_units(unit)
     number = r"(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d*)?|\.\d+"
     match = re.fullmatch(rf"((?:{number})(?:[eE][+-]?\d+)?)\s*(.*)", word.strip())
     value = float(match[1].replace(",", "")) if match else math.inf

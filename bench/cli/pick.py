@@ -49,11 +49,10 @@ def run(request: Pick) -> int:
         RequestError, RunError: a limit or the run is wrong.
     """
     from bench.metrics import METRICS
-    from bench.quantity import measured
     from bench.records.run_folder import find_run, run_names
     from bench.render.findings.pick import parse_limits, select
     from bench.render.results import read_results
-    from bench.render.tables import aligned
+    from bench.render.tables import as_text, table_of
 
     name = request.run or next(iter(run_names(request.results_dir)), None)
     if name is None:
@@ -77,21 +76,10 @@ def run(request: Pick) -> int:
             )
         )
         return OK
-    cells = [[results.cell(choice.model, column) for column in columns] for choice in selection.choices]
-    if cells:
-        headings = [f"{METRICS[column].label}{_unit(METRICS[column].unit)}" for column in columns]
-        print(
-            aligned(
-                [
-                    {"network": f"{choice.model.name}{'?' if choice.uncertain else ''}"}
-                    | {
-                        heading: measured(cell.value, cell.low, cell.high, METRICS[column].unit)
-                        for heading, column, cell in zip(headings, columns, row, strict=True)
-                    }
-                    for choice, row in zip(selection.choices, cells, strict=True)
-                ]
-            )
-        )
+    if selection.choices:
+        unsure = {choice.model for choice in selection.choices if choice.uncertain}
+        table = table_of(results, [choice.model for choice in selection.choices], [METRICS[name] for name in columns])
+        print(as_text(table, lambda model: f"{model.name}{'?' if model in unsure else ''}"))
     if any(choice.uncertain for choice in selection.choices):
         print("? its 95 % interval reaches beyond a limit")
     if selection.unmeasured:
@@ -101,10 +89,6 @@ def run(request: Pick) -> int:
     print(selection.basis)
     print(selection.sentence)
     return OK
-
-
-def _unit(unit: str) -> str:
-    return f" ({unit})" if unit in ("ms", "images/s") else ""
 
 
 def _number(value: float) -> float | None:

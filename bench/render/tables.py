@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import rich.table
@@ -386,10 +386,14 @@ def step_conditions(results: Results, models: Sequence[Model], metric: Metric, u
 
 
 def label_of(results: Results, models: Sequence[Model], metric: Metric) -> str:
-    """The label of a metric, which says so where all of its numbers are predicted: "Predicted peak memory"."""
+    """The label of a metric, which says where all of its numbers are predicted, "Predicted peak memory", and after how
+    much training another run's accuracy is: "Reference accuracy after 1 epoch"."""
     cells = [cell for model in models if (cell := results.cell(model, metric.name)).measured]
     predicted = cells and not metric.predicts and all(cell.predicted for cell in cells)
-    return f"Predicted {in_sentence(metric)}" if predicted else metric.label
+    if predicted:
+        return f"Predicted {in_sentence(metric)}"
+    budgets = {row.budget for cell in cells for row in cell.records} if metric.probe == DERIVED else set()
+    return " after ".join((metric.label, *(budget_words(budget) for budget in budgets if budget)))
 
 
 def usual_execution(results: Results, models: Sequence[Model], metrics: Sequence[Metric]) -> str:
@@ -432,20 +436,28 @@ def summary(run: Run) -> str:
     """The overview of each track: networks and headline scores with their units; every mark is explained."""
     parts = []
     for track in track_tables(read_results(run)):
-        table = track.overview
-        rows = [
-            {
-                "network": row.model.name,
-                **{heading: _text(cell) for heading, cell in zip(_headings(table), row.cells, strict=True)},
-            }
-            for row in table.rows
-        ]
-        legend = ["* best of its column"] if any(cell.best for row in table.rows for cell in row.cells) else []
-        legend += [f"{mark.symbol} {mark.meaning}" for mark in table.legend]
         more = ", ".join(topic.title.lower() for topic in track.topics)
-        legend += [f"The report has more: {more}."] if more else []
-        parts.append("\n".join((f"{track.track}: {'; '.join(track.conditions)}", aligned(rows), *legend)))
+        said = [f"The report has more: {more}."] if more else []
+        parts.append("\n".join((f"{track.track}: {'; '.join(track.conditions)}", as_text(track.overview), *said)))
     return "\n\n".join(parts)
+
+
+def table_of(results: Results, models: Sequence[Model], metrics: Sequence[Metric]) -> Table:
+    """Some metrics of some networks, in the order given."""
+    return _table(results, "", models, metrics, usual="")
+
+
+def as_text(table: Table, name_of: Callable[[Model], str] = lambda model: model.name) -> str:
+    """A table for a terminal; every mark is explained."""
+    rows = [
+        {
+            "network": name_of(row.model),
+            **{heading: _text(cell) for heading, cell in zip(_headings(table), row.cells, strict=True)},
+        }
+        for row in table.rows
+    ]
+    legend = ["* best of its column"] if any(cell.best for row in table.rows for cell in row.cells) else []
+    return "\n".join((aligned(rows), *legend, *(f"{mark.symbol} {mark.meaning}" for mark in table.legend)))
 
 
 def _headings(table: Table) -> list[str]:

@@ -370,6 +370,8 @@ def test_a_track_is_shown_on_axes_that_it_has(opened: Opened) -> None:
     [
         ("", "", {"params": "20M"}),
         ("", "", {"params": "1e6", "latency_ms": "5"}),
+        ("", "", {"params": "20,000,000", "latency_ms": "0.005 s"}),
+        ("cifar", "top1", {"peak_training_bytes": "2000MB"}),
         ("cifar", "top1", {"peak_training_bytes": "2", "params": "20M"}),
         ("imagenet", "", {"macs": "5G"}),
         ("cifar", "top1", {"params": "10"}),

@@ -49,7 +49,7 @@ from bench.render.charts.points import (
     span,
 )
 from bench.render.findings.ranking import accuracy_front
-from bench.render.results import TRACK, AccuracyGroup, Cell, Results, as_published, short_training, sources
+from bench.render.results import TRACK, AccuracyGroup, Cell, Results, as_published, short_training, sources, whose
 from bench.render.results.header import Model, written_name
 from bench.render.results.kept import Confusions, DataSet
 from bench.render.tables import (
@@ -88,9 +88,7 @@ def own_accuracies(results: Results, group: AccuracyGroup, stem: str) -> Accurac
 def with_reference(view: tuple[Results, AccuracyGroup, Collection[str]], stem: str) -> Accuracies:
     """What was measured in the same way as the shipped reference, which fills the gaps."""
     results, group, elsewhere = view
-    trained = len(group.models) - len(elsewhere)
-    whose = f"{trained} trained here, {len(elsewhere)} from the shipped reference" if elsewhere else "all trained here"
-    words = f"{group.track} track · {dataset_words(group)} · budget {group.budget} · {whose}"
+    words = f"{group.track} track · {dataset_words(group)} · budget {group.budget} · {whose(group.models, elsewhere)}"
     return Accuracies(results, group, stem, _after(group), words, reference=elsewhere)
 
 
@@ -113,8 +111,10 @@ def scatter_chart(accuracy: Accuracies, cost: Metric, *, headline: str = "", bey
     label = replace(cost, label=label_of(results, models, cost))
     front = accuracy_front(results, models, cost)
     points = [
-        Point(m, span(results.cell(m, cost.name)), span(results.cell(m, "top1")), m.name in accuracy.reference)
-        for m in models
+        Point(
+            m, span(results.cell(m, cost.name)), span(results.cell(m, "top1")), m.name in accuracy.reference, i in front
+        )
+        for i, m in enumerate(models)
     ]
 
     def prepare(axes: Axes) -> Sequence[Box]:

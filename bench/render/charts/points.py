@@ -60,13 +60,14 @@ class Layout:
     left: float
     wide: float
     tall: float
+    reach: float = math.inf  # how far from its point a name may stand, unless that is on the front
 
 
 PAGE = Layout(WIDTH, HEIGHT, 66.0, 500.0, 366.0)
 # Without a legend of families, since every network has its name: for half a page; and for a telephone, which shows it
 # at 1.28 pixels for a point, so that text has 11.
 HALF = Layout(420.0, 400.0, 48.0, 360.0, 296.0)
-PHONE = Layout(270.0, 350.0, 40.0, 222.0, 240.0)
+PHONE = Layout(270.0, 350.0, 44.0, 218.0, 240.0, reach=60.0)
 
 Span = tuple[float, float, float]  # lower limit, value, upper limit
 Box = tuple[float, float, float, float]  # left, bottom, right, top
@@ -80,6 +81,7 @@ class Point:
     x: Span
     y: Span
     hollow: bool = False  # not measured in this run
+    on_front: bool = False
 
 
 @dataclass(frozen=True)
@@ -129,13 +131,16 @@ def point_figure(
         if balls is not None:
             _draw_balls(axes, panel.points, balls[1], styles, scale=min(1.0, layout.wide / HALF.wide))
         _draw_points(axes, panel.points, styles)
-        unnamed += name_points(axes, [point for point in panel.points if panel.named(point)], reserved)
+        unnamed += name_points(axes, [p for p in panel.points if panel.named(p)], reserved, layout.reach)
     entries = _other_entries(front, {point.hollow for point in points})
     if layout is PAGE:
         families = dict.fromkeys(point.model.family for point in points)
         entries = [(printable(family, 20), _legend_marker(styles[family])) for family in families] + entries
         if balls is not None:
             _draw_ball_legend(figure, balls[0], [balls[1][point.model] for point in points])
+    elif balls is not None:
+        ball = {"markersize": 10, "alpha": 0.33}
+        entries.append((f"balls: {in_sentence(balls[0])}", _legend_marker(FamilyStyle(MUTED, "o"), **ball)))
     _draw_legend(figure, layout, entries)
     return figure, without_room(unnamed)
 
@@ -198,10 +203,13 @@ def _draw_points(axes: Axes, points: Sequence[Point], styles: Mapping[str, Famil
         identify(axes.scatter([x], [y], s=size, marker=MarkerStyle(style.marker), zorder=3, **fill), point.model.name)
 
 
-def name_points(axes: Axes, points: Sequence[Point], reserved: Sequence[Box] = ()) -> list[str]:
+def name_points(
+    axes: Axes, points: Sequence[Point], reserved: Sequence[Box] = (), reach: float = math.inf
+) -> list[str]:
     """Write the names, with a leader line where one is not beside its point; returns those without room.
 
-    `reserved` are boxes, as fractions of the axes, that must stay free.
+    `reserved` are boxes, as fractions of the axes, that must stay free. Where a name would stand farther than `reach`
+    points from what it names, it is left out; if that is on the front, the name of its nearest neighbour is.
     """
     if not points:
         return []
@@ -227,8 +235,18 @@ def name_points(axes: Axes, points: Sequence[Point], reserved: Sequence[Box] = (
     frame = axes.get_window_extent(renderer)
     corner = np.array([frame.x0, frame.y0] * 2)
     boxes = corner + np.array(reserved).reshape(-1, 4) * np.array([frame.width, frame.height] * 2)
-    corners = place_labels(at, sizes, (frame.x0, frame.y0, frame.x1, frame.y1), boxes, whiskers)
-    leaders = np.clip(at, corners, corners + sizes) - at  # to the point of each name that is nearest to what it names
+    while True:
+        corners = place_labels(at, sizes, (frame.x0, frame.y0, frame.x1, frame.y1), boxes, whiskers)
+        # From each point to the nearest point of its name, as far as it has found a place and not given way.
+        leaders = np.clip(at, corners, corners + sizes) - at
+        away = np.where(sizes.any(axis=1), np.nan_to_num(np.linalg.norm(leaders, axis=1)), 0)
+        farthest = int(np.argmax(away))
+        yielding = [n for n, point in enumerate(points) if sizes[n].any() and not point.on_front]
+        if away[farthest] <= reach or not yielding:
+            break
+        # Without a size, a name hinders no other; that of a point on the front moves up to where its neighbour's was.
+        sizes[min(yielding, key=lambda n: np.linalg.norm(at[n] - at[farthest]))] = 0
+    corners[~sizes.any(axis=1)] = np.nan
     unnamed: list[str] = []
     for n, (text, point) in enumerate(zip(texts, points, strict=True)):
         corner, end = corners[n] - at[n], leaders[n]
@@ -253,7 +271,7 @@ def _draw_legend(figure: Figure, layout: Layout, entries: Sequence[tuple[str, Li
         corner = _LEGEND / WIDTH, (HEIGHT - 58) / HEIGHT
     else:
         place = {"loc": "lower right", "handletextpad": 0.4, "labelspacing": 0.2, "columnspacing": 1.0}
-        place["ncols"] = 2 if layout is PHONE else 3
+        place["ncols"] = 2 if layout is PHONE else 4
         corner = (layout.left + layout.wide) / layout.width, 3 / layout.height
     labels, handles = [label for label, _ in entries], [handle for _, handle in entries]
     figure.legend(handles, labels, bbox_to_anchor=corner, borderaxespad=0, **place)

@@ -6,7 +6,7 @@ ranking  significant differences, budgets, Pareto fronts;  pick  who meets limit
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from bench.metrics import METRICS
@@ -14,7 +14,16 @@ from bench.quantity import in_sentence, listing, quantity, with_unit
 from bench.records.record import Record
 from bench.render.findings.machine import work_and_time
 from bench.render.findings.pick import ACCURACIES, parse_limits, select
-from bench.render.results import NOT_RUN, AccuracyGroup, Results, as_published, short_training, to_be_trained
+from bench.render.results import (
+    NOT_RUN,
+    AccuracyGroup,
+    Results,
+    as_published,
+    short_training,
+    to_be_trained,
+    trained_otherwise,
+    whose,
+)
 from bench.render.results.header import Model, written_name
 from bench.render.tables import budget_words, dataset_words, launch_bound
 from bench.stats import rank_correlation
@@ -36,9 +45,10 @@ def summary_of(results: Results) -> tuple[list[str], list[str]]:
         headline += _comparison(published, group, "After full training (published)")
     view = short_training(results)
     if view is not None:
-        trained, group, _ = view
+        trained, group, elsewhere = view
         where = f"After {budget_words(group.budget)} on {dataset_words(group)}"
-        headline += _comparison(trained, group, where)
+        headline += _comparison(trained, group, where, elsewhere)
+        headline += _otherwise(results, [model for model in group.models if model.name in elsewhere])
         headline += _trust(results, trained, group)
     elif groups := results.accuracy_groups():
         headline += _few_networks(results, groups[0])
@@ -46,7 +56,9 @@ def summary_of(results: Results) -> tuple[list[str], list[str]]:
     return headline or _costs(results), here
 
 
-def _comparison(results: Results, group: AccuracyGroup, where: str) -> list[str]:
+def _comparison(
+    results: Results, group: AccuracyGroup, where: str, elsewhere: Collection[str] = frozenset()
+) -> list[str]:
     """Who is best, who comes close with the fewest parameters, and who is beaten in everything."""
     telling = [model for model in group.models if not results.at_chance(model)]
     if not telling:
@@ -54,7 +66,7 @@ def _comparison(results: Results, group: AccuracyGroup, where: str) -> list[str]
     return [
         sentence
         for sentence in (
-            _most_accurate(results, telling, where),
+            _most_accurate(results, telling, where, elsewhere),
             _smallest_close_to_the_best(results, telling),
             _dominated(results, telling),
             _at_chance(results, [model for model in group.models if model not in telling], group),
@@ -63,19 +75,21 @@ def _comparison(results: Results, group: AccuracyGroup, where: str) -> list[str]
     ]
 
 
-def _most_accurate(results: Results, models: Sequence[Model], where: str) -> str:
+def _most_accurate(results: Results, models: Sequence[Model], where: str, elsewhere: Collection[str]) -> str:
     best = max(results.cell(model, "top1").value for model in models)
     first = [model for model in models if results.cell(model, "top1").value == best]
+    number = f"{len(models)} networks" + (f" ({whose(models, elsewhere)})" if elsewhere else "")
     if len(first) > 1:
         names = listing([written_name(model) for model in first])
-        return f"{where}, {names} share the highest accuracy of {len(models)} networks: {quantity(best, 'fraction')}."
+        return f"{where}, {names} share the highest accuracy of {number}: {quantity(best, 'fraction')}."
     winner = results.cell(first[0], "top1")
     reached = results.cell(first[0], "top1").text
-    sentence = f"{where}, {written_name(first[0])} is the most accurate of {len(models)} networks: {reached}"
+    sentence = f"{where}, {written_name(first[0])} is the most accurate of {number}: {reached}"
     close = [written_name(m) for m in models if m is not first[0] and results.cell(m, "top1").high >= winner.low]
     if not close:
         return f"{sentence}."
-    return f"{sentence}; the 95 % interval of {listing(close, _FEW)} overlaps with its own."
+    those = f"interval of {close[0]} overlaps" if len(close) == 1 else f"intervals of {listing(close, _FEW)} overlap"
+    return f"{sentence}; the 95 % {those} with its own."
 
 
 def _smallest_close_to_the_best(results: Results, models: Sequence[Model]) -> str:
@@ -130,8 +144,24 @@ def _at_chance(results: Results, models: Sequence[Model], group: AccuracyGroup) 
     return f"No better than chance ({quantity(group.chance, 'fraction')}) so far: {names}."
 
 
+def _otherwise(results: Results, elsewhere: Sequence[Model]) -> list[str]:
+    """What the run has trained itself of the networks whose reference is compared, and why that is not in it."""
+    models, differing = trained_otherwise(results, elsewhere)
+    if not models:
+        return []
+    reached = [
+        f"{written_name(model)} ({results.cell(model, 'top1').text}"
+        + (", no better than chance)" if results.at_chance(model) else ")")
+        for model in models
+    ]
+    return [
+        f"Not in that comparison, because this run trained them with another {listing(differing)}: "
+        f"{listing(reached, _FEW)}."
+    ]
+
+
 def _trust(results: Results, trained: Results, group: AccuracyGroup) -> list[str]:
-    """How far a short training ranks networks as full training does on the same images."""
+    """How far a short training ranks networks as full training does on the same images, and as another seed would."""
     both = [
         model
         for model in group.models
@@ -142,10 +172,12 @@ def _trust(results: Results, trained: Results, group: AccuracyGroup) -> list[str
         return []
     short = [trained.cell(model, "top1").value for model in both]
     full = [results.cell(model, "published_top1").value for model in both]
+    once = all(len(trained.cell(model, "top1").records) == 1 for model in group.models)
+    seeds = "each network was trained once, and ± does not cover another seed; " if once else ""
     return [
-        f"How far to trust that: over {len(both)} networks, the ranks after {budget_words(group.budget)} and after "
-        f"full training (published) have a correlation of {rank_correlation(short, full):.2f}; 1 would be the same "
-        "order, 0 none."
+        f"How far to trust that: {seeds}over {len(both)} networks, the ranks after {budget_words(group.budget)} and "
+        f"after full training (published) have a correlation of {rank_correlation(short, full):.2f}; 1 would be the "
+        "same order, 0 none."
     ]
 
 
@@ -190,10 +222,11 @@ def _under_a_latency(results: Results) -> list[str]:
         within = [choice for choice in selection.choices if not choice.uncertain]
         if within:
             best = within[0].model
+            unsettled = " (timing had not settled)" if "unsteady" in results.cell(best, "latency_ms").flags else ""
             sentences.append(
-                f"Under {bound:g} ms for one image, the most accurate of the {track} track is {written_name(best)}: "
-                f"{in_sentence(METRICS[kind])} {results.cell(best, kind).text}, "
-                f"latency {results.cell(best, 'latency_ms').text} ms."
+                f"Under {bound:g} ms for one image, the most accurate of the {selection.considered} {track} networks "
+                f"with a {in_sentence(METRICS[kind])} is {written_name(best)}: "
+                f"{results.cell(best, kind).text}, latency {results.cell(best, 'latency_ms').text} ms{unsettled}."
             )
     return sentences
 

@@ -17,8 +17,8 @@ from bench.render.results.header import Model, name_and_identifier
 # Kinds of accuracy, never mixed in one ranking, and what they are; the most telling first.
 ACCURACIES = {
     "published_top1": "accuracy after full training, from the literature and not of this run",
-    "reference_top1": "this suite's own reference, shipped with it and not of this run",
     "top1": "test accuracy of this run",
+    "reference_top1": "this suite's own reference, shipped with it and not of this run",
 }
 _LIMIT = re.compile(r"([A-Za-z0-9_]+)\s*=\s*(.+)")
 

@@ -20,7 +20,7 @@ from matplotlib.markers import MarkerStyle
 from plotly.offline import get_plotlyjs
 
 from bench.metrics import METRICS, Metric
-from bench.quantity import in_sentence, is_bytes
+from bench.quantity import in_sentence, is_bytes, typed_units
 from bench.render.charts.frame import MARKERS, Chart, Marker, chart_name, family_styles
 from bench.render.findings.pick import ACCURACIES
 from bench.render.results import TRACK, Results
@@ -53,6 +53,7 @@ class Axis:
     ticks: str
     log: bool
     better: str | None
+    typed: Mapping[str, float]  # what may stand behind a limit that somebody types, and what it multiplies
 
 
 @dataclass(frozen=True)
@@ -182,6 +183,7 @@ def _axis(results: Results, metric: Metric) -> Axis:
         ticks=ticks,
         log=metric is not _YEAR and metric.unit != "fraction",
         better=metric.better,
+        typed={} if metric is _YEAR else typed_units(metric.unit),
     )
 
 

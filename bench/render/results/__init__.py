@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -388,22 +388,30 @@ def with_references(results: Results) -> tuple[Results, AccuracyGroup, frozenset
 
 
 def short_training(results: Results) -> tuple[Results, AccuracyGroup, frozenset[str]] | None:
-    """What the first screen compares after a short training: as `with_references`, else what the run itself trained.
+    """What the first screen compares after a short training: as `with_references`, or what the run itself trained.
 
-    A budget in seconds measures the machine too, so it only stands there where nothing else would. None with fewer than
-    three networks, where half of them are no better than chance, or where the run has not trained most of those that it
-    was to train: the ones that train fast are not the good ones.
+    The run's own stand there where it has trained enough on real images in another way than the reference, such as
+    under a larger budget. A budget in seconds measures the machine too, so it only stands there where nothing else
+    would. None with fewer than three networks, where half of them are no better than chance, or where the run has not
+    trained most of those that it was to train: the ones that train fast are not the good ones.
     """
     groups = results.accuracy_groups()
     alike = [group for group in groups if Budget.kind_of(group.budget) != "s" or as_published(results)[1] is None]
-    own = next(iter(alike), None)
-    found = with_references(results) or (own and (results, own, frozenset[str]()))
-    if not found:
-        return None
-    view, group, _ = found
-    guessing = sum(map(view.at_chance, group.models))
+    filled = with_references(results)
+    own = [(results, group, frozenset[str]()) for group in alike if not (filled and group.synthetic)][:1]
+    if filled and own:
+        _, reference, elsewhere = filled
+        trained = {model.name for model in own[0][1].models}
+        taken = trained & {model.name for model in reference.models} - elsewhere
+        own = own if 2 * len(taken) < len(trained) else []
+    return next((view for view in (*own, *([filled] if filled else [])) if _is_a_comparison(results, view)), None)
+
+
+def _is_a_comparison(results: Results, view: tuple[Results, AccuracyGroup, frozenset[str]]) -> bool:
+    seen, group, _ = view
+    guessing = sum(map(seen.at_chance, group.models))
     enough = len(group.models) >= max(3, len(to_be_trained(results, group.track)) / 2)
-    return found if enough and 2 * guessing < len(group.models) else None
+    return enough and 2 * guessing < len(group.models)
 
 
 def to_be_trained(results: Results, track: str) -> list[Model]:
@@ -421,6 +429,23 @@ def _training(cell: Cell) -> tuple[object, ...]:
     """What makes two trainings of one network the same, but for the machine."""
     row = cell.records[-1]
     return (*_kind(cell), row.recipe, row.batch_size)
+
+
+_TRAINING = ("data set", "budget", "number of test images", "recipe", "batch size")  # what `_training` compares
+
+
+def trained_otherwise(results: Results, models: Iterable[Model]) -> tuple[list[Model], list[str]]:
+    """Those of the networks that the run has trained in another way than the reference, and in what that differs."""
+    pairs = [(model, results.cell(model, "top1"), results.cell(model, "reference_top1")) for model in models]
+    found = [(model, _training(own), _training(shipped)) for model, own, shipped in pairs if own.measured]
+    differing = [what for i, what in enumerate(_TRAINING) if any(own[i] != shipped[i] for _, own, shipped in found)]
+    return [model for model, _, _ in found], differing
+
+
+def whose(models: Sequence[Model], elsewhere: Collection[str]) -> str:
+    """Such as "4 trained here, 14 from the shipped reference"."""
+    taken = sum(model.name in elsewhere for model in models)
+    return f"{len(models) - taken} trained here, {taken} from the shipped reference" if taken else "all trained here"
 
 
 def sources(models: Sequence[Model]) -> str:

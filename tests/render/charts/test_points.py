@@ -5,8 +5,9 @@ import itertools
 import numpy as np
 import pytest
 
-from bench.render.charts.frame import spread
-from bench.render.charts.points import place_labels
+from bench.render.charts.frame import family_styles, spread
+from bench.render.charts.points import PHONE, Panel, Point, exact, place_labels, point_figure
+from bench.render.results.header import unlisted
 
 BOUNDS = (0.0, 0.0, 500.0, 360.0)
 NOTHING = np.empty((0, 4))
@@ -44,6 +45,26 @@ def test_labels_without_room_are_left_out_rather_than_stacked() -> None:
     placed = np.hstack([corners, corners + sizes])[~np.isnan(corners[:, 0])]
     assert 1 <= len(placed) < 6
     assert not any(overlap(a, b) for a, b in itertools.combinations(placed, 2))
+
+
+def test_on_a_telephone_a_far_name_is_left_out_and_said_but_never_one_of_the_front() -> None:
+    """Fifteen networks on a spot, the last of which is on the front: no leader line leads across the chart."""
+    crowd = [
+        Point(
+            unlisted(f"a_network_of_a_long_name_{n}_cifar"),
+            exact(5.0 + n / 1e3),
+            exact(5.0 + n / 1e3),
+            on_front=n == 14,
+        )
+        for n in range(15)
+    ]
+    models = [point.model for point in crowd]
+    panel = Panel([*crowd, *(Point(models[0], exact(at), exact(at)) for at in (0.0, 10.0))], "x", "y", lambda _: [])
+    figure, unnamed = point_figure([panel], family_styles(m.family for m in models), layout=PHONE)
+    axes = figure.axes[0]
+    names = {text.get_text() for text in axes.texts}
+    assert any("name_14" in name for name in names), names
+    assert unnamed.startswith("No room for the names of ")
 
 
 @pytest.mark.parametrize(

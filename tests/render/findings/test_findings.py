@@ -98,8 +98,8 @@ def test_what_depends_on_the_machine_is_said_apart(build: RunBuilder) -> None:
     rows = [ok(name, "latency_ms", value) for name, value in slow.items()]
     headline, here = summary_of(read_results(build(models, [*rows, *(counts(n, 1, 1, 1)[0] for n in IMAGENET)])))
     assert here[0] == (
-        "Under 20 ms for one image, the most accurate of the imagenet track is VGG-16: published accuracy 71.6 %, "
-        "latency 8.00 ms."
+        "Under 20 ms for one image, the most accurate of the 6 imagenet networks with a published accuracy is VGG-16: "
+        "71.6 %, latency 8.00 ms."
     )
     faster = [ok(name, "latency_ms", value / 2) for name, value in slow.items()]
     again, _ = summary_of(
@@ -129,7 +129,7 @@ def test_an_empty_run_finds_nothing(build: RunBuilder) -> None:
 def test_a_crowd_is_counted_and_not_named(build: RunBuilder) -> None:
     models = [listed(f"n{place}_cifar", "N", 2015, "cifar") for place in range(7)]
     rows = [row for place in range(7) for row in numbers(f"n{place}_cifar", 0.5 + place / 1e4, 1e6, 1e6)]
-    assert "interval of n0, n1, n2 and 3 more overlap" in findings(read_results(build(models, rows)))[0]
+    assert "intervals of n0, n1, n2 and 3 more overlap with" in findings(read_results(build(models, rows)))[0]
 
 
 CIFAR = (
@@ -152,7 +152,7 @@ def test_a_short_training_is_only_compared_with_published_accuracies_on_the_same
             for row in training(name, 0.4 + place / 20, trials=10_000, dataset=dataset, budget="1ep")
         ]
         sentences = findings(read_results(build(models, rows, name=dataset)))
-        said[dataset] = any(sentence.startswith("How far to trust that: over 5") for sentence in sentences)
+        said[dataset] = any("another seed; over 5 networks" in sentence for sentence in sentences)
     assert said == {"cifar10": True, "cifar10-jpeg": True, "synthetic": False, "folder-mine": False}
 
 
@@ -180,8 +180,9 @@ def test_how_far_a_short_training_can_be_trusted_worked_out_by_hand(build: RunBu
     assert [results.cell(name, "published_top1").value for name in names] == [0.9125, 0.9303, 0.9476, 0.96, 0.9119]
     said = [sentence for sentence in findings(results) if sentence.startswith("How far to trust that")]
     assert said == [
-        "How far to trust that: over 5 networks, the ranks after 1 epoch and after full training (published) have a "
-        "correlation of 0.70; 1 would be the same order, 0 none."
+        "How far to trust that: each network was trained once, and ± does not cover another seed; over 5 networks, the "
+        "ranks after 1 epoch and after full training (published) have a correlation of 0.70; 1 would be the same "
+        "order, 0 none."
     ]
 
 

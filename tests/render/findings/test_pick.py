@@ -129,9 +129,26 @@ def test_the_verb_prints_json(run: Run, capsys: pytest.CaptureFixture[str]) -> N
     ]
 
 
+def test_the_terminal_says_which_timing_had_not_settled(build: RunBuilder, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [
+        row
+        for name, flags in (("a", ("unsteady",)), ("b", ()))
+        for row in (
+            ok(f"{name}_cifar", "top1", 0.5, trials=1000, dataset="cifar10", budget="1ep"),
+            ok(f"{name}_cifar", "latency_ms", 2.0, flags=flags),
+        )
+    ]
+    run = build([listed(f"{name}_cifar", "A", 2015, "cifar") for name in "ab"], rows)
+    assert main(["pick", run.name, "--max", "latency_ms=5ms", "--results-dir", str(run.folder.parent)]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert ["2.00‡" in line for line in said if "_cifar " in line and " 50.0" in line] == [True, False]
+    assert "‡ timing had not settled" in said
+
+
 def test_a_limit_may_carry_its_unit() -> None:
     words = ["params=20M", "params=20,000,000", "latency_ms=5ms", "peak_training_bytes=2MiB", "published_top1=60 %"]
-    assert [limit.bound for limit in parse_limits(words, "max")] == [20e6, 20e6, 5, 2 * 2**20, 0.6]
+    words.append("energy_joules_per_image=50µJ")
+    assert [limit.bound for limit in parse_limits(words, "max")] == pytest.approx([20e6, 20e6, 5, 2**21, 0.6, 50e-6])
 
 
 def test_the_only_network_that_qualifies_is_said_to_be_that(run: Run) -> None:

@@ -13,9 +13,12 @@ from bench.metrics import DERIVED
 from bench.models import REGISTRY, select
 from bench.records.record import Record
 from bench.records.run_folder import Run
-from bench.render.results import Results, derived, read_results, to_table, with_references
+from bench.render.findings import summary_of
+from bench.render.findings.pick import select as pick
+from bench.render.results import Results, derived, read_results, short_training, to_table, with_references
 from bench.render.results.derived import PUBLISHED_FILE, published_of, published_top1
 from bench.render.results.header import Model
+from bench.render.tables import track_tables
 from tests.render.conftest import RunBuilder, bad, listed, ok
 
 RESNET = listed("resnet20_cifar", "ResNet", 2015, "cifar")
@@ -271,6 +274,42 @@ def test_one_axis_takes_what_was_measured_here_alike_and_the_reference_of_the_ot
     assert results.cell(QUICK[0], "top1").value == 0.6
     assert results.cell(QUICK[1], "top1").value == pytest.approx(0.51)
     assert (group.dataset, group.budget) == ("cifar10-jpeg", "1ep")
+
+
+def test_the_first_screen_says_how_many_accuracies_are_the_reference_and_what_was_trained_otherwise(
+    shipped: Path, build: RunBuilder
+) -> None:
+    rows = (trained(QUICK[0], 0.6), trained(QUICK[1], 0.1, recipe="tuned: SGD", batch_size=64))
+    said = summary_of(read_results(a_run(build, *rows)))[0]
+    assert "is the most accurate of 3 networks (1 trained here, 2 from the shipped reference): 60.0" in said[0]
+    assert (
+        "Not in that comparison, because this run trained them with another recipe and batch size: AlexNet "
+        "(10.00 ± 0.60 %, no better than chance)."
+    ) in said
+
+
+def test_what_a_run_has_trained_longer_is_not_hidden_behind_the_reference(shipped: Path, build: RunBuilder) -> None:
+    rows = [trained(name, 0.8 + place / 100, budget="10ep", batch_size=128) for place, name in enumerate(QUICK[:3])]
+    results = read_results(a_run(build, *rows))
+    view = short_training(results)
+    assert view is not None
+    assert (view[1].budget, view[2]) == ("10ep", frozenset())
+    assert pick(results, ()).accuracy == "top1"
+    column = next(
+        c
+        for table in track_tables(results)
+        for topic in (table.overview, *table.topics)
+        for c in topic.columns
+        if c.name == "reference_top1"
+    )
+    assert column.heading == "Reference accuracy after 1 epoch"  # another budget than the column beside it
+
+
+def test_accuracies_on_generated_images_take_no_place_on_the_first_screen(shipped: Path, build: RunBuilder) -> None:
+    rows = [trained(name, 0.9, dataset="synthetic") for name in QUICK[:3]]
+    view = short_training(read_results(a_run(build, *rows)))
+    assert view is not None
+    assert view[1].dataset == "cifar10-jpeg"
 
 
 def test_accuracies_on_other_images_stay_on_an_axis_of_their_own(shipped: Path, build: RunBuilder) -> None:

@@ -41,11 +41,12 @@
     return found;
   }
 
-  // A number in the unit of its axis, such as "5", "20e6" or, of a count, "20M"; null where it is none.
+  // A number in the unit of its axis, such as "5" or "20e6", or with one of those that may stand behind it, such as "20M",
+  // "5ms" or "2GiB"; null where it is none.
   function numberOf(word, axis) {
-    const match = word.replaceAll(",", "").match(/^((?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([kKMGT]?)$/);
-    if (!match || (match[2] && axis.ticks !== "~s")) return null;
-    return Number(match[1]) * axis.divisor * { k: 1e3, K: 1e3, M: 1e6, G: 1e9, T: 1e12, "": 1 }[match[2]];
+    const match = word.match(/^((?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?)\s*(.*)$/);
+    const factor = match && (match[2] === "" ? axis.divisor : axis.typed[match[2]]);
+    return factor ? Number(match[1].replaceAll(",", "")) * factor : null;
   }
 
   // --- as bench/render/findings/pick.py --------------------------------------------------------------------------------
@@ -94,16 +95,23 @@
     const found = select(limited, controls.track.value, controls.by.value);
     const wrong = form.querySelector("[aria-invalid=true]");
     form.querySelector("[role=status]").textContent = wrong
-      ? `"${wrong.value}" is no number: write one such as 5, 0.5 or 20e6; of counts, 20M too.`
-      : sentence(found, limited);
+      ? `"${wrong.value}" is no number of that kind: write one${unitsFor(wrong)}.`
+      : [sentence(found, limited), unjudged(found)].join(" ").trim();
     showTable(found, limited);
-    const flags = limited.map(({ name, kind, word }) => ` --${kind} ${name}=${word}${typedUnit(name)}`).join("");
+    const flags = limited.map(({ name, kind, word }) => ` --${kind} ${name}=${withUnit(name, word)}`).join("");
     const others = ["track", "by"].filter((name) => controls[name].value).map((name) => ` --${name} ${controls[name].value}`);
     form.querySelector("code").textContent = `python -m bench pick ${data.run}${others.join("")}${flags}`;
   }
 
-  function typedUnit(name) {
-    return data.axes[name].title.match(/\((%|[KMGT]iB|mJ|ms)[^()]*\)$/)?.[1] ?? "";
+  // As the terminal reads it, which knows nothing of the page's units.
+  function withUnit(name, word) {
+    const unit = data.axes[name].title.match(/\((%|[KMGT]iB|[mµ]J|ms)[^()]*\)$/)?.[1] ?? "";
+    return word.replaceAll(" ", "") + (/[\d.]$/.test(word) ? unit : "");
+  }
+
+  function unitsFor(input) {
+    const units = Object.keys(data.axes[input.closest(".limit").querySelector("[name=metric]").value].typed);
+    return units.length ? `, alone or with ${units.length > 1 ? "one of " : ""}${units.join(" ")}` : "";
   }
 
   // Without the unit, which every number of the page has with it.
@@ -113,14 +121,24 @@
 
   function sentence({ track, kind, judged, picked }, limited) {
     if (!judged.length) return "No network of this run has an accuracy and all of these numbers.";
-    const kept = limited.map(({ name, kind: how, word }) => `${labelOf(name).toLowerCase()} ${place[how]} ${word}${typedUnit(name)}`);
+    const kept = limited.map(({ name, kind: how, word }) => `${labelOf(name).toLowerCase()} ${place[how]} ${withUnit(name, word)}`);
     const within = kept.length ? `with ${kept.join(" and ")}` : "without any limit";
+    if (!picked.length && judged.length === 1) return `The only ${track} network that could be judged does not qualify ${within}.`;
     if (!picked.length) return `None of the ${judged.length} ${track} networks qualifies ${within}.`;
     const [{ network, doubts }] = picked;
     const first = picked.length > 1 ? `Most accurate of ${picked.length}` : `The only one of ${judged.length}`;
+    const tied = picked.filter((other) => other.network.cells[kind][0] === network.cells[kind][0]);
+    const named = (doubts.length ? [picked[0]] : tied).map((each) => `${each.network.label} (${each.network.name})`);
+    const names = [named.slice(0, -1).join(", "), named.at(-1)].filter(Boolean).join(" and ");
     const unsure = doubts.length ? ", whose interval reaches beyond a limit" : "";
     const reached = `${network.cells[kind][1]} (${data.accuracies[kind]})`;
-    return `${first} ${track} networks ${within}: ${network.label} (${network.name})${unsure}, ${reached}.`;
+    return `${first} ${track} networks ${within}: ${names}${unsure}, ${reached}.`;
+  }
+
+  function unjudged({ track, kind, judged }) {
+    const number = judged.length ? judgedOf(track, kind, []).length - judged.length : 0;
+    if (!number) return "";
+    return `${number} more ${number === 1 ? "network was" : "networks were"} not measured, or not reliably, and could not be judged.`;
   }
 
   function showTable({ kind, picked }, limited) {
@@ -144,7 +162,9 @@
       });
       body.insertRow().append(name, ...numbers);
     }
-    holder.replaceChildren(table);
+    const shown = Object.entries(data.marks).filter(([symbol]) => symbol !== "?" && body.textContent.includes(symbol));
+    const legend = cell("p", shown.map(([symbol, meaning]) => `${symbol} ${meaning}`).join("; "), "aside");
+    holder.replaceChildren(table, ...(shown.length ? [legend] : []));
   }
 
   function cell(tag, text, kind) {
