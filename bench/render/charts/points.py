@@ -81,7 +81,7 @@ class Point:
     x: Span
     y: Span
     hollow: bool = False  # not measured in this run
-    on_front: bool = False
+    always_named: bool = False  # as those on the front and the user's own
 
 
 @dataclass(frozen=True)
@@ -209,7 +209,7 @@ def name_points(
     """Write the names, with a leader line where one is not beside its point; returns those without room.
 
     `reserved` are boxes, as fractions of the axes, that must stay free. Where a name would stand farther than `reach`
-    points from what it names, it is left out; if that is on the front, the name of its nearest neighbour is.
+    points from what it names, it is left out; if that is always named, the name of its nearest neighbour is.
     """
     if not points:
         return []
@@ -237,14 +237,14 @@ def name_points(
     boxes = corner + np.array(reserved).reshape(-1, 4) * np.array([frame.width, frame.height] * 2)
     while True:
         corners = place_labels(at, sizes, (frame.x0, frame.y0, frame.x1, frame.y1), boxes, whiskers)
-        # From each point to the nearest point of its name, as far as it has found a place and not given way.
+        # From what each name stands for to the nearest point of the name.
         leaders = np.clip(at, corners, corners + sizes) - at
         away = np.where(sizes.any(axis=1), np.nan_to_num(np.linalg.norm(leaders, axis=1)), 0)
         farthest = int(np.argmax(away))
-        yielding = [n for n, point in enumerate(points) if sizes[n].any() and not point.on_front]
+        yielding = [n for n, point in enumerate(points) if sizes[n].any() and not point.always_named]
         if away[farthest] <= reach or not yielding:
             break
-        # Without a size, a name hinders no other; that of a point on the front moves up to where its neighbour's was.
+        # Without a size, a name hinders no other; one that stays moves up to where its neighbour's was.
         sizes[min(yielding, key=lambda n: np.linalg.norm(at[n] - at[farthest]))] = 0
     corners[~sizes.any(axis=1)] = np.nan
     unnamed: list[str] = []

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from bench.metrics import METRICS
-from bench.quantity import in_sentence, listing, quantity, with_unit
+from bench.quantity import in_sentence, listing, ordinal, quantity, with_unit
 from bench.records.record import Record
 from bench.render.findings.machine import work_and_time
 from bench.render.findings.pick import ACCURACIES, parse_limits, select
@@ -48,7 +48,8 @@ def summary_of(results: Results) -> tuple[list[str], list[str]]:
         trained, group, elsewhere = view
         where = f"After {budget_words(group.budget)} on {dataset_words(group)}"
         headline += _comparison(trained, group, where, elsewhere)
-        headline += _otherwise(results, [model for model in group.models if model.name in elsewhere])
+        headline += _own(trained, group)
+        headline += _otherwise(results, group, elsewhere) if elsewhere else []
         headline += _trust(results, trained, group)
     elif groups := results.accuracy_groups():
         headline += _few_networks(results, groups[0])
@@ -115,26 +116,44 @@ def _dominated(results: Results, models: Sequence[Model]) -> str:
 
     Each with the most accurate of those.
     """
-    costs = [m for m in models if all(results.cell(m, name).measured for name in ("macs", "params"))]
-
-    def beats(model: Model, other: Model) -> bool:
-        better, worse = results.cell(model, "top1"), results.cell(other, "top1")
-        least = better.low if better.has_interval else better.value
-        most = worse.high if worse.has_interval else worse.value
-        return least > most and all(
-            results.cell(model, name).value <= results.cell(other, name).value for name in ("macs", "params")
-        )
-
-    pairs = []
-    for model in costs:
-        better = [other for other in costs if beats(other, model)]
-        if better:
-            pairs.append((model, max(better, key=lambda m: results.cell(m, "top1").value)))
+    pairs = [(model, by) for model in models if (by := _beaten_by(results, model, models)) is not None]
     if not pairs:
         return ""
     pairs.sort(key=lambda pair: -results.cell(pair[0], "macs").value)
     named = [f"{written_name(model)} (by {written_name(by)})" for model, by in pairs]
     return f"Beaten in accuracy by a network with no more MACs and parameters: {listing(named, _FEW)}."
+
+
+def _beaten_by(results: Results, model: Model, others: Sequence[Model]) -> Model | None:
+    """The most accurate of those that cost no more and are more accurate, beyond the intervals; None without one."""
+
+    def beats(other: Model) -> bool:
+        better, worse = results.cell(other, "top1"), results.cell(model, "top1")
+        least = better.low if better.has_interval else better.value
+        most = worse.high if worse.has_interval else worse.value
+        return least > most and all(  # never of a cost that was not counted: it is nan
+            results.cell(other, name).value <= results.cell(model, name).value for name in ("macs", "params")
+        )
+
+    return max(filter(beats, others), key=lambda other: results.cell(other, "top1").value, default=None)
+
+
+def _own(results: Results, group: AccuracyGroup) -> list[str]:
+    """Where the user's own networks stand among the classics: the place, and who beats each at no more cost."""
+    own = [model for model in group.models if model.own]
+    if len(own) == len(group.models) or len(own) > _FEW:
+        return []
+    said = []
+    for model in own:
+        top1 = results.cell(model, "top1").value
+        place = 1 + sum(results.cell(other, "top1").value > top1 for other in group.models)
+        by = _beaten_by(results, model, [m for m in group.models if not results.at_chance(m)])
+        better = f"{written_name(by)} is" if by else "no network is significantly"
+        said.append(
+            f"{written_name(model)} is {ordinal(place)} of {len(group.models)} with {results.cell(model, 'top1').text}; "
+            f"{better} more accurate with no more MACs and parameters."
+        )
+    return said
 
 
 def _at_chance(results: Results, models: Sequence[Model], group: AccuracyGroup) -> str:
@@ -144,9 +163,9 @@ def _at_chance(results: Results, models: Sequence[Model], group: AccuracyGroup) 
     return f"No better than chance ({quantity(group.chance, 'fraction')}) so far: {names}."
 
 
-def _otherwise(results: Results, elsewhere: Sequence[Model]) -> list[str]:
-    """What the run has trained itself of the networks whose reference is compared, and why that is not in it."""
-    models, differing = trained_otherwise(results, elsewhere)
+def _otherwise(results: Results, group: AccuracyGroup, elsewhere: Collection[str]) -> list[str]:
+    """What the run has trained itself that is not in a comparison with references, and why not."""
+    models, differing = trained_otherwise(results, group, elsewhere)
     if not models:
         return []
     reached = [

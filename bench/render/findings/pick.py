@@ -75,22 +75,21 @@ class Selection:
         """The answer in one line."""
         within = f"with {' and '.join(map(str, self.limits))}" if self.limits else "without any limit"
         label = in_sentence(METRICS[self.accuracy])
+        only = f"The only {self.track} network that could be judged"
         if not self.choices and self.considered == 1:
-            return f"The only {self.track} network that could be judged does not qualify {within}."
+            return f"{only} does not qualify {within}."
         if not self.choices:
             return f"None of the {self.considered} {self.track} networks qualifies {within}."
         best = self.choices[0]
         tied = [choice.model for choice in self.choices if choice.accuracy.value == best.accuracy.value]
         unsure = f", whose interval reaches beyond {' and '.join(map(str, best.uncertain))}" if best.uncertain else ""
-        first = (
-            f"Most accurate of {len(self.choices)}" if len(self.choices) > 1 else f"The only one of {self.considered}"
-        )
+        first = f"Most accurate of {len(self.choices)} {self.track} networks {within}"
+        if len(self.choices) == 1:
+            one = f"The only one of {self.considered} {self.track} networks {within}"
+            first = one if self.considered > 1 else f"{only} qualifies {within}"
         names = listing([name_and_identifier(model) for model in tied]) if len(tied) > 1 and not unsure else ""
         names = names or name_and_identifier(best.model)
-        return (
-            f"{first} {self.track} networks {within}: {names}{unsure}, "
-            f"{label} {quantity(best.accuracy.value, 'fraction')}."
-        )
+        return f"{first}: {names}{unsure}, {label} {quantity(best.accuracy.value, 'fraction')}."
 
 
 def parse_limits(words: Sequence[str], kind: Literal["max", "min"]) -> tuple[Limit, ...]:

@@ -359,7 +359,8 @@ def with_references(results: Results) -> tuple[Results, AccuracyGroup, frozenset
     """The networks of the table on one axis: the accuracy that the run measured where it is of the reference's kind,
     else the reference. Also their group, and the names of those that were measured elsewhere.
 
-    None where the run has none of these networks.
+    None where the run has none of these networks, or has itself made a comparison of them in another way, such as under
+    a larger budget: on real images, and in passes over them, since seconds measure the machine.
     """
     kept: dict[tuple[str, str], Cell] = {}
     elsewhere: set[str] = set()
@@ -379,6 +380,12 @@ def with_references(results: Results) -> tuple[Results, AccuracyGroup, frozenset
             kept[model.name, "top1"] = own
     models = tuple(model for model in results.models if (model.name, "top1") in kept)
     dataset, budget, _ = of_kind
+    taken = {name for name, _ in kept} - elsewhere
+    for group in results.accuracy_groups():
+        alike = group.track == models[0].track and not group.synthetic and Budget.kind_of(group.budget) != "s"
+        mostly_otherwise = 2 * sum(model.name in taken for model in group.models) < len(group.models)
+        if alike and mostly_otherwise and _is_a_comparison(results, (results, group, frozenset())):
+            return None
     others = {pair: cell for pair, cell in results.cells.items() if pair[1] != "top1"}
     return (
         replace(results, cells={**others, **kept}),
@@ -388,23 +395,17 @@ def with_references(results: Results) -> tuple[Results, AccuracyGroup, frozenset
 
 
 def short_training(results: Results) -> tuple[Results, AccuracyGroup, frozenset[str]] | None:
-    """What the first screen compares after a short training: as `with_references`, or what the run itself trained.
+    """What the first screen compares after a short training: as `with_references`, else what the run itself trained.
 
-    The run's own stand there where it has trained enough on real images in another way than the reference, such as
-    under a larger budget. A budget in seconds measures the machine too, so it only stands there where nothing else
-    would. None with fewer than three networks, where half of them are no better than chance, or where the run has not
-    trained most of those that it was to train: the ones that train fast are not the good ones.
+    A budget in seconds measures the machine too, so it only stands there where nothing else would. None with fewer than
+    three networks, where half of them are no better than chance, or where the run has not trained most of those that it
+    was to train: the ones that train fast are not the good ones.
     """
     groups = results.accuracy_groups()
     alike = [group for group in groups if Budget.kind_of(group.budget) != "s" or as_published(results)[1] is None]
-    filled = with_references(results)
-    own = [(results, group, frozenset[str]()) for group in alike if not (filled and group.synthetic)][:1]
-    if filled and own:
-        _, reference, elsewhere = filled
-        trained = {model.name for model in own[0][1].models}
-        taken = trained & {model.name for model in reference.models} - elsewhere
-        own = own if 2 * len(taken) < len(trained) else []
-    return next((view for view in (*own, *([filled] if filled else [])) if _is_a_comparison(results, view)), None)
+    own = next(iter(alike), None)
+    found = with_references(results) or (own and (results, own, frozenset[str]()))
+    return found if found and _is_a_comparison(results, found) else None
 
 
 def _is_a_comparison(results: Results, view: tuple[Results, AccuracyGroup, frozenset[str]]) -> bool:
@@ -434,12 +435,21 @@ def _training(cell: Cell) -> tuple[object, ...]:
 _TRAINING = ("data set", "budget", "number of test images", "recipe", "batch size")  # what `_training` compares
 
 
-def trained_otherwise(results: Results, models: Iterable[Model]) -> tuple[list[Model], list[str]]:
-    """Those of the networks that the run has trained in another way than the reference, and in what that differs."""
-    pairs = [(model, results.cell(model, "top1"), results.cell(model, "reference_top1")) for model in models]
-    found = [(model, _training(own), _training(shipped)) for model, own, shipped in pairs if own.measured]
-    differing = [what for i, what in enumerate(_TRAINING) if any(own[i] != shipped[i] for _, own, shipped in found)]
-    return [model for model, _, _ in found], differing
+def trained_otherwise(
+    results: Results, group: AccuracyGroup, elsewhere: Collection[str]
+) -> tuple[list[Model], list[str]]:
+    """Networks that the run has trained in another way than those of a group `with_references`, and in what way."""
+    alike = {model.name for model in group.models} - set(elsewhere)
+    own = [model for model in results.tracks()[group.track] if model.name not in alike]
+    own = [model for model in own if results.cell(model, "top1").measured]
+    shipped = next(c for m in group.models if (c := results.cell(m, "reference_top1")).measured)
+    kind = _kind(shipped)
+    differing: set[int] = set()
+    for model in own:
+        trained, shipped = _training(results.cell(model, "top1")), results.cell(model, "reference_top1")
+        theirs = _training(shipped) if shipped.measured else (*kind, *trained[len(kind) :])
+        differing |= {place for place in range(len(trained)) if trained[place] != theirs[place]}
+    return own, [_TRAINING[place] for place in sorted(differing)]
 
 
 def whose(models: Sequence[Model], elsewhere: Collection[str]) -> str:
@@ -456,10 +466,13 @@ def sources(models: Sequence[Model]) -> str:
 
 def accuracy_note(results: Results) -> str:
     """Whose accuracies stand for networks that are not trained here; empty where there is none."""
-    group = as_published(results)[1]
-    if group is None:
-        return ""
-    return f"Accuracies at 224×224 are published ones ({sources(group.models)}): nothing is trained there."
+    group, filled = as_published(results)[1], with_references(results)
+    said = []
+    if group is not None:
+        said.append(f"Accuracies at 224×224 are published ones ({sources(group.models)}): nothing is trained there.")
+    if filled is not None and filled[2]:
+        said.append(f"Accuracies at 32×32: {whose(filled[1].models, filled[2])}.")
+    return " ".join(said)
 
 
 def beside_published(run: Run) -> str:

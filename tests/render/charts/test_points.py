@@ -54,7 +54,7 @@ def test_on_a_telephone_a_far_name_is_left_out_and_said_but_never_one_of_the_fro
             unlisted(f"a_network_of_a_long_name_{n}_cifar"),
             exact(5.0 + n / 1e3),
             exact(5.0 + n / 1e3),
-            on_front=n == 14,
+            always_named=n == 14,
         )
         for n in range(15)
     ]

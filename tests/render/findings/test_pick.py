@@ -75,11 +75,15 @@ def test_nobody_within_the_limits_is_an_answer(run: Run, capsys: pytest.CaptureF
     ]
 
 
-def test_one_network_outside_the_limits_is_not_spoken_of_in_the_plural(build: RunBuilder) -> None:
+def test_a_single_network_is_not_spoken_of_in_the_plural(build: RunBuilder) -> None:
     rows = [ok("a_cifar", "params", 5e6), ok("a_cifar", "top1", 0.5, trials=1000, dataset="cifar10", budget="1ep")]
     results = read_results(build([listed("a_cifar", "A", 2015, "cifar")], rows))
-    sentence = select(results, parse_limits(["params=1k"], "max")).sentence
-    assert sentence == "The only cifar network that could be judged does not qualify with parameters ≤ 1.00 k."
+    said = [select(results, parse_limits([f"params={bound}"], "max")).sentence for bound in ("1k", "1G")]
+    assert said == [
+        "The only cifar network that could be judged does not qualify with parameters ≤ 1.00 k.",
+        "The only cifar network that could be judged qualifies with parameters ≤ 1.00 G: a (a_cifar), test accuracy "
+        "50.0 %.",
+    ]
 
 
 def test_a_tie_has_no_single_winner(build: RunBuilder) -> None:

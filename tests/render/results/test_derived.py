@@ -13,13 +13,22 @@ from bench.metrics import DERIVED
 from bench.models import REGISTRY, select
 from bench.records.record import Record
 from bench.records.run_folder import Run
+from bench.render.claims import settings
 from bench.render.findings import summary_of
 from bench.render.findings.pick import select as pick
-from bench.render.results import Results, derived, read_results, short_training, to_table, with_references
+from bench.render.results import (
+    Results,
+    accuracy_note,
+    derived,
+    read_results,
+    short_training,
+    to_table,
+    with_references,
+)
 from bench.render.results.derived import PUBLISHED_FILE, published_of, published_top1
 from bench.render.results.header import Model
 from bench.render.tables import track_tables
-from tests.render.conftest import RunBuilder, bad, listed, ok
+from tests.render.conftest import RunBuilder, bad, counts, listed, ok
 
 RESNET = listed("resnet20_cifar", "ResNet", 2015, "cifar")
 MEASURED = {"cpu": {"precision": "fp32", "peak_flops_per_s": 1e12, "bandwidth_bytes_per_s": 1e10}}
@@ -280,12 +289,25 @@ def test_the_first_screen_says_how_many_accuracies_are_the_reference_and_what_wa
     shipped: Path, build: RunBuilder
 ) -> None:
     rows = (trained(QUICK[0], 0.6), trained(QUICK[1], 0.1, recipe="tuned: SGD", batch_size=64))
-    said = summary_of(read_results(a_run(build, *rows)))[0]
+    results = read_results(a_run(build, *rows))
+    assert accuracy_note(results) == "Accuracies at 32×32: 1 trained here, 2 from the shipped reference."
+    said = summary_of(results)[0]
     assert "is the most accurate of 3 networks (1 trained here, 2 from the shipped reference): 60.0" in said[0]
     assert (
         "Not in that comparison, because this run trained them with another recipe and batch size: AlexNet "
         "(10.00 ± 0.60 %, no better than chance)."
     ) in said
+
+
+def test_ones_own_network_has_its_place_among_the_classics(shipped: Path, build: RunBuilder) -> None:
+    costs = [row for name in (*QUICK[:3], "mine:tiny") for row in counts(name, 1e6, 1e6, 1e6)]
+    said = summary_of(read_results(a_run(build, trained("mine:tiny", 0.515), *costs)))[0]
+    assert (
+        "mine:tiny is 2nd of 4 with 51.50 ± 0.98 %; no network is significantly more accurate with no more MACs and "
+        "parameters."
+    ) in said
+    said = summary_of(read_results(a_run(build, trained("mine:tiny", 0.4), *costs)))[0]
+    assert "mine:tiny is 4th of 4 with 40.00 ± 0.96 %; ZFNet is more accurate with no more MACs and parameters." in said
 
 
 def test_what_a_run_has_trained_longer_is_not_hidden_behind_the_reference(shipped: Path, build: RunBuilder) -> None:
@@ -294,6 +316,9 @@ def test_what_a_run_has_trained_longer_is_not_hidden_behind_the_reference(shippe
     view = short_training(results)
     assert view is not None
     assert (view[1].budget, view[2]) == ("10ep", frozenset())
+    assert (
+        settings(results, {})["cifar"].accuracy_source == "cifar10-jpeg after 10ep"
+    )  # claims are held against these too
     assert pick(results, ()).accuracy == "top1"
     column = next(
         c

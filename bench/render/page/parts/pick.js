@@ -123,16 +123,18 @@
     if (!judged.length) return "No network of this run has an accuracy and all of these numbers.";
     const kept = limited.map(({ name, kind: how, word }) => `${labelOf(name).toLowerCase()} ${place[how]} ${withUnit(name, word)}`);
     const within = kept.length ? `with ${kept.join(" and ")}` : "without any limit";
-    if (!picked.length && judged.length === 1) return `The only ${track} network that could be judged does not qualify ${within}.`;
+    const only = `The only ${track} network that could be judged`;
+    if (!picked.length && judged.length === 1) return `${only} does not qualify ${within}.`;
     if (!picked.length) return `None of the ${judged.length} ${track} networks qualifies ${within}.`;
     const [{ network, doubts }] = picked;
-    const first = picked.length > 1 ? `Most accurate of ${picked.length}` : `The only one of ${judged.length}`;
+    const one = judged.length > 1 ? `The only one of ${judged.length} ${track} networks ${within}` : `${only} qualifies ${within}`;
+    const first = picked.length > 1 ? `Most accurate of ${picked.length} ${track} networks ${within}` : one;
     const tied = picked.filter((other) => other.network.cells[kind][0] === network.cells[kind][0]);
     const named = (doubts.length ? [picked[0]] : tied).map((each) => `${each.network.label} (${each.network.name})`);
     const names = [named.slice(0, -1).join(", "), named.at(-1)].filter(Boolean).join(" and ");
     const unsure = doubts.length ? ", whose interval reaches beyond a limit" : "";
     const reached = `${network.cells[kind][1]} (${data.accuracies[kind]})`;
-    return `${first} ${track} networks ${within}: ${names}${unsure}, ${reached}.`;
+    return `${first}: ${names}${unsure}, ${reached}.`;
   }
 
   function unjudged({ track, kind, judged }) {
