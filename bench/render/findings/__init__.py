@@ -145,12 +145,12 @@ def _own(results: Results, group: AccuracyGroup) -> list[str]:
         return []
     said = []
     for model in own:
-        top1 = results.cell(model, "top1").value
-        place = 1 + sum(results.cell(other, "top1").value > top1 for other in group.models)
+        top1 = results.cell(model, "top1")
+        place = 1 + sum(results.cell(other, "top1").value > top1.value for other in group.models)
         by = _beaten_by(results, model, [m for m in group.models if not results.at_chance(m)])
         better = f"{written_name(by)} is" if by else "no network is significantly"
         said.append(
-            f"{written_name(model)} is {ordinal(place)} of {len(group.models)} with {results.cell(model, 'top1').text}; "
+            f"{written_name(model)} is {ordinal(place)} of {len(group.models)} with {top1.text}; "
             f"{better} more accurate with no more MACs and parameters."
         )
     return said
