@@ -24,10 +24,12 @@ from bench.records.record import Record, at_the_asked_batch
 from bench.records.run_folder import Run
 from bench.render.results.derived import (
     PUBLISHED,
+    REFERENCE,
     derived_records,
     published_of,
     published_records,
     reference_records,
+    reference_source,
     with_lower_bounds,
 )
 from bench.render.results.header import Header, Model, kept_apart, read_header, unlisted
@@ -285,10 +287,14 @@ def to_table(results: Results) -> pd.DataFrame:
         if any(cell.has_interval for cell in cells):
             columns[f"{name}_low"] = [cell.low for cell in cells]
             columns[f"{name}_high"] = [cell.high for cell in cells]
-        if name == "published_top1":
+        if name == REFERENCE:
+            columns["reference_source"] = [
+                reference_source(cell.records[-1]) if cell.measured else None for cell in cells
+            ]
+        if name == PUBLISHED:
             columns["published_source"] = [cell.records[-1].note if cell.measured else None for cell in cells]
     counted = _of_first_budget(results.header, results.records)
-    here = [row for row in counted if row.metric not in ("reference_top1", "published_top1")]
+    here = [row for row in counted if row.metric not in (REFERENCE, PUBLISHED)]
     rows = {model.name: [row for row in here if row.model == model.name] for model in results.models}
     accuracy = [results.cell(model, "top1").records[-1:] for model in results.models]
     columns["dataset"] = [row[0].dataset if row else None for row in accuracy]

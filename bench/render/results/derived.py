@@ -213,6 +213,11 @@ def _record(row: Mapping[str, str]) -> Record:
     )
 
 
+def reference_source(row: Record) -> str:
+    """After what training a row of `reference_top1` is, and where it was measured: a run's own may be another."""
+    return f"{row.budget} of {row.dataset}, {row.recipe}, trained at batch {row.batch_size}; {row.note}"
+
+
 def reference_table(run: Run, budget: str | None = None) -> str:
     """The table of a run as CSV, the networks in the order of their accuracy.
 

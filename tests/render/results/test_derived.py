@@ -269,6 +269,8 @@ def test_a_network_that_was_not_trained_has_its_reference_with_the_spread_of_its
     table = to_table(results).set_index("model")
     assert table.loc[QUICK[1], "reference_top1"] == pytest.approx(0.51)
     assert table["top1"].isna().all()
+    source = "1ep of cifar10-jpeg, default: SGD, trained at batch 32; measured on "
+    assert str(table.loc[QUICK[1], "reference_source"]).startswith(source)
 
 
 def test_one_axis_takes_what_was_measured_here_alike_and_the_reference_of_the_others(

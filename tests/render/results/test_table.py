@@ -151,6 +151,7 @@ def test_columns_of_the_csv(build: RunBuilder) -> None:
         "precision",
         "status",
         "published_source",
+        "reference_source",
     ]
     assert sorted(table[0]) == sorted([*facts, *METRICS, *intervals])
     resnet, lenet = table
