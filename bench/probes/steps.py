@@ -124,6 +124,8 @@ def replayed(task: Task, step: Step) -> Step:
         raise Unsupported(f"no CUDA graph: {failed}")
     if randomness.draws_on_the_host(step):  # a graph would repeat one draw for ever
         raise Unsupported("no CUDA graph: the network draws random numbers on the host")
+    if not task.config.execution.compile and randomness.decides_on_the_host(step):
+        raise Unsupported("no CUDA graph: the network decides on the host what a step does")
     try:
         return captured(accelerator.named(task.device), step)
     except CannotCapture as reason:

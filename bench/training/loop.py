@@ -179,6 +179,8 @@ def warmed_up(step: TrainingStep, images: Images, batch_size: int, execution: Ex
         decides_on_the_host = randomness.draws_on_the_host(steps)
         if wanted and decides_on_the_host:
             note = "no CUDA graph: the network draws random numbers on the host"
+        elif wanted and not execution.compile and randomness.decides_on_the_host(lambda: step(x, labels)):
+            note = "no CUDA graph: the network decides on the host what a step does"
         elif wanted:
             try:
                 replay = captured(device, step, x, labels)

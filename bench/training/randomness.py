@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from bench.device import accelerator
 
@@ -64,6 +66,32 @@ def draws_on_the_host(action: Callable[[], object]) -> bool:
     before = state(_HOST)
     action()
     return drawn_since(before)
+
+
+class _Asked(TorchDispatchMode):
+    """Every operator that is called, with its numbers and the shapes of its tensors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[tuple[Any, ...]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        values = (each.shape if isinstance(each, torch.Tensor) else each for each in tree_leaves((args, kwargs)))
+        self.calls.append((func, *(each for each in values if isinstance(each, int | float | str | torch.Size))))
+        return func(*args, **(kwargs or {}))
+
+
+def decides_on_the_host(step: Callable[[], object]) -> bool:
+    """Whether a step that has run before asks for other operators or other numbers each time.
+
+    So it does where a network draws from a generator of its own, or counts its steps.
+    """
+    asked = []
+    for _ in range(2):
+        with _Asked() as seen:
+            step()
+        asked.append(seen.calls)
+    return asked[0] != asked[1]
 
 
 def drawn_since(before: Mapping[str, Any]) -> bool:

@@ -1,5 +1,6 @@
 """Whether a training step can be a graph is found out before it is recorded; a failed capture ends the process."""
 
+import random
 import weakref
 from dataclasses import replace
 from functools import partial
@@ -56,6 +57,34 @@ def test_a_step_that_waits_for_the_device_is_never_recorded() -> None:
         x, labels = torch.randn(16, 1, 8, 8), torch.zeros(16, dtype=torch.int64)
         assert torch.isfinite(warm.step(x, labels))  # and it trains on
         assert not device.broken
+
+
+class DecidesOnItsOwn(nn.Module):
+    """By a generator that is nobody else's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(64, 2)
+        self.own = random.Random(0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(x.flatten(1)) * (0.5 + self.own.random())
+
+
+def test_a_step_that_differs_each_time_is_never_recorded() -> None:
+    with at_work() as device:
+        device.capture = not_to_be_called  # type: ignore[method-assign,assignment]
+        warm = warmed_up(step_of(DecidesOnItsOwn(), SGD), images(), 16, GRAPHS)
+        assert (warm.cuda_graphs, warm.note) == (
+            False,
+            "no CUDA graph: the network decides on the host what a step does",
+        )
+        own = replace(REGISTRY["lenet5_mnist"], name="own_mnist", input_size=(1, 8, 8), num_classes=2)
+        own = replace(own, build=lambda num_classes: DecidesOnItsOwn())
+        outcome = execute(replace(task(), spec=own, config=replace(task().config, execution=GRAPHS)), "emulated:0")
+    notes = {row.metric: row.note for row in outcome.records}
+    assert "decides on the host" in notes["replayed_latency_ms"]
+    assert outcome.records[0].value
 
 
 def not_to_be_called(work: object, warm_up: object) -> None:
