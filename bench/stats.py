@@ -14,8 +14,7 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, special, stats
-from scipy.stats import rankdata
+from scipy import special  # scipy.stats takes a second to import
 
 Interval = tuple[float, float]
 
@@ -31,8 +30,7 @@ def median_interval(samples: Sequence[float], confidence: float = 0.95) -> Inter
     if n == 0:
         return math.nan, math.nan
     # The largest rank r (from each end) whose interval still covers the median often enough.
-    rank = int(stats.binom.ppf((1 - confidence) / 2, n, 0.5))
-    rank = max(rank, 1)
+    rank = max(1, int(np.searchsorted(special.bdtr(np.arange(n + 1), n, 0.5), (1 - confidence) / 2)))
     return ordered[rank - 1], ordered[n - rank]
 
 
@@ -42,13 +40,13 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval
     if n < 2:
         return math.nan, math.nan
     mean = statistics.fmean(values)
-    half = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * statistics.stdev(values) / math.sqrt(n)
+    half = float(special.stdtrit(n - 1, (1 + confidence) / 2)) * statistics.stdev(values) / math.sqrt(n)
     return mean - half, mean + half
 
 
 def wilson_interval(fraction: float, trials: int, confidence: float = 0.95) -> Interval:
     """Wilson's score interval of a share of yes-or-no trials (Wilson 1927)."""
-    z = float(stats.norm.ppf((1 + confidence) / 2))
+    z = float(special.ndtri((1 + confidence) / 2))
     centre = fraction + z * z / (2 * trials)
     half = z * math.sqrt(fraction * (1 - fraction) / trials + z * z / (4 * trials * trials))
     scale = 1 + z * z / trials
@@ -76,10 +74,17 @@ def rounds_interval(rounds: Sequence[Sequence[float]], confidence: float = 0.95)
 
 def rank_correlation(x: Sequence[float], y: Sequence[float]) -> float:
     """Spearman's: 1 where both put the pairs in the same order, -1 in opposite ones; nan where one has no order."""
-    ranks = stats.rankdata(x), stats.rankdata(y)
+    ranks = _ranks(x), _ranks(y)
     if len(set(ranks[0])) < 2 or len(set(ranks[1])) < 2:
         return math.nan
     return float(np.corrcoef(*ranks)[0, 1])
+
+
+def _ranks(values: Sequence[float]) -> NDArray[np.float64]:
+    """From 1; equal values share the mean of theirs."""
+    _, which, counts = np.unique(np.asarray(values, dtype=float), return_inverse=True, return_counts=True)
+    ranks: NDArray[np.float64] = (np.cumsum(counts) - (counts - 1) / 2)[which]
+    return ranks
 
 
 @dataclass(frozen=True)
@@ -106,8 +111,8 @@ def mean_difference(
     freedom = variance**2 / sum(
         part**2 / (len(values) - 1) for part, values in zip(parts, (first, second), strict=True)
     )
-    half = float(stats.t.ppf((1 + confidence) / 2, freedom)) * math.sqrt(variance)
-    p_value = 2 * float(stats.t.sf(abs(value) / math.sqrt(variance), freedom))
+    half = float(special.stdtrit(freedom, (1 + confidence) / 2)) * math.sqrt(variance)
+    p_value = 2 * float(special.stdtr(freedom, -abs(value) / math.sqrt(variance)))
     return Difference(value, (value - half, value + half), p_value)
 
 
@@ -124,7 +129,7 @@ def share_difference(
     down, up = math.hypot(first - low, second_high - second), math.hypot(high - first, second - second_low)
     pooled = (first * first_trials + second * second_trials) / (first_trials + second_trials)
     deviation = math.sqrt(pooled * (1 - pooled) * (1 / first_trials + 1 / second_trials))
-    p_value = 2 * float(stats.norm.sf(abs(value) / deviation)) if deviation else 1.0
+    p_value = 2 * float(special.ndtr(-abs(value) / deviation)) if deviation else 1.0
     return Difference(value, (value - down, value + up), p_value)
 
 
@@ -157,7 +162,9 @@ def shared_variances(variances: Sequence[float], degrees: Sequence[int]) -> list
     if excess <= 0:  # none: all are the same variance
         common = float(np.exp(logs.mean()))
         return [(common, math.inf)] * len(own)
-    half = float(optimize.brentq(lambda x: float(special.polygamma(1, x)) - excess, 1e-6, 1e12))
+    from scipy.optimize import brentq
+
+    half = float(brentq(lambda x: float(special.polygamma(1, x)) - excess, 1e-6, 1e12))
     common = float(np.exp(logs.mean() + special.digamma(half) - np.log(half)))
     return [((2 * half * common + d * v) / (2 * half + d), 2 * half + d) for v, d in own]
 
@@ -219,7 +226,7 @@ def _strongest(values: Sequence[float]) -> tuple[int, float]:
     """The place where the series changes most, and how often a random order has a stronger one."""
     if len(values) < 4:
         return 0, 1.0
-    scores = _scores(rankdata(values)[None, :])[0]
+    scores = _scores(_ranks(values)[None, :])[0]
     place = int(np.argmax(scores))
     null = _null(len(values))
     beyond = len(null) - int(np.searchsorted(null, scores[place] - 1e-9))

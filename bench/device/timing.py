@@ -10,8 +10,6 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from scipy.stats import mannwhitneyu
-
 from bench.device.accelerator import Device, Event
 from bench.device.nvml import Clocks
 from bench.metrics import Flag
@@ -119,6 +117,8 @@ def drift_note(seconds: Sequence[float]) -> str:
     third = len(seconds) // 3
     if third < 4:
         return ""
+    from scipy.stats import mannwhitneyu  # only here: it takes a second to import, and `show` times nothing
+
     first, last = seconds[:third], seconds[-third:]
     change = statistics.median(last) / statistics.median(first) - 1
     if abs(change) <= AGREEMENT or mannwhitneyu(first, last).pvalue > 0.001:
