@@ -252,7 +252,7 @@ class _Own:
         """
         try:
             factory = self.described
-        except Exception as error:  # whatever a user's module does while it is imported
+        except (Exception, SystemExit) as error:  # whatever a user's module does while it is imported
             reason = (str(error).splitlines() or [""])[0]
             raise UnknownModel(
                 f"{word}: {type(error).__name__}: {reason}; write package.module:factory, importable from here, or "
@@ -353,15 +353,18 @@ def _parameters(factory: Any) -> dict[str, int | None]:
 def _importable_from(folder: str) -> Iterator[None]:
     """A user's folder first on the module path, and without any clone of this suite: its `models` is not theirs.
 
-    What is imported or built meanwhile leaves PyTorch's types and gradients as they are.
+    What is imported or built meanwhile leaves PyTorch's types and gradients as they are, and finds no words of the
+    command line that are not meant for it.
     """
     before, dtype, gradients = list(sys.path), torch.get_default_dtype(), torch.is_grad_enabled()
+    words, sys.argv = sys.argv, sys.argv[:1]
     sys.path[:] = [folder, *(entry for entry in before if not Path(entry, "models", Path(__file__).name).is_file())]
     try:
         yield
     finally:
         torch.set_default_dtype(dtype)
         torch.set_grad_enabled(gradients)
+        sys.argv = words
         sys.path[:] = [*before, *(entry for entry in sys.path if entry not in before and entry != folder)]
 
 

@@ -195,6 +195,12 @@ def test_lazy_layers_of_an_object_are_counted_and_stay_lazy(copied: bool) -> Non
     assert network(torch.randn(2, 1, 5, 5)).shape == (2, 7)  # other images, which a layer with sizes would refuse
 
 
+def test_an_object_may_have_a_buffer_that_is_one_number_expanded() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(12, 10))
+    network.register_buffer("scale", torch.ones(1).expand(10))
+    assert list(bench.measure(network, input_size=(3, 2, 2), probes=("params",))["value"]) == [130]
+
+
 def test_an_object_of_half_precision_keeps_it() -> None:
     for network in (small().bfloat16(), Remembers().bfloat16()):
         before = everything_of(network)

@@ -130,31 +130,33 @@ def run_show(request: Show) -> int:
             spec = with_own_classes(spec)
             alone = 1 if request.batch_size is None else request.batch_size
             timed = step_task(spec, request.device, alone) if request.time else None
-            rows = layer_rows(spec, timed)
+            rows, notes = layer_rows(spec, timed)
             diagram = draw(structure(spec)) if diagram_file else ""
             traced = trace(step_task(spec, request.device, request.batch_size)) if trace_file else ""
     except RequestError:
         raise
-    except Exception as error:  # a user's own network may do anything
+    except (Exception, SystemExit) as error:  # a user's own network may do anything
         raise RequestError(f"{spec.name} cannot be shown: {type(error).__name__}: {first_line(error)}") from error
     for what, file, text in (("diagram", diagram_file, diagram), ("trace", trace_file, traced)):
         if file:
             write(f"--{what}", file, text)
             say(f"{what}: {file}")
     columns = ("params", "macs", "activations", "saved_activation_bytes", *(("time_ms",) if timed else ()))
-    totals = {column: sum(row[column] for row in rows) for column in columns}
+    unknown = {column for column in columns if any(row[column] is None for row in rows)}
+    totals = {column: None if column in unknown else sum(row[column] for row in rows) for column in columns}
     facts = {"name": spec.name, "family": spec.family, "year": spec.year, "paper": spec.paper}
     if timed:
         facts["timed"] = (
             f"a forward pass in eval mode, batch {timed.batch_size}, {timed.config.execution}, {hardware(timed.device)}"
         )
     if request.json:
-        print(json.dumps({**facts, "differences": spec.differences, "layers": rows, "totals": totals}, indent=2))
+        told = {"differences": spec.differences, "notes": notes}
+        print(json.dumps({**facts, **told, "layers": rows, "totals": totals}, indent=2))
         return OK
     print(f"{spec.name}: {spec.family}, {spec.year}. {spec.paper}" if spec.year else f"{spec.name}: your own network")
     print(f"input {'x'.join(map(str, spec.input_size))}, {spec.num_classes} classes")
-    for difference in spec.differences:
-        print(f"- {difference}")
+    for remark in (*spec.differences, *notes):
+        print(f"- {remark}")
     if timed:
         print(f"time of {facts['timed']}; hooks and all, the median of many")
     rows.append({"layer": "total", "operation": "", "output_shape": [], **totals})
@@ -164,7 +166,8 @@ def run_show(request: Show) -> int:
         for column in columns[:3]:
             row[column] = f"{row[column]:,}"
         row["share of MACs"] = f"{100 * share:.1f} %"
-        row["saved_activation_bytes"] = quantity(row["saved_activation_bytes"], "bytes")
+        saved = row["saved_activation_bytes"]
+        row["saved_activation_bytes"] = "-" if saved is None else quantity(saved, "bytes")
         if timed:
             row["share of time"] = f"{100 * row['time_ms'] / totals['time_ms']:.1f} %"
             row["time_ms"] = f"{row['time_ms']:.4f}"

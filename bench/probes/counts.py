@@ -23,7 +23,7 @@ from bench.device.execution import for_inference, inference_dtype, memory_format
 from bench.models import ModelSpec
 from bench.probes.counting.kernels import KernelCounter
 from bench.probes.counting.layers import BytesByCall, layer_products, layer_table, saved_tensors
-from bench.probes.counting.networks import Shortcuts, build, counted, images_for, open_attention, seeded
+from bench.probes.counting.networks import Shortcuts, State, build, counted, images_for, open_attention, seeded
 from bench.probes.reading import Answer, Measurement, Reading, Unsupported
 from bench.probes.steps import inference_step, read_in_a_format_that_runs, try_step
 from bench.quantity import first_line
@@ -93,8 +93,9 @@ def saved_per_image(spec: ModelSpec) -> tuple[list[BytesByCall], list[str]]:
     """Saved bytes per image of every call, and notes: one draw, or `DRAWS` if the network decides at random."""
 
     def draws(network: nn.Module) -> tuple[list[BytesByCall], bool]:
-        first, random, fused = _slope(network, spec, seed=0)
-        more = [_slope(network, spec, seed)[0] for seed in range(1, DRAWS)] if random else []
+        state = State(network)  # a pass may leave what no batch of another size could use
+        first, random, fused = _slope(network, state, spec, seed=0)
+        more = [_slope(network, state, spec, seed)[0] for seed in range(1, DRAWS)] if random else []
         return [first, *more], fused
 
     (found, fused), place = counted(spec, draws)
@@ -102,12 +103,16 @@ def saved_per_image(spec: ModelSpec) -> tuple[list[BytesByCall], list[str]]:
     return found, [note for note in (attention, place) if note]
 
 
-def _slope(network: nn.Module, spec: ModelSpec, seed: int) -> tuple[BytesByCall, bool, bool]:
+def _slope(network: nn.Module, state: State, spec: ModelSpec, seed: int) -> tuple[BytesByCall, bool, bool]:
     """Between batches of two and four images, what does not grow with the batch falls away.
 
     Also whether the network drew random numbers, and whether its attention was fused.
     """
-    small, large = (saved_tensors(network, spec.input_size, spec.num_classes, images, seed) for images in (2, 4))
+    passes = []
+    for images in (2, 4):
+        passes.append(saved_tensors(network, spec.input_size, spec.num_classes, images, seed))
+        state.put_back()
+    small, large = passes
     before = {call.key: call.saved for call in small.calls}
     bytes_ = {call.key: (call.saved - before.get(call.key, 0)) / 2 for call in large.calls}
     return bytes_, large.random, large.fused

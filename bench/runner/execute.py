@@ -65,7 +65,7 @@ from bench.training.weights import checkpoint_path
 
 # What every worker needs. The first elementwise operation on the meta device imports PyTorch's shape functions, 800
 # modules with sympy among them, by way of this one; that takes longer than most networks take to be counted.
-PRELOAD = ("torch._dynamo.utils", __name__)
+PRELOAD = ("torch._dynamo.utils", "scipy.stats", __name__)
 
 
 def preload_for(specs: Sequence[ModelSpec]) -> tuple[str, ...]:
@@ -277,6 +277,9 @@ def execute(task: Task, device: str) -> Outcome:
             measurement = Measurement({})
         except Exception as error:
             measurement = Measurement(dict.fromkeys(task.metrics(probe), error))
+        except SystemExit as stop:
+            ended = RuntimeError(f"the network ends the program that runs it: exit({stop})")
+            measurement = Measurement(dict.fromkeys(task.metrics(probe), ended))
         if reason := failed_capture():
             return Outcome(tuple(records), curve, confusions, layers, again=_graphless(task, number, reason))
         seconds = time.perf_counter() - start

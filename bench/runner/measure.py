@@ -26,8 +26,8 @@ from bench.device import accelerator
 from bench.engines import Crash
 from bench.metrics import measured_by, probe_named
 from bench.models import ModelSpec, UnknownModel
-from bench.probes.counting.layers import layer_products, layer_table
-from bench.probes.counting.networks import with_own_classes
+from bench.probes.counting.layers import BytesByCall, layer_products, layer_table
+from bench.probes.counting.networks import State, tensors_of, with_own_classes
 from bench.probes.counts import saved_per_image
 from bench.probes.speed import layer_milliseconds
 from bench.quantity import first_line
@@ -152,9 +152,12 @@ def layers(network: Network, input_size: InputSize | None = None, *, num_classes
         (spec,) = specs
         try:
             with _undisturbed("cpu"):
-                return pd.DataFrame(layer_rows(spec))
-        except Exception as error:  # somebody's own network may do anything
+                rows, notes = layer_rows(spec)
+        except (Exception, SystemExit) as error:  # somebody's own network may do anything
             raise RequestError(f"{spec.name} cannot be shown: {type(error).__name__}: {first_line(error)}") from error
+        frame = pd.DataFrame(rows)
+        frame.attrs["notes"] = notes
+        return frame
 
 
 def registry() -> pd.DataFrame:
@@ -196,14 +199,23 @@ def network_row(spec: ModelSpec) -> dict[str, Any]:
     }
 
 
-def layer_rows(spec: ModelSpec, timed: Task | None = None) -> list[dict[str, Any]]:
+def layer_rows(spec: ModelSpec, timed: Task | None = None) -> tuple[list[dict[str, Any]], list[str]]:
     """Every call of every module, in order: its output for one image, parameters, MACs and saved bytes per image.
+
+    Also what a reader of them must know, such as that they are a lower bound. Saved bytes are None where no training
+    step runs.
 
     The columns add up to the network's `params`, `macs`, `activations` and `saved_activation_bytes`; and `time_ms`, if
     a task says where and how a forward pass is `timed`, to that pass.
     """
     time_ms = layer_milliseconds(timed) if timed else None
-    return layer_table(layer_products(spec).calls, saved_per_image(spec)[0], time_ms)
+    found = layer_products(spec)
+    draws: list[BytesByCall] | None
+    try:
+        draws, notes = saved_per_image(spec)
+    except Exception as error:  # it costs its own column only
+        draws, notes = None, [f"saved activations: {type(error).__name__}: {first_line(error)}"]
+    return layer_table(found.calls, draws, time_ms), [note for note in dict.fromkeys((found.note, *notes)) if note]
 
 
 def step_task(spec: ModelSpec, device: str, batch_size: int | None) -> Task:
@@ -350,7 +362,7 @@ class Borrowed:
     def __init__(self, network: nn.Module) -> None:
         self.described = type(network)
         self._network: nn.Module | None = network
-        self._state = _State(network)
+        self._state = State(network)
         self.as_it_is = _why_not_copied(network)
 
     def __call__(self, num_classes: int) -> nn.Module:
@@ -372,53 +384,7 @@ class Borrowed:
             yield
         finally:
             self._state.put_back()
-            self._network, self._state = None, _State(nn.Module())
-
-
-class _State:
-    """All of a network that a measurement may change: attributes, hooks, modes, weights, buffers and gradients."""
-
-    def __init__(self, network: nn.Module) -> None:
-        # Classes too: lazy layers and their parameters change theirs in the first pass.
-        self._attributes = [(module, type(module), dict(vars(module))) for module in network.modules()]
-        self._tables = [
-            (table, dict(table))
-            for *_, attributes in self._attributes
-            for table in attributes.values()
-            if isinstance(table, dict)
-        ]
-        tensors = {id(tensor): tensor for tensor in _tensors(network)}
-        unsized: list[Any] = [each for each in tensors.values() if is_lazy(each)]
-        self._unsized = [(each, type(each), each.data) for each in unsized]
-        self._tensors = [
-            (each, each.data, each.detach().clone(), each.requires_grad, each.grad if each.is_leaf else None)
-            for each in tensors.values()
-            if not is_lazy(each)
-        ]
-
-    def put_back(self) -> None:
-        """In place, so that whoever holds a parameter or a module of the network still holds it."""
-        for module, kind, attributes in self._attributes:
-            if type(module) is not kind:
-                module.__class__ = kind
-            vars(module).clear()
-            vars(module).update(attributes)
-        for table, items in self._tables:
-            table.clear()
-            table.update(items)
-        for tensor, lazy, data in self._unsized:
-            if type(tensor) is not lazy:
-                tensor.data, tensor.__class__ = data, lazy
-        for tensor, data, values, requires_grad, grad in self._tensors:
-            tensor.data = data
-            tensor.data.copy_(values)
-            if tensor.is_leaf:
-                tensor.requires_grad_(requires_grad)
-                tensor.grad = grad
-
-
-def _tensors(network: nn.Module) -> list[Tensor]:
-    return [*network.parameters(), *network.buffers()]
+            self._network, self._state = None, State(nn.Module())
 
 
 def _copied(network: nn.Module, device: torch.device) -> nn.Module:
@@ -427,7 +393,7 @@ def _copied(network: nn.Module, device: torch.device) -> nn.Module:
     `Module.to` would part tied weights on the way to the meta device.
     """
     twins: dict[int, object] = {}
-    for tensor in _tensors(network):
+    for tensor in tensors_of(network):
         if is_lazy(tensor):
             made: Any = type(tensor)
             twins[id(tensor)] = made(tensor.requires_grad, device=device, dtype=tensor.dtype)
@@ -454,7 +420,7 @@ def _why_not_copied(network: nn.Module) -> str:
         ]
     except Exception as error:  # whatever an object's own __deepcopy__ does
         return f"the object cannot be copied ({type(error).__name__}: {first_line(error)})"
-    own = {id(tensor) for tensor in _tensors(network)}
-    if any(id(tensor) in own for tensor in _tensors(twin)):
+    own = {id(tensor) for tensor in tensors_of(network)}
+    if any(id(tensor) in own for tensor in tensors_of(twin)):
         return "the object cannot be copied (its copy shares weights with it)"
     return "" if shapes[0] == shapes[1] else "the object cannot be copied (its copy has other weights)"

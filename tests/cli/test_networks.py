@@ -24,7 +24,7 @@ CONFIG = config()
 )
 def test_columns_sum_to_the_metrics(name: str) -> None:
     spec = REGISTRY[name]
-    rows = layer_rows(spec)
+    rows, _ = layer_rows(spec)
     for metric in ("params", "macs", "activations", "saved_activation_bytes"):
         reading = MEASURE[metric](Task(spec, CONFIG)).readings[metric]
         assert isinstance(reading, Reading)
@@ -32,7 +32,7 @@ def test_columns_sum_to_the_metrics(name: str) -> None:
 
 
 def test_lenet5_reads_as_in_the_lecture_notes() -> None:
-    rows = [row for row in layer_rows(REGISTRY["lenet5_mnist"]) if row["params"]]
+    rows = [row for row in layer_rows(REGISTRY["lenet5_mnist"])[0] if row["params"]]
     assert [tuple(row["output_shape"]) for row in rows] == [(6, 28, 28), (16, 10, 10), (120,), (84,), (10,)]
     assert [row["params"] for row in rows] == [156, 2_416, 48_120, 10_164, 850]
     assert [row["macs"] for row in rows] == [117_600, 240_000, 48_000, 10_080, 840]
@@ -46,4 +46,4 @@ def test_a_row_of_the_list_has_the_promised_fields() -> None:
 
 def test_the_layers_that_a_run_keeps_are_those_of_the_table() -> None:
     spec = REGISTRY["resnet20_cifar"]
-    assert list(MEASURE["saved_activation_bytes"](Task(spec, CONFIG)).layers) == layer_rows(spec)
+    assert list(MEASURE["saved_activation_bytes"](Task(spec, CONFIG)).layers) == layer_rows(spec)[0]

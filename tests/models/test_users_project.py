@@ -28,10 +28,10 @@ class Small(nn.Sequential):
 def bench(folder: Path, *words: str) -> str:
     """What a verb prints that is run in a folder with the suite installed in the way a clone on the path is."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "bench", *words]
+    command = [sys.executable, "-X", "importtime", "-m", "bench", *words]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    return done.stdout
+    return done.stdout if words[0] != "show" else done.stdout + done.stderr
 
 
 @pytest.fixture(params=["a package", "a folder without __init__.py"])
@@ -49,6 +49,9 @@ def project(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 def test_show_takes_the_users_module(project: Path) -> None:
     said = bench(project, "show", "models.small:Small", "--input-size", "32")
     assert "36,122" in said  # 4 x 27 + 4, and 3,600 x 10 + 10
+    # Each takes a second to import, and nothing of them is needed.
+    imported = {line.split("|")[-1].strip() for line in said.splitlines()}
+    assert not {"torch._dynamo", "scipy.stats", "matplotlib"} & imported
 
 
 @pytest.mark.parametrize("project", ["a folder without __init__.py"], indirect=True)
@@ -86,6 +89,48 @@ def test_two_runs_with_other_arguments_are_two_networks(tmp_path: Path, monkeypa
 def test_arguments_that_reach_no_factory_are_refused(words: list[str], complaint: str) -> None:
     with pytest.raises(RequestError, match=complaint):
         resolve(parse(Request, words, "bench run"), (), "cpu")
+
+
+def test_a_script_without_a_main_guard_parses_no_flags_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "train.py").write_text(
+        "import argparse\nfrom torch import nn\nparser = argparse.ArgumentParser()\n"
+        "parser.add_argument('--width', type=int, default=4)\nparser.add_argument('--data', required=False)\n"
+        "args = parser.parse_args()\n"
+        "def net(num_classes=10):\n"
+        "    return nn.Sequential(nn.Conv2d(3, args.width, 32), nn.Flatten(), nn.Linear(args.width, num_classes))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["bench", "show", "./train.py:net"])
+    assert main(["show", "./train.py:net", "--input-size", "32", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["totals"]["params"] == 4 * 3073 + 50
+    (tmp_path / "ends.py").write_text("raise SystemExit('no data')\n")
+    assert main(["show", "./ends.py:net", "--input-size", "32"]) == 2
+    assert "SystemExit: no data" in capsys.readouterr().err
+
+
+def test_show_says_what_its_numbers_lack(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import torch\nfrom torch import nn\n"
+        "class Net(nn.Linear):\n"
+        "    def __init__(self, num_classes=10):\n"
+        "        super().__init__(12, num_classes)\n"
+        "    def forward(self, x):\n"
+        "        y = super().forward(x.flatten(1))\n"
+        "        return [y, y + torch.linalg.svdvals(x).sum((1, 2))[:, None]]\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    assert main(["show", "./mine.py:Net", "--input-size", "2", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["totals"]["macs"], shown["totals"]["saved_activation_bytes"]) == (120, None)
+    bound, saved = shown["notes"]
+    assert bound.startswith("lower bound: no formula for aten::_linalg_svd")
+    assert saved.startswith("saved activations: ValueError: the network returns")
+    assert main(["show", "./mine.py:Net", "--input-size", "2"]) == 0
+    assert "- lower bound: no formula" in capsys.readouterr().out
 
 
 def test_show_refuses_no_classes() -> None:

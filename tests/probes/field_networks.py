@@ -337,6 +337,51 @@ class Cached(nn.Module):
         return x * self.get_buffer("table")
 
 
+class FirstBatch(nn.Module):
+    """Makes a mask for the first batch that it sees, and another in a list."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mask: Tensor | None = None
+        self.masks: list[Tensor] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.mask is None:
+            self.mask = torch.ones_like(x)
+        self.masks.append(x.detach())
+        return x * self.mask + sum(self.masks)
+
+
+def cast_by_itself(self: Any, x: Tensor) -> Tensor:
+    """Its own autocast, which casts nothing that has no data."""
+    with torch.autocast("cpu", torch.bfloat16):
+        return self.fc(x).float()
+
+
+def in_groups(self: Any, x: Tensor) -> Tensor:
+    """Two groups of rows, each times a matrix of its own."""
+    ends = torch.tensor([len(x), 2 * len(x)], dtype=torch.int32, device=x.device)
+    out = F.grouped_mm(torch.cat((x, x), 0).bfloat16(), self.weight.bfloat16(), offs=ends)
+    return out[: len(x)].to(x.dtype)
+
+
+def in_a_bag(self: Any, x: Tensor) -> Tensor:
+    """The mean of eight rows of a table, which are no products."""
+    return x + self.bag(torch.arange(8, device=x.device).expand(len(x), 8))
+
+
+class Patches(nn.Module):
+    """Patches apart from each other: they are fewer numbers than the image, in whose memory they are left."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.weight, self.fc = nn.Parameter(torch.randn(64, 27, 2) * 0.1), nn.Linear(128, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        taken = F.unfold(x, 3, stride=4, padding=1)
+        return self.fc(torch.einsum("bkp,pko->bpo", taken, self.weight).flatten(1))
+
+
 class Spare(nn.Module):
     """Has a head that only training uses."""
 
@@ -390,5 +435,14 @@ FIELD = {
         CONV + 8 + HEAD,
         needs_data=True,
     ),
+    "first batch": Field(partial(between, FirstBatch), 314, CONV + HEAD),
+    "cast by itself": Field(
+        partial(between, applied(cast_by_itself, fc=partial(nn.Linear, 8, 8))), 386, CONV + 64 + HEAD
+    ),
+    "in groups": Field(partial(between, applied(in_groups, weight=weights(2, 8, 8))), 442, CONV + 128 + HEAD),
+    "in a bag": Field(
+        partial(between, applied(in_a_bag, bag=partial(nn.EmbeddingBag, 8, 8))), 378, CONV + HEAD, needs_data=True
+    ),
+    "patches": Field(Patches, 64 * 54 + 1290, 64 * 54 + 1280),
     "spare": Field(Spare, 628, CONV + HEAD),
 }

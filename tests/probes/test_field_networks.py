@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -196,11 +199,18 @@ def of_complex_numbers(self: Any, x: Tensor) -> Tensor:
     return (x.to(torch.cfloat) @ torch.eye(8, dtype=torch.cfloat, device=x.device)).abs()
 
 
+def in_a_pool(self: Any, x: Tensor) -> Tensor:
+    with ThreadPoolExecutor(2) as pool:
+        return sum(pool.map(self.a, (x, x)))
+
+
 BRANCHES: dict[str, Any] = {
+    "pool": (in_a_pool, 2 * 64, ()),
     "cond": (lambda self, x: torch.cond(x.sum() < torch.inf, self.a, self.b, (x,)), 64, ()),
     "while_loop": (three_times, 3 * 64, ()),
     "numpy": (sent_through_numpy, 0, ("lower_bound",)),
     "numpy that only tells": (lambda self, x: x * torch.from_numpy(np.ones(8, np.float32)).to(x), 0, ()),
+    "distances": (lambda self, x: x + torch.cdist(x.expand(32, 8), x.expand(32, 8)).mean(), 0, ("lower_bound",)),
     "complex": (of_complex_numbers, 4 * 64, ()),
 }
 
@@ -211,6 +221,25 @@ def test_what_runs_elsewhere_is_counted_or_marked(name: str) -> None:
     make = applied(function, a=partial(nn.Linear, 8, 8), b=partial(nn.Linear, 8, 8))
     found = rows(replace(spec_of("spare"), build=partial(between, make)), "macs")["macs"]
     assert (found.value, found.flags) == (FIELD["numpy"].macs + macs, flags)
+
+
+def test_threads_of_its_own_and_the_end_of_the_program_are_refused_in_words() -> None:
+    def threads(self: Any, x: Tensor) -> Tensor:
+        thread = threading.Thread(target=self.fc, args=(x,))
+        thread.start()
+        thread.join()
+        return x
+
+    def ends(self: Any, x: Tensor) -> Tensor:
+        sys.exit("enough")
+
+    for function, said in (
+        (threads, "starts threads of its own"),
+        (ends, "ends the program that runs it: exit(enough)"),
+    ):
+        make = applied(function, fc=partial(nn.Linear, 8, 8))
+        found = rows(replace(spec_of("spare"), build=partial(between, make)), "macs")["macs"]
+        assert (found.status, said in found.note) == ("failed", True)
 
 
 def test_a_network_that_compiles_itself_is_counted_as_written() -> None:

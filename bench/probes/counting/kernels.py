@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from bench.config import Execution
@@ -23,7 +22,7 @@ from bench.device import accelerator
 from bench.device.execution import for_inference, inference_dtype, memory_format
 from bench.models import REGISTRY, ModelSpec
 from bench.probes.counting.networks import Shortcuts, counted, fused_attention, images_for, open_attention
-from bench.probes.counting.operators import decomposed, formula_of, is_composite, parts_of, work_of
+from bench.probes.counting.operators import Mode, decomposed, formula_of, is_composite, parts_of, work_of
 from bench.probes.counting.replay import replayed_step
 from bench.training.recipes import Recipe
 
@@ -111,10 +110,8 @@ def count_kernels(task: KernelsTask, device: str) -> StepKernels:
     return StepKernels(counted(spec, inference)[0], train, params)
 
 
-class KernelCounter(TorchDispatchMode):
+class KernelCounter(Mode):
     """Notes every kernel while it is entered: of tensors with data, or without."""
-
-    supports_higher_order_operators = True
 
     def __init__(self) -> None:
         super().__init__()

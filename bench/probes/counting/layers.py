@@ -20,13 +20,13 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.metrics import Flag
 from bench.models import ModelSpec
 from bench.probes.counting.networks import Shortcuts, counted, fused_attention, images_for, open_attention, seeded
 from bench.probes.counting.operators import (
     Formula,
+    Mode,
     decomposed,
     formula_of,
     is_composite,
@@ -167,15 +167,13 @@ class Recorder(Protocol):
     def current(self) -> Tally: ...
 
 
-class ProductCounter(TorchDispatchMode):
+class ProductCounter(Mode):
     """Adds every product to the recorder's current tally.
 
     `counted` are calls of operators that were counted; `unknown` those of operators that compute, or may do so, and
     for which nobody has said how much; `parameters` those that an operator has read, by identity. Products of vectors
     that are made of the weights of `network` alone, as spectral norm takes them, are none of an image and do not count.
     """
-
-    supports_higher_order_operators = True
 
     def __init__(self, recorder: Recorder, network: nn.Module | None = None) -> None:
         super().__init__()
@@ -407,14 +405,15 @@ def _storage_id(tensor: Tensor) -> int:
 
 
 def layer_table(
-    calls: Sequence[Call], draws: Sequence[BytesByCall], time_ms: Mapping[tuple[str, int], float] | None = None
+    calls: Sequence[Call], draws: Sequence[BytesByCall] | None, time_ms: Mapping[tuple[str, int], float] | None = None
 ) -> list[dict[str, Any]]:
     """A row for every call, in order: its output for one image, parameters, MACs, activations and saved bytes.
 
-    `calls` are those of inference; `draws` hold the bytes that one or several training steps save for each. With the
-    milliseconds of calls, these are a column, and the last row has those of no call in the table.
+    `calls` are those of inference; `draws` hold the bytes that one or several training steps save for each, or are None
+    where no such step runs. With the milliseconds of calls, these are a column, and the last row has those of no call
+    in the table.
     """
-    saved = _mean(draws)
+    saved = _mean(draws or [])
     rows = {
         call.key: {
             "layer": call.path,
@@ -423,7 +422,7 @@ def layer_table(
             "params": call.params,
             "macs": call.macs,
             "activations": call.activations,
-            "saved_activation_bytes": saved.get(call.key, 0),
+            "saved_activation_bytes": None if draws is None else saved.get(call.key, 0),
         }
         for call in calls
     }

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from textwrap import shorten
+from threading import Thread, get_ident
 from typing import Any, TypeVar
 
 import torch
@@ -21,11 +23,12 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend
 from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from torch.utils._python_dispatch import _disable_current_modes
 
 from bench.device.accelerator import Kernels
 from bench.device.execution import as_written
 from bench.models import REGISTRY, ModelSpec
+from bench.probes.counting.operators import Mode
 from bench.probes.reading import Unsupported
 from bench.quantity import first_line
 from bench.training import randomness
@@ -50,14 +53,14 @@ def counted(spec: ModelSpec, work: Callable[[nn.Module], Result]) -> tuple[Resul
     if not reason:
         try:
             network = build_on_meta(spec)
-            with as_written():
+            with as_written(), in_one_thread():
                 return work(network), ""
         except Unsupported:
             raise
         except Exception as error:  # there is no end to the ways in which networks fail without data
             reason = shorten(f"{type(error).__name__}: {first_line(error)}", 160, placeholder=" ...")
     network = build(spec)
-    with as_written():
+    with as_written(), in_one_thread():
         result = work(network)
     if not spec.as_it_is:
         _needs_data[spec] = reason  # only now is it known that the network itself is not at fault
@@ -81,8 +84,8 @@ def build_on_meta(spec: ModelSpec) -> nn.Module:
     with seeded(0):
         _grows(spec)  # which builds it with data first, and for a reason
         network = _with_every_layer(_without_data(spec), spec).float()
-    if any(isinstance(module, nn.RNNBase) for module in network.modules()):
-        raise TypeError("recurrent layers have kernels of their own on a CPU, which keep more")
+    if any(isinstance(module, nn.RNNBase | nn.EmbeddingBag) for module in network.modules()):
+        raise TypeError("recurrent layers and bags have kernels of their own on a CPU, which keep more")
     return network
 
 
@@ -117,7 +120,7 @@ def _dropped(network: nn.Module) -> nn.Module:
     Raises:
         ValueError: it has sparse tensors, which would lose how many values they have.
     """
-    if other := {str(t.layout) for t in (*network.parameters(), *network.buffers())} - {"torch.strided"}:
+    if other := {str(tensor.layout) for tensor in tensors_of(network)} - {"torch.strided"}:
         raise ValueError(f"it has tensors of the layout {', '.join(other)}")
     owners: dict[nn.Parameter, str] = {}
     shared = []
@@ -184,39 +187,141 @@ def _pass(network: nn.Module, spec: ModelSpec, training: bool = False) -> None:
 
 def device_of(network: nn.Module) -> torch.device:
     """Where its weights are; the CPU where it has none."""
-    places = [tensor.device for tensor in (*network.parameters(), *network.buffers())]
+    places = [tensor.device for tensor in tensors_of(network)]
     return META if META in places else places[0] if places else CPU
 
 
 def images_for(network: nn.Module, batch_size: int, input_size: tuple[int, int, int]) -> Tensor:
     """(batch_size, *input_size), random where there is data."""
-    return torch.randn(batch_size, *input_size, device=device_of(network))
+    device = device_of(network)
+    return (torch.empty if device == META else torch.randn)(batch_size, *input_size, device=device)
 
 
-class Shortcuts(TorchDispatchMode):
+class State:
+    """All of a network that a pass may change: attributes, what they hold, hooks, modes, weights and gradients."""
+
+    def __init__(self, network: nn.Module) -> None:
+        # Classes too: lazy layers and their parameters change theirs in the first pass.
+        self._attributes = [(module, type(module), dict(vars(module))) for module in network.modules()]
+        values = [value for *_, attributes in self._attributes for value in attributes.values()]
+        self._tables = [(table, dict(table)) for table in values if isinstance(table, dict)]
+        self._lists = [(items, list(items)) for items in values if isinstance(items, list)]
+        tensors = {id(tensor): tensor for tensor in tensors_of(network)}
+        unsized: list[Any] = [each for each in tensors.values() if is_lazy(each)]
+        self._unsized = [(each, type(each), each.data) for each in unsized]
+        self._tensors = [
+            (each, each.data, each.detach().clone(), each.requires_grad, each.grad if each.is_leaf else None)
+            for each in tensors.values()
+            if not is_lazy(each)
+        ]
+
+    def put_back(self) -> None:
+        """In place, so that whoever holds a parameter or a module of the network still holds it."""
+        for module, kind, attributes in self._attributes:
+            if type(module) is not kind:
+                module.__class__ = kind
+            vars(module).clear()
+            vars(module).update(attributes)
+        for table, entries in self._tables:
+            table.clear()
+            table.update(entries)
+        for items, before in self._lists:
+            items[:] = before
+        for tensor, lazy, data in self._unsized:
+            if type(tensor) is not lazy:
+                tensor.data, tensor.__class__ = data, lazy
+        for tensor, data, values, requires_grad, grad in self._tensors:
+            tensor.data = data
+            if not (tensor.layout == torch.strided and 0 in tensor.stride()):  # PyTorch writes to no expanded tensor
+                tensor.data.copy_(values)
+            if tensor.is_leaf:
+                tensor.requires_grad_(requires_grad)
+                tensor.grad = grad
+
+
+def tensors_of(network: nn.Module) -> list[Tensor]:
+    return [*network.parameters(), *network.buffers()]
+
+
+class Shortcuts(Mode):
     """Answers the kinds of operation whose shapes PyTorch works out slowly, in Python, and nobody asks for values.
 
-    Without this, batch norm and random initial weights take nine tenths of the time of a pass on the meta device, and
-    gradients of convolutions lose the memory format that a real kernel keeps. Real tensors pass untouched.
+    Without this, batch norm and random initial weights take nine tenths of the time of a pass on the meta device, the
+    first addition imports PyTorch's compiler, and gradients of convolutions lose the memory format that a real kernel
+    keeps. Real tensors pass untouched.
     """
 
-    supports_higher_order_operators = True
-
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is torch.ops.aten.native_batch_norm.default and args[0].is_meta:
-            images, weight, training = args[0], args[1], args[5]
-            # The mean and deviation per channel, which training keeps for the backward pass.
-            like = images if weight is None else weight
-            statistics = like.new_empty(images.shape[1] if training else 0)
-            return torch.empty_like(images), statistics, torch.empty_like(statistics)
-        if func is torch.ops.aten.convolution_backward.default and args[0].is_meta:
-            gradient, images, weight = args[:3]
-            mask = args[10]  # which of the three gradients are wanted
-            bias = gradient.new_empty(gradient.shape[1]) if mask[2] else None
-            return torch.empty_like(images) if mask[0] else None, torch.empty_like(weight) if mask[1] else None, bias
-        if func in (torch.ops.aten.normal_.default, torch.ops.aten.uniform_.default) and args[0].is_meta:
-            return args[0]
+        answer = _ANSWERS.get(func)
+        if answer is not None and args[0].is_meta and not kwargs and (known := answer(*args)) is not None:
+            return known
         return func(*args, **(kwargs or {}))
+
+
+# What an operator returns of tensors without data, laid out as a kernel does it; None where that takes more than this.
+
+
+def _normalised(
+    images: Tensor, weight: Tensor | None, _bias: object, _mean: object, _var: object, training: bool, *_: Any
+) -> Any:
+    # The mean and deviation per channel, which training keeps for the backward pass.
+    statistics = (images if weight is None else weight).new_empty(images.shape[1] if training else 0)
+    return torch.empty_like(images), statistics, torch.empty_like(statistics)
+
+
+def _gradients(gradient: Tensor, images: Tensor, weight: Tensor, *rest: Any) -> Any:
+    of_images, of_weight, of_bias = rest[-1]  # which are wanted
+    bias = gradient.new_empty(gradient.shape[1]) if of_bias else None
+    return torch.empty_like(images) if of_images else None, torch.empty_like(weight) if of_weight else None, bias
+
+
+def _of_two_alike(one: Tensor, other: Any) -> Tensor | None:
+    layouts = [
+        (type(each), each.is_meta, each.dtype, each.shape, each.stride())
+        for each in (one, other)
+        if isinstance(each, Tensor)
+    ]
+    alike = len(layouts) == 2 and layouts[0] == layouts[1] and one.is_floating_point() and 0 not in one.stride()
+    return torch.empty_like(one) if alike else None
+
+
+def _mean(values: Tensor, dims: list[int] | None, keepdim: bool = False) -> Tensor | None:
+    if not dims or not values.is_contiguous():
+        return None
+    averaged = {dim % values.dim() for dim in dims}
+    sizes = ((dim, 1 if dim in averaged else size) for dim, size in enumerate(values.shape))
+    return values.new_empty([size for dim, size in sizes if keepdim or dim not in averaged])
+
+
+def _added_product(bias: Tensor, left: Tensor, right: Tensor) -> Tensor | None:
+    fits = bias.shape == right.shape[1:] and left.shape[1] == right.shape[0]
+    return left.new_empty(left.shape[0], right.shape[1]) if fits else None
+
+
+def _loss(values: Tensor, labels: Tensor, weight: Tensor | None, reduction: int, ignored: int) -> Any:
+    plain = weight is None and reduction == 1 and labels.shape == values.shape[:1]
+    return (values.new_empty(()), values.new_empty(())) if plain else None
+
+
+def _resized(operator: Any, values: Tensor, *rest: Any) -> Tensor:
+    """In the memory of a copy of the input, where that is larger."""
+    out: Tensor = operator(values, *rest)
+    return values.new_empty(max(values.numel(), out.numel()))[: out.numel()].view(out.shape)
+
+
+_ANSWERS: dict[Any, Callable[..., Any]] = {
+    torch.ops.aten.native_batch_norm.default: _normalised,
+    torch.ops.aten.convolution_backward.default: _gradients,
+    torch.ops.aten.add.Tensor: _of_two_alike,
+    torch.ops.aten.mul.Tensor: _of_two_alike,
+    torch.ops.aten.mean.dim: _mean,
+    torch.ops.aten.addmm.default: _added_product,
+    torch.ops.aten._log_softmax.default: lambda values, dim, to_float: None if to_float else torch.empty_like(values),
+    torch.ops.aten.nll_loss_forward.default: _loss,
+    torch.ops.aten.im2col.default: partial(_resized, torch.ops.aten.im2col.default),
+    torch.ops.aten.col2im.default: partial(_resized, torch.ops.aten.col2im.default),
+    **dict.fromkeys((torch.ops.aten.normal_.default, torch.ops.aten.uniform_.default), lambda values, *_: values),
+}
 
 
 @contextmanager
@@ -236,6 +341,37 @@ def open_attention() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(before)
         if flex is not None:
             flex._FLEX_ATTENTION_DISABLE_COMPILE_DEBUG = False
+
+
+@contextmanager
+def in_one_thread() -> Iterator[None]:
+    """Do here what the network gives to a pool of threads: nobody sees what is computed in another one.
+
+    Raises:
+        RuntimeError: it starts threads in another way.
+    """
+    here, submit, start = get_ident(), ThreadPoolExecutor.submit, Thread.start
+
+    def done(pool: ThreadPoolExecutor, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        if get_ident() != here:
+            return submit(pool, function, *args, **kwargs)
+        future: Future[Any] = Future()
+        try:
+            future.set_result(function(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+    def refused(thread: Thread) -> None:
+        if get_ident() == here:
+            raise RuntimeError("the network starts threads of its own, and nobody sees what they compute")
+        start(thread)
+
+    ThreadPoolExecutor.submit, Thread.start = done, refused  # type: ignore[assignment, method-assign]
+    try:
+        yield
+    finally:
+        ThreadPoolExecutor.submit, Thread.start = submit, start  # type: ignore[method-assign]
 
 
 @contextmanager
@@ -281,6 +417,8 @@ class _Fused(TorchFunctionMode):
         self._attention = attention
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if torch.is_autocast_enabled("cpu") and any(isinstance(arg, Tensor) and arg.is_meta for arg in args):
+            raise TypeError("the network's own autocast casts nothing that has no data")
         return (self._attention if func is _PLAIN else func)(*args, **(kwargs or {}))
 
 

@@ -14,9 +14,23 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import is_traceable_wrapper_subclass
+from torch.utils._python_dispatch import TorchDispatchMode, is_traceable_wrapper_subclass
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
+
+
+class Mode(TorchDispatchMode):
+    """Sees every operator, those that take functions too.
+
+    PyTorch would import its compiler, which takes as long as all the rest, to keep it away from here; but what is
+    counted runs as written.
+    """
+
+    supports_higher_order_operators = True
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
 
 
 class Work(NamedTuple):
@@ -101,7 +115,7 @@ def may_compute_products(func: Any) -> bool:
 
 _SOUNDS_LIKE_PRODUCTS = (
     r"(?:^|_)(?:[a-z]*mm|mv|v?dot|matmul|linear|conv\w*|[a-z]*rnn|lstm|gru|attention|transformer|trilinear|cdist"
-    r"|linalg|cholesky|lu|triangular|geqrf|ormqr)(?:\d*d)?(?:_|$)"
+    r"|euclidean_dist|linalg|cholesky|lu|triangular|geqrf|ormqr)(?:\d*d)?(?:_|$)"
 )
 _SOUNDS_ONLY = frozenset(
     {
@@ -191,6 +205,13 @@ def _addbmm(out: Any, /, _added: Tensor, left: Tensor, *_: Any, **__: Any) -> Wo
     return Work(elements * left.shape[0] * left.shape[-1], elements)
 
 
+def _grouped_mm(out: Any, /, left: Tensor, right: Tensor, *_: Any, **__: Any) -> Work:
+    """Matrices of groups, which lie behind each other along the rows, the columns, or what is summed over."""
+    elements = _elements(out)
+    each = len(out) if left.dim() == right.dim() == 2 else 1  # such a group sums over its own part alone
+    return Work(elements * left.shape[-1] // max(each, 1), elements)
+
+
 def _outer(out: Any, /, *_: Any, **__: Any) -> Work:
     return Work(_elements(out), _elements(out))
 
@@ -261,6 +282,7 @@ _FORMULAS: dict[str, Formula] = {
     "aten::mkldnn_linear": _contraction,
     "aten::_sparse_addmm": _added_contraction,
     "aten::addbmm": _addbmm,
+    "aten::_grouped_mm": _grouped_mm,
     "aten::addr": _outer,
     "aten::_trilinear": _trilinear,
     "aten::conv_tbc": _kernel_of_time,

@@ -25,7 +25,6 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from bench.config import Execution
@@ -33,7 +32,7 @@ from bench.device.accelerator import Kernels
 from bench.device.execution import HALF, for_inference, for_training, inference_dtype, memory_format
 from bench.models import ModelSpec
 from bench.probes.counting.networks import CPU, Shortcuts, counted, fused_attention, images_for, open_attention, seeded
-from bench.probes.counting.operators import parts_of
+from bench.probes.counting.operators import Mode, parts_of
 from bench.probes.reading import Unsupported
 from bench.training.recipes import Recipe
 from bench.training.step import TrainingStep, logits, make_optimizer
@@ -65,15 +64,13 @@ class Footprint:
         return self.weight + self.gradient + self.optimizer + self.activation + self.workspace
 
 
-class Ledger(TorchDispatchMode):
+class Ledger(Mode):
     """Books the birth and death of every storage while it is entered.
 
     Args:
         device: what is imitated. A GPU's allocator deals in blocks, and its dropout masks take a byte an element.
         draw: what the host's random numbers are taken to be.
     """
-
-    supports_higher_order_operators = True
 
     def __init__(self, device: Kernels, draw: float) -> None:
         super().__init__()
