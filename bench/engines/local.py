@@ -23,6 +23,7 @@ from bench.engines import Crash, Execute, Result, Stop, Task, has_failed, isolat
 KEPT_BYTES = 1 << 16  # of what each task prints
 _ROOT = Path(__file__).resolve().parents[2]
 _DIES_WITHIN_S = 15.0  # what it takes to give back a GPU's memory, and more
+_LONGEST_WAIT_S = 86_400.0  # of one wait: poll() takes at most 24 days
 _STARTS = 30  # attempts to start a worker, a tenth of a second apart
 
 
@@ -179,6 +180,7 @@ class LocalEngine(Generic[Task, Result]):
         patience = None
         if timeout_s is not None:
             patience = max(0.0, min(slot.started for slot, _, _ in under_way) + timeout_s - time.monotonic())
+            patience = min(patience, _LONGEST_WAIT_S)
         handles: list[Connection | int | Stop] = [] if stop is None else [stop]
         for _, worker, _ in under_way:
             handles += [worker.connection, worker.process.sentinel]

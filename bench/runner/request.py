@@ -180,8 +180,8 @@ def resolve(
         ("--rounds", request.rounds),
         ("--threads", request.threads),
     ):
-        if value is not None and not 0 < value < math.inf:
-            raise RequestError(f"{flag} {value}: must be {'above zero' if value <= 0 else 'a finite number'}")
+        if value is not None and not 0 < value < 1e9:
+            raise RequestError(f"{flag} {value}: must be {'above zero' if value <= 0 else 'a number below 1e9'}")
         if flag in ("--seeds", "--rounds") and value is not None and value > MOST_REPEATS:
             raise RequestError(f"{flag} {value}: at most {MOST_REPEATS:,}")
     if request.threads and request.threads > (cores := os.cpu_count() or 1):

@@ -171,6 +171,11 @@ def test_a_crash_becomes_one_outcome_and_the_rest_goes_on(tmp_path: Path, name: 
     assert pid(done["before"]) != pid(done["after"])
 
 
+def test_a_time_limit_may_be_longer_than_the_system_waits_at_once(tmp_path: Path) -> None:
+    done = run([Job("quick")], tmp_path, timeout_s=1e8)
+    assert not isinstance(done["quick"], Crash)
+
+
 def test_a_hanging_task_is_stopped(tmp_path: Path) -> None:
     start = time.monotonic()
     done = run([Job("slow", seconds=60), Job("after")], tmp_path, timeout_s=2.0)
