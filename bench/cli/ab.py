@@ -111,13 +111,13 @@ def run(request: Ab) -> int:
         except KeyboardInterrupt:
             say(f"interrupted; {len(results)} of {len(pairings)} comparisons are done")
             interrupted = True
-    request.write_markdown(_as_markdown(f"{a[0].side.label} → {b[0].side.label}", results, margin))
     if request.json:
         facts = {"a": {"label": a[0].side.label, **a[0].facts}, "b": {"label": b[0].side.label, **b[0].facts}}
         content = {**facts, "margin": margin, "fail_on": fail_on, "error": ERROR, "seed": seed}
         print(json.dumps({**content, "comparisons": [result.as_json() for result in results]}, indent=2))
     elif results and request.markdown != "-":
         print(_table(results, margin))
+    request.write_markdown(_as_markdown(f"{a[0].side.label} → {b[0].side.label}", results, margin))
     return INTERRUPTED if interrupted else exit_status(request, results, fail_on)
 
 

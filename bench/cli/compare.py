@@ -40,10 +40,13 @@ class Gate:
         """The margin, and what --fail-on asks for.
 
         Raises:
-            RequestError: one of them is no percentage, --fail-on-unclear stands alone, or two things are to be printed.
+            RequestError: one of them is no percentage, --fail-on-unclear stands alone, --markdown names no file, or two
+                things are to be printed.
         """
         if self.json and self.markdown == "-":
             raise RequestError("--json prints, and so does --markdown -: name a file for the Markdown")
+        if self.markdown is not None and self.markdown != "-" and Path(self.markdown).name == "":
+            raise RequestError(f"--markdown {self.markdown!r}: name a file, such as change.md, or - to print it")
         if self.fail_on_unclear and self.fail_on is None:
             raise RequestError("--fail-on-unclear: only goes with --fail-on, such as --fail-on 5%")
         margin = parse_share("--margin", self.margin)

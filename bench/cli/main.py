@@ -190,14 +190,17 @@ def _described(form: type[Form]) -> type[Form]:
 
 
 def _misread(form: type, arguments: Sequence[str]) -> str:
-    """What tyro would take without a word: a flag of several values that has none, and one that is given twice."""
+    """What tyro would take without a word: a flag of several values that has none, and one that is given twice.
+
+    Of two `--models` it would take the second alone.
+    """
     flags, seen = _flags(form), set[str]()
     for typed, values in _by_flag(arguments):
         flag = flags.get(typed.replace("_", "-"))
         if flag is not None and flag.several and not any(values):
             return f"{typed}: a value is missing"
-        if flag is not None and not flag.several and flag.name in seen:
-            return f"{typed} is given twice"
+        if flag is not None and not flag.repeats and flag.name in seen:
+            return f"{typed} is given twice" + (f": write all values after one {typed}" if flag.several else "")
         seen.add(flag.name if flag else "")
     return ""
 
@@ -208,6 +211,7 @@ class _Flag:
     kind: Any  # the type without None
     positional: bool
     required: bool
+    repeats: bool  # each time it is given adds a value
 
     @property
     def several(self) -> bool:
@@ -239,16 +243,17 @@ def _flags(form: type) -> dict[str, _Flag]:
     hints = get_type_hints(form, include_extras=True)
     found = {}
     for field in fields(form):
-        hint, positional = hints[field.name], False
+        hint, marks = hints[field.name], list[Any]()
         while get_origin(hint) is Annotated:
-            positional |= tyro.conf.Positional in get_args(hint)[1:]
-            hint = get_args(hint)[0]
+            hint, *more = get_args(hint)
+            marks += more
+        positional, repeats = tyro.conf.Positional in marks, tyro.conf.UseAppendAction in marks
         kinds = [kind for kind in get_args(hint) if kind is not type(None)]
         optional = len(kinds) < len(get_args(hint))
         kinds = [Literal["True", "False"]] if optional and kinds == [bool] else kinds  # takes a value
         name = field.name if positional else f"--{field.name.replace('_', '-')}"
         required = field.default is MISSING and field.default_factory is MISSING
-        found[name] = _Flag(name, kinds[0] if optional else hint, positional, required)
+        found[name] = _Flag(name, kinds[0] if optional else hint, positional, required, repeats)
     return found
 
 
