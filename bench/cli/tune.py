@@ -73,7 +73,7 @@ def run(request: Tune, arguments: Sequence[str]) -> int:
         raise RequestError("nothing to tune: there are no images for any of these networks")
     found: dict[str, Any] = recipes.recipe_entries(request.out, "--out") if request.out.exists() else {}
     memory_limit = None if request.task_memory_gib is None else int(request.task_memory_gib * 2**30)
-    executor: LocalMachine[TrialTask, Trial] = LocalMachine(prepared.devices, Path(os.devnull), PRELOAD, memory_limit)
+    executor = LocalMachine(prepared.devices, Path(os.devnull), PRELOAD, memory_limit)
     rows = []
     with Interrupts() as interrupts:
         for spec in specs:

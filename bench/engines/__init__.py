@@ -1,7 +1,4 @@
-"""What every engine offers, wherever it runs its tasks, and how one is asked to stop.
-
-An engine takes tasks and a function, and yields each task with its result or its crash.
-"""
+"""What runs tasks, on this machine or on a cluster, and how it is asked to stop."""
 
 from __future__ import annotations
 
@@ -53,28 +50,31 @@ class Stop(Protocol):
     def fileno(self) -> int: ...
 
 
-class Engine(Protocol[Task, Result]):  # type: ignore[misc]  # invariant: the result is what `Execute` returns
+def unnoticed(task: object, device: str) -> None:
+    """What nobody wants to be told of the start of a task."""
+
+
+class Executor(Protocol):
+    """A machine or a cluster."""
+
     def run(
         self,
+        execute: Execute[Task, Result],
         tasks: Sequence[Task],
-        timeout_s: float | None,
-        on_start: Callable[[Task, str], object],
+        timeout_s: float | None = None,
+        on_start: Callable[[Task, str], object] = unnoticed,
         stop: Stop | None = None,
+        *,
+        needs_device: bool = True,
     ) -> Generator[tuple[Task, Result | Crash]]:
         """Yield every task with its outcome, in the order in which they end; leave no process behind in any case.
 
-        Once `stop` is requested, tasks that have ended are still yielded and those under way are abandoned.
+        Each has a device for itself, or a processor where it needs none. Once `stop` is requested, tasks that have
+        ended are still yielded and those under way are abandoned.
 
         Raises:
             EngineLost: there is nothing left to run tasks on.
         """
-
-
-class Executor(Protocol[Task, Result]):
-    """A machine or a cluster."""
-
-    def engine(self, execute: Execute[Task, Result], needs_device: bool, tasks: int) -> Engine[Task, Result]:
-        """Make an engine for at most `tasks` tasks at once: on a device each, or on processors if none is needed."""
 
 
 INTERRUPTED = 130  # exit status

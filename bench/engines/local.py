@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Generic
 
 from bench.device import accelerator
-from bench.engines import Crash, Execute, Result, Stop, Task, has_failed, isolation
+from bench.engines import Crash, Execute, Result, Stop, Task, has_failed, isolation, unnoticed
 
 KEPT_BYTES = 1 << 16  # of what each task prints
 _ROOT = Path(__file__).resolve().parents[2]
@@ -37,33 +37,19 @@ class _Worker:
 
 
 @dataclass
-class _Slot(Generic[Task]):
+class _Slot(Generic[Task, Result]):
     """A device, its worker process, and the task under way there."""
 
     device: str
+    execute: Execute[Task, Result]
     worker: _Worker | None = None
     task: Task | None = None
     started: float = 0.0
 
 
-@dataclass(frozen=True)
-class LocalMachine(Generic[Task, Result]):
-    """This machine as an executor: tasks without a device on every processor, the others on the given devices."""
-
-    devices: tuple[str, ...]
-    log: Path
-    preload: tuple[str, ...] = ()
-    memory_limit: int | None = None  # bytes for each worker
-    threads: int | None = None  # of each worker; None: PyTorch's default
-
-    def engine(self, execute: Execute[Task, Result], needs_device: bool, tasks: int) -> LocalEngine[Task, Result]:
-        slots = self.devices if needs_device else ("meta",) * min(os.cpu_count() or 1, 8)
-        return LocalEngine(slots[:tasks], execute, self.log, self.preload, self.memory_limit, self.threads)
-
-
 @dataclass
-class LocalEngine(Generic[Task, Result]):
-    """Runs tasks in worker processes, one per device.
+class LocalMachine:
+    """Runs tasks in worker processes, one per device, or one per processor where none is needed.
 
     On Linux, workers come from a fork server that has imported what they need, so a fresh process costs milliseconds
     rather than the seconds of importing torch. Elsewhere there is no fork, or one that macOS's own libraries do not
@@ -72,14 +58,12 @@ class LocalEngine(Generic[Task, Result]):
     """
 
     devices: Sequence[str]
-    execute: Execute[Task, Result]
     log: Path  # collects the end of what each task prints
     preload: Sequence[str] = ()  # modules that the fork server imports
     memory_limit: int | None = None  # bytes for each worker; None: what is free, and no limit on a GPU
     threads: int | None = None  # of each worker; None: PyTorch's default
 
     def __post_init__(self) -> None:
-        self._slots: list[_Slot[Task]] = [_Slot(device) for device in self.devices]
         self._forks = sys.platform == "linux" and "forkserver" in multiprocessing.get_all_start_methods()
         self._context: BaseContext = multiprocessing.get_context("forkserver" if self._forks else "spawn")
         if self._forks:
@@ -93,28 +77,34 @@ class LocalEngine(Generic[Task, Result]):
 
     def run(
         self,
+        execute: Execute[Task, Result],
         tasks: Sequence[Task],
-        timeout_s: float | None,
-        on_start: Callable[[Task, str], object],
+        timeout_s: float | None = None,
+        on_start: Callable[[Task, str], object] = unnoticed,
         stop: Stop | None = None,
+        *,
+        needs_device: bool = True,
     ) -> Generator[tuple[Task, Result | Crash]]:
-        """As `bench.engines.Engine.run`."""
+        """As `bench.engines.Executor.run`."""
+        devices = self.devices if needs_device else ("meta",) * min(os.cpu_count() or 1, 8)
+        slots = [_Slot(device, execute) for device in devices[: len(tasks)]]
         waiting = deque(tasks)
         try:
-            while not (stop and stop.requested) and (waiting or any(slot.task is not None for slot in self._slots)):
-                for slot in self._slots:
+            while not (stop and stop.requested) and (waiting or any(slot.task is not None for slot in slots)):
+                for slot in slots:
                     if slot.task is None and waiting:
-                        self._begin(slot, self._next(slot, waiting))
-                        on_start(slot.task, slot.device)  # type: ignore[arg-type]
-                yield from self._ended(timeout_s, stop, waiting)
+                        task = self._next(slot, slots, waiting)
+                        self._begin(slot, task)
+                        on_start(task, slot.device)
+                yield from self._ended(slots, timeout_s, stop, waiting)
         finally:
-            for slot in self._slots:
+            for slot in slots:
                 self._end(slot)
 
-    def _next(self, slot: _Slot[Task], waiting: deque[Task]) -> Task:
+    def _next(self, slot: _Slot[Task, Result], slots: Sequence[_Slot[Task, Result]], waiting: deque[Task]) -> Task:
         """The first task of the group whose process the slot has, else the first of one that is at no other slot."""
         own = slot.worker.group if slot.worker else None
-        elsewhere = {other.worker.group for other in self._slots if other is not slot and other.worker is not None}
+        elsewhere = {other.worker.group for other in slots if other is not slot and other.worker is not None}
         groups = [task.group for task in waiting]
         place = next((n for n, group in enumerate(groups) if group == own), None)
         if place is None:
@@ -123,16 +113,16 @@ class LocalEngine(Generic[Task, Result]):
         del waiting[place]
         return task
 
-    def _begin(self, slot: _Slot[Task], task: Task) -> None:
+    def _begin(self, slot: _Slot[Task, Result], task: Task) -> None:
         if slot.worker is not None and slot.worker.group != task.group:
             self._end(slot)
         if slot.worker is None:
-            slot.worker = self._start(slot.device, task.group)
+            slot.worker = self._start(slot, task.group)
         slot.task, slot.started = task, time.monotonic()
         with contextlib.suppress(OSError):  # it died between two tasks: its sentinel will say so
             slot.worker.connection.send((task, slot.device))
 
-    def _start(self, device: str, group: str) -> _Worker:
+    def _start(self, slot: _Slot[Task, Result], group: str) -> _Worker:
         """Start a worker.
 
         Raises:
@@ -140,20 +130,20 @@ class LocalEngine(Generic[Task, Result]):
         """
         for _ in range(_STARTS):
             try:
-                return self._fork(device, group)
+                return self._fork(slot, group)
             except (EOFError, ConnectionError):  # the fork server was killed; a later call starts another
                 time.sleep(0.1)
         raise OSError("the server that starts worker processes does not answer")
 
-    def _fork(self, device: str, group: str) -> _Worker:
+    def _fork(self, slot: _Slot[Task, Result], group: str) -> _Worker:
         ours, theirs = self._context.Pipe()
         captured, output = self._context.Pipe(duplex=False)
         limit = self.memory_limit
-        if limit is None and accelerator.on_host(device):
+        if limit is None and accelerator.on_host(slot.device):
             limit = isolation.available_memory()
         process = self._context.Process(  # type: ignore[attr-defined]  # every context has its own
             target=_serve,
-            args=(theirs, output, self.execute, limit, self.threads, dict(os.environ)),
+            args=(theirs, output, slot.execute, limit, self.threads, dict(os.environ)),
             name=f"bench-{group}",
             daemon=True,
         )
@@ -168,14 +158,18 @@ class LocalEngine(Generic[Task, Result]):
         return _Worker(process, ours, CapturedOutput(captured), group)
 
     def _ended(
-        self, timeout_s: float | None, stop: Stop | None, waiting: deque[Task]
+        self,
+        slots: Sequence[_Slot[Task, Result]],
+        timeout_s: float | None,
+        stop: Stop | None,
+        waiting: deque[Task],
     ) -> Iterator[tuple[Task, Result | Crash]]:
         """Wait until something happens; yield the tasks that have ended by then.
 
         A process in which a task has failed is not used again. Where other tasks had ended in it before, they may be
         at fault: the task is put back, to be tried once more with a process of its own.
         """
-        busy = [(slot, slot.worker, slot.task) for slot in self._slots]
+        busy = [(slot, slot.worker, slot.task) for slot in slots]
         under_way = [(slot, worker, task) for slot, worker, task in busy if worker is not None and task is not None]
         patience = None
         if timeout_s is not None:
@@ -211,7 +205,7 @@ class LocalEngine(Generic[Task, Result]):
                 worker.used = True
                 yield task, outcome
 
-    def _crash(self, slot: _Slot[Task], worker: _Worker) -> Crash:
+    def _crash(self, slot: _Slot[Task, Result], worker: _Worker) -> Crash:
         worker.process.join(timeout=5)
         worker.output.read()
         code = worker.process.exitcode
@@ -234,7 +228,7 @@ class LocalEngine(Generic[Task, Result]):
             with contextlib.suppress(OSError), self.log.open("a", encoding="utf-8") as file:
                 file.write(f"--- {worker.group}\n{text.rstrip()}\n")
 
-    def _end(self, slot: _Slot[Task]) -> str:
+    def _end(self, slot: _Slot[Task, Result]) -> str:
         """Kill the worker, whose results have all been taken, and whatever it has started.
 
         Says so where it stays: a system call that hangs, such as one of a GPU's driver, outlasts any signal.

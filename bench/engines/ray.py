@@ -1,6 +1,6 @@
 """A Ray cluster as an executor: every task is a Ray task, one on each GPU, or one on each node of a cluster without.
 
-Ray carries tasks and results and says when a node is gone. On its node a task runs in a `LocalEngine`, so a fresh
+Ray carries tasks and results and says when a node is gone. On its node a task runs in a `LocalMachine`, so a fresh
 process, the time limit, the memory limit and the captured output are what they are on one machine. Two things are not
 left to Ray: which slot a task gets, for a measurement on processors needs all those of its node, whose numbers differ;
 and trying again, for Ray would restart a task that takes too much memory for ever.
@@ -19,8 +19,9 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Generic, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import ray
 from ray.exceptions import RayError
@@ -29,8 +30,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from bench.data.cache import ARRAYS, cache_dir_of, install, read_array
 from bench.data.image_set import ImageSet
 from bench.device import accelerator
-from bench.engines import Crash, EngineLost, Execute, Result, Stop, Task
-from bench.engines.local import LocalEngine
+from bench.engines import Crash, EngineLost, Execute, Result, Stop, Task, unnoticed
+from bench.engines.local import LocalMachine
 from bench.quantity import first_line
 
 CONNECT_TIMEOUT_S = 5.0
@@ -80,24 +81,6 @@ def ask_every_node(question: Callable[[str], Any], kind: Kind) -> dict[str, Any]
     return dict(zip(asked, ray.get(list(asked.values())), strict=True))
 
 
-@dataclass(frozen=True)
-class RayCluster(Generic[Task, Result]):
-    """All of a cluster: counts on its processors, measurements on its GPUs, or on its nodes if `kind` is "cpu"."""
-
-    kind: Kind
-    image_sets: tuple[ImageSet, ...]
-    relocate: Relocate
-    preload: tuple[str, ...] = ()
-    memory_limit: int | None = None  # bytes for each task; None: what is free on its node
-    cache_dir: Path | None = None  # of every node; None: that node's default
-
-    def engine(self, execute: Execute[Task, Result], needs_device: bool, tasks: int) -> RayEngine[Task, Result]:
-        image_sets = self.image_sets if needs_device else ()  # tasks without a device read no images
-        stored = [(images, {name: ray.put(read_array(images, name)) for name in ARRAYS}) for images in image_sets]
-        device = "cuda:0" if self.kind == "cuda" else "cpu"
-        return RayEngine(self, execute, device if needs_device else "meta", stored)
-
-
 class _Slot(NamedTuple):
     """Where one task at a time can run: a GPU, a node, or a processor for what needs no device."""
 
@@ -108,22 +91,37 @@ class _Slot(NamedTuple):
 
 
 @dataclass(frozen=True)
-class RayEngine(Generic[Task, Result]):
-    """Runs tasks on all slots of a cluster; those of a lost node or process run again elsewhere."""
+class RayCluster:
+    """All of a cluster: counts on its processors, measurements on its GPUs, or on its nodes if `kind` is "cpu".
 
-    cluster: RayCluster[Task, Result]
-    execute: Execute[Task, Result]
-    device: str  # as a task sees it: Ray shows it its own GPU alone
-    stored: Sequence[StoredImages]
+    The tasks of a lost node or process run again elsewhere.
+    """
+
+    kind: Kind
+    image_sets: tuple[ImageSet, ...]
+    relocate: Relocate
+    preload: tuple[str, ...] = ()
+    memory_limit: int | None = None  # bytes for each task; None: what is free on its node
+    cache_dir: Path | None = None  # of every node; None: that node's default
+
+    @cached_property
+    def stored(self) -> Sequence[StoredImages]:
+        """The images in Ray's object store."""
+        return [(each, {name: ray.put(read_array(each, name)) for name in ARRAYS}) for each in self.image_sets]
 
     def run(
         self,
+        execute: Execute[Task, Result],
         tasks: Sequence[Task],
-        timeout_s: float | None,
-        on_start: Callable[[Task, str], object],
+        timeout_s: float | None = None,
+        on_start: Callable[[Task, str], object] = unnoticed,
         stop: Stop | None = None,
+        *,
+        needs_device: bool = True,
     ) -> Generator[tuple[Task, Result | Crash]]:
-        """As `bench.engines.Engine.run`."""
+        """As `bench.engines.Executor.run`."""
+        device = "meta" if not needs_device else "cuda:0" if self.kind == "cuda" else "cpu"  # Ray shows a task its GPU
+        stored = self.stored if needs_device else ()  # tasks without a device read no images
         waiting = deque(tasks)
         pending: dict[Any, tuple[_Slot, Task]] = {}  # by the reference to the result
         losses: Counter[int] = Counter()
@@ -131,7 +129,7 @@ class RayEngine(Generic[Task, Result]):
         last_seen, why = time.monotonic(), ""
         try:
             while (waiting or pending) and not (stop and stop.requested):
-                slots, now = self._slots(), time.monotonic()
+                slots, now = _slots(device), time.monotonic()
                 if slots or pending:
                     last_seen = now
                 elif now - last_seen > NODES_WAITED_FOR_S:
@@ -140,9 +138,9 @@ class RayEngine(Generic[Task, Result]):
                 free = [slot for slot in slots if slot not in busy and resting.get(slot.node, now) <= now]
                 for slot in free[: len(waiting)]:
                     task = waiting.popleft()
-                    pending[self._start(slot, task, timeout_s)] = slot, task
+                    pending[self._start(slot, device, execute, task, timeout_s, stored)] = slot, task
                     if not losses[id(task)]:
-                        on_start(task, f"{self.device} of {slot.address}")
+                        on_start(task, f"{device} of {slot.address}")
                 for reference in _ended(list(pending)):
                     slot, task = pending.pop(reference)
                     try:
@@ -162,26 +160,33 @@ class RayEngine(Generic[Task, Result]):
             for reference in pending:
                 ray.cancel(reference, force=True)
 
-    def _slots(self) -> list[_Slot]:
-        slots = []
-        for node in _nodes():
-            processors = _count(node, "CPU")
-            number = {"meta": min(processors, _MOST_COUNTERS), "cpu": min(processors, 1)}
-            count = number.get(self.device, _count(node, "GPU"))
-            needed = processors if self.device == "cpu" else 1
-            slots += [_Slot(node["NodeID"], node["NodeManagerAddress"], n, needed) for n in range(count)]
-        return slots
-
-    def _start(self, slot: _Slot, task: Task, timeout_s: float | None) -> Any:
-        cluster = self.cluster
-        contents = pickle.dumps((self.execute, cluster.relocate, task))
-        gpus = int(not accelerator.on_host(self.device))
+    def _start(
+        self,
+        slot: _Slot,
+        device: str,
+        execute: Execute[Task, Result],
+        task: Task,
+        timeout_s: float | None,
+        stored: Sequence[StoredImages],
+    ) -> Any:
+        contents = pickle.dumps((execute, self.relocate, task))
+        gpus = int(not accelerator.on_host(device))
         options = _run.options(
             num_cpus=slot.processors, num_gpus=gpus, max_retries=0, scheduling_strategy=_at(slot.node)
         )
-        return options.remote(
-            contents, self.device, timeout_s, cluster.preload, cluster.memory_limit, self.stored, cluster.cache_dir
-        )
+        return options.remote(contents, device, timeout_s, self.preload, self.memory_limit, stored, self.cache_dir)
+
+
+def _slots(device: str) -> list[_Slot]:
+    """Where tasks on such a device can run now."""
+    slots = []
+    for node in _nodes():
+        processors = _count(node, "CPU")
+        number = {"meta": min(processors, _MOST_COUNTERS), "cpu": min(processors, 1)}
+        count = number.get(device, _count(node, "GPU"))
+        needed = processors if device == "cpu" else 1
+        slots += [_Slot(node["NodeID"], node["NodeManagerAddress"], n, needed) for n in range(count)]
+    return slots
 
 
 def _ended(pending: Sequence[Any]) -> Sequence[Any]:
@@ -235,10 +240,8 @@ def _run(
             _image_sets[images.sha256] = install(images, fetch, cache_dir_of(cache_dir))
     visible = {name: value for name, value in os.environ.items() if name.endswith("_VISIBLE_DEVICES")}
     task = PickledTask(contents, _image_sets, visible)
-    engine: LocalEngine[PickledTask, bytes] = LocalEngine(
-        [device], execute_pickled, Path(os.devnull), ("ray", *preload), memory_limit
-    )
-    ((_, result),) = engine.run([task], timeout_s, lambda task, device: None)
+    here = LocalMachine([device], Path(os.devnull), ("ray", *preload), memory_limit)
+    ((_, result),) = here.run(execute_pickled, [task], timeout_s)
     return result
 
 

@@ -110,8 +110,10 @@ def measure(task: Task) -> Measurement:
                 readings[metric] = replace(answer, note=note, flags=(*answer.flags, "throttled"))
     return Measurement(
         readings,
-        curve=tuple(asdict(point) for point in outcome.curve),
-        confusions=tuple(asdict(confusion) for confusion in outcome.confusions),
+        tables={
+            "curves": tuple(asdict(point) for point in outcome.curve),
+            "confusions": tuple(asdict(confusion) for confusion in outcome.confusions),
+        },
     )
 
 

@@ -86,7 +86,7 @@ def saved_activations(task: Task) -> Measurement:
         layers = tuple(layer_table(layer_products(spec).calls, draws))
     except Exception:  # inference fails where training does not; the rows of the counts say how
         layers = ()
-    return Measurement({"saved_activation_bytes": reading}, layers=layers)
+    return Measurement({"saved_activation_bytes": reading}, {"layers": layers})
 
 
 def saved_per_image(spec: ModelSpec) -> tuple[list[BytesByCall], list[str]]:

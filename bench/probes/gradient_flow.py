@@ -120,7 +120,7 @@ def measure(task: Task) -> Measurement:
         )
         for metric, variant in REPORTED.items()
     }
-    return Measurement(readings, curve=tuple(curve))
+    return Measurement(readings, {"curves": tuple(curve)})
 
 
 def twin_of(spec: ModelSpec) -> ModelSpec | None:

@@ -36,12 +36,13 @@ class Reading:
 Answer = Reading | Exception
 
 
+Table = tuple[Mapping[str, Any], ...]
+
+
 @dataclass(frozen=True)
 class Measurement:
     """What a probe brings back: a reading or a reason for each metric, and what else it made."""
 
     readings: Mapping[str, Answer]
-    curve: tuple[Mapping[str, Any], ...] = field(default=())
-    confusions: tuple[Mapping[str, Any], ...] = field(default=())  # label, predicted, count
-    layers: tuple[Mapping[str, Any], ...] = field(default=())  # a row of the layer table for each call of a module
+    tables: Mapping[str, Table] = field(default_factory=dict)  # by the run's folder: curves, confusions or layers
     left: tuple[str, ...] = ()  # metrics for a fresh process, as this one's device is broken

@@ -203,17 +203,9 @@ class Run:
         """The file with one image of each class of a data set, as networks of a track see it."""
         return self.folder / f"samples-{file_stem(track)}-{file_stem(dataset)}.png"
 
-    def confusion_path(self, model: str, kind: str) -> Path:
-        """The file that says what a trained network took the test images for; `kind` as in `curve_path`."""
-        return self.folder / "confusions" / f"{file_stem(model)}-{kind}.parquet"
-
-    def layers_path(self, model: str) -> Path:
-        """The file with a row for each call of a module."""
-        return self.folder / "layers" / f"{file_stem(model)}.parquet"
-
-    def curve_path(self, model: str, kind: str) -> Path:
-        """The file with a curve of a kind, such as "seed0"."""
-        return self.curves / f"{file_stem(model)}-{kind}.parquet"
+    def table_path(self, folder: str, model: str, kind: str = "") -> Path:
+        """A table as Parquet: of "curves" and "confusions" one of each kind, such as "seed0"; of "layers" one."""
+        return self.folder / folder / f"{file_stem(model)}{f'-{kind}' if kind else ''}.parquet"
 
     def events_path(self, model: str, kind: str) -> Path:
         """The folder with the same curve as TensorBoard events."""

@@ -12,7 +12,7 @@ import math
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,13 +27,13 @@ from bench.data.image_set import ImageSet
 from bench.device import accelerator, environment
 from bench.device.execution import CaptureFailed, failed_capture, is_out_of_memory, release_memory
 from bench.device.peaks import LimitsTask, measure_limits, vendor_named
-from bench.engines import Crash, Engine, EngineLost, Executor, Interrupts, Stop
+from bench.engines import Crash, EngineLost, Executor, Interrupts, Stop
 from bench.engines.local import LocalMachine
 from bench.metrics import METRICS, PROBES, metrics_of
 from bench.models import ModelSpec
 from bench.probes import MEASURE, refusal
 from bench.probes.counting.networks import with_own_classes
-from bench.probes.reading import Answer, Measurement, Unsupported
+from bench.probes.reading import Answer, Measurement, Table, Unsupported
 from bench.quantity import first_line
 from bench.records.record import Record, Status
 from bench.records.run_folder import Run, RunError, run_names, write_atomically
@@ -232,7 +232,7 @@ def _harmless(specs: Sequence[ModelSpec], run: Run) -> list[ModelSpec]:
     return [spec for spec in specs if spec.name not in models.REGISTRY and spec.name in measured]
 
 
-def _executor(prepared: Prepared, run: Run) -> Executor[Any, Any]:
+def _executor(prepared: Prepared, run: Run) -> Executor:
     gib, request = prepared.request.task_memory_gib, prepared.request
     memory_limit = None if gib is None else int(gib * 2**30)
     if request.engine == "ray":
@@ -247,12 +247,10 @@ def _executor(prepared: Prepared, run: Run) -> Executor[Any, Any]:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a task brought back: its rows, and the training curve if it trained."""
+    """What a task brought back: its rows, and the tables that its probes made beside them."""
 
     records: tuple[Record, ...]
-    curve: tuple[Mapping[str, Any], ...] = ()
-    confusions: tuple[Mapping[str, Any], ...] = ()  # of the final test: label, predicted, count
-    layers: tuple[Mapping[str, Any], ...] = ()  # a row for each call of a module
+    tables: Mapping[str, Table] = field(default_factory=dict)  # as in `Measurement`
     limits: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by device: what it can do, if measured
     again: Task | None = None  # what is left to be done in a fresh process, as this one cannot go on
 
@@ -264,9 +262,7 @@ class Outcome:
 def execute(task: Task, device: str) -> Outcome:
     """Run one task here and now. Never raises: whatever goes wrong is in the rows."""
     records: list[Record] = []
-    curve: tuple[Mapping[str, Any], ...] = ()
-    confusions: tuple[Mapping[str, Any], ...] = ()
-    layers: tuple[Mapping[str, Any], ...] = ()
+    tables: dict[str, Table] = {}
     task = replace(task, device=device, spec=with_own_classes(task.spec))
     for number, probe in enumerate(task.probes):
         start = time.perf_counter()
@@ -281,7 +277,7 @@ def execute(task: Task, device: str) -> Outcome:
             ended = RuntimeError(f"the network ends the program that runs it: exit({stop})")
             measurement = Measurement(dict.fromkeys(task.metrics(probe), ended))
         if reason := failed_capture():
-            return Outcome(tuple(records), curve, confusions, layers, again=_graphless(task, number, reason))
+            return Outcome(tuple(records), tables, again=_graphless(task, number, reason))
         seconds = time.perf_counter() - start
         hardware = "" if task.static else environment.hardware(device)
         records += [
@@ -289,13 +285,11 @@ def execute(task: Task, device: str) -> Outcome:
             for metric in sorted(measurement.readings, key=metrics_of(probe).index)
         ]
         release_memory()  # the next probe may follow in this process
-        curve = measurement.curve or curve
-        confusions = measurement.confusions or confusions
-        layers = measurement.layers or layers
+        tables |= measurement.tables
         if measurement.left:
             left = replace(task, probes=task.probes[number:], only=measurement.left)
-            return Outcome(tuple(records), curve, confusions, layers, again=left)
-    return Outcome(tuple(records), curve, confusions, layers, _limits(task) if task.with_peak else {})
+            return Outcome(tuple(records), tables, again=left)
+    return Outcome(tuple(records), tables, _limits(task) if task.with_peak else {})
 
 
 def _graphless(task: Task, done: int, reason: str) -> Task:
@@ -315,7 +309,7 @@ def _limits(task: Task) -> Mapping[str, Mapping[str, Any]]:
 def run_tasks(
     run: Run,
     tasks: Sequence[Task],
-    executor: Executor[Task, Outcome],
+    executor: Executor,
     timeout_s: float | None,
     on_start: Callable[[Task, str], object],
     on_end: Callable[[Task, Outcome], object],
@@ -335,46 +329,25 @@ def run_tasks(
 
     with run.writer() as writer:
         for part in ([task for task in tasks if task.static], [task for task in tasks if not task.static]):
-            if not part:
-                continue
-            engine = executor.engine(execute, needs_device=not part[0].static, tasks=len(part))
-            again: list[Task] = []
-            with closing(_in_turn(engine, part, again, timeout_s, begun, stop)) as ended:
-                for task, outcome in ended:
-                    if isinstance(outcome, Crash):
-                        outcome = crashed(task, outcome)
-                    if outcome.curve:
-                        _keep_rows(outcome.curve, run.curve_path(task.spec.name, task.curve_kind))
-                    if outcome.confusions:
-                        _keep_rows(outcome.confusions, run.confusion_path(task.spec.name, task.curve_kind))
-                    if outcome.layers:
-                        _keep_rows(outcome.layers, run.layers_path(task.spec.name))
-                    if outcome.curve and task.config.tensorboard and PROBES[task.probes[0]].when == "seeds":
-                        write_events(outcome.curve, run.events_path(task.spec.name, task.curve_kind))
-                    keep_faster_limits(run, outcome.limits)
-                    writer.append(outcome.records)
-                    if outcome.again is not None:
-                        again.append(outcome.again)
-                        whole[outcome.again.label] = whole.get(task.label, task)
-                        continue
-                    _drop_checkpoint(task, outcome)
-                    on_end(whole.get(task.label, task), outcome)
+            while part:
+                again: list[Task] = []  # what is left of some, for processes that are new
+                here = executor.run(execute, part, timeout_s, begun, stop, needs_device=not part[0].static)
+                with closing(here) as ended:
+                    for task, outcome in ended:
+                        if isinstance(outcome, Crash):
+                            outcome = crashed(task, outcome)
+                        _keep_tables(run, task, outcome.tables)
+                        keep_faster_limits(run, outcome.limits)
+                        writer.append(outcome.records)
+                        if outcome.again is not None:
+                            again.append(outcome.again)
+                            whole[outcome.again.label] = whole.get(task.label, task)
+                            continue
+                        _drop_checkpoint(task, outcome)
+                        on_end(whole.get(task.label, task), outcome)
+                part = again
             if stop is not None and stop.requested:
                 raise KeyboardInterrupt
-
-
-def _in_turn(
-    engine: Engine[Task, Outcome],
-    tasks: Sequence[Task],
-    again: list[Task],
-    timeout_s: float | None,
-    on_start: Callable[[Task, str], object],
-    stop: Stop | None,
-) -> Generator[tuple[Task, Outcome | Crash]]:
-    """What the engine makes of the tasks, and then, in processes that are new, of those that are in `again` by then."""
-    while tasks:
-        yield from engine.run(tasks, timeout_s, on_start, stop)
-        tasks, again[:] = list(again), []
 
 
 def _drop_checkpoint(task: Task, outcome: Outcome) -> None:
@@ -387,12 +360,18 @@ def _drop_checkpoint(task: Task, outcome: Outcome) -> None:
         folder.rmdir()
 
 
-def _keep_rows(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Write a table atomically, before the records that belong to it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    content = io.BytesIO()
-    pd.DataFrame(rows).to_parquet(content)
-    write_atomically(path, content.getvalue())
+def _keep_tables(run: Run, task: Task, tables: Mapping[str, Table]) -> None:
+    """Write each atomically, before the records that belong to it."""
+    for folder, rows in tables.items():
+        if not rows:
+            continue
+        path = run.table_path(folder, task.spec.name, "" if folder == "layers" else task.curve_kind)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content = io.BytesIO()
+        pd.DataFrame(rows).to_parquet(content)
+        write_atomically(path, content.getvalue())
+        if folder == "curves" and task.config.tensorboard and PROBES[task.probes[0]].when == "seeds":
+            write_events(rows, run.events_path(task.spec.name, task.curve_kind))
 
 
 def relocated(task: Any, image_sets: Mapping[str, ImageSet]) -> Any:

@@ -211,7 +211,7 @@ def conditions_kept(run: Run, devices: Sequence[str], idle: bool = False) -> Ite
 
 def keep_limits(
     run: Run,
-    executor: Executor[LimitsTask, dict[str, Any]],
+    executor: Executor,
     devices: Sequence[str],
     precision: Precision,
     stop: Stop | None = None,
@@ -225,8 +225,7 @@ def keep_limits(
         return
     tasks = [LimitsTask(precision, number) for number in range(len(devices))]
     at: dict[LimitsTask, str] = {}
-    engine = executor.engine(measure_limits, needs_device=True, tasks=len(tasks))
-    with closing(engine.run(tasks, TIME_LIMIT_S, at.__setitem__, stop)) as ended:
+    with closing(executor.run(measure_limits, tasks, TIME_LIMIT_S, at.__setitem__, stop)) as ended:
         for task, found in ended:
             if isinstance(found, Crash):
                 found = {"precision": precision, "reason": found.reason}
@@ -284,9 +283,7 @@ def representatives(specs: Sequence[ModelSpec]) -> list[ModelSpec]:
     return list(first.values())
 
 
-def keep_descriptions(
-    run: Run, executor: Executor[DescribeTask, dict[str, Any]], specs: Sequence[ModelSpec], stop: Stop | None = None
-) -> None:
+def keep_descriptions(run: Run, executor: Executor, specs: Sequence[ModelSpec], stop: Stop | None = None) -> None:
     """Describe the representatives that the run has no description of yet; one that fails has the `reason` instead.
 
     Raises:
@@ -298,9 +295,8 @@ def keep_descriptions(
     tasks = [DescribeTask(spec) for spec in representatives(specs) if spec.name not in kept]
     if not tasks:
         return
-    engine = executor.engine(describe, needs_device=False, tasks=len(tasks))
     found: dict[str, Any] = {}
-    with closing(engine.run(tasks, TIME_LIMIT_S, lambda task, device: None, stop)) as ended:
+    with closing(executor.run(describe, tasks, TIME_LIMIT_S, stop=stop, needs_device=False)) as ended:
         for task, described in ended:
             found[task.spec.name] = {"reason": described.reason} if isinstance(described, Crash) else described
     order = [task.spec.name for task in tasks if task.spec.name in found]  # whichever worker was first

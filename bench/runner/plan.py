@@ -192,7 +192,7 @@ def _kernel_s(kernel: Kernel, batch_size: int, speed: Speed) -> float:
 
 
 def counted_kernels(
-    executor: Executor[KernelsTask, StepKernels],
+    executor: Executor,
     specs: Sequence[ModelSpec],
     config: Config,
     inputs: Inputs,
@@ -201,8 +201,7 @@ def counted_kernels(
     """The kernels of each network's steps; none of a network that fails."""
     kind: accelerator.Kernels = "cuda" if config.dedicated else "cpu"
     tasks = [KernelsTask(spec, recipe_for(spec.family, inputs.recipes), config.execution, kind) for spec in specs]
-    engine = executor.engine(count_kernels, needs_device=False, tasks=len(tasks))
-    with closing(engine.run(tasks, KERNELS_LIMIT_S, lambda task, device: None, stop)) as ended:
+    with closing(executor.run(count_kernels, tasks, KERNELS_LIMIT_S, stop=stop, needs_device=False)) as ended:
         return {task.spec.name: found for task, found in ended if not isinstance(found, Crash)}
 
 

@@ -90,7 +90,7 @@ def tune(
     default: TrialTask,
     count: int,
     before: object,
-    executor: Executor[TrialTask, Trial],
+    executor: Executor,
     on_end: Callable[[int, Trial], object],
     stop: Stop,
 ) -> Iterator[dict[str, Any]]:
@@ -108,8 +108,7 @@ def tune(
         if trial := known.get((recipe.peak_rate, recipe.weight_decay)):
             return trial
         task = replace(default, recipe=recipe)
-        engine = executor.engine(execute_trial, needs_device=True, tasks=1)
-        with closing(engine.run([task], default.config.task_timeout_s, lambda task, device: None, stop)) as ended:
+        with closing(executor.run(execute_trial, [task], default.config.task_timeout_s, stop=stop)) as ended:
             for _, outcome in ended:
                 if isinstance(outcome, Crash):
                     return Trial(recipe.peak_rate, recipe.weight_decay, None, note=outcome.reason)

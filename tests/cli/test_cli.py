@@ -234,7 +234,7 @@ def test_all_from_images_to_report_and_again(tmp_path: Path, images: Path, capsy
     assert set(run.networks()) == {"lenet5_cifar"}
     assert run.header.limits
     (top1,) = [r.value for r in before if r.metric == "top1"]
-    counts = pd.read_parquet(run.confusion_path("lenet5_cifar", "seed0"))
+    counts = pd.read_parquet(run.table_path("confusions", "lenet5_cifar", "seed0"))
     assert top1 == counts[counts.label == counts.predicted]["count"].sum() / counts["count"].sum()
     page = (report / "index.html").read_text()
     assert "Structure of lenet5_cifar" in page

@@ -46,4 +46,4 @@ def test_a_row_of_the_list_has_the_promised_fields() -> None:
 
 def test_the_layers_that_a_run_keeps_are_those_of_the_table() -> None:
     spec = REGISTRY["resnet20_cifar"]
-    assert list(MEASURE["saved_activation_bytes"](Task(spec, CONFIG)).layers) == layer_rows(spec)[0]
+    assert list(MEASURE["saved_activation_bytes"](Task(spec, CONFIG)).tables["layers"]) == layer_rows(spec)[0]

@@ -42,11 +42,11 @@ WITHOUT = """
 import sys
 from pathlib import Path
 sys.modules["fcntl"] = sys.modules["resource"] = None
-from bench.engines.local import LocalEngine
+from bench.engines.local import LocalMachine
 from tests.engines.test_local import Job, execute
-engine = LocalEngine(("cpu",), execute, Path(sys.argv[1]), memory_limit=1 << 30)
+machine = LocalMachine(("cpu",), Path(sys.argv[1]), memory_limit=1 << 30)
 if __name__ == "__main__":
-    for job, outcome in engine.run([Job("1"), Job("exit"), Job("2")], None, lambda job, device: None):
+    for job, outcome in machine.run(execute, [Job("1"), Job("exit"), Job("2")]):
         print(job.name, getattr(outcome, "reason", "ok"))
 """
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from bench.engines import Crash, isolation, local
-from bench.engines.local import LocalEngine
+from bench.engines.local import LocalMachine
 
 
 @dataclass(frozen=True)
@@ -58,10 +58,8 @@ def run(
     timeout_s: float | None = None,
     memory_limit: int | None = None,
 ) -> dict[str, tuple[str, str, int] | Crash]:
-    engine: LocalEngine[Job, tuple[str, str, int]] = LocalEngine(
-        devices, execute, log / "workers.log", memory_limit=memory_limit
-    )
-    return {job.name: outcome for job, outcome in engine.run(jobs, timeout_s, lambda job, device: None)}
+    machine = LocalMachine(devices, log / "workers.log", memory_limit=memory_limit)
+    return {job.name: outcome for job, outcome in machine.run(execute, jobs, timeout_s)}
 
 
 def nothing(job: Job, device: str) -> dict[str, str]:
@@ -117,10 +115,10 @@ def succeed_alone(job: Job, device: str) -> Result:
 
 @pytest.mark.parametrize("fails", ["2", "dies", "sick"])
 def test_what_fails_after_others_is_tried_once_more_in_a_process_of_its_own(tmp_path: Path, fails: str) -> None:
-    engine: LocalEngine[Job, Result] = LocalEngine(("cpu",), succeed_alone, tmp_path / "workers.log")
+    machine = LocalMachine(("cpu",), tmp_path / "workers.log")
     started: list[str] = []
     jobs = [Job("1"), Job(fails), Job("3"), Job("4")]
-    outcomes = engine.run(jobs, None, lambda job, device: started.append(job.name))
+    outcomes = machine.run(succeed_alone, jobs, None, lambda job, device: started.append(job.name))
     done = {job.name: outcome for job, outcome in outcomes}
     assert started == ["1", fails, fails, "3", "4"]
     assert not any(isinstance(outcome, Crash) for outcome in done.values())
@@ -139,8 +137,8 @@ def test_a_group_stays_at_the_device_that_has_its_process(tmp_path: Path) -> Non
 
 
 def test_an_empty_result_is_a_result(tmp_path: Path) -> None:
-    engine: LocalEngine[Job, dict[str, str]] = LocalEngine(("cpu",), nothing, tmp_path / "workers.log")
-    assert [outcome for _, outcome in engine.run([Job("1"), Job("2")], None, lambda job, device: None)] == [{}, {}]
+    machine = LocalMachine(("cpu",), tmp_path / "workers.log")
+    assert [outcome for _, outcome in machine.run(nothing, [Job("1"), Job("2")])] == [{}, {}]
 
 
 def environment(job: Job, device: str) -> dict[str, str]:
@@ -153,8 +151,8 @@ def test_a_worker_has_the_environment_of_its_moment_and_not_of_the_first_one(
     seen = []
     for changed in ("first", "second"):
         monkeypatch.setenv("BENCH_TEST", changed)
-        engine: LocalEngine[Job, dict[str, str]] = LocalEngine(("cpu",), environment, tmp_path / "workers.log")
-        seen += [outcome for _, outcome in engine.run([Job("1")], None, lambda job, device: None)]
+        machine = LocalMachine(("cpu",), tmp_path / "workers.log")
+        seen += [outcome for _, outcome in machine.run(environment, [Job("1")])]
     assert [outcome["BENCH_TEST"] for outcome in seen if isinstance(outcome, dict)] == ["first", "second"]
 
 
@@ -218,8 +216,8 @@ def test_no_process_remains(tmp_path: Path) -> None:
 
 
 def test_no_process_remains_when_the_caller_stops_early(tmp_path: Path) -> None:
-    engine: LocalEngine[Job, tuple[str, str, int]] = LocalEngine(("cpu",), execute, tmp_path / "workers.log")
-    outcomes = engine.run([Job("1"), Job("2", seconds=60)], None, lambda job, device: None)
+    machine = LocalMachine(("cpu",), tmp_path / "workers.log")
+    outcomes = machine.run(execute, [Job("1"), Job("2", seconds=60)])
     _, first = next(outcomes)
     outcomes.close()
     assert gone(pid(first))
@@ -271,14 +269,12 @@ class Request:
 
 
 def test_a_request_to_stop_abandons_what_is_under_way(tmp_path: Path) -> None:
-    engine: LocalEngine[Job, tuple[str, str, int]] = LocalEngine(("cpu",), execute, tmp_path / "workers.log")
+    machine = LocalMachine(("cpu",), tmp_path / "workers.log")
     request = Request()
     start = time.monotonic()
     jobs = [Job("1"), Job("2", seconds=60), Job("3")]
-    done = []
-    for job, _ in engine.run(jobs, None, lambda job, device: request.make() if job.name == "2" else None, request):
-        done.append(job.name)
-    assert done == ["1"]
+    outcomes = machine.run(execute, jobs, None, lambda job, _: request.make() if job.name == "2" else None, request)
+    assert [job.name for job, _ in outcomes] == ["1"]
     assert time.monotonic() - start < 30
 
 
@@ -294,8 +290,11 @@ def test_a_run_outlives_its_fork_server(tmp_path: Path) -> None:
         if job.name == "slow":
             os.kill(_forkserver._forkserver_pid, signal.SIGKILL)  # type: ignore[attr-defined]
 
-    engine: LocalEngine[Job, tuple[str, str, int]] = LocalEngine(("cpu",), execute, tmp_path / "workers.log")
-    done = {job.name: outcome for job, outcome in engine.run([Job("1"), Job("slow", seconds=60), Job("3")], None, kill)}
+    machine = LocalMachine(("cpu",), tmp_path / "workers.log")
+    done = {
+        job.name: outcome
+        for job, outcome in machine.run(execute, [Job("1"), Job("slow", seconds=60), Job("3")], None, kill)
+    }
     assert isinstance(done["slow"], Crash)
     assert pid(done["1"])
     assert pid(done["3"])
@@ -306,7 +305,7 @@ MAIN = """
 import ctypes, os, subprocess, sys
 sys.path.insert(0, {root!r})
 from pathlib import Path
-from bench.engines.local import LocalEngine
+from bench.engines.local import LocalMachine
 from tests.engines.test_local import Job
 
 def execute(job, device):
@@ -315,8 +314,8 @@ def execute(job, device):
     ctypes.PyDLL(None).sleep(1000)
 
 if __name__ == "__main__":
-    engine = LocalEngine(("cpu",), execute, Path({folder!r}) / "workers.log")
-    list(engine.run([Job("1")], None, lambda job, device: None))
+    machine = LocalMachine(("cpu",), Path({folder!r}) / "workers.log")
+    list(machine.run(execute, [Job("1")]))
 """
 
 

@@ -70,31 +70,33 @@ def test_two_nodes_isolate_tasks_bring_images_once_and_one_of_them_may_be_killed
         try:
             on_nodes = cluster_engine.RayCluster("cpu", (), as_it_is, memory_limit=200 << 20)
             jobs = [Job("1"), Job("exit"), Job("hungry"), Job("2")]
-            engine = on_nodes.engine(execute, needs_device=True, tasks=len(jobs))
             started: list[str] = []
-            done = {job.name: end for job, end in engine.run(jobs, None, lambda job, where: started.append(where))}
+            done = {
+                job.name: end
+                for job, end in on_nodes.run(execute, jobs, None, lambda job, where: started.append(where))
+            }
             assert pid(done["1"]) != pid(done["2"])
             crashes = {name: (end.kind, end.reason) for name, end in done.items() if isinstance(end, Crash)}
             assert set(crashes) == {"exit", "hungry"}
             assert crashes["exit"] == ("failed", "its process ended with exit status 3; last output: disk on fire")
             assert "MemoryError" in crashes["hungry"][1]
             assert started == ["cpu of 127.0.0.1"] * 4
-            ((_, hung),) = engine.run([Job("hangs", seconds=600.0)], 2.0, lambda job, where: None)
+            ((_, hung),) = on_nodes.run(execute, [Job("hangs", seconds=600.0)], 2.0)
             assert isinstance(hung, Crash)
             assert hung.kind == "timeout"
 
             there = tmp_path / "there"
             with_cache = cluster_engine.RayCluster("cpu", (image_set,), with_images, cache_dir=there)
-            engine_of_images = with_cache.engine(look, needs_device=True, tasks=4)
+            assert with_cache.stored
             (tmp_path / "here").rename(tmp_path / "out of their sight")
             looks = [Images(str(n)) for n in range(4)]
-            found = {end for _, end in engine_of_images.run(looks, None, lambda task, where: None)}
+            found = {end for _, end in with_cache.run(look, looks)}
             ((folder, _),) = found  # written once
             assert Path(folder).is_relative_to(there)
 
             slow = [Job(str(n), seconds=1.0) for n in range(5)]
             done = {}
-            for job, end in engine.run(slow, None, lambda job, where: None):
+            for job, end in on_nodes.run(execute, slow):
                 if not done:
                     orders.write("kill\n")
                     orders.flush()
@@ -182,13 +184,17 @@ class Simulated:
     def run(
         self, monkeypatch: pytest.MonkeyPatch, jobs: Sequence[Job], kind: str = "cpu", needs_device: bool = True
     ) -> Iterator[tuple[str, Any]]:
-        """Every job's name and result as `RayEngine.run` yields them; who started is in `told`."""
+        """Every job's name and result as `RayCluster.run` yields them; who started is in `told`."""
         self.told: list[str] = []
         for name in ("ray", "_run", "time"):
             monkeypatch.setattr(cluster_engine, name, self)
         monkeypatch.setattr(cluster_engine, "_at", lambda node: SimpleNamespace(node_id=node))
-        engine = cluster_engine.RayCluster(kind, (), as_it_is).engine(execute, needs_device, tasks=len(jobs))
-        for job, end in engine.run(jobs, None, lambda job, where: self.told.append(f"{job.name} on {where}")):
+        cluster = cluster_engine.RayCluster(kind, (), as_it_is)
+
+        def told(job: Job, where: str) -> None:
+            self.told.append(f"{job.name} on {where}")
+
+        for job, end in cluster.run(execute, jobs, None, told, needs_device=needs_device):
             yield job.name, end
 
 

@@ -123,8 +123,8 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_sigmoid_starves_the_first_layer_and_shortcuts_feed_it(short: None) -> None:
     plain, residual = (measure(Task(REGISTRY[name], CONFIG)) for name in ("plain20_cifar", "resnet20_cifar"))
     for measurement in (plain, residual):
-        assert len(measurement.curve) == 8 * 3 * 19
-        assert {row["step"] for row in measurement.curve} == {0, 1, 2}
+        assert len(measurement.tables["curves"]) == 8 * 3 * 19
+        assert {row["step"] for row in measurement.tables["curves"]} == {0, 1, 2}
         for reading in measurement.readings.values():
             assert isinstance(reading, Reading)
             assert len(reading.samples) == 2
@@ -142,9 +142,9 @@ def test_sigmoid_starves_the_first_layer_and_shortcuts_feed_it(short: None) -> N
 def test_the_seed_decides_everything(short: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gradient_flow, "VARIANTS", tuple(gradient_flow.REPORTED.values()))
     spec = REGISTRY["plain20_cifar"]
-    first = measure(Task(spec, CONFIG)).curve
-    assert measure(Task(spec, CONFIG)).curve == first
-    assert measure(Task(spec, CONFIG, seed=1)).curve != first
+    first = measure(Task(spec, CONFIG)).tables["curves"]
+    assert measure(Task(spec, CONFIG)).tables["curves"] == first
+    assert measure(Task(spec, CONFIG, seed=1)).tables["curves"] != first
 
 
 def test_a_training_that_overflows_keeps_what_was_measured_before(short: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,7 +152,7 @@ def test_a_training_that_overflows_keeps_what_was_measured_before(short: None, m
     monkeypatch.setattr(gradient_flow, "RATE", 1e30)
     monkeypatch.setattr(gradient_flow, "VARIANTS", tuple(gradient_flow.REPORTED.values()))
     measurement = measure(Task(REGISTRY["plain20_cifar"], CONFIG))
-    relu = [row for row in measurement.curve if row["activation"] == "relu" and not row["batch_norm"]]
+    relu = [row for row in measurement.tables["curves"] if row["activation"] == "relu" and not row["batch_norm"]]
     assert {row["step"] for row in relu} == {0}
     reading = measurement.readings["gradient_norm_ratio"]
     assert isinstance(reading, Reading)
@@ -163,7 +163,7 @@ def test_a_training_that_overflows_keeps_what_was_measured_before(short: None, m
 @pytest.mark.gpu
 def test_the_same_on_a_gpu(short: None) -> None:
     measurement = measure(Task(REGISTRY["resnet20_cifar"], CONFIG, device="cuda:0"))
-    assert len(measurement.curve) == 8 * 3 * 19
+    assert len(measurement.tables["curves"]) == 8 * 3 * 19
     for reading in measurement.readings.values():
         assert isinstance(reading, Reading)
         assert reading.device == "cuda:0"

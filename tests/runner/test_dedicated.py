@@ -8,7 +8,7 @@ import pytest
 
 from bench.cli.main import main
 from bench.config import PRESETS, Track
-from bench.engines.local import LocalEngine
+from bench.engines.local import LocalMachine
 from bench.models import REGISTRY
 from bench.records.run_folder import Run
 from bench.runner import execute
@@ -24,15 +24,15 @@ def test_a_network_is_measured_in_one_process_and_looked_at_again_in_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[str] = []
-    fork: Any = LocalEngine._fork
+    fork: Any = LocalMachine._fork
 
-    def counted(engine: Any, device: str, group: str) -> Any:
+    def counted(machine: Any, slot: Any, group: str) -> Any:
         started.append(group)
-        return fork(engine, device, group)
+        return fork(machine, slot, group)
 
     small: dict[Track, int] = {"cifar": 4, "mnist": 4, "imagenet": 4}
     monkeypatch.setitem(PRESETS, "standard", replace(PRESETS["standard"], measure_seconds=0.01, batch_size=small))
-    monkeypatch.setattr(LocalEngine, "_fork", counted)
+    monkeypatch.setattr(LocalMachine, "_fork", counted)
     for kept in ("keep_limits", "keep_descriptions"):
         monkeypatch.setattr(execute, kept, lambda *_: None)
     with at_work():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import pytest
 
 from bench.device import environment
 from bench.device.peaks import LimitsTask
-from bench.engines import Crash, Stop
+from bench.engines import Crash
 from bench.engines.local import LocalMachine
 from bench.models import REGISTRY, select
 from bench.records.run_folder import Run, RunHeader
@@ -126,17 +126,17 @@ class Here:
     asked: list[str] = field(default_factory=list)
     execute: Callable[[DescribeTask, str], dict[str, Any]] = describe
 
-    def engine(self, execute: Callable[..., Any], needs_device: bool, tasks: int) -> Here:
-        assert not needs_device
-        return self
-
     def run(
         self,
-        tasks: Sequence[DescribeTask],
-        timeout_s: float | None,
-        on_start: Callable[[DescribeTask, str], object],
-        stop: Stop | None = None,
-    ) -> Generator[tuple[DescribeTask, dict[str, Any] | Crash]]:
+        execute: Any,
+        tasks: Any,
+        timeout_s: Any = None,
+        on_start: Any = None,
+        stop: Any = None,
+        *,
+        needs_device: bool = True,
+    ) -> Generator[Any]:
+        assert not needs_device
         for task in reversed(tasks):
             self.asked.append(task.spec.name)
             try:

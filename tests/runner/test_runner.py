@@ -305,7 +305,7 @@ def test_a_network_that_kills_its_process_does_not_stop_the_run(tmp_path: Path) 
     config = replace(CONFIG, probes=("params",))
     ended: list[tuple[str, Outcome]] = []
     tasks = plan([spec_of(Fine), spec_of(Dies), SPECS[1]], config)
-    place: LocalMachine[Task, Outcome] = LocalMachine(("cpu",), tmp_path / "workers.log")
+    place = LocalMachine(("cpu",), tmp_path / "workers.log")
     run_tasks(run, tasks, place, None, lambda task, device: None, lambda task, out: ended.append((task.spec.name, out)))
     rows = {record.model: record for record in run.records()}
     assert rows["fine_cifar"].value == 40

@@ -17,14 +17,13 @@ import psutil
 import pytest
 
 from bench.cli.main import main
-from bench.config import Task
 from bench.engines.local import LocalMachine
 from bench.models import REGISTRY, ModelSpec
 from bench.records.record import Record
 from bench.records.run_folder import Run, RunHeader
 from bench.render.findings import problems
 from bench.render.results import read_results
-from bench.runner.execute import PRELOAD, Outcome, run_tasks
+from bench.runner.execute import PRELOAD, run_tasks
 from bench.runner.plan import plan
 from tests.configs import config
 from tests.data.fakes import write_image_folder
@@ -52,7 +51,7 @@ def test_hostile_networks_leave_honest_rows_and_good_ones_theirs(
 ) -> None:
     run = Run.create(tmp_path / "results", "a", RunHeader())
     specs = [hostile(name) for name in (*BAD, "PrintsWithoutEnd")] + [REGISTRY[name] for name in GOOD]
-    place: LocalMachine[Task, Outcome] = LocalMachine(("cpu",), run.folder / "workers.log", PRELOAD, 1 << 28)
+    place = LocalMachine(("cpu",), run.folder / "workers.log", PRELOAD, 1 << 28)
     hangs = specs.pop(list(BAD).index("Hangs"))
     # Only what never ends meets its time limit, however slow this machine is.
     for some, timeout_s in ((specs, 300.0), ([hangs], 2.0)):
@@ -133,7 +132,9 @@ def test_a_training_that_is_killed_goes_on_and_ends_as_if_it_had_not_been(tmp_pa
     check(tmp_path / "results", "killed")
     whole, resumed = (Run.open(tmp_path / "results", name) for name in ("undisturbed", "killed"))
     assert rows_of(resumed)["lenet5_cifar", "top1", 0].note.startswith("interrupted, and resumed after ")
-    curve, curve_resumed = (pd.read_parquet(run.curve_path("lenet5_cifar", "seed0")) for run in (whole, resumed))
+    curve, curve_resumed = (
+        pd.read_parquet(run.table_path("curves", "lenet5_cifar", "seed0")) for run in (whole, resumed)
+    )
     pd.testing.assert_frame_equal(curve.drop(columns="seconds"), curve_resumed.drop(columns="seconds"))
     assert not checkpoints.exists()  # of no more use
 

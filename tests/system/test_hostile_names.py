@@ -35,7 +35,7 @@ def test_a_name_is_text_everywhere(tmp_path: Path, name: str) -> None:
         writer.append([Record(name, "macs", "macs", None, "count", "failed", note=name)])
         writer.append([Record(name, "accuracy", "top1", 0.5, "fraction", "ok", trials=100, dataset=name, budget="1ep")])
     run.curves.mkdir()
-    curve = run.curve_path(name, "seed0")
+    curve = run.table_path("curves", name, "seed0")
     assert curve.parent == run.curves
     assert len(curve.name) < 255
     pd.DataFrame({"images": [1, 2], "train_loss": [2.0, 1.0], "test_top1": [0.1, 0.5]}).to_parquet(curve)

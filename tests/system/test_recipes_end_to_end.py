@@ -93,13 +93,13 @@ def test_an_interrupted_search_goes_on_and_finds_the_same(
     whole = found(tmp_path)
     assert tune(tmp_path, "--trials", "2", "--out", str(tmp_path / "half.json")) == 0
     (tmp_path / "half.json").rename(tmp_path / "recipes.json")
-    engine, trained = LocalMachine.engine, []
+    run, trained = LocalMachine.run, []
 
     def counted(self: Any, *arguments: Any, **named: Any) -> Any:
         trained.append(arguments)
-        return engine(self, *arguments, **named)
+        return run(self, *arguments, **named)
 
-    monkeypatch.setattr(LocalMachine, "engine", counted)
+    monkeypatch.setattr(LocalMachine, "run", counted)
     assert tune(tmp_path, "--trials", "3") == 0
     assert len(trained) == 1  # the one that was missing
     assert found(tmp_path) == whole  # bit for bit

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from bench.config import Execution, Inputs, Task
 from bench.device.execution import CannotCapture, CaptureFailed, captured
-from bench.engines import Crash
 from bench.models import REGISTRY
 from bench.runner import execute as runner
 from bench.runner.execute import execute
@@ -175,35 +174,21 @@ def test_a_training_whose_capture_fails_leaves_its_process_whatever_cleaning_up_
     assert outcome.again.without_graphs == "operation failed due to a previous error during capture"
 
 
-def test_an_engine_is_given_what_is_left_once_more() -> None:
-    class Engine:
-        def __init__(self) -> None:
-            self.asked: list[list[str]] = []
-
-        def run(self, tasks, timeout_s, on_start, stop):  # type: ignore[no-untyped-def]
-            self.asked.append([each.without_graphs for each in tasks])
-            yield from ((each, Crash("failed", "", 0.0)) for each in tasks)
-
-    engine = Engine()
-    again: list[Task] = []
-    for given, _ in runner._in_turn(engine, [task(), task()], again, None, lambda *_: None, None):  # type: ignore[arg-type]
-        if not again and not given.without_graphs:
-            again.append(replace(given, without_graphs="it failed"))
-    assert engine.asked == [["", ""], ["it failed"]]
-
-
 def test_what_is_left_of_a_task_ends_the_task_for_who_follows_the_run() -> None:
     asked = replace(task(), probes=("throughput", "latency"))
     left = replace(asked, probes=("latency",), without_graphs="it failed")
 
-    class Engine:
-        def run(self, tasks, timeout_s, on_start, stop):  # type: ignore[no-untyped-def]
-            for each in tasks:
-                on_start(each, "emulated:0")
-                yield each, runner.Outcome((), again=None if each.without_graphs else left)
+    given: list[list[str]] = []
 
-    run, executor, seen = MagicMock(), SimpleNamespace(engine=lambda *_, **__: Engine()), list[str]()
+    def work(execute, tasks, timeout_s, on_start, stop, needs_device):  # type: ignore[no-untyped-def]
+        given.append([each.without_graphs for each in tasks])
+        for each in tasks:
+            on_start(each, "emulated:0")
+            yield each, runner.Outcome((), again=None if each.without_graphs else left)
+
+    run, executor, seen = MagicMock(), SimpleNamespace(run=work), list[str]()
     runner.run_tasks(
         run, [asked], executor, None, lambda task, _: seen.append(task.label), lambda task, _: seen.append(task.label)
     )
     assert seen == [asked.label] * 3  # begun twice
+    assert given == [[""], ["it failed"]]  # the second time in processes that are new

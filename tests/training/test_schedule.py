@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-from bench.config import Budget, Inputs, RequestError, Task
+from bench.config import Budget, Inputs, RequestError
 from bench.engines.local import LocalMachine
 from bench.records.run_folder import Run, RunHeader
-from bench.runner.execute import Outcome, run_tasks
+from bench.runner.execute import run_tasks
 from bench.runner.plan import plan
 from bench.training.schedule import (
     CurvePoint,
@@ -186,7 +186,7 @@ def test_a_run_writes_the_events_of_its_trainings(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     config, inputs = replace(CONFIG, tensorboard=True), Inputs({"cifar": image_set(tmp_path / "images")})
     run = Run.create(tmp_path, "a", RunHeader())
-    place: LocalMachine[Task, Outcome] = LocalMachine(("cpu",), tmp_path / "workers.log")
+    place = LocalMachine(("cpu",), tmp_path / "workers.log")
     run_tasks(run, plan([SPEC], config, inputs), place, None, lambda task, device: None, lambda task, outcome: None)
     (folder,) = (run.folder / "tensorboard").iterdir()
     assert folder.name == "lenet5_cifar-seed0"

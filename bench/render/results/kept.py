@@ -138,7 +138,8 @@ class Layers:
 
 def read_layers(run: Run, models: Sequence[Model]) -> tuple[Mapping[str, Layers], list[str]]:
     """Of the networks that the run kept them of, and the names of the files that cannot be read."""
-    paths = {model.name: run.layers_path(model.file_name) for model in models}  # of two kinds of hardware: one file
+    # Of two kinds of hardware: one file.
+    paths = {model.name: run.table_path("layers", model.file_name) for model in models}
     found, unreadable = read_tables(dict.fromkeys(paths.values()), COLUMNS, _rows)
     return {name: Layers(name, found[path]) for name, path in paths.items() if path in found}, unreadable
 
@@ -203,7 +204,7 @@ def read_confusions(run: Run, records: Iterable[Record], classes: int) -> tuple[
     """
     counts = np.zeros((classes, classes), dtype=np.int64)
     tested = np.zeros(classes, dtype=np.int64)
-    paths = [run.confusion_path(record.model, f"seed{record.seed}") for record in records]
+    paths = [run.table_path("confusions", record.model, f"seed{record.seed}") for record in records]
     found, unreadable = read_tables(paths, ("label", "predicted", "count"), lambda table: _columns(table, classes))
     for label, predicted, count in found.values():
         np.add.at(tested, label, count)

@@ -29,7 +29,7 @@ def sheet(path: Path, colours: list[int], grey: bool = False) -> None:
 
 
 def confusions(run: Run, model: str, rows: list[tuple[int, int, int]], seed: int = 0) -> Path:
-    path = run.confusion_path(model, f"seed{seed}")
+    path = run.table_path("confusions", model, f"seed{seed}")
     path.parent.mkdir(exist_ok=True)
     pd.DataFrame(rows, columns=["label", "predicted", "count"]).to_parquet(path)
     return path

@@ -41,7 +41,7 @@ def trained(build: RunBuilder, names: tuple[str, ...] = NAMES, budget: str = "20
     run = build([listed(name, name, 2015, "cifar") for name in names], rows, budget=budget, **changes)
     run.curves.mkdir()
     for i, name in enumerate(names):
-        curve(0.5 + 0.1 * i, 5000 * 10**i).to_parquet(run.curve_path(name, "seed0"))
+        curve(0.5 + 0.1 * i, 5000 * 10**i).to_parquet(run.table_path("curves", name, "seed0"))
     return run
 
 
@@ -116,7 +116,7 @@ def test_an_accuracy_that_is_timed_is_marked_where_it_was_reached(build: RunBuil
 def test_curves_of_another_budget_are_not_mixed_in(build: RunBuilder) -> None:
     run = trained(build, other_budgets=["10ep"])
     before = drawn(run)
-    curve(0.9, 10**7).to_parquet(run.curve_path("a_cifar", "seed0-10ep"))
+    curve(0.9, 10**7).to_parquet(run.table_path("curves", "a_cifar", "seed0-10ep"))
     curves, _ = read_curves(run.curves)
     assert sorted((c.model, c.seed, c.budget) for c in curves)[:2] == [("a_cifar", 0, ""), ("a_cifar", 0, "10ep")]
     assert drawn(run) == before
@@ -126,7 +126,7 @@ def test_a_curve_belongs_to_the_network_whatever_its_name(tmp_path: Path) -> Non
     run = Run(tmp_path, RunHeader())
     run.curves.mkdir()
     for name in ("timm:x/y", "a-seed1", "../b"):
-        curve(0.5, 100).to_parquet(run.curve_path(name, "seed12-0.5ep"))
+        curve(0.5, 100).to_parquet(run.table_path("curves", name, "seed12-0.5ep"))
     curves, _ = read_curves(run.curves)
     assert {(c.model, c.seed, c.budget) for c in curves} == {
         (name, 12, "0.5ep") for name in ("timm:x/y", "a-seed1", "../b")
@@ -190,7 +190,7 @@ def draw(build: RunBuilder, flows: dict[str, pd.DataFrame]) -> list[Chart]:
     run = build(models, rows)
     run.curves.mkdir()
     for name, rows_of in flows.items():
-        rows_of.to_parquet(run.curve_path(name, "gradient_flow"))
+        rows_of.to_parquet(run.table_path("curves", name, "gradient_flow"))
     found, unreadable = read_gradient_flows(run.curves)
     assert not unreadable
     results = read_results(run)

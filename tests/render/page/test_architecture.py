@@ -41,7 +41,7 @@ def keep_layers(run: Run, name: str, layer: str = "conv", layers: int = 2) -> No
     """A convolution, of 3/4 of all MACs, and further layers."""
     rows: list[tuple[object, ...]] = [(layer, "Conv2d", [8, 32, 32], 224, 300, 8192, 32768.0)]
     rows += [(f"fc{number}", "Linear", [10], 10, 100 if number == 0 else 0, 10, 0.0) for number in range(layers - 1)]
-    path = run.layers_path(name)
+    path = run.table_path("layers", name)
     path.parent.mkdir(exist_ok=True)
     pd.DataFrame(rows, columns=list(COLUMNS)).to_parquet(path)
 
@@ -238,7 +238,7 @@ def test_what_is_missing_or_damaged_is_said(two_families: Run, damage: Any) -> N
 def test_damaged_layers_are_named_and_leave_the_structure(two_families: Run, damage: pd.DataFrame) -> None:
     two_families.keep_networks({"n0": entry("n0")})
     keep_layers(two_families, "n0")
-    damage.to_parquet(two_families.layers_path("n0"))
+    damage.to_parquet(two_families.table_path("layers", "n0"))
     known = sections(two_families)["A"].description
     assert known is not None
     assert known.diagram

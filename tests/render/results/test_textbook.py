@@ -213,10 +213,10 @@ def test_where_things_sit_is_drawn_in_thirds(build: RunBuilder) -> None:
 def test_layers_that_a_run_kept_are_read_and_damaged_ones_named(build: RunBuilder) -> None:
     models = [listed(name, "F", 2015, "cifar") for name in ("a_cifar", "b:c/d_cifar", "e_cifar")]
     run: Run = build(models, [])
-    run.layers_path("a_cifar").parent.mkdir()
+    run.table_path("layers", "a_cifar").parent.mkdir()
     for name in ("a_cifar", "b:c/d_cifar"):
-        layer_rows((1, 2, 3)).to_parquet(run.layers_path(name))
-    run.layers_path("e_cifar").write_bytes(b"not Parquet")
+        layer_rows((1, 2, 3)).to_parquet(run.table_path("layers", name))
+    run.table_path("layers", "e_cifar").write_bytes(b"not Parquet")
     found, unreadable = read_layers(run, read_results(run).models)
     assert list(found) == ["a_cifar", "b:c/d_cifar"]
     assert math.isclose(found["b:c/d_cifar"].rows["saved_activation_bytes"].sum(), 3)
