@@ -152,17 +152,18 @@ _SETTING, _FIXED = {"fixed": False}, {"fixed": True}
 class Config:
     """What a run is: a request with nothing left open. Written to run.json as it is."""
 
-    preset: str = field(metadata=_SETTING)
-    probes: tuple[str, ...]
-    budget: Budget = field(metadata=_SETTING)
-    seeds: int = field(metadata=_SETTING)
-    dataset: str
-    batch_size: Mapping[Track, int] = field(metadata=_FIXED)
-    train_batch_size: int | None = field(metadata=_FIXED)
-    test_images: int | None = field(metadata=_FIXED)
-    measure_seconds: float = field(metadata=_FIXED)  # of sampling, per round and step
-    task_timeout_s: float | None
-    rounds: int = field(default=1, metadata=_SETTING)
+    preset: str = field(default="", metadata=_SETTING)
+    probes: tuple[str, ...] = ()
+    budget: Budget = field(default=Budget(1, "ep"), metadata=_SETTING)
+    seeds: int = field(default=1, metadata=_SETTING)
+    dataset: str = "auto"
+    # Of what is timed and weighed: equal for all networks of a track.
+    batch_size: Mapping[Track, int] = field(default_factory=dict, metadata=_FIXED)
+    train_batch_size: int | None = field(default=None, metadata=_FIXED)  # None: the recipe's own
+    test_images: int | None = field(default=None, metadata=_FIXED)  # None: all of them
+    measure_seconds: float = field(default=0.25, metadata=_FIXED)  # of sampling, per round and step
+    task_timeout_s: float | None = None
+    rounds: int = field(default=1, metadata=_SETTING)  # over all networks, each in another order
     counted: tuple[str, ...] = ()  # names of networks of which only what needs no device is measured
     execution: Execution = field(default=Execution(), metadata=_FIXED)
     any_memory_format: bool = False  # contiguous where a network does not run in that of `execution`
@@ -271,23 +272,11 @@ class Task:
         return f"seed{self.seed}-{self.other_budget}" if self.other_budget else f"seed{self.seed}"
 
 
-@dataclass(frozen=True)
-class Preset:
-    """What a run does where the user does not say."""
+@dataclass(frozen=True, kw_only=True)
+class Preset(Config):
+    """What a run does where the user does not say; the time limit is for who asks nothing else of it."""
 
     models: tuple[str, ...]  # names or globs
-    probes: tuple[str, ...]
-    budget: str
-    seeds: int
-    test_images: int | None  # None: all of them
-    train_batch_size: int | None  # None: the recipe's own
-    batch_size: Mapping[Track, int]  # of the throughput probe: equal for all networks of a track
-    rounds: int  # over all networks, each in another order
-    measure_seconds: float  # of sampling, per round and step
-    counted: tuple[str, ...] = ()  # more networks, of which only what needs no device is measured
-    max_train_time_s: float | None = None
-    time_limit_s: float | None = None  # of the whole run, where nothing else is asked of it
-    inference_only: bool = False
 
 
 _without_sweep = tuple(probe for probe in PROBES if probe != "best_batch")
@@ -320,13 +309,9 @@ PRESETS: dict[str, Preset] = {
             "lenet5_mnist",
         ),
         probes=_without_sweep,
-        budget="1ep",
-        seeds=1,
-        test_images=None,
         train_batch_size=32,
         batch_size={"cifar": 16, "mnist": 16, "imagenet": 2},
         rounds=4,
-        measure_seconds=0.25,
         # The textbook's comparison is one of 224x224 networks; running them takes a CPU too long, counting does not.
         counted=(
             "alexnet",
@@ -374,13 +359,8 @@ PRESETS: dict[str, Preset] = {
             *("params", "macs", "activations", "saved_activation_bytes", "predicted_memory"),
             *("throughput", "latency", "memory"),
         ),
-        budget="1ep",
-        seeds=1,
-        test_images=None,
-        train_batch_size=None,
         batch_size={"cifar": 8, "mnist": 8, "imagenet": 8},
         rounds=3,
-        measure_seconds=0.25,
         inference_only=True,
     ),
     # Everything that trains in a minute, on one GPU, in 23 minutes on an H100. Energy, whose windows are of 3 s, would
@@ -388,23 +368,17 @@ PRESETS: dict[str, Preset] = {
     "standard": Preset(
         models=("*",),
         probes=tuple(probe for probe in _without_sweep if probe != "energy"),
-        budget="10ep",
-        seeds=1,
-        test_images=None,
-        train_batch_size=None,
+        budget=Budget(10, "ep"),
         batch_size={"cifar": 512, "mnist": 512, "imagenet": 64},
         rounds=3,
-        measure_seconds=0.25,
         max_train_time_s=60.0,
     ),
     # The same with enough epochs and seeds to rank neighbours.
     "full": Preset(
         models=("*",),
         probes=tuple(PROBES),
-        budget="60ep",
+        budget=Budget(60, "ep"),
         seeds=3,
-        test_images=None,
-        train_batch_size=None,
         batch_size={"cifar": 512, "mnist": 512, "imagenet": 64},
         rounds=5,
         measure_seconds=1.0,

@@ -147,8 +147,7 @@ def _of_version_1(content: Mapping[str, Any]) -> dict[str, Any]:
     upgraded = {**content, "version": FORMAT, "sessions": content.get("conditions", ())}
     if "budget" not in content:
         return upgraded
-    unsaid = {"preset": "", "probes": (), "seeds": 1, "dataset": "", "batch_size": {}, "train_batch_size": None}
-    unsaid |= {"test_images": None, "measure_seconds": 0.0, "task_timeout_s": None}
+    unsaid = {"dataset": "", "measure_seconds": 0.0}
     said = {each.name: content[each.name] for each in fields(Config) if each.name in content}
     execution = {each.name: content[each.name] for each in fields(Execution) if each.name in content}
     try:

@@ -6,7 +6,7 @@ import math
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -205,36 +205,33 @@ def resolve(
     longest = None if experiment or request.budget else preset.max_train_time_s
     if request.max_train_time:
         longest = parse_duration("--max-train-time", request.max_train_time)
-    words = request.budget or (experiment.budget if experiment else preset.budget,)
+    words = request.budget or (experiment.budget if experiment else str(preset.budget),)
     budget, *other_budgets = dict.fromkeys(map(Budget.parse, words))
     more = (request.models, request.budget, request.seeds, request.rounds, request.max_train_time, experiment, probes)
     limit = None if any(more) else preset.time_limit_s  # who asks for more than the preset has the time
     if request.time_limit:
         limit = parse_duration("--time-limit", request.time_limit)
     named, beside = with_model_kwargs(request.models, request.model_kwargs), _classics_beside(request, probes)
-    config = Config(
+    settings = Config(**{each.name: getattr(preset, each.name) for each in fields(Config)})
+    as_typed = ("seeds", "test_images", "task_timeout_s", "tensorboard", "checkpoint_every_s")
+    config = replace(
+        settings,
+        **{flag: value for flag in as_typed if (value := getattr(request, flag)) is not None},
         preset=name,
         probes=_with_forecasts(probes or preset.probes, needed=longest is not None or limit is not None),
         budget=budget,
         other_budgets=tuple(other_budgets),
-        seeds=request.seeds or preset.seeds,
         dataset=experiment.dataset if experiment and request.dataset == "auto" else request.dataset,
         batch_size=batch_size,
         train_batch_size=None if experiment else request.train_batch_size or preset.train_batch_size,
-        test_images=request.test_images or (None if experiment else preset.test_images),
-        measure_seconds=preset.measure_seconds,
-        task_timeout_s=request.task_timeout_s,
         rounds=request.rounds or (1 if dedicated else preset.rounds),
         counted=beside if request.models or experiment else preset.counted,
         fit=MemorySize.parse(request.fit) if request.fit is not None else None,
         max_train_time_s=longest,
         time_limit_s=limit,
-        inference_only=preset.inference_only,
         dedicated=dedicated,
         execution=_execution(request, kind, bf16),
         any_memory_format=request.memory_format == "auto",
-        tensorboard=request.tensorboard,
-        checkpoint_every_s=request.checkpoint_every_s,
     )
     return config, (*named, *beside) or (*preset.models, *preset.counted)
 
