@@ -25,6 +25,7 @@ import bench
 from bench.models import REGISTRY
 from bench.records.record import Record
 from bench.records.run_folder import Model, Run, RunHeader
+from tests.configs import new_run
 
 ROOT = Path(__file__).resolve().parents[1]
 PARAMS, MACS = 224 + 16 + 63, 8 * 30 * 30 * 27 + 8 * 7  # of `small`, by hand
@@ -349,7 +350,7 @@ def test_the_registry_is_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
 def kept_run(folder: Path) -> Run:
     """Two networks with an accuracy, a third without."""
     models = tuple(Model(name, "ResNet", 2015, track="cifar", num_classes=10) for name in ("a", "b", "c"))
-    run = Run.create(folder, "kept", RunHeader(name="kept", models=models))
+    run = new_run(folder, "kept", RunHeader(name="kept", models=models))
     rows = [
         Record(name, probe, metric, value, unit, "ok", dataset=data, budget=budget, trials=trials)
         for name, macs, top1 in (("a", 1e6, 0.5), ("b", 2e6, 0.6))

@@ -17,7 +17,7 @@ from bench.cli import GATE_WORSE, INTERRUPTED, PROG, SOME_FAILED, refuse_for_reg
 from bench.cli.compare import Gate
 from bench.config import PRESETS, RequestError, parse_duration
 from bench.regression import percent
-from bench.runner.request import Count, Names, Request, Word
+from bench.runner.request import Count, Names, Request, Word, networks
 
 if TYPE_CHECKING:
     from bench.regression.ab.paired import Pairing, Result
@@ -134,7 +134,7 @@ def exit_status(request: Ab, results: Sequence[Result], fail_on: float | None) -
 
 def _pairings(request: Ab) -> tuple[list[Pairing], Repository | None]:
     """What is to be compared, and of which repository A and B are revisions; None: they are none."""
-    from bench.models import REGISTRY, UnknownModel
+    from bench.models import REGISTRY
     from bench.regression.ab.paired import Pairing
     from bench.regression.ab.sides import WORKING_TREE, repository
 
@@ -164,10 +164,7 @@ def _pairings(request: Ab) -> tuple[list[Pairing], Repository | None]:
     if here is not None and not here.is_suite:
         chosen = _own(request.models, here)
     else:
-        try:
-            chosen = _selected(request.models or PRESETS["quick"].models, request)
-        except UnknownModel as error:
-            raise RequestError(str(error)) from None
+        chosen = _selected(request.models or PRESETS["quick"].models, request)
     return [Pairing(name, name, step) for name in chosen for step in steps], here
 
 
@@ -188,16 +185,15 @@ def _own(names: Sequence[str], here: Repository) -> list[str]:
 
 def _network(name: str, request: Ab) -> str | None:
     """The one network that a name means, if it means one."""
-    from bench.models import UnknownModel
     from bench.regression.ab.sides import WORKING_TREE
 
     if name == WORKING_TREE:
         return None
     try:
         found = _selected([name], request)
-    except UnknownModel as error:
+    except RequestError:
         if ":" in name:  # no revision has a colon
-            raise RequestError(str(error)) from None
+            raise
         return None
     if len(found) != 1:
         raise RequestError(f"{name!r} is more than one network: name one, or use --models with two revisions")
@@ -205,10 +201,7 @@ def _network(name: str, request: Ab) -> str | None:
 
 
 def _selected(patterns: Sequence[str], request: Ab) -> list[str]:
-    from bench.models import select
-    from bench.runner.request import parse_input_size
-
-    return [spec.name for spec in select(patterns, parse_input_size(request.input_size), request.num_classes)]
+    return [spec.name for spec in networks(patterns, request.input_size, request.num_classes)]
 
 
 @contextmanager

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shlex
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -55,7 +53,6 @@ def run(request: Request, probes: tuple[str, ...], arguments: Sequence[str], rep
     Raises:
         RequestError, RunError: what was asked is wrong, or the run cannot be written.
     """
-    from bench.models import UnknownModel
     from bench.runner.execute import preview, work
     from bench.runner.header import open_run
     from bench.runner.prepare import prepare
@@ -65,13 +62,9 @@ def run(request: Request, probes: tuple[str, ...], arguments: Sequence[str], rep
     if not request.recipe:
         networks = request.models or PRESETS.get(request.preset, PRESETS["quick"]).models
         refuse_for_registry(networks, request.input_size, request.num_classes)
-    try:
-        probes = tuple(dict.fromkeys(map(measured_by, probes)))
-        _refuse_idle(request, probes)
-        with contextlib.redirect_stdout(sys.stderr):  # a module of a user's own may print while it is imported
-            prepared = prepare(request, probes, say)
-    except UnknownModel as error:
-        raise RequestError(str(error)) from None
+    probes = tuple(dict.fromkeys(map(measured_by, probes)))
+    _refuse_idle(request, probes)
+    prepared = prepare(request, probes, say)
     if request.dry_run:
         found = preview(prepared, [PROG, *arguments])
         print(json.dumps(found.to_json(), indent=2) if request.json else found.table())

@@ -14,7 +14,7 @@ import tyro
 from bench.cli import OK, Track, refuse_for_registry, say, with_suffix, write
 from bench.config import RequestError
 from bench.engines.isolation import spin_briefly
-from bench.runner.request import Arguments, Count, File, Word, parse_input_size, with_model_kwargs
+from bench.runner.request import Arguments, Count, File, Word, networks, with_model_kwargs
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,6 @@ def run_show(request: Show) -> int:
     spin_briefly()
     os.environ.setdefault("KINETO_LOG_LEVEL", "6")
     from bench.device.environment import hardware
-    from bench.models import UnknownModel, select
     from bench.probes.counting.networks import with_own_classes
     from bench.probes.speed import trace
     from bench.quantity import first_line, quantity
@@ -117,14 +116,10 @@ def run_show(request: Show) -> int:
     refuse_for_registry([request.model], request.input_size, request.num_classes)
     if request.num_classes is not None and request.num_classes <= 0:
         raise RequestError(f"--num-classes {request.num_classes}: must be above zero")
-    try:
-        with contextlib.redirect_stdout(sys.stderr):  # of a module of the user's own, which may print
-            names = with_model_kwargs([request.model], request.model_kwargs)
-            (spec,) = select(names, parse_input_size(request.input_size), request.num_classes)
-    except UnknownModel as error:
-        raise RequestError(str(error)) from None
-    except ValueError:
-        raise RequestError(f"{request.model!r} is more than one network: name one") from None
+    names = with_model_kwargs([request.model], request.model_kwargs)
+    spec, *more = networks(names, request.input_size, request.num_classes)
+    if more:
+        raise RequestError(f"{request.model!r} is more than one network: name one")
     try:
         with contextlib.redirect_stdout(sys.stderr):
             spec = with_own_classes(spec)

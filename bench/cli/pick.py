@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
-from bench.cli import OK, PROG, Track
-from bench.config import RequestError
+from bench.cli import OK, Track
 from bench.runner.request import Word
 
 Limits = Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="METRIC=NUMBER")]
@@ -49,32 +49,25 @@ def run(request: Pick) -> int:
         RequestError, RunError: a limit or the run is wrong.
     """
     from bench.metrics import METRICS
-    from bench.records.run_folder import find_run, run_names
+    from bench.records.run_folder import find_run
     from bench.render.findings.pick import parse_limits, select
     from bench.render.results import read_results
     from bench.render.tables import as_text, table_of
 
-    name = request.run or next(iter(run_names(request.results_dir)), None)
-    if name is None:
-        raise RequestError(f"there is no run in {request.results_dir}; `{PROG} all --preset backbones` makes one")
     limits = (*parse_limits(request.max, "max"), *parse_limits(request.min, "min"))
-    results = read_results(find_run(name, request.results_dir))
+    run = find_run(request.run, request.results_dir)
+    results = read_results(run)
     selection = select(results, limits, request.track, request.by)
     columns = tuple(dict.fromkeys((selection.accuracy, *(limit.metric.name for limit in limits), "params", "macs")))
     if request.json:
-        rows = [
-            {
-                "model": choice.model.name,
-                **{column: _number(results.cell(choice.model, column).value) for column in columns},
-            }
-            | {"uncertain": [limit.metric.name for limit in choice.uncertain]}
-            for choice in selection.choices
-        ]
-        print(
-            json.dumps(
-                {"run": name, "track": selection.track, "accuracy": selection.accuracy, "networks": rows}, indent=2
-            )
-        )
+        rows = []
+        for choice in selection.choices:
+            values = {column: results.cell(choice.model, column).value for column in columns}
+            numbers = {column: None if math.isnan(value) else value for column, value in values.items()}
+            uncertain = [limit.metric.name for limit in choice.uncertain]
+            rows.append({"model": choice.model.name, **numbers, "uncertain": uncertain})
+        about = {"run": request.run or run.name, "track": selection.track, "accuracy": selection.accuracy}
+        print(json.dumps({**about, "networks": rows}, indent=2))
         return OK
     if selection.choices:
         unsure = {choice.model for choice in selection.choices if choice.uncertain}
@@ -89,7 +82,3 @@ def run(request: Pick) -> int:
     print(selection.basis)
     print(selection.sentence)
     return OK
-
-
-def _number(value: float) -> float | None:
-    return None if value != value else value

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from bench.cli import OK, PROG, say, write
+from bench.cli import OK, say, write
 from bench.config import RequestError
 from bench.runner.request import Word
 
@@ -34,16 +34,13 @@ def run(request: Report) -> int:
     Raises:
         RequestError, RunError: there is no such run, or it is damaged.
     """
-    from bench.records.run_folder import find_run, run_names
+    from bench.records.run_folder import find_run
     from bench.render.page.side_by_side import write_side_by_side
     from bench.render.report import write_report
 
-    names = request.runs or tuple(run_names(request.results_dir)[:1])
-    if not names:
-        raise RequestError(f"there is no run in {request.results_dir}; `{PROG} all` makes one")
-    runs = [find_run(name, request.results_dir) for name in names]
+    runs = [find_run(name, request.results_dir) for name in request.runs or (None,)]
     if len({run.folder.resolve() for run in runs}) < len(runs):
-        raise RequestError(f"{', '.join(names)}: name every run once")
+        raise RequestError(f"{', '.join(request.runs)}: name every run once")
     say(f"writing the report of {' and '.join(run.name for run in runs)} ...")
     if len(runs) == 1:
         folder = write_report(runs[0], request.reports_dir)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import os
 import shlex
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -19,7 +17,8 @@ from bench.config import PRESETS, RequestError
 from bench.runner.request import Request, Setup, Word
 
 if TYPE_CHECKING:
-    from bench.runner.tune import Trial, TrialTask
+    from bench.models import ModelSpec
+    from bench.runner.tune import Trial
 
 
 @dataclass(frozen=True)
@@ -50,11 +49,10 @@ def run(request: Tune, arguments: Sequence[str]) -> int:
         raise RequestError(f"--trials {request.trials}: must be above zero")
     from bench.engines import Interrupts
     from bench.engines.local import LocalMachine
-    from bench.models import UnknownModel
     from bench.render.tables import aligned
     from bench.runner.execute import PRELOAD
     from bench.runner.prepare import prepare
-    from bench.runner.tune import first_trial, smallest_of_families, tune
+    from bench.runner.tune import TrialTask, smallest_of_families, tune
     from bench.training import recipes
 
     with_suffix("--out", request.out, ".json")
@@ -62,11 +60,7 @@ def run(request: Tune, arguments: Sequence[str]) -> int:
     shared = {field.name: getattr(request, field.name) for field in fields(Setup)}
     budget = (request.budget,) if request.budget else ()
     folder = request.out.absolute().parent  # is found to be writable before anything is trained
-    try:
-        with contextlib.redirect_stdout(sys.stderr):  # a module of a user's own may print while it is imported
-            prepared = prepare(Request(**shared, budget=budget, results_dir=folder), ("accuracy",), say)
-    except UnknownModel as error:
-        raise RequestError(str(error)) from None
+    prepared = prepare(Request(**shared, budget=budget, results_dir=folder), ("accuracy",), say)
     config, inputs = prepared.config, prepared.inputs
     specs = smallest_of_families([spec for spec in prepared.specs if spec.track in inputs.image_sets])
     if not specs:
@@ -77,14 +71,15 @@ def run(request: Tune, arguments: Sequence[str]) -> int:
     rows = []
     with Interrupts() as interrupts:
         for spec in specs:
-            default = first_trial(spec, config, inputs, request.seed)
+            recipe = recipes.recipe_for(spec.family)  # from which the search starts
+            default = TrialTask(spec, recipe, config, inputs.image_sets[spec.track], request.seed)
             row = {"family": spec.family, "network": spec.name, "recipe": "no trial came to its end"}
 
-            def show(number: int, trial: Trial, of: TrialTask = default, row: dict[str, str] = row) -> None:
+            def show(number: int, trial: Trial, of: ModelSpec = spec, row: dict[str, str] = row) -> None:
                 result = trial.note if trial.top1 is None else f"{trial.top1:.4f}"
                 row.setdefault("default", "failed" if trial.top1 is None else result)
                 tried = f"rate {trial.peak_rate:g}, weight decay {trial.weight_decay:g}"
-                say(f"{of.spec.family} [{number}/{request.trials}] {tried}: {result}")
+                say(f"{of.family} [{number}/{request.trials}] {tried}: {result}")
 
             before = found.get(spec.family)
             try:

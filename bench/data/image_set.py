@@ -37,10 +37,11 @@ class Published:
     mirror_ok: bool
     config: str  # its folder in a repository of the Hugging Face hub
 
-    def name_of(self, train: Labelled, test: Labelled, *, jpeg: bool = False) -> str:
-        """The name of a copy: "-jpeg" is added for lossy images, "-subset" where not all are there."""
+    def decoded(self, train: Labelled, test: Labelled, *, jpeg: bool = False) -> Decoded:
+        """A copy in memory; "-jpeg" is added to its name for lossy images, "-subset" where not all are there."""
         whole = (len(train.labels), len(test.labels)) == self.counts
-        return f"{self.name}{'-jpeg' if jpeg else ''}{'' if whole else '-subset'}"
+        name = f"{self.name}{'-jpeg' if jpeg else ''}{'' if whole else '-subset'}"
+        return Decoded(name, self.classes, self.mirror_ok, train, test)
 
 
 @dataclass(frozen=True, eq=False)

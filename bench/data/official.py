@@ -105,7 +105,7 @@ def _read_cifar10(root: Path) -> Decoded:
             _require_md5(root / FOLDER / name, md5)
         raise
     splits = (Labelled(part.data.transpose(0, 3, 1, 2), np.asarray(part.targets, np.int64)) for part in (train, test))
-    return Decoded(CIFAR10.name, CIFAR10.classes, CIFAR10.mirror_ok, *splits)
+    return CIFAR10.decoded(*splits)
 
 
 def find_mnist(data_dir: Path) -> Source | None:
@@ -149,7 +149,7 @@ def _read_mnist(paths: list[Path]) -> Decoded:
         if images.shape[1:] != MNIST.shape[1:] or labels.shape != images.shape[:1] or labels.max(initial=0) > 9:
             raise RequestError(f"{labels_path} does not fit its images, 28x28 with one label of 0 to 9 each: remove it")
         splits.append(Labelled(images[:, None], labels.astype(np.int64)))
-    return Decoded(MNIST.name_of(*splits), MNIST.classes, MNIST.mirror_ok, *splits)
+    return MNIST.decoded(*splits)
 
 
 def _read_idx(path: Path) -> NDArray[np.uint8]:

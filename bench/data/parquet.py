@@ -86,8 +86,7 @@ def _first_image_size(path: Path) -> tuple[int, int] | None:
 def _decode(train: list[Path], test: list[Path], published: Published) -> Decoded:
     encodings: set[str] = set()
     training, testing = (_decode_split(paths, published, encodings) for paths in (train, test))
-    name = published.name_of(training, testing, jpeg="jpeg" in encodings)
-    return Decoded(name, published.classes, published.mirror_ok, training, testing)
+    return published.decoded(training, testing, jpeg="jpeg" in encodings)
 
 
 def _decode_split(paths: list[Path], published: Published, encodings: set[str]) -> Labelled:

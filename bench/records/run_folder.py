@@ -169,7 +169,7 @@ class Run:
     def __init__(self, folder: Path, header: RunHeader) -> None:
         self.folder = folder
         self.header = header
-        self._claim: io.FileIO | None = None
+        self._file: io.FileIO | None = None  # of the records, while it is open for writing
 
     @property
     def name(self) -> str:
@@ -211,18 +211,6 @@ class Run:
         return self.folder / "tensorboard" / f"{file_stem(model)}-{kind}"
 
     @staticmethod
-    def create(results: Path, name: str, header: RunHeader) -> Run:
-        """Make the folder and its run.json.
-
-        Raises:
-            RunError: the name is not a plain file name, or the folder cannot be written.
-        """
-        run = Run(results / checked_name(name), header)
-        with run.claimed():
-            run.rewrite_header(header)
-        return run
-
-    @staticmethod
     def open(results: Path, name: str) -> Run:
         """Read an existing run.
 
@@ -240,7 +228,7 @@ class Run:
             raise RunError(f"{folder / 'run.json'} cannot be read: {reason}") from error
 
     def rewrite_header(self, header: RunHeader) -> None:
-        """Replace run.json, atomically. Only who has claimed the run may.
+        """Replace run.json, atomically; only within `writer`.
 
         Raises:
             RunError: it cannot be written.
@@ -264,44 +252,29 @@ class Run:
         return list(newest.values())
 
     @contextmanager
-    def claimed(self) -> Iterator[io.FileIO]:
-        """Make the folder, keep other processes from writing to the run meanwhile, and give its records for appending.
+    def writer(self) -> Iterator[Run]:
+        """Make the folder and keep other processes from writing to the run meanwhile; may be entered again within.
 
         Raises:
-            RunError: another process is writing to the same run, or the folder cannot be written.
+            RunError: another process is writing to the same run, the folder cannot be written, or the file of its
+                records was removed or replaced meanwhile.
         """
-        if self._claim is not None:
-            yield self._claim
-            return
         path = self.folder / "records.jsonl"
         with ExitStack() as held:
             try:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                # Not on the records themselves: on Windows nobody else could then read them.
-                held.enter_context(FileLock(self.folder / ".lock", timeout=0))
-                file = held.enter_context(path.open("a+b", buffering=0))
+                if self._file is None:
+                    self.folder.mkdir(parents=True, exist_ok=True)
+                    # Not on the records themselves: on Windows nobody else could then read them.
+                    held.enter_context(FileLock(self.folder / ".lock", timeout=0))
+                    self._file = held.enter_context(path.open("a+b", buffering=0))
+                    held.callback(setattr, self, "_file", None)
+                end_torn_line(self._file)
             except Timeout:
                 raise RunError(f"another process is writing to run {self.name!r}; choose another --run") from None
             except OSError as error:
                 raise RunError(f"cannot write {path}: {error.strerror}; choose another --results-dir") from error
-            self._claim = file
-            held.callback(setattr, self, "_claim", None)
-            yield file
-
-    @contextmanager
-    def writer(self) -> Iterator[Run]:
-        """The run, open for `append`; nobody else can write to it meanwhile.
-
-        Raises:
-            RunError: as `claimed`, or the file was removed or replaced meanwhile.
-        """
-        with self.claimed() as file:
-            try:
-                end_torn_line(file)
-            except OSError as error:
-                raise RunError(f"cannot write {self.folder}: {error.strerror}") from error
             yield self
-            self._require_place(file)
+            self._require_place()
 
     def append(self, records: Iterable[Record]) -> None:
         """Write whole lines and return only when they are on the disk; only within `writer`.
@@ -310,25 +283,29 @@ class Run:
             OSError: they cannot be written; none of them is then in the file.
             RunError: the file was removed or replaced meanwhile.
         """
-        assert self._claim is not None
-        self._require_place(self._claim)
-        append_whole(self._claim, "".join(record.to_json() + "\n" for record in records).encode())
+        self._require_place()
+        assert self._file is not None
+        append_whole(self._file, "".join(record.to_json() + "\n" for record in records).encode())
 
-    def _require_place(self, file: io.FileIO) -> None:
+    def _require_place(self) -> None:
         """Check that what is written ends up where it is looked for."""
         path = self.folder / "records.jsonl"
         with suppress(FileNotFoundError):
-            if os.path.samestat(path.stat(), os.fstat(file.fileno())):
+            if self._file is not None and os.path.samestat(path.stat(), os.fstat(self._file.fileno())):
                 return
         raise RunError(f"{path} was removed or replaced while the run was writing to it; start the run again")
 
 
-def find_run(name: str, results: Path) -> Run:
-    """A run by its name, or by the path of its folder.
+def find_run(name: str | None, results: Path) -> Run:
+    """A run by its name, or by the path of its folder; None: the one that was last started or resumed.
 
     Raises:
         RunError: there is no such run, or its run.json is damaged.
     """
+    if name is None:
+        name = next(iter(run_names(results)), None)
+    if name is None:
+        raise RunError(f"there is no run in {results}; `python -m bench all` makes one")
     path = Path(name)
     if (path / "run.json").is_file():
         path = path.resolve()

@@ -29,7 +29,7 @@ from bench.device.execution import CaptureFailed, failed_capture, is_out_of_memo
 from bench.device.peaks import LimitsTask, measure_limits, vendor_named
 from bench.engines import Crash, EngineLost, Executor, Interrupts, Stop
 from bench.engines.local import LocalMachine
-from bench.metrics import METRICS, PROBES, metrics_of
+from bench.metrics import METRICS, PROBES, Flag, metrics_of
 from bench.models import ModelSpec
 from bench.probes import MEASURE, refusal
 from bench.probes.counting.networks import with_own_classes
@@ -38,7 +38,6 @@ from bench.quantity import first_line
 from bench.records.record import Record, Status
 from bench.records.run_folder import Run, RunError, run_names, write_atomically
 from bench.runner.header import (
-    Said,
     conditions_kept,
     keep_descriptions,
     keep_faster_limits,
@@ -121,7 +120,9 @@ def work(prepared: Prepared, run: Run) -> int:
     with (
         Interrupts() as interrupts,
         Display(measured if undecided else todo, Pace(config), more_to_come=undecided) as display,
-        conditions_kept(run, prepared.devices, idle) if todo and here else nullcontext(Said()) as said,
+        conditions_kept(run, prepared.devices, idle)
+        if todo and here
+        else nullcontext(dict[str, Mapping[str, float]]()) as said,
     ):
 
         def measure(tasks: Sequence[Task]) -> None:
@@ -165,7 +166,7 @@ def work(prepared: Prepared, run: Run) -> int:
             if todo:
                 reckoned = estimate(todo, pace, config, time.monotonic() - start)
                 display.say(str(reckoned))
-                said.predicted, said.taken = reckoned.phases, pace.taken
+                said |= {"predicted": reckoned.phases, "taken": pace.taken}
             measure_what_fits(todo, pace)
             keep_descriptions(run, executor, _harmless(prepared.specs, run), interrupts)
         except EngineLost as reason:
@@ -179,7 +180,7 @@ def _todo(prepared: Prepared, run: Run, pace: Pace | None = None) -> tuple[list[
     tasks = plan(prepared.specs, prepared.config, inputs, pace)
     left = remaining(tasks, run.records(), prepared.request.retry_failed)
     reasons = [refusal(replace(task, device=prepared.devices[0])) for task in left]
-    rows = [row for task, why in zip(left, reasons, strict=True) if why for row in skipped(task, why)]
+    rows = [row for task, why in zip(left, reasons, strict=True) if why for row in without_value(task, why)]
     return [task for task, why in zip(left, reasons, strict=True) if not why], rows
 
 
@@ -211,7 +212,7 @@ def tasks_until_the_clock_is_looked_at(tasks: Sequence[Task], config: Config, de
 def _keep_left_out(run: Run, tasks: Iterable[LeftOut]) -> None:
     """Write the rows of what is not done, unless they are there with the same words."""
     known = {(record.key, record.note) for record in run.records()}
-    rows = [row for each in tasks for row in left_out(each.task, each.reason)]
+    rows = [row for each in tasks for row in without_value(each.task, each.reason, flags=("left_out",))]
     with run.writer() as writer:
         writer.append([row for row in rows if (row.key, row.note) not in known])
 
@@ -387,22 +388,17 @@ def relocated(task: Any, image_sets: Mapping[str, ImageSet]) -> Any:
     return replace(task, inputs=replace(inputs, image_sets=here, checkpoints=inputs.checkpoints if shared else None))
 
 
-def left_out(task: Task, reason: str) -> list[Record]:
-    """The rows of a task that the run did not take on, as it would have taken too long."""
-    return [replace(row, flags=("left_out",)) for row in skipped(task, reason)]
-
-
-def skipped(task: Task, reason: str) -> list[Record]:
-    """The rows of a task that does not apply."""
-    return [row for probe in task.probes for row in _without_value(task, probe, "skipped", reason, 0.0)]
+def without_value(
+    task: Task, reason: str, status: Status = "skipped", seconds: float = 0.0, flags: tuple[Flag, ...] = ()
+) -> tuple[Record, ...]:
+    """The rows of a task that does not apply, is left out or has crashed: one per metric, with the reason why."""
+    blanks = [_blank(task, probe, metric, seconds) for probe in task.probes for metric in task.metrics(probe)]
+    return tuple(replace(blank, status=status, note=reason, flags=flags) for blank in blanks)
 
 
 def crashed(task: Task, crash: Crash) -> Outcome:
-    """The rows of a task that crashed its process or took too long."""
-    rows = [
-        row for probe in task.probes for row in _without_value(task, probe, crash.kind, crash.reason, crash.seconds)
-    ]
-    return Outcome(tuple(rows))
+    """What a task brought back that crashed its process or took too long."""
+    return Outcome(without_value(task, crash.reason, crash.kind, crash.seconds))
 
 
 def _record(task: Task, probe: str, metric: str, reading: Answer, seconds: float) -> Record:
@@ -413,31 +409,12 @@ def _record(task: Task, probe: str, metric: str, reading: Answer, seconds: float
     if isinstance(reading, Exception):
         status: Status = "oom" if is_out_of_memory(reading) else "failed"
         return replace(blank, status=status, note=f"{type(reading).__name__}: {first_line(reading)}")
-    usable = all(map(math.isfinite, (reading.value, *reading.samples)))
+    row = replace(blank, **vars(reading), status="ok")
+    row = row if reading.memory_format else replace(row, memory_format=blank.memory_format)
+    if not all(map(math.isfinite, (reading.value, *reading.samples))):
+        return replace(row, value=None, status="failed", note=f"the value is {reading.value}", samples=(), flags=())
     tried = f"no CUDA graph: its capture failed ({task.without_graphs}), so this is a fresh process"
-    note = "; ".join(filter(None, (reading.note, tried if task.without_graphs else "")))
-    return replace(
-        blank,
-        value=reading.value if usable else None,
-        status="ok" if usable else "failed",
-        note=note if usable else f"the value is {reading.value}",
-        samples=reading.samples if usable else (),
-        flags=reading.flags if usable else (),
-        trials=reading.trials,
-        batch_size=reading.batch_size,
-        asked_batch_size=reading.asked_batch_size,
-        predicted=reading.predicted,
-        cuda_graphs=reading.cuda_graphs,
-        memory_format=reading.memory_format or blank.memory_format,
-        clock_mhz=reading.clock_mhz,
-        device=reading.device,
-    )
-
-
-def _without_value(task: Task, probe: str, status: Status, reason: str, seconds: float) -> list[Record]:
-    """One row per metric that a probe should have measured, with the reason why there is none."""
-    blanks = [_blank(task, probe, metric, seconds) for metric in task.metrics(probe)]
-    return [replace(blank, status=status, note=reason) for blank in blanks]
+    return replace(row, note="; ".join(filter(None, (reading.note, tried)))) if task.without_graphs else row
 
 
 def _blank(task: Task, probe: str, metric: str, seconds: float) -> Record:

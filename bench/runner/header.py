@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,7 @@ def open_run(prepared: Prepared, command: Sequence[str]) -> Iterator[Run]:
     name = checked_name(request.run) if request.run else unused_name(request.results_dir, wish)
     header = new_header(name, now, command, prepared, facts)
     run = Run(request.results_dir / name, header)
-    with run.claimed():  # before anything in it is read or changed
+    with run.writer():  # before anything in it is read or changed
         if name in run_names(request.results_dir):
             header = merged(Run.open(request.results_dir, name).header, header, request.force)
         run.rewrite_header(header)
@@ -160,40 +160,22 @@ def _identity(image_set: ImageSet) -> dict[str, Any]:
 
 def described(spec: ModelSpec) -> Model:
     """A network as run.json and tables know it."""
-    return Model(
-        name=spec.name,
-        family=spec.family,
-        year=spec.year,
-        paper=spec.paper,
-        track=spec.track,
-        input_size=spec.input_size,
-        num_classes=None if spec.guessed_classes else spec.num_classes,
-        differences=spec.differences,
-        published_top1=spec.published_top1,
-        published_source=spec.published_source,
-        own=spec.name not in REGISTRY,
-    )
+    known = {each.name: getattr(spec, each.name) for each in fields(Model) if hasattr(spec, each.name)}
+    classes = None if spec.guessed_classes else spec.num_classes
+    return Model(**known | {"num_classes": classes, "own": spec.name not in REGISTRY})
 
 
 TIME_LIMIT_S = 60.0  # for what takes one to three seconds
 
 
-@dataclass
-class Said:
-    """Seconds of each phase: as the run said beforehand, and as it took."""
-
-    predicted: Mapping[str, float] = field(default_factory=dict)
-    taken: Mapping[str, float] = field(default_factory=dict)
-
-
 @contextmanager
-def conditions_kept(run: Run, devices: Sequence[str], idle: bool = False) -> Iterator[Said]:
+def conditions_kept(run: Run, devices: Sequence[str], idle: bool = False) -> Iterator[dict[str, Mapping[str, float]]]:
     """Add a session to the header of the run: before what is done within, and after it, however that ends.
 
-    Yields what the run says of its time, for whoever knows it to fill in. `idle` asks for the power of each GPU that
-    does nothing, which takes a few seconds: only where energy is measured.
+    Yields a place for what is said of its time: seconds by phase, "predicted" and "taken". `idle` asks for the power of
+    each GPU that does nothing, which takes a few seconds: only where energy is measured.
     """
-    said = Said()
+    said: dict[str, Mapping[str, float]] = {}
     earlier = run.header.sessions
     session = Session(_now(), environment.conditions(devices, idle))
     run.rewrite_header(replace(run.header, sessions=(*earlier, session)))
@@ -201,7 +183,7 @@ def conditions_kept(run: Run, devices: Sequence[str], idle: bool = False) -> Ite
         yield said
     finally:
         predicted, taken = (
-            {name: round(each, 1) for name, each in part.items()} for part in (said.predicted, said.taken)
+            {phase: round(each, 1) for phase, each in said.get(part, {}).items()} for part in ("predicted", "taken")
         )
         session = replace(
             session, ended=_now(), after=environment.conditions(devices), predicted=predicted, taken=taken

@@ -33,7 +33,7 @@ from bench.probes.speed import layer_milliseconds
 from bench.quantity import first_line
 from bench.records import to_frame
 from bench.records.record import Record
-from bench.runner.execute import crashed, execute, skipped
+from bench.runner.execute import crashed, execute, without_value
 from bench.runner.header import described
 from bench.runner.plan import plan
 from bench.runner.prepare import prepare
@@ -130,7 +130,7 @@ def measure(
             config, device = prepared.config, prepared.devices[0]
             tasks = [] if left_out == probes != () else plan(prepared.specs, config, prepared.inputs)
             records = [record for task in tasks if not task.second_look for record in _executed(task, device)]
-            records += [row for each in left_out for row in skipped(Task(specs[0], config, (each,)), NOT_FRESH)]
+            records += [row for each in left_out for row in without_value(Task(specs[0], config, (each,)), NOT_FRESH)]
         return to_frame(records, map(described, specs))
 
 

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_type_hints
 import msgspec
 import torch
 
-from bench import data, models
+from bench import data
 from bench.config import Config, Inputs, Precision, RequestError
 from bench.data.cache import cache_dir_of
 from bench.data.image_set import ImageSet
@@ -22,7 +22,7 @@ from bench.device.peaks import vendor_named
 from bench.metrics import PROBES
 from bench.models import ModelSpec
 from bench.records.run_folder import Run, RunError, run_names
-from bench.runner.request import Request, parse_input_size, resolve
+from bench.runner.request import Request, networks, resolve
 from bench.training import recipes
 from bench.training.experiments import Experiment
 from bench.training.schedule import require_tensorboard
@@ -66,7 +66,7 @@ def prepare(
     The networks are those that the request names, or the `given` ones.
 
     Raises:
-        RequestError, UnknownModel, RunError: the request is wrong; one line says what to do.
+        RequestError, RunError: the request is wrong; one line says what to do.
     """
     if request.run is not None:
         request = _continued(request)
@@ -88,7 +88,7 @@ def prepare(
     elif experiment:
         specs = (experiment.spec(),)
     else:
-        specs = tuple(models.select(patterns, parse_input_size(request.input_size), request.num_classes))
+        specs = networks(patterns, request.input_size, request.num_classes)
     data.check_name(config.dataset)
     if not request.dry_run:
         _require_writable(request.results_dir)

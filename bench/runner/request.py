@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -28,6 +30,9 @@ from bench.device import accelerator
 from bench.device.accelerator import Device
 from bench.metrics import PROBES
 from bench.training.experiments import EXPERIMENTS, Experiment, experiment_named
+
+if TYPE_CHECKING:
+    from bench.models import ModelSpec
 
 MOST_REPEATS = 1_000  # seeds or rounds: more is a slip, and its plan fills the memory
 
@@ -244,6 +249,22 @@ def _classics_beside(request: Request, probes: tuple[str, ...]) -> tuple[str, ..
     if (request.input_size is None and elsewhere) or request.input_size not in (None, "32", "3x32x32"):
         return ()
     return tuple(name for name in PRESETS["quick"].models if name.endswith("_cifar"))
+
+
+def networks(patterns: Sequence[str], input_size: str | None, num_classes: int | None) -> tuple[ModelSpec, ...]:
+    """The networks that names or globs mean, those from elsewhere for images of `input_size` as typed.
+
+    Raises:
+        RequestError: one means none, or the size is none.
+    """
+    from bench.models import UnknownModel, select
+
+    size = parse_input_size(input_size)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # a module of a user's own may print while it is imported
+            return tuple(select(patterns, size, num_classes))
+    except UnknownModel as error:
+        raise RequestError(str(error)) from None
 
 
 def with_model_kwargs(names: Sequence[str], words: Sequence[str]) -> tuple[str, ...]:

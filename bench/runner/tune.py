@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import torch
 
-from bench.config import Config, Inputs, RequestError
+from bench.config import Config, RequestError
 from bench.data import ImageSet
 from bench.data.batches import Split, load_split
 from bench.device import accelerator
@@ -25,7 +25,7 @@ from bench.models import ModelSpec
 from bench.probes.counting.layers import layer_products
 from bench.training.evaluation import Images
 from bench.training.loop import Trainee
-from bench.training.recipes import Recipe, recipe_for
+from bench.training.recipes import Recipe
 from bench.training.schedule import Diverged
 
 HELD_OUT = 0.1  # of the training images of every class
@@ -121,11 +121,6 @@ def tune(
         on_end(len(trials), trial)
         if best := best_of(trials):
             yield _entry(default, best, trials)
-
-
-def first_trial(spec: ModelSpec, config: Config, inputs: Inputs, seed: int) -> TrialTask:
-    """The family's default recipe, from which a search starts."""
-    return TrialTask(spec, recipe_for(spec.family), config, inputs.image_sets[spec.track], seed)
 
 
 def conditions(task: TrialTask) -> dict[str, Any]:

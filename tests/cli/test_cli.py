@@ -21,6 +21,7 @@ from bench.config import PRESETS
 from bench.records.run_folder import Run, RunHeader
 from bench.render.page import warning
 from bench.render.results import read_results
+from tests.configs import new_run
 from tests.data.fakes import write_image_folder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -144,7 +145,7 @@ def test_a_truncated_parquet_file_is_named(tmp_path: Path, capsys: pytest.Captur
 
 
 def test_help_and_report_do_not_import_torch(tmp_path: Path) -> None:
-    run = Run.create(tmp_path / "results", "a", RunHeader())
+    run = new_run(tmp_path / "results", "a", RunHeader())
     (run.folder / "records.jsonl").write_text("")
     for arguments in (["--help"], ["all", "--help"], ["report", "a"]):
         code = (

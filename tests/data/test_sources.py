@@ -104,7 +104,7 @@ def test_the_name_tells_jpeg_and_a_subset(disk: fakes.Disk) -> None:
     assert source is not None
     assert source.decode().name == "cifar10-jpeg"
     whole = (Labelled(np.empty(0, np.uint8), np.empty(count, np.int64)) for count in (50_000, 10_000))
-    assert official.CIFAR10.name_of(*whole) == "cifar10"
+    assert official.CIFAR10.decoded(*whole).name == "cifar10"
 
 
 def test_parts_are_joined_in_order(disk: fakes.Disk) -> None:

@@ -30,6 +30,7 @@ from bench.data.image_set import Decoded, ImageSet, Labelled, Source
 from bench.engines import Crash, EngineLost
 from bench.records.record import Record
 from bench.records.run_folder import Run, RunHeader
+from tests.configs import new_run
 from tests.engines.ray_tasks import Images, as_it_is, look, visible_gpu, with_images
 from tests.engines.test_local import Job, execute, pid
 
@@ -290,7 +291,7 @@ def test_many_workers_are_kept_busy(tmp_path: Path, workers: int, monkeypatch: p
     generator = random.Random(workers)
     lengths = [generator.uniform(10, 30) for _ in range(20 * workers)]
     cluster = Simulated([str(node) for node in range(workers)], real_time=True)
-    run = Run.create(tmp_path, "a", RunHeader())
+    run = new_run(tmp_path, "a", RunHeader())
     rows = [
         Record("resnet20_cifar", "throughput", f"m{n}", 1.0, "images/s", "ok", samples=(1.0,) * 20) for n in range(4)
     ]

@@ -28,12 +28,13 @@ from bench.records.run_folder import (
     unused_name,
 )
 from bench.runner.request import Request, resolve
+from tests.configs import new_run
 
 RECORD = Record("resnet20_cifar", "params", "params", 269_722, "count", "ok", samples=(1.0, 2.5))
 
 
 def test_what_is_appended_is_read_back_and_the_newest_row_wins(tmp_path: Path) -> None:
-    run = Run.create(tmp_path, "a", RunHeader(name="a"))
+    run = new_run(tmp_path, "a", RunHeader(name="a"))
     with run.writer() as writer:
         writer.append([RECORD, replace(RECORD, seed=1)])
     with run.writer() as writer:
@@ -45,7 +46,7 @@ def test_what_is_appended_is_read_back_and_the_newest_row_wins(tmp_path: Path) -
 
 @pytest.mark.parametrize("cut", range(1, len(RECORD.to_json()) + 1, 7))
 def test_a_torn_last_line_is_skipped_and_later_rows_are_kept(tmp_path: Path, cut: int) -> None:
-    run = Run.create(tmp_path, "a", RunHeader())
+    run = new_run(tmp_path, "a", RunHeader())
     with run.writer() as writer:
         writer.append([RECORD])
     with (run.folder / "records.jsonl").open("a") as file:
@@ -59,14 +60,14 @@ def test_a_torn_last_line_is_skipped_and_later_rows_are_kept(tmp_path: Path, cut
 
 
 def test_damage_in_the_middle_is_reported_with_its_line(tmp_path: Path) -> None:
-    run = Run.create(tmp_path, "a", RunHeader())
+    run = new_run(tmp_path, "a", RunHeader())
     (run.folder / "records.jsonl").write_text("{nonsense}\n" + RECORD.to_json() + "\n")
     with pytest.raises(RunError, match="line 1"):
         run.records()
 
 
 def test_two_writers_are_refused(tmp_path: Path) -> None:
-    run = Run.create(tmp_path, "a", RunHeader())
+    run = new_run(tmp_path, "a", RunHeader())
     second = (
         "import sys; from pathlib import Path; from bench.records.run_folder import Run, RunError\n"
         f"run = Run.open(Path({str(tmp_path)!r}), 'a')\n"
@@ -87,7 +88,7 @@ def test_names_cannot_leave_the_results_folder(name: str) -> None:
 
 
 def test_a_missing_run_names_those_that_exist(tmp_path: Path) -> None:
-    Run.create(tmp_path, "there", RunHeader())
+    new_run(tmp_path, "there", RunHeader())
     with pytest.raises(RunError, match="there"):
         Run.open(tmp_path, "elsewhere")
     assert run_names(tmp_path) == ["there"]
@@ -96,18 +97,18 @@ def test_a_missing_run_names_those_that_exist(tmp_path: Path) -> None:
 def test_an_unwritable_folder_is_said_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="--results-dir"):
-        Run.create(tmp_path / "file", "a", RunHeader())
+        new_run(tmp_path / "file", "a", RunHeader())
 
 
 def test_a_claimed_run_is_closed_to_others_before_its_header_is_read(tmp_path: Path) -> None:
-    run = Run.create(tmp_path, "a", RunHeader())
+    run = new_run(tmp_path, "a", RunHeader())
     second = (
         "import sys; from pathlib import Path; from bench.records.run_folder import Run, RunError\n"
-        "from bench.records.run_folder import RunHeader\n"
-        "try: Run.create(Path(sys.argv[1]), 'a', RunHeader(name='other'))\n"
+        "from bench.records.run_folder import RunHeader; from tests.configs import new_run\n"
+        "try: new_run(Path(sys.argv[1]), 'a', RunHeader(name='other'))\n"
         "except RunError as error: sys.exit(str(error))\n"
     )
-    with run.claimed():
+    with run.writer():
         done = subprocess.run(
             [sys.executable, "-c", second, str(tmp_path)], capture_output=True, text=True, check=False
         )
@@ -135,11 +136,11 @@ class _FullDisk:
 
 @pytest.mark.parametrize("room", [0, 1, 200, 400])
 def test_a_full_disk_costs_nothing_that_was_written_before(tmp_path: Path, room: int) -> None:
-    run = Run.create(tmp_path, "a", RunHeader())
+    run = new_run(tmp_path, "a", RunHeader())
     with run.writer() as writer:
         writer.append([RECORD])
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(run, "_claim", _FullDisk(run._claim, room))  # type: ignore[arg-type]
+            patch.setattr(run, "_file", _FullDisk(run._file, room))  # type: ignore[arg-type]
             with pytest.raises(OSError, match="No space left"):
                 writer.append([replace(RECORD, seed=1), replace(RECORD, seed=2)])
         assert run.records() == [RECORD]
@@ -150,7 +151,7 @@ def test_a_full_disk_costs_nothing_that_was_written_before(tmp_path: Path, room:
 
 @pytest.mark.parametrize("then", ["more rows", "the end"])
 def test_a_folder_that_is_removed_meanwhile_is_said(tmp_path: Path, then: str) -> None:
-    run = Run.create(tmp_path / "results", "a", RunHeader())
+    run = new_run(tmp_path / "results", "a", RunHeader())
 
     def write_and_remove() -> None:
         with run.writer() as writer:
@@ -164,19 +165,23 @@ def test_a_folder_that_is_removed_meanwhile_is_said(tmp_path: Path, then: str) -
 
 
 def test_a_folder_that_another_run_has_taken_is_not_written_to(tmp_path: Path) -> None:
-    run = Run.create(tmp_path, "a", RunHeader())
-    with run.claimed():
-        run.append([RECORD])
-        shutil.rmtree(run.folder)
-        Run.create(tmp_path, "a", RunHeader(name="other"))
-        with pytest.raises(RunError, match="was removed or replaced"):
+    run = new_run(tmp_path, "a", RunHeader())
+
+    def write_and_replace() -> None:
+        with run.writer():
+            run.append([RECORD])
+            shutil.rmtree(run.folder)
+            new_run(tmp_path, "a", RunHeader(name="other"))
             run.append([replace(RECORD, seed=1)])
+
+    with pytest.raises(RunError, match="was removed or replaced"):
+        write_and_replace()
     assert Run.open(tmp_path, "a").records() == []
 
 
 def test_the_last_started_run_is_first_whatever_the_clock_says(tmp_path: Path) -> None:
     for number, name in enumerate(["first", "second", "third"]):
-        run = Run.create(tmp_path, name, RunHeader(start=next_start(tmp_path)))
+        run = new_run(tmp_path, name, RunHeader(start=next_start(tmp_path)))
         os.utime(run.folder / "run.json", (1000 - number, 1000 - number))  # set back again and again
     assert run_names(tmp_path) == ["third", "second", "first"]
     (tmp_path / "second" / "run.json").write_text("{")
@@ -198,7 +203,7 @@ HEADER = RunHeader(
 
 
 def test_a_header_is_read_back_as_it_was_written(tmp_path: Path) -> None:
-    Run.create(tmp_path, "a", HEADER)
+    new_run(tmp_path, "a", HEADER)
     assert Run.open(tmp_path, "a").header == HEADER
 
 
@@ -262,7 +267,7 @@ def test_fields_of_a_newer_version_are_ignored() -> None:
     ],
 )
 def test_damage_is_named_with_its_file_and_place(tmp_path: Path, change: dict[str, object], words: str) -> None:
-    run = Run.create(tmp_path, "a", HEADER)
+    run = new_run(tmp_path, "a", HEADER)
     (run.folder / "run.json").write_text(json.dumps({**json.loads(HEADER.to_json()), **change}))
     with pytest.raises(RunError) as refused:
         Run.open(tmp_path, "a")

@@ -11,6 +11,7 @@ from bench.metrics import METRICS
 from bench.records.record import Record
 from bench.records.run_folder import Run, header_of
 from bench.regression.compare import Change, Comparison, compare
+from tests.configs import new_run
 
 MODELS = ("lenet5_cifar", "resnet20_cifar", "vgg11_bn_cifar", "vit_tiny_cifar", "squeezenet_cifar", "nin_cifar")
 DEVICE = "Fixture CPU, 2 threads"
@@ -49,7 +50,7 @@ def whole_run(seed: int, **levels: float) -> list[Record]:
 
 
 def store(tmp_path: Path, name: str, records: list[Record], **header: Any) -> Run:
-    run = Run.create(tmp_path, name, header_of({**HEADER, **header}))
+    run = new_run(tmp_path, name, header_of({**HEADER, **header}))
     with run.writer() as writer:
         writer.append(records)
     return run

@@ -13,6 +13,7 @@ from bench.metrics import METRICS
 from bench.records.record import Record
 from bench.records.run_folder import Run, header_of
 from bench.regression.history import DEFAULT_METRICS, Series, history, runs_in
+from tests.configs import new_run
 
 CPU, GPU = "Fixture CPU, 2 threads", "Fixture GPU"
 MODELS = ("lenet5_cifar", "resnet20_cifar")
@@ -26,7 +27,7 @@ def row(model: str, metric: str, value: float, **changes: Any) -> Record:
 
 
 def write_day(results: Path, day: int, device: str, rng: random.Random) -> None:
-    run = Run.create(
+    run = new_run(
         results,
         f"{'gpu' if device == GPU else 'cpu'}-{day:02d}",
         header_of(

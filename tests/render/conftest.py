@@ -17,6 +17,7 @@ from bench.records.record import Record
 from bench.records.run_folder import Run, header_of
 from bench.render.charts import frame
 from bench.render.results import derived
+from tests.configs import new_run
 
 # name, family, year, params, MACs, saved bytes, accuracy: plausible magnitudes, crowded on purpose.
 FIXTURE_CIFAR: tuple[tuple[str, str, int, float, float, float, float], ...] = (
@@ -197,7 +198,7 @@ def build(tmp_path: Path) -> RunBuilder:
     def build(
         models: Iterable[dict[str, Any]], records: Iterable[Record], name: str = "fixture", **changes: object
     ) -> Run:
-        run = Run.create(tmp_path / "results", name, header_of(header(models, **changes)))
+        run = new_run(tmp_path / "results", name, header_of(header(models, **changes)))
         with run.writer() as writer:
             writer.append(records)
         return run
@@ -230,7 +231,7 @@ def full_run(results: Path, *, synthetic: bool = False, seeds: int = 1, curves: 
         "cifar": {"name": cifar, "source": "Fixture images, 10 classes."},
         "mnist": {"name": mnist, "source": "Fixture digits, 10 classes."},
     }
-    run = Run.create(results, "full", header_of(header(models, image_sets=sets, seeds=seeds)))
+    run = new_run(results, "full", header_of(header(models, image_sets=sets, seeds=seeds)))
     with run.writer() as writer:
         writer.append(records)
     if curves:
@@ -378,7 +379,7 @@ def gpu_run(
         "conditions": FIXTURE_CONDITIONS,
         "environment": {"device": "Fixture GPU", "device_kind": "cuda", "torch": "2.15.0", "driver": "570.1"},
     }
-    run = Run.create(results, name, header_of(header(models, **changes)))
+    run = new_run(results, name, header_of(header(models, **changes)))
     with run.writer() as writer:
         writer.append(records)
     return run

@@ -19,7 +19,7 @@ from bench.probes.counting.kernels import Kernel, Kernels, StepKernels
 from bench.records.record import Record
 from bench.records.run_folder import Run
 from bench.runner import execute
-from bench.runner.execute import left_out
+from bench.runner.execute import without_value
 from bench.runner.plan import (
     COUNT_S,
     CPU,
@@ -209,7 +209,7 @@ def test_a_later_start_decides_anew_on_what_was_left_out() -> None:
     found = reckoned(CONFIG)
     one, *_ = found.left_out
     task = one.task
-    rows = left_out(task, one.reason)
+    rows = list(without_value(task, one.reason, flags=("left_out",)))
     assert {row.status for row in rows} == {"skipped"}
     assert remaining([task], rows, retry_failed=False) == [task]
 

@@ -28,11 +28,12 @@ from bench.runner.header import (
 )
 from bench.runner.measure import network_row
 from bench.structure import Structure
+from tests.configs import new_run
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    return Run.create(tmp_path, "a", RunHeader(name="a"))
+    return new_run(tmp_path, "a", RunHeader(name="a"))
 
 
 def stored(run: Run) -> RunHeader:
@@ -43,7 +44,7 @@ def test_every_start_of_a_run_adds_its_conditions(run: Run, monkeypatch: pytest.
     states = iter({"load_average_1min": float(n)} for n in range(4))
     monkeypatch.setattr(environment, "conditions", lambda devices, idle=False: next(states))
     for _ in range(2):
-        with run.claimed(), conditions_kept(run, ["cpu"]):
+        with run.writer(), conditions_kept(run, ["cpu"]):
             pass
     first, second = stored(run).sessions
     assert (first.before, first.after) == ({"load_average_1min": 0.0}, {"load_average_1min": 1.0})
@@ -53,7 +54,7 @@ def test_every_start_of_a_run_adds_its_conditions(run: Run, monkeypatch: pytest.
 
 
 def interrupted(run: Run) -> None:
-    with run.claimed(), conditions_kept(run, ["cpu"]):
+    with run.writer(), conditions_kept(run, ["cpu"]):
         (under_way,) = stored(run).sessions
         assert (under_way.ended, under_way.after) == ("", {})
         raise KeyboardInterrupt
@@ -84,7 +85,7 @@ def place(run: Run) -> LocalMachine:
 def test_limits_are_measured_elsewhere_again_if_that_failed_and_never_more_than_once(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with run.claimed():
+    with run.writer():
         monkeypatch.setattr(header, "measure_limits", dies)
         keep_limits(run, place(run), ["cpu"], "bf16")
         failed = stored(run).limits["cpu"]
@@ -108,7 +109,7 @@ def test_a_later_round_replaces_the_limits_that_were_measured_in_a_slow_minute(r
         rates = {"peak_flops_per_s": peak, "peak": name, "peak_samples": [peak], "vendor_source": "a data sheet"}
         return rates | {"bandwidth_bytes_per_s": bandwidth, "bandwidth": name, "bandwidth_samples": [bandwidth]}
 
-    with run.claimed():
+    with run.writer():
         keep_faster_limits(run, {"cpu": {"precision": "fp32", "reason": "stopped"} | limits(1e11, 1e10, "first")})
         keep_faster_limits(run, {"cpu": limits(3e11, 0.5e10, "second")})
         keep_faster_limits(run, {"cpu": limits(2e11, 2e10, "third")})

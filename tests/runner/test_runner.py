@@ -19,10 +19,10 @@ from bench.models import REGISTRY, ModelSpec, select
 from bench.probes import MEASURE
 from bench.probes.reading import Measurement, Reading
 from bench.records.record import Record
-from bench.records.run_folder import Run, RunHeader
+from bench.records.run_folder import RunHeader
 from bench.runner.execute import PRELOAD, Outcome, execute, preload_for, run_tasks
 from bench.runner.plan import plan, remaining
-from tests.configs import config
+from tests.configs import config, new_run
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = config("params", "macs", "accuracy", seeds=2)
@@ -301,7 +301,7 @@ assert os.waitpid(child, 0)[1] == 0
 
 
 def test_a_network_that_kills_its_process_does_not_stop_the_run(tmp_path: Path) -> None:
-    run = Run.create(tmp_path, "a", RunHeader())
+    run = new_run(tmp_path, "a", RunHeader())
     config = replace(CONFIG, probes=("params",))
     ended: list[tuple[str, Outcome]] = []
     tasks = plan([spec_of(Fine), spec_of(Dies), SPECS[1]], config)

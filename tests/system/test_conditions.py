@@ -14,6 +14,7 @@ from bench.regression.history import history
 from bench.render.charts.frame import chart_name
 from bench.render.page.explorer import explorer
 from bench.render.results import cells_of, read_results, to_table
+from tests.configs import new_run
 
 RATE = Record(
     "resnet20_cifar", "throughput", "train_images_per_s", 100.0, "images/s", "ok", samples=(99.0, 100.0, 101.0),
@@ -53,7 +54,7 @@ def store(results: Path, name: str, rows: list[Record], day: int = 1) -> Run:
     environment = {"device": "A", "commit": "0123456"}
     models = [{"name": "resnet20_cifar", "track": "cifar", "num_classes": 10}]
     created = f"2026-01-{day:02d}T12:00:00+00:00"
-    run = Run.create(
+    run = new_run(
         results,
         name,
         header_of({"created": created, "environment": environment, "models": models, "budget": "1ep"}),

@@ -21,6 +21,7 @@ from bench.data import official, parquet
 from bench.records.record import Record
 from bench.records.run_folder import Run, RunError, RunHeader, header_of
 from bench.render.results import read_results, to_table, write_csv
+from tests.configs import new_run
 from tests.data import fakes
 
 RECORDS = [
@@ -101,7 +102,7 @@ def test_a_record_of_other_values_is_read_right_or_refused(changes: dict[str, ob
 @given(damaged("".join(record.to_json() + "\n" for record in RECORDS).encode()))
 def test_damaged_records_are_read_right_or_refused(data: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        run = Run.create(Path(folder), "a", header_of(HEADER))
+        run = new_run(Path(folder), "a", header_of(HEADER))
         (run.folder / "records.jsonl").write_bytes(data)
         try:
             records = run.records()
@@ -116,7 +117,7 @@ def test_damaged_records_are_read_right_or_refused(data: bytes) -> None:
 @given(damaged(json.dumps(HEADER, indent=2).encode()))
 def test_a_damaged_header_is_read_right_or_refused(data: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        run = Run.create(Path(folder), "a", header_of(HEADER))
+        run = new_run(Path(folder), "a", header_of(HEADER))
         with run.writer() as writer:
             writer.append(RECORDS)
         (run.folder / "run.json").write_bytes(data)
@@ -175,7 +176,7 @@ def test_a_damaged_parquet_file_is_read_right_or_refused(data: bytes) -> None:
 
 @pytest.mark.parametrize("nesting", [10, 100_000])
 def test_deep_nesting_is_refused(tmp_path: Path, nesting: int) -> None:
-    run = Run.create(tmp_path, "a", RunHeader())
+    run = new_run(tmp_path, "a", RunHeader())
     (run.folder / "records.jsonl").write_text("[" * nesting + "]" * nesting + "\n")
     with pytest.raises(RunError, match="line 1 is damaged"):
         run.records()

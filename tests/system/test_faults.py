@@ -25,7 +25,7 @@ from bench.render.findings import problems
 from bench.render.results import read_results
 from bench.runner.execute import PRELOAD, run_tasks
 from bench.runner.plan import plan
-from tests.configs import config
+from tests.configs import config, new_run
 from tests.data.fakes import write_image_folder
 from tests.system import hostile_networks
 
@@ -49,7 +49,7 @@ def hostile(name: str) -> ModelSpec:
 def test_hostile_networks_leave_honest_rows_and_good_ones_theirs(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    run = Run.create(tmp_path / "results", "a", RunHeader())
+    run = new_run(tmp_path / "results", "a", RunHeader())
     specs = [hostile(name) for name in (*BAD, "PrintsWithoutEnd")] + [REGISTRY[name] for name in GOOD]
     place = LocalMachine(("cpu",), run.folder / "workers.log", PRELOAD, 1 << 28)
     hangs = specs.pop(list(BAD).index("Hangs"))

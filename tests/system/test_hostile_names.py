@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 
 from bench.records.record import Record
-from bench.records.run_folder import Run, header_of
+from bench.records.run_folder import header_of
 from bench.render.report import write_report
+from tests.configs import new_run
 
 NAMES = [
     "<img src=x onerror=alert(1)>",
@@ -29,7 +30,7 @@ NAMES = [
 def test_a_name_is_text_everywhere(tmp_path: Path, name: str) -> None:
     model = {"name": name, "family": name, "track": "cifar", "paper": name, "differences": [name], "num_classes": 10}
     header = {"models": [model], "environment": {"device": name, name: name}, "image_sets": {}, "command": [name]}
-    run = Run.create(tmp_path / "results", "a", header_of(header))
+    run = new_run(tmp_path / "results", "a", header_of(header))
     with run.writer() as writer:
         writer.append([Record(name, "params", "params", 5.0, "count", "ok", note=name)])
         writer.append([Record(name, "macs", "macs", None, "count", "failed", note=name)])

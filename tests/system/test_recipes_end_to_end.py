@@ -10,16 +10,15 @@ import torch
 import torchvision
 
 from bench.cli.main import main
-from bench.config import Inputs
 from bench.data import prepare, synthetic
 from bench.engines.local import LocalMachine
 from bench.models import REGISTRY
 from bench.records.record import Record
 from bench.records.run_folder import Run
 from bench.runner.request import Request, resolve
-from bench.runner.tune import execute_trial, first_trial
+from bench.runner.tune import TrialTask, execute_trial
 from bench.training.experiments import EXPERIMENTS
-from bench.training.recipes import Recipe
+from bench.training.recipes import Recipe, recipe_for
 from tests.data import fakes
 
 BUDGET = ("--budget", "0.2kimg")
@@ -150,7 +149,8 @@ def test_tuning_reads_no_test_image(tmp_path: Path) -> None:
     for file in Path(image_set.folder).glob("test_*.npy"):
         file.unlink()
     config, _ = resolve(Request(budget=BUDGET[1:], train_batch_size=20), ("accuracy",), "cpu")
-    task = first_trial(REGISTRY["lenet5_cifar"], config, Inputs({"cifar": image_set}), seed=0)
+    spec = REGISTRY["lenet5_cifar"]
+    task = TrialTask(spec, recipe_for(spec.family), config, image_set, seed=0)
     trials = [execute_trial(task, "cpu") for _ in range(2)]
     assert trials[0].top1 is not None
     assert trials[0] == trials[1]  # the same seed finds the same

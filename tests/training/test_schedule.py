@@ -11,7 +11,7 @@ import torch
 
 from bench.config import Budget, Inputs, RequestError
 from bench.engines.local import LocalMachine
-from bench.records.run_folder import Run, RunHeader
+from bench.records.run_folder import RunHeader
 from bench.runner.execute import run_tasks
 from bench.runner.plan import plan
 from bench.training.schedule import (
@@ -24,6 +24,7 @@ from bench.training.schedule import (
     spent_to_reach,
     write_events,
 )
+from tests.configs import new_run
 from tests.probes.test_accuracy import CONFIG, SPEC, image_set
 
 
@@ -185,7 +186,7 @@ def test_a_run_writes_the_events_of_its_trainings(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     (tmp_path / "images").mkdir()
     config, inputs = replace(CONFIG, tensorboard=True), Inputs({"cifar": image_set(tmp_path / "images")})
-    run = Run.create(tmp_path, "a", RunHeader())
+    run = new_run(tmp_path, "a", RunHeader())
     place = LocalMachine(("cpu",), tmp_path / "workers.log")
     run_tasks(run, plan([SPEC], config, inputs), place, None, lambda task, device: None, lambda task, outcome: None)
     (folder,) = (run.folder / "tensorboard").iterdir()

@@ -226,10 +226,6 @@ class WorkerProcess:
             raise RequestError(f"{self.side.label}: {first_line(self.facts['refused'])}")
         self.sample_s = self.facts.pop("sample_s")
 
-    @property
-    def process_id(self) -> int:
-        return self._process.pid
-
     def build(self, network: str, step: str, where: float | None = None) -> Built:
         """Make a step ("inference" or "train") anew, on the processor that `where` means (see `paired.Step`).
 

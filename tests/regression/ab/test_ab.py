@@ -83,9 +83,11 @@ def test_a_worker_refuses_flags_answers_questions_sleeps_and_ends() -> None:
         process = worker._process
         assert worker.build("lenet5_mnist", "train").batch_size >= 1
         assert 0 < worker.sample(2) < 1
-        before = _processor_seconds(worker.process_id)
+        before = _processor_seconds(worker._process.pid)
         time.sleep(0.5)
-        assert _processor_seconds(worker.process_id) - before < 0.05  # whoever waits leaves the processor to the other
+        assert (
+            _processor_seconds(worker._process.pid) - before < 0.05
+        )  # whoever waits leaves the processor to the other
         with pytest.raises(Failed, match="A: no network is named 'lenet6'"):
             worker.build("lenet6", "train")
         with pytest.raises(Failed, match="A: nothing is built"):

@@ -12,9 +12,10 @@ import pytest
 
 from bench.metrics import METRICS
 from bench.records.record import Record
-from bench.records.run_folder import Run, RunHeader
+from bench.records.run_folder import RunHeader
 from bench.render.results import NOT_RUN, Results, cells_of, read_results, to_table, worst_status, write_csv
 from bench.render.results.header import kept_apart, unlisted
+from tests.configs import new_run
 from tests.render.conftest import RunBuilder, bad, counts, listed, ok, speeds, training
 
 RESNET = listed("resnet20_cifar", "ResNet", 2015, "cifar")
@@ -246,7 +247,7 @@ def test_one_kind_changes_nothing() -> None:
 
 
 def test_each_kind_has_a_row_of_its_own_and_counts_are_in_both(tmp_path: Path) -> None:
-    run = Run.create(tmp_path, "a", RunHeader())
+    run = new_run(tmp_path, "a", RunHeader())
     failed = replace(RATE, model="lenet5_cifar", value=None, status="failed", note="lost", samples=())
     with run.writer() as writer:
         writer.append([COUNT, replace(RATE, hardware="A"), replace(RATE, hardware="B", round=1, value=300.0), failed])
