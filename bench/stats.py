@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from scipy import special  # scipy.stats takes a second to import
 
 Interval = tuple[float, float]
+CONFIDENCE = 0.95
 
 
-def median_interval(samples: Sequence[float], confidence: float = 0.95) -> Interval:
+def median_interval(samples: Sequence[float]) -> Interval:
     """Distribution-free interval of the median from two order statistics (Conover 1999, section 3.2).
 
     With fewer than six samples no pair of order statistics reaches 95 %: the whole range is returned, which
@@ -30,23 +31,23 @@ def median_interval(samples: Sequence[float], confidence: float = 0.95) -> Inter
     if n == 0:
         return math.nan, math.nan
     # The largest rank r (from each end) whose interval still covers the median often enough.
-    rank = max(1, int(np.searchsorted(special.bdtr(np.arange(n + 1), n, 0.5), (1 - confidence) / 2)))
+    rank = max(1, int(np.searchsorted(special.bdtr(np.arange(n + 1), n, 0.5), (1 - CONFIDENCE) / 2)))
     return ordered[rank - 1], ordered[n - rank]
 
 
-def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
+def mean_interval(values: Sequence[float]) -> Interval:
     """Student's t interval of the mean of a few independent runs; no interval (nan) for a single one."""
     n = len(values)
     if n < 2:
         return math.nan, math.nan
     mean = statistics.fmean(values)
-    half = float(special.stdtrit(n - 1, (1 + confidence) / 2)) * statistics.stdev(values) / math.sqrt(n)
+    half = float(special.stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * statistics.stdev(values) / math.sqrt(n)
     return mean - half, mean + half
 
 
-def wilson_interval(fraction: float, trials: int, confidence: float = 0.95) -> Interval:
+def wilson_interval(fraction: float, trials: int) -> Interval:
     """Wilson's score interval of a share of yes-or-no trials (Wilson 1927)."""
-    z = float(special.ndtri((1 + confidence) / 2))
+    z = float(special.ndtri((1 + CONFIDENCE) / 2))
     centre = fraction + z * z / (2 * trials)
     half = z * math.sqrt(fraction * (1 - fraction) / trials + z * z / (4 * trials * trials))
     scale = 1 + z * z / trials
@@ -58,17 +59,17 @@ def percentile(samples: Sequence[float], share: float) -> float:
     return float(np.quantile(np.asarray(samples, dtype=float), share))
 
 
-def rounds_interval(rounds: Sequence[Sequence[float]], confidence: float = 0.95) -> Interval:
+def rounds_interval(rounds: Sequence[Sequence[float]]) -> Interval:
     """Interval of the median over several rounds of positive samples that were taken at different times.
 
     Samples of one round share the state of the machine, so the spread between the rounds counts, not the number of
     samples: Student's t on the logarithms of the rounds' medians. A single round says nothing of other times, so its
     interval is that of its samples alone; of two, everything that either holds possible.
     """
-    inner = [median_interval(samples, confidence) for samples in rounds]
+    inner = [median_interval(samples) for samples in rounds]
     if len(rounds) < 3:
         return min(low for low, _ in inner), max(high for _, high in inner)
-    low, high = mean_interval([math.log(statistics.median(samples)) for samples in rounds], confidence)
+    low, high = mean_interval([math.log(statistics.median(samples)) for samples in rounds])
     return math.exp(low), math.exp(high)
 
 
@@ -96,9 +97,7 @@ class Difference:
     p_value: float
 
 
-def mean_difference(
-    first: Sequence[float], second: Sequence[float], resolution: float, confidence: float = 0.95
-) -> Difference:
+def mean_difference(first: Sequence[float], second: Sequence[float], resolution: float) -> Difference:
     """First mean minus second, of at least two independent runs each, with spreads of their own (Welch 1947).
 
     Values are whole multiples of `resolution`, above zero: two equal ones may still differ by less, so no spread is
@@ -111,21 +110,19 @@ def mean_difference(
     freedom = variance**2 / sum(
         part**2 / (len(values) - 1) for part, values in zip(parts, (first, second), strict=True)
     )
-    half = float(special.stdtrit(freedom, (1 + confidence) / 2)) * math.sqrt(variance)
+    half = float(special.stdtrit(freedom, (1 + CONFIDENCE) / 2)) * math.sqrt(variance)
     p_value = 2 * float(special.stdtr(freedom, -abs(value) / math.sqrt(variance)))
     return Difference(value, (value - half, value + half), p_value)
 
 
-def share_difference(
-    first: float, first_trials: int, second: float, second_trials: int, confidence: float = 0.95
-) -> Difference:
+def share_difference(first: float, first_trials: int, second: float, second_trials: int) -> Difference:
     """First share minus second, of independent yes-or-no trials.
 
     Interval: Newcombe 1998, method 10, from Wilson's of each share. Test: the normal one with the pooled share.
     """
     value = first - second
-    low, high = wilson_interval(first, first_trials, confidence)
-    second_low, second_high = wilson_interval(second, second_trials, confidence)
+    low, high = wilson_interval(first, first_trials)
+    second_low, second_high = wilson_interval(second, second_trials)
     down, up = math.hypot(first - low, second_high - second), math.hypot(high - first, second - second_low)
     pooled = (first * first_trials + second * second_trials) / (first_trials + second_trials)
     deviation = math.sqrt(pooled * (1 - pooled) * (1 / first_trials + 1 / second_trials))

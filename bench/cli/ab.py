@@ -15,7 +15,7 @@ import tyro
 
 from bench.cli import GATE_WORSE, INTERRUPTED, PROG, SOME_FAILED, refuse_for_registry, say
 from bench.cli.compare import Gate
-from bench.config import PRESETS, RequestError, parse_duration
+from bench.config import PRESETS, RequestError, flag_of, parse_duration
 from bench.regression import percent
 from bench.runner.request import Count, Names, Request, Word, networks
 
@@ -238,14 +238,8 @@ def _terminable() -> Iterator[None]:
 
 
 def _common_flags(request: Ab) -> list[str]:
-    flags = ["--device", request.device]
-    for flag, value in (
-        ("--batch-size", request.batch_size),
-        ("--input-size", request.input_size),
-        ("--num-classes", request.num_classes),
-    ):
-        flags += [flag, str(value)] if value is not None else []
-    return flags
+    said = {field: getattr(request, field) for field in ("device", "batch_size", "input_size", "num_classes")}
+    return [word for field, value in said.items() if value is not None for word in (flag_of(field), str(value))]
 
 
 def _check_flags(asked: Asked) -> None:
@@ -265,8 +259,8 @@ def _check_flags(asked: Asked) -> None:
     untouched = Request()
     for field in fields(Request):
         if field.name not in _FLAGS and getattr(request, field.name) != getattr(untouched, field.name):
-            known = ", ".join(f"--{name.replace('_', '-')}" for name in _FLAGS)
-            raise RequestError(f"{flag}: --{field.name.replace('_', '-')} changes no step; what does: {known}")
+            known = ", ".join(map(flag_of, _FLAGS))
+            raise RequestError(f"{flag}: {flag_of(field.name)} changes no step; what does: {known}")
 
 
 def _line(result: Result) -> str:

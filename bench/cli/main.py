@@ -35,7 +35,7 @@ from bench.cli import (
     report,
     tune,
 )
-from bench.config import RequestError
+from bench.config import RequestError, flag_of
 from bench.records.run_folder import RunError
 
 Form = TypeVar("Form")
@@ -251,7 +251,7 @@ def _flags(form: type) -> dict[str, _Flag]:
         kinds = [kind for kind in get_args(hint) if kind is not type(None)]
         optional = len(kinds) < len(get_args(hint))
         kinds = [Literal["True", "False"]] if optional and kinds == [bool] else kinds  # takes a value
-        name = field.name if positional else f"--{field.name.replace('_', '-')}"
+        name = field.name if positional else flag_of(field.name)
         required = field.default is MISSING and field.default_factory is MISSING
         found[name] = _Flag(name, kinds[0] if optional else hint, positional, required, repeats)
     return found

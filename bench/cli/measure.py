@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.cli import INTERRUPTED, OK, PROG, SOME_FAILED, refuse_for_registry, say
-from bench.config import PRESETS, RequestError
+from bench.config import PRESETS, RequestError, flag_of
 from bench.metrics import measured_by, probe_named
 from bench.records.run_folder import RunError, checked_name
 from bench.runner.request import Names, Request
@@ -43,7 +43,7 @@ def _refuse_idle(request: Request, probes: Sequence[str]) -> None:
     obeyed["fit"] = "memory" in probes, "looks for the largest batch (memory does)"
     for name, (used, what) in obeyed.items():
         if not used and getattr(request, name) != getattr(untouched, name):
-            flag = f"--{name.replace('_', '-')}"
+            flag = flag_of(name)
             raise RequestError(f"{flag} changes nothing: none of these probes {what}; leave {flag} out")
 
 

@@ -32,18 +32,10 @@ ON_CPU = "MEASURING ON THE CPU: "
 _SAME = ("torch", "python")  # on every node, or one run would mix numbers of two kinds
 
 # The flags that a resumed run does not take from its first command: they find it, or are meant for this time only.
-_NOT_REMEMBERED = {
-    "run",
-    "results_dir",
-    "retry_failed",
-    "force",
-    "engine",
-    "ray_address",
-    "dry_run",
-    "time_limit",
-    "on",
-    "json",
-}
+_NOT_REMEMBERED = (
+    *("run", "results_dir", "retry_failed", "force", "engine", "ray_address"),
+    *("dry_run", "time_limit", "on", "json"),
+)
 
 
 @dataclass(frozen=True)

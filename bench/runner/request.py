@@ -24,6 +24,7 @@ from bench.config import (
     MemorySize,
     Precision,
     RequestError,
+    flag_of,
     parse_duration,
 )
 from bench.device import accelerator
@@ -174,20 +175,14 @@ def resolve(
     Raises:
         RequestError: a number is out of range, a probe or recipe does not exist, or two flags contradict each other.
     """
-    for flag, value in (
-        ("--seeds", request.seeds),
-        ("--num-classes", request.num_classes),
-        ("--batch-size", request.batch_size),
-        ("--train-batch-size", request.train_batch_size),
-        ("--test-images", request.test_images),
-        ("--task-timeout-s", request.task_timeout_s),
-        ("--task-memory-gib", request.task_memory_gib),
-        ("--rounds", request.rounds),
-        ("--threads", request.threads),
+    for field in (
+        *("seeds", "num_classes", "batch_size", "train_batch_size", "test_images"),
+        *("task_timeout_s", "task_memory_gib", "rounds", "threads"),
     ):
+        flag, value = flag_of(field), getattr(request, field)
         if value is not None and not 0 < value < 1e9:
             raise RequestError(f"{flag} {value}: must be {'above zero' if value <= 0 else 'a number below 1e9'}")
-        if flag in ("--seeds", "--rounds") and value is not None and value > MOST_REPEATS:
+        if field in ("seeds", "rounds") and value is not None and value > MOST_REPEATS:
             raise RequestError(f"{flag} {value}: at most {MOST_REPEATS:,}")
     if request.threads and request.threads > (cores := os.cpu_count() or 1):
         raise RequestError(f"--threads {request.threads}: this machine has {cores}")
@@ -300,16 +295,9 @@ def _refuse_conflicts(request: Request, experiment: Experiment | None) -> None:
         RequestError: two flags say how training goes, or one says nothing without another.
     """
     if experiment is not None:
-        for flag, value in (
-            ("--models", request.models),
-            ("--input-size", request.input_size),
-            ("--num-classes", request.num_classes),
-            ("--model-kwargs", request.model_kwargs),
-            ("--train-batch-size", request.train_batch_size),
-            ("--recipes", request.recipes),
-        ):
-            if value:
-                raise RequestError(f"--recipe {request.recipe} fixes how training goes: leave out {flag}")
+        for field in ("models", "input_size", "num_classes", "model_kwargs", "train_batch_size", "recipes"):
+            if getattr(request, field):
+                raise RequestError(f"--recipe {request.recipe} fixes how training goes: leave out {flag_of(field)}")
     for flag, given, other, goes in (
         ("--on", request.on, "--dry-run", request.dry_run),
         ("--json", request.json, "--dry-run", request.dry_run),
