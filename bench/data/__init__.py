@@ -38,20 +38,10 @@ def tracks_of(dataset: str) -> tuple[Track, ...]:
     """The tracks whose networks can train on a data set.
 
     Raises:
-        RequestError: as `check_name`.
-    """
-    check_name(dataset)
-    return _TRACKS.get(dataset, ("cifar", "mnist"))
-
-
-def check_name(dataset: str) -> None:
-    """Return if `dataset` is a known name or an existing folder.
-
-    Raises:
-        RequestError: it is neither; the message names the nearest.
+        RequestError: `dataset` is neither a known name nor an existing folder; the message names the nearest.
     """
     if dataset in _TRACKS or Path(dataset).expanduser().is_dir():
-        return
+        return _TRACKS.get(dataset, ("cifar", "mnist"))
     if os.sep in dataset:
         raise RequestError(f"--dataset {dataset}: there is no such folder")
     near = difflib.get_close_matches(dataset, _TRACKS, n=2, cutoff=0.6)

@@ -168,7 +168,10 @@ def work(prepared: Prepared, run: Run) -> int:
                 display.say(str(reckoned))
                 said |= {"predicted": reckoned.phases, "taken": pace.taken}
             measure_what_fits(todo, pace)
-            keep_descriptions(run, executor, _harmless(prepared.specs, run), interrupts)
+            # Of a user's own networks those of which something could be measured: no other is worth the wait.
+            able = {record.model for record in run.records() if record.status == "ok"}
+            own = [spec for spec in prepared.specs if spec.name not in models.REGISTRY and spec.name in able]
+            keep_descriptions(run, executor, own, interrupts)
         except EngineLost as reason:
             raise RunError(f"{reason}; what was measured is kept, and --run {run.name} goes on") from reason
     return sum(record.failed for record in run.records())
@@ -227,12 +230,6 @@ def _keep_samples(run: Run, image_sets: Mapping[str, ImageSet]) -> None:
             write_atomically(path, preview_sheet(image_set))
 
 
-def _harmless(specs: Sequence[ModelSpec], run: Run) -> list[ModelSpec]:
-    """A user's own networks of which something could be measured: no other is worth the wait for its description."""
-    measured = {record.model for record in run.records() if record.status == "ok"}
-    return [spec for spec in specs if spec.name not in models.REGISTRY and spec.name in measured]
-
-
 def _executor(prepared: Prepared, run: Run) -> Executor:
     gib, request = prepared.request.task_memory_gib, prepared.request
     memory_limit = None if gib is None else int(gib * 2**30)
@@ -278,7 +275,9 @@ def execute(task: Task, device: str) -> Outcome:
             ended = RuntimeError(f"the network ends the program that runs it: exit({stop})")
             measurement = Measurement(dict.fromkeys(task.metrics(probe), ended))
         if reason := failed_capture():
-            return Outcome(tuple(records), tables, again=_graphless(task, number, reason))
+            graphless = replace(task.config, execution=replace(task.config.execution, cuda_graphs=False))
+            again = replace(task, probes=task.probes[number:], config=graphless, without_graphs=reason)
+            return Outcome(tuple(records), tables, again=again)
         seconds = time.perf_counter() - start
         hardware = "" if task.static else environment.hardware(device)
         records += [
@@ -291,13 +290,6 @@ def execute(task: Task, device: str) -> Outcome:
             left = replace(task, probes=task.probes[number:], only=measurement.left)
             return Outcome(tuple(records), tables, again=left)
     return Outcome(tuple(records), tables, _limits(task) if task.with_peak else {})
-
-
-def _graphless(task: Task, done: int, reason: str) -> Task:
-    """The task as it is tried again after a failed capture: without graphs, and without the probes that are done."""
-    execution = replace(task.config.execution, cuda_graphs=False)
-    config = replace(task.config, execution=execution)
-    return replace(task, probes=task.probes[done:], config=config, without_graphs=reason)
 
 
 def _limits(task: Task) -> Mapping[str, Mapping[str, Any]]:

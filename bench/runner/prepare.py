@@ -60,8 +60,9 @@ def prepare(
     Raises:
         RequestError, RunError: the request is wrong; one line says what to do.
     """
-    if request.run is not None:
-        request = _continued(request)
+    before = Run.open(request.results_dir, request.run) if request.run in run_names(request.results_dir) else None
+    if before is not None:
+        request = _continued(request, before)
     named = vendor_named(request.on) if request.on else None
     devices = join_cluster(request) if request.engine == "ray" else devices_for("cpu" if named else request.device, say)
     nodes = described_nodes(devices) if request.engine == "ray" else {}
@@ -81,7 +82,7 @@ def prepare(
         specs = (experiment.spec(),)
     else:
         specs = networks(patterns, request.input_size, request.num_classes)
-    data.check_name(config.dataset)
+    trainable = data.tracks_of(config.dataset)
     if not request.dry_run:
         _require_writable(request.results_dir)
     if request.tensorboard:
@@ -90,31 +91,30 @@ def prepare(
     if experiment:
         inputs = _documented(config, request, experiment, specs[0], say)
     _check_channels(inputs, specs)
-    tracks = {spec.track for spec in specs} & set(data.tracks_of(config.dataset))
+    tracks = {spec.track for spec in specs} & set(trainable)
     if any(PROBES[probe].trains for probe in config.probes):
         data_dir, cache_dir = data_dir_of(request.data_dir), cache_dir_of(request.cache_dir)
         image_sets: dict[str, ImageSet] = {
             track: data.prepare(config.dataset, track, data_dir, cache_dir, say) for track in sorted(tracks)
         }
         inputs = replace(inputs, image_sets=image_sets)
-    classes = _classes(request) | {track: len(images.classes) for track, images in inputs.image_sets.items()}
+    sets: Mapping[str, Mapping[str, Any]] = before.header.image_sets if before else {}
+    sets = {**sets, **{track: vars(images) for track, images in inputs.image_sets.items()}}
+    classes = {
+        track: len(images["classes"])
+        for track, images in sets.items()
+        if isinstance(images.get("classes"), list | tuple)
+    }
     specs = tuple(_with_classes_of_images(spec, classes.get(spec.track), request) for spec in specs)
     return Prepared(request, config, inputs, specs, devices, nodes)
 
 
-def _continued(request: Request) -> Request:
-    """The request with every flag that was not given taken from the run that it names, if that exists.
+def _continued(request: Request, run: Run) -> Request:
+    """The request with every flag that was not given taken from the run that it resumes.
 
     Raises:
         RunError: run.json is damaged.
     """
-    assert request.run is not None
-    try:
-        run = Run.open(request.results_dir, request.run)
-    except RunError:
-        if request.run in run_names(request.results_dir):
-            raise
-        return request
     before, untouched, hints = run.header.request, Request(), get_type_hints(Request)
     kept: dict[str, Any] = {}
     for name in (each.name for each in fields(Request)):
@@ -127,18 +127,6 @@ def _continued(request: Request) -> Request:
         if getattr(request, name) == getattr(untouched, name):
             kept[name] = value
     return replace(request, **kept)
-
-
-def _classes(request: Request) -> dict[str, int]:
-    """How many classes the images of each track have in the run that the request resumes; empty for a new one."""
-    if request.run not in run_names(request.results_dir):
-        return {}
-    image_sets = Run.open(request.results_dir, request.run).header.image_sets
-    return {
-        track: len(image_set["classes"])
-        for track, image_set in image_sets.items()
-        if isinstance(image_set.get("classes"), list)
-    }
 
 
 def devices_for(word: str, say: Callable[[str], None]) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ import pytest
 from torchvision import datasets
 
 from bench.config import RequestError
-from bench.data import check_name, found, official, parquet, tracks_of
+from bench.data import found, official, parquet, tracks_of
 from bench.data.image_set import Labelled
 from tests.data import fakes
 
@@ -367,9 +367,9 @@ def test_tracks_of(tmp_path: Path) -> None:
 
 def test_a_wrong_name_is_an_error_with_the_nearest(disk: fakes.Disk) -> None:
     with pytest.raises(RequestError, match=r"'cifar-10'; nearest: cifar10.*any folder with train/<class>/"):
-        check_name("cifar-10")
+        tracks_of("cifar-10")
     with pytest.raises(RequestError, match="there is no such folder"):
-        check_name("./nowhere")
+        tracks_of("./nowhere")
     with pytest.raises(RequestError, match="cifar10 has no images for the mnist track"):
         disk.prepare("cifar10", "mnist")
     with pytest.raises(RequestError, match="no images for the imagenet track"):

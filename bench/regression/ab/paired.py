@@ -52,11 +52,6 @@ class Rules:
         low, high = log_ratio
         return not any(low <= threshold <= high for threshold in thresholds(self.margin, self.fail_on))
 
-    @property
-    def least_builds(self) -> int:
-        """How many builds the shortest comparison with a verdict has."""
-        return least_values(self.error)
-
 
 @dataclass(frozen=True)
 class Pair:
@@ -120,7 +115,7 @@ def compare_paired(
         builds.add(statistics.median(math.log(pair.b / pair.a) for pair in own))
         pairs += own
         build += 1
-        interval, missing = builds.interval(), rules.least_builds - build
+        interval, missing = builds.interval(), least_values(rules.error) - build
         if rules.settled(interval) or (clock() >= deadline and missing <= 0):
             return Comparison(builds.centre(), interval, tuple(pairs), clock() - start, zone(interval, rules.margin))
         if clock() >= deadline and not told:
