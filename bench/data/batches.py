@@ -5,6 +5,7 @@ A batch never waits for the host: no image is touched alone, and nothing is copi
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -79,21 +80,17 @@ class TrainingBatches(Iterator[tuple[Tensor, Tensor]]):
     def __init__(
         self,
         split: Split,
-        image_set: ImageSet,
-        input_size: tuple[int, int, int],
+        prepare: Preparation,
         batch_size: int,
         generator: torch.Generator,
         crop_padding: int = 4,
         flip: bool = True,
-        resize: bool = False,
-        dtype: torch.dtype = torch.float32,
-        memory_format: torch.memory_format = torch.contiguous_format,
         prepared_bytes: int = PREPARED_BYTES,
     ) -> None:
         """Draw nothing yet.
 
         Raises:
-            ValueError: as `Preparation`; or the batch size is below one.
+            ValueError: the batch size is below one.
         """
         if batch_size < 1:
             raise ValueError(f"batch size {batch_size}: must be at least 1")
@@ -102,10 +99,10 @@ class TrainingBatches(Iterator[tuple[Tensor, Tensor]]):
         self._batch_size = batch_size
         self._generator = generator
         self._offsets = 2 * crop_padding + 1
-        self._flip = flip and image_set.mirror_ok
-        self._windows = _Windows(split.images, crop_padding, memory_format, mirror=self._flip)
-        self._prepare = Preparation(image_set, input_size, device, dtype, memory_format, resize)
-        self._batches_at_once = max(1, prepared_bytes // (batch_size * self._prepare.bytes_per_image))
+        self._flip = flip and prepare.mirror_ok
+        self._windows = _Windows(split.images, crop_padding, prepare.memory_format, mirror=self._flip)
+        self._prepare = prepare
+        self._batches_at_once = max(1, prepared_bytes // (batch_size * prepare.bytes_per_image))
         # What is to come: image, rows down, columns right, mirrored or not; one column per image.
         self._plan = torch.empty(4, 0, dtype=torch.int64, device=device)
         self._taken = 0  # columns of the plan
@@ -148,25 +145,6 @@ class TrainingBatches(Iterator[tuple[Tensor, Tensor]]):
         return torch.stack((order, down, right, mirrored))
 
 
-def evaluation_batches(
-    split: Split,
-    image_set: ImageSet,
-    input_size: tuple[int, int, int],
-    batch_size: int,
-    resize: bool = False,
-    dtype: torch.dtype = torch.float32,
-    memory_format: torch.memory_format = torch.contiguous_format,
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """(images, labels) of the whole split once, in its order; the last batch may be smaller.
-
-    Raises:
-        ValueError: as `Preparation`.
-    """
-    prepare = Preparation(image_set, input_size, split.labels.device, dtype, memory_format, resize)
-    for images, labels in zip(split.images.split(batch_size), split.labels.split(batch_size), strict=True):
-        yield prepare(images), labels
-
-
 class Preparation:
     """(x / 255 - mean) / std: uint8 (B, C, H, W) -> (B, *input_size), with its constants on the device once.
 
@@ -180,7 +158,6 @@ class Preparation:
         image_set: ImageSet,
         input_size: tuple[int, int, int],
         device: torch.device,
-        dtype: torch.dtype = torch.float32,
         memory_format: torch.memory_format = torch.contiguous_format,
         resize: bool = False,
     ) -> None:
@@ -196,9 +173,8 @@ class Preparation:
                 f"the network takes {_size(input_size)}, {image_set.name} is {_size(image_set.shape)}: "
                 "channels must agree, and images are padded but not resized"
             )
-        self.memory_format = memory_format
-        self.bytes_per_image = input_size[0] * input_size[1] * input_size[2] * dtype.itemsize
-        self._dtype = dtype
+        self.mirror_ok, self.memory_format = image_set.mirror_ok, memory_format
+        self.bytes_per_image = math.prod(input_size) * torch.float32.itemsize
         self._size = input_size[1:] if resize and (down or right) else None
         self._pad = (right // 2, right - right // 2, down // 2, down - down // 2) if not resize else (0, 0, 0, 0)
         # One subtraction and one product per pixel.
@@ -220,7 +196,7 @@ class Preparation:
         return self._normalised(lines.float()).view(batch, height, width, channels).permute(0, 3, 1, 2)
 
     def _normalised(self, images: Tensor) -> Tensor:
-        return images.sub_(self._mean).mul_(self._per_std).to(self._dtype)
+        return images.sub_(self._mean).mul_(self._per_std)
 
     def _per_channel(self, values: Tensor, width: int) -> Tensor:
         """In the shape that a row of an image has in memory: arithmetic over three channels at a time is slow."""

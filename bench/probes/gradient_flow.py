@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.config import Task
-from bench.data.batches import TrainingBatches, load_split
+from bench.data.batches import Preparation, TrainingBatches, load_split
 from bench.device import accelerator
 from bench.device.accelerator import Device
 from bench.device.execution import arithmetic
@@ -181,7 +181,8 @@ def _batches(task: Task, device: Device) -> Iterator[tuple[Tensor, Tensor]]:
     image_set = task.inputs.image_sets.get(spec.track)
     if image_set is not None:
         split = load_split(image_set, "train", device.place, limit=100 * len(image_set.classes))
-        yield from TrainingBatches(split, image_set, spec.input_size, BATCH_SIZE, generator)
+        prepare = Preparation(image_set, spec.input_size, device.place)
+        yield from TrainingBatches(split, prepare, BATCH_SIZE, generator)
     while True:
         images = torch.randn(BATCH_SIZE, *spec.input_size, generator=generator, device=device.place)
         yield images, torch.randint(spec.num_classes, (BATCH_SIZE,), generator=generator, device=device.place)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.config import Execution
-from bench.data.batches import Split, evaluation_batches
+from bench.data.batches import Preparation, Split
 from bench.data.image_set import ImageSet
 from bench.device import accelerator
 from bench.device.execution import arithmetic, as_written, autocast, memory_format, with_batch_that_fits
@@ -61,14 +61,9 @@ def _predicted(network: nn.Module, images: Images, execution: Execution, batch_s
     device = images.test.labels.device
     found: list[Tensor] = []
     with torch.inference_mode(), as_written(), arithmetic(execution.precision, autotune=False):
-        for x, _ in evaluation_batches(
-            images.test,
-            images.image_set,
-            images.input_size,
-            batch_size,
-            images.resize,
-            memory_format=memory_format(execution),
-        ):
+        prepare = Preparation(images.image_set, images.input_size, device, memory_format(execution), images.resize)
+        for pixels in images.test.images.split(batch_size):
+            x = prepare(pixels)
             with autocast(execution, device):
                 output = network(x)
             found.append(logits(output, len(images.image_set.classes)).argmax(1))

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.config import Budget, Execution
-from bench.data.batches import TrainingBatches, first_of_each_class
+from bench.data.batches import Preparation, TrainingBatches, first_of_each_class
 from bench.device import accelerator
 from bench.device.execution import CannotCapture, captured, memory_format
 from bench.device.nvml import Clocks
@@ -83,17 +83,10 @@ class Trainee:
         place = images.train.images.device
         device = accelerator.of(place)
         rate = recipe.rate_at(batch_size)
+        prepare = Preparation(images.image_set, images.input_size, place, memory_format(execution), images.resize)
+        generator, prepared_bytes = torch.Generator(place).manual_seed(seed), device.sizes.prepared_bytes
         batches = TrainingBatches(
-            images.train,
-            images.image_set,
-            images.input_size,
-            batch_size,
-            torch.Generator(place).manual_seed(seed),
-            recipe.crop_padding,
-            recipe.flip,
-            images.resize,
-            memory_format=memory_format(execution),
-            prepared_bytes=device.sizes.prepared_bytes,
+            images.train, prepare, batch_size, generator, recipe.crop_padding, recipe.flip, prepared_bytes
         )
         meter = Meter(budget, len(images.train.labels), forward_flops)
         on_the_way = replace(images, test=first_of_each_class(images.test, CURVE_TEST_IMAGES))

@@ -7,7 +7,7 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from bench.data.batches import Split, TrainingBatches
+from bench.data.batches import Preparation, Split, TrainingBatches
 from bench.data.image_set import ImageSet
 from bench.device import accelerator
 from tests.perf.baselines import DEVICE
@@ -38,7 +38,8 @@ def test_training_batches(benchmark: BenchmarkFixture, batch_size: int) -> None:
         mirror_ok=True,
     )
     generator = torch.Generator(device).manual_seed(0)
-    batches = TrainingBatches(split, image_set, (3, 32, 32), batch_size, generator)
+    prepare = Preparation(image_set, (3, 32, 32), split.images.device)
+    batches = TrainingBatches(split, prepare, batch_size, generator)
     benchmark.group = "input pipeline"
     benchmark.extra_info.update(batch_size=batch_size)
 

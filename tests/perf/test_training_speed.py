@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from bench.config import Execution
 from bench.data import synthetic
-from bench.data.batches import Split, TrainingBatches
+from bench.data.batches import Preparation, Split, TrainingBatches
 from bench.data.image_set import ImageSet
 from bench.device.execution import for_training, memory_format
 from bench.engines.isolation import keep_freed_memory
@@ -92,7 +92,8 @@ def their_batches(split: Split) -> Iterator[tuple[Tensor, Tensor]]:
 def our_batches(split: Split) -> TrainingBatches:
     image_set = ImageSet("", "", "", synthetic.CLASSES, (3, 32, 32), 1, 1, MEAN, STD, "")
     generator = torch.Generator().manual_seed(0)
-    return TrainingBatches(split, image_set, (3, 32, 32), BATCH, generator, memory_format=memory_format(OURS))
+    prepare = Preparation(image_set, (3, 32, 32), split.images.device, memory_format(OURS))
+    return TrainingBatches(split, prepare, BATCH, generator)
 
 
 def their_training(name: str, split: Split) -> Turn:
