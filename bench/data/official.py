@@ -105,7 +105,7 @@ def _read_cifar10(root: Path) -> Decoded:
             _require_md5(root / FOLDER / name, md5)
         raise
     splits = (Labelled(part.data.transpose(0, 3, 1, 2), np.asarray(part.targets, np.int64)) for part in (train, test))
-    return CIFAR10.decoded(*splits)
+    return Decoded(CIFAR10.name, CIFAR10.classes, CIFAR10.mirror_ok, *splits)
 
 
 def find_mnist(data_dir: Path) -> Source | None:
