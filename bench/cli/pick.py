@@ -55,7 +55,7 @@ def run(request: Pick) -> int:
     from bench.render.tables import as_text, table_of
 
     limits = (*parse_limits(request.max, "max"), *parse_limits(request.min, "min"))
-    run = find_run(request.run, request.results_dir)
+    run = find_run(request.run, request.results_dir, made_by="all --preset backbones")
     results = read_results(run)
     selection = select(results, limits, request.track, request.by)
     columns = tuple(dict.fromkeys((selection.accuracy, *(limit.metric.name for limit in limits), "params", "macs")))

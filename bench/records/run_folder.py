@@ -296,8 +296,10 @@ class Run:
         raise RunError(f"{path} was removed or replaced while the run was writing to it; start the run again")
 
 
-def find_run(name: str | None, results: Path) -> Run:
+def find_run(name: str | None, results: Path, made_by: str = "all") -> Run:
     """A run by its name, or by the path of its folder; None: the one that was last started or resumed.
+
+    `made_by` is the command to name where there is none yet.
 
     Raises:
         RunError: there is no such run, or its run.json is damaged.
@@ -305,7 +307,7 @@ def find_run(name: str | None, results: Path) -> Run:
     if name is None:
         name = next(iter(run_names(results)), None)
     if name is None:
-        raise RunError(f"there is no run in {results}; `python -m bench all` makes one")
+        raise RunError(f"there is no run in {results}; `python -m bench {made_by}` makes one")
     path = Path(name)
     if (path / "run.json").is_file():
         path = path.resolve()
