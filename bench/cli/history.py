@@ -101,6 +101,7 @@ def _table(found: list[Series], device: str, runs: int, margin: float) -> str:
     from bench.quantity import quantity
     from bench.render.tables import aligned
 
+    shared = [word for word in found[0].conditions if all(word in series.conditions for series in found)]
     rows = []
     for series in sorted(found, key=lambda one: not one.changes):
         first, last = series.points[0], series.points[-1]
@@ -108,7 +109,7 @@ def _table(found: list[Series], device: str, runs: int, margin: float) -> str:
             {
                 "network": series.model,
                 "metric": series.metric,
-                "conditions": series.conditions,
+                "conditions": ", ".join(word for word in series.conditions if word not in shared),
                 "runs": str(len(series.points)),
                 "first": quantity(first.value, series.unit),
                 "last": quantity(last.value, series.unit),
@@ -116,7 +117,9 @@ def _table(found: list[Series], device: str, runs: int, margin: float) -> str:
                 "changed": "; ".join(_change_words(series)),
             }
         )
-    legend = (
+    if not any(row["conditions"] for row in rows):
+        rows = [{name: text for name, text in row.items() if name != "conditions"} for row in rows]
+    legend = (f"All: {', '.join(shared)}.\n" if shared else "") + (
         f"{runs} runs on {device}. Changed: a new level from that run on, by more than {100 * margin:g} %; at most 5 % "
         "of these marks are expected to be false. Fewer than eight runs can hardly show a change."
     )
@@ -138,7 +141,7 @@ def _as_json(series: Series) -> dict[str, Any]:
         "model": series.model,
         "metric": series.metric,
         "unit": series.unit,
-        "conditions": series.conditions,
+        "conditions": ", ".join(series.conditions),
         "points": [
             {"run": point.run, "created": point.created, "commit": point.commit, "value": point.value}
             for point in series.points

@@ -28,8 +28,9 @@ class Conditions(NamedTuple):
     test_images: int | None  # of which an accuracy is the share; None where it is none, or where it is not known
     budget: str | None
 
-    def __str__(self) -> str:
-        """ "batch 16, bf16, channels_last, cifar10, 1ep": all but the hardware."""
+    @property
+    def words(self) -> tuple[str, ...]:
+        """ "batch 16", "bf16, channels_last", "cifar10", "1ep": all but the hardware."""
         words = (
             f"batch {self.batch_size}" if self.batch_size else "",
             str(self.execution),
@@ -39,7 +40,10 @@ class Conditions(NamedTuple):
             self.budget,
             self.recipe,
         )
-        return ", ".join(word for word in words if word)
+        return tuple(word for word in words if word)
+
+    def __str__(self) -> str:
+        return ", ".join(self.words)
 
 
 @dataclass(frozen=True)

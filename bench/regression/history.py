@@ -40,7 +40,7 @@ class Series:
 
     model: str
     metric: str
-    conditions: str  # "batch 16, fp32"
+    conditions: tuple[str, ...]  # ("batch 16", "fp32")
     points: tuple[Point, ...]
     changes: tuple[ChangePoint, ...] = ()
 
@@ -79,7 +79,7 @@ def history(runs: Sequence[Stored], metrics: Sequence[str], margin: float) -> li
                 found[key].append(point)
     several = len({conditions.hardware for _, _, conditions in found} - {""}) > 1
     series = [
-        Series(model, metric, f"{under.hardware}, {under}" if several else str(under), tuple(points))
+        Series(model, metric, (under.hardware, *under.words) if several else under.words, tuple(points))
         for (model, metric, under), points in found.items()
         if len(points) > 1
     ]

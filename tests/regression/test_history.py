@@ -114,6 +114,12 @@ def test_the_verb_prints_draws_and_tells_machines(results: Path, capsys: pytest.
     first = said.splitlines()[1]
     assert first.startswith("resnet20_cifar")
     assert f"at cpu-{SLOWER_FROM:02d} ({SLOWER_FROM:07x})" in first
+    assert "conditions" not in said.splitlines()[0]  # they are the same in every row
+    assert "All: batch 16, fp32." in said
+    assert main([*words, "--metric", "train_images_per_s", "params"]) == 0
+    rows = capsys.readouterr().out.splitlines()
+    assert [row.split()[2:4] for row in rows if "params" in row] == [["16", "62.0"]]
+    assert sum(" batch 16 " in row for row in rows) == len(MODELS)
     assert picture.read_text(encoding="utf-8").count("<svg") == 1
     assert main([*words, "--json", "--models", "resnet*"]) == 0
     content = json.loads(capsys.readouterr().out)

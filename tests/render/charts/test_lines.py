@@ -246,7 +246,7 @@ def series(number: int, changes: tuple[ChangePoint, ...] = ()) -> Series:
         RunPoint(f"run{n}", f"2026-01-0{n + 1}", "abc", 10.0 if n < 3 else 10.0 * level + number / 100, (9.0, 11.0))
         for n in range(RUNS)
     )
-    return Series(f"network{number}_cifar", "latency_ms", "batch 1", points, changes)
+    return Series(f"network{number}_cifar", "latency_ms", ("batch 1",), points, changes)
 
 
 def test_names_beside_the_ends_of_lines_stay_apart_and_the_rest_is_told() -> None:
