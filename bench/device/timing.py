@@ -38,11 +38,12 @@ class Timing:
     unsteady: str
     throttled: str = ""
     clock_mhz: float | None = None
+    of_the_step: str = ""  # what a reader must know of what was timed
 
     @property
     def note(self) -> str:
         """What a reader must know."""
-        return "; ".join(filter(None, (self.unsteady, self.throttled)))
+        return "; ".join(filter(None, (self.of_the_step, self.unsteady, self.throttled)))
 
     @property
     def flags(self) -> tuple[Flag, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from bench.config import Task
@@ -84,8 +84,8 @@ def _per_image(metric: str, make: MakeStep, meter: _Meter, task: Task) -> Mappin
             keep_pace()
 
         spent = measure_steps(paced, device.synchronise, meter.read, meter.period, window_s, settle_s=meter.settle_s)
-        check_finite(step())
-        return spent, warm
+        check_finite(step(), task.config.execution)
+        return spent, replace(warm, of_the_step=step.batch.note)
 
     try:
         (spent, warm), used = with_batch_that_fits(attempt, asked)

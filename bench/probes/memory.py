@@ -52,7 +52,9 @@ class _Weighed:
     task: Task
 
     def step(self, batch_size: int) -> Step:
-        return self.make(self.task, batch_size)
+        step = self.make(self.task, batch_size)
+        step.batch.copied_from_the_host()
+        return step
 
     @property
     def device(self) -> Device:

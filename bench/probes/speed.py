@@ -25,7 +25,6 @@ from bench.device.execution import (
     for_inference,
     inference_dtype,
     is_out_of_memory,
-    memory_format,
     release_memory,
     with_batch_that_fits,
 )
@@ -35,6 +34,7 @@ from bench.metrics import metrics_of
 from bench.probes.counting.networks import fresh_network
 from bench.probes.reading import Answer, Measurement, Reading, Unsupported
 from bench.probes.steps import (
+    Batch,
     MakeStep,
     Result,
     Step,
@@ -160,8 +160,8 @@ def _steps(step: Step, task: Task, alone: bool = False) -> Timing:
             shortest_sample_s=shortest,
             clocks=clock,
         )
-    check_finite(step())
-    return timing
+    check_finite(step(), task.config.execution)
+    return replace(timing, of_the_step=step.batch.note)
 
 
 def latency(task: Task) -> Measurement:
@@ -281,8 +281,7 @@ def layer_milliseconds(task: Task) -> dict[Call, float]:
     network = fresh_network(spec, spec.num_classes)
     paths = {module: path for path, module in network.named_modules()}
     network = for_inference(network, replace(execution, compile=False), device.place)
-    images = torch.randn(task.batch_size, *spec.input_size, device=device.place, dtype=inference_dtype(execution))
-    images = images.to(memory_format=memory_format(execution))
+    batch = Batch((task.batch_size, *spec.input_size), execution, device.place, inference_dtype(execution))
     laps = Laps(device)
     entered, calls = [network], Counter[str]()
 
@@ -299,7 +298,7 @@ def layer_milliseconds(task: Task) -> dict[Call, float]:
     @torch.inference_mode()
     def forward() -> None:
         calls.clear()
-        network(images)
+        batch.given_to(network)
         laps(("", 0))
 
     for module in paths:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TypeVar
 
@@ -39,13 +38,66 @@ from bench.training import randomness
 from bench.training.recipes import recipe_for
 from bench.training.step import TrainingStep, logits, make_optimizer
 
-Step = Callable[[], Tensor]  # returns logits, or the loss
-MakeStep = Callable[[Task, int], Step]  # (task, batch size)
 Result = TypeVar("Result")
 
 # How far the logits of a compiled network may be from the eager ones, as a share of their norm: some rounding of deep
 # networks more than what fusing and reordering changes, and far less than what a wrong kernel does.
 COMPILED_TOLERANCE: dict[Precision, float] = {"fp32": 1e-3, "tf32": 2e-2, "fp16": 2e-2, "bf16": 1e-1}
+
+
+class Batch:
+    """Random images that stay on the device, the same in every step.
+
+    A network may change them where they are, as `x.sub_(mean)` does, and its own output would be its next input. The
+    first pass shows whether it does; then each later one gets a copy.
+    """
+
+    def __init__(self, size: tuple[int, ...], execution: Execution, device: torch.device, dtype: torch.dtype) -> None:
+        self.images = torch.randn(size, device=device, dtype=dtype).to(memory_format=memory_format(execution))
+        self._place = device  # where the images are that are copied
+        self._kept: Tensor | None = None
+        self._is_new = True
+
+    def given_to(self, network: Callable[[Tensor], Result]) -> Result:
+        """What it returns."""
+        if self._kept is not None:
+            self.images.copy_(self._kept)
+        before = self._sum() if self._is_new else None
+        output = network(self.images)
+        if before is not None:
+            self._is_new = False
+            if self._sum() != before:  # others will do, drawn where no network draws
+                drawn = torch.randn(self.images.shape, generator=torch.Generator().manual_seed(0))
+                self._kept = torch.empty_like(self.images, device=self._place).copy_(drawn)
+        return output
+
+    def copied_from_the_host(self) -> None:
+        """For a step that is weighed: what is copied is no part of it."""
+        self._place = torch.device("cpu")
+        self._kept = None if self._kept is None else self._kept.cpu()
+
+    @property
+    def note(self) -> str:
+        """What a reader must know."""
+        return "the network changes its input in place: each step has a copy" if self._kept is not None else ""
+
+    def _sum(self) -> int:
+        """Of the bits: it is exact, and takes no memory."""
+        return int(self.images.view({2: torch.int16, 4: torch.int32}[self.images.element_size()]).sum())
+
+
+@dataclass(frozen=True)
+class Step:
+    """Takes a step on a batch when called: the logits, or the loss."""
+
+    take: Callable[[], Tensor]
+    batch: Batch
+
+    def __call__(self) -> Tensor:
+        return self.take()
+
+
+MakeStep = Callable[[Task, int], Step]  # (task, batch size)
 
 
 def inference_step(task: Task, batch_size: int) -> Step:
@@ -57,18 +109,18 @@ def inference_step(task: Task, batch_size: int) -> Step:
     spec, execution, device = task.spec, task.config.execution, accelerator.named(task.device).place
     torch.manual_seed(task.seed)
     network = for_inference(_network(task), execution, device)
-    images = torch.randn(batch_size, *spec.input_size, device=device, dtype=inference_dtype(execution))
-    images = images.to(memory_format=memory_format(execution))
+    batch = Batch((batch_size, *spec.input_size), execution, device, inference_dtype(execution))
 
     @torch.inference_mode()
     def forward() -> Tensor:
-        found = logits(network(images), spec.num_classes)
+        found = logits(batch.given_to(network), spec.num_classes)
         if len(found) != batch_size:
             raise ValueError(f"the network returns logits of {len(found)} images where it is given {batch_size}")
         return found
 
     check_compiled(forward, execution)
-    return replayed(task, forward) if execution.cuda_graphs else forward
+    step = Step(forward, batch)
+    return replayed(task, step) if execution.cuda_graphs else step
 
 
 def training_step(task: Task, batch_size: int, passed: Callable[[str], object] | None = None) -> Step:
@@ -91,15 +143,14 @@ def training_step(task: Task, batch_size: int, passed: Callable[[str], object] |
     # to infinity, and arithmetic on infinities can take another time.
     optimizer = make_optimizer(recipe, trainable, rate=1e-8)
     step = TrainingStep(network, optimizer, recipe, execution, spec.num_classes, passed)
-    images = torch.randn(batch_size, *spec.input_size, device=device).to(memory_format=memory_format(execution))
+    batch = Batch((batch_size, *spec.input_size), execution, device, torch.float32)
     labels = torch.randint(spec.num_classes, (batch_size,), device=device)
-    check_compiled(lambda: step.logits(images), execution)
-    step(images, labels)
+    check_compiled(lambda: batch.given_to(step.logits), execution)
+    taken = Step(lambda: batch.given_to(lambda images: step(images, labels)), batch)
+    taken()
     if all(parameter.grad is None for parameter in trainable):
         raise Unsupported("nothing is trained: no parameter gets a gradient in a training step")
-    if execution.cuda_graphs:
-        return replayed(task, partial(step, images, labels))
-    return lambda: step(images, labels)
+    return replayed(task, taken) if execution.cuda_graphs else taken
 
 
 def _network(task: Task) -> nn.Module:
@@ -127,7 +178,7 @@ def replayed(task: Task, step: Step) -> Step:
     if not task.config.execution.compile and randomness.decides_on_the_host(step):
         raise Unsupported("no CUDA graph: the network decides on the host what a step does")
     try:
-        return captured(accelerator.named(task.device), step)
+        return Step(captured(accelerator.named(task.device), step), step.batch)
     except CannotCapture as reason:
         raise Unsupported(f"no CUDA graph: {reason}") from None
 
@@ -143,7 +194,7 @@ def try_step(make: MakeStep, task: Task) -> Tensor | None:
     return make(replace(task, config=replace(task.config, execution=execution)), 2)()
 
 
-def check_compiled(forward: Step, execution: Execution) -> None:
+def check_compiled(forward: Callable[[], Tensor], execution: Execution) -> None:
     """A network that computes something else once it is compiled is no faster, but another.
 
     One that draws random numbers never computes the same twice: it is not held against itself.
@@ -155,7 +206,7 @@ def check_compiled(forward: Step, execution: Execution) -> None:
         return
     with as_written():  # without what a pass keeps for its gradient: one has to fit into memory, not three
         eager, again = forward().detach(), forward().detach()
-    check_finite(eager)
+    check_finite(eager, execution)
     tolerance = COMPILED_TOLERANCE[execution.precision]
     if _apart(eager, again) > tolerance:
         return
@@ -173,14 +224,15 @@ def _apart(expected: Tensor, other: Tensor) -> float:
     return float((other - expected).norm() / expected.norm())
 
 
-def check_finite(output: Tensor) -> None:
+def check_finite(output: Tensor, execution: Execution) -> None:
     """A network that computes nonsense is broken, however fast.
 
     Raises:
         ValueError: the output is infinite or not a number.
     """
     if not bool(torch.isfinite(output).all()):
-        raise ValueError("the network's output is infinite or not a number (fp16 ends at 65,504; bf16 does not)")
+        hint = " (fp16 ends at 65,504; bf16 does not)" if execution.precision == "fp16" else ""
+        raise ValueError(f"the network's output is infinite or not a number{hint}")
 
 
 def timed_reading(

@@ -14,9 +14,9 @@ import torch
 from bench.config import PRESETS, Budget, Config, Execution, Task
 from bench.device import accelerator
 from bench.device.execution import arithmetic
-from bench.device.timing import steady_samples
+from bench.device.timing import Step, steady_samples
 from bench.models import REGISTRY
-from bench.probes.steps import MakeStep, Step, inference_step, training_step
+from bench.probes.steps import MakeStep, inference_step, training_step
 from bench.stats import median_interval
 
 pytestmark = pytest.mark.perf

@@ -32,7 +32,7 @@ from bench.probes.counting.replay import (
 )
 from bench.probes.memory import _Weighed
 from bench.probes.reading import Answer, Reading
-from bench.probes.steps import MakeStep, inference_step, training_step
+from bench.probes.steps import Batch, MakeStep, Step, inference_step, training_step
 from bench.runner.request import Request, resolve
 from bench.training.recipes import Recipe, recipe_for
 from tests.configs import config
@@ -484,7 +484,7 @@ class FakeGPU(Host):
         self.allowed = allowed or self.total
         return True
 
-    def step(self, batch_size: int) -> Callable[[], Tensor]:
+    def step(self, batch_size: int) -> Step:
         steps = iter(range(100))
 
         def run() -> Tensor:
@@ -494,7 +494,7 @@ class FakeGPU(Host):
             self.peak = max(self.peak, needs)
             return torch.zeros(())
 
-        return run
+        return Step(run, Batch((1, 3, 1, 1), Execution(), torch.device("cpu"), torch.float32))
 
     def weighed(self, batch_size: int, fit: MemorySize | None = None) -> Any:
         return _Weighed(
@@ -584,3 +584,26 @@ def test_the_largest_batch_is_tried_on_a_gpu() -> None:
         assert largest.predicted
         assert "tried: it fits" in largest.note or "does not fit, a batch of" in largest.note
     assert torch.empty(3 * 2**30, dtype=torch.uint8, device="cuda").numel()  # the limit is lifted
+
+
+class Scales(nn.Sequential):
+    """Multiplies its input where it is."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 8 * 8, 10))
+        self.factor = factor
+
+    def forward(self, images: Tensor) -> Tensor:
+        output: Tensor = super().forward(images.mul_(self.factor))
+        return output
+
+
+@pytest.mark.gpu
+def test_the_copy_for_a_network_that_changes_its_input_in_place_is_not_weighed() -> None:
+    peaks = []
+    for factor in (1.0, 2.0):
+        spec = spec_of(lambda num_classes, factor=factor: Scales(factor), (3, 8, 8))
+        rows = memory.measure(task(spec, 16, device="cuda:0")).readings
+        peaks.append([rows[f"peak_{step}_bytes"] for step in ("inference", "training")])
+    assert peaks[0] == peaks[1]
+    assert all(isinstance(peak, Reading) and not peak.predicted for peak in peaks[0])

@@ -23,7 +23,7 @@ from bench.models import REGISTRY, ModelSpec
 from bench.probes import MEASURE, speed, steps
 from bench.probes.reading import Answer, Reading, Unsupported
 from bench.probes.speed import sweep
-from bench.probes.steps import inference_step, training_step
+from bench.probes.steps import MakeStep, inference_step, training_step
 from bench.runner.execute import crashed, execute
 from bench.stats import median_interval
 from bench.training.step import make_optimizer
@@ -257,6 +257,37 @@ def test_kernels_chosen_by_their_time_and_by_their_reputation_are_kept_apart_in_
     for probe in ("throughput", "best_batch"):
         assert not execute(Task(spec, CONFIG, (probe,)), "cpu").failed
     assert Watched.seen == {(True, False), (False, True)}  # cuDNN keeps one kernel per shape and per second of these
+
+
+class Normalises(Pooled):
+    """Changes its input where it is, as many networks do that take images as they are."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.sub_(0.5).div_(0.25))
+
+
+@pytest.mark.parametrize("graphs", [False, True])
+@pytest.mark.parametrize("make", [inference_step, training_step])
+def test_a_network_that_changes_its_input_in_place_gets_the_same_in_every_step(make: MakeStep, graphs: bool) -> None:
+    task = Task(replace(planted(), build=lambda num_classes: Normalises()), CONFIG, device="emulated:0")
+    task = replace(task, config=replace(CONFIG, execution=Execution(cuda_graphs=graphs)))
+    with at_work():
+        step = make(task, 8)
+        step()  # in which it is found out
+        second = step().clone()
+        assert all(torch.allclose(step(), second, rtol=1e-4) for _ in range(70))  # 4^70 is more than fp32 holds
+    assert step.batch.note == "the network changes its input in place: each step has a copy"
+    assert not make(replace(task, device="cpu", spec=planted(), config=CONFIG), 8).batch.note
+
+
+def test_rows_of_a_network_that_changes_its_input_in_place_say_so() -> None:
+    spec = replace(planted(), build=lambda num_classes: Normalises())
+    brief = replace(CONFIG, measure_seconds=0.01)
+    rows = execute(Task(spec, brief, ("throughput", "latency", "saved_activation_bytes")), "cpu").records
+    for row in (row for row in rows if row.value is not None):
+        assert ("in place: each step has a copy" in row.note) == (row.probe != "saved_activation_bytes")
+    saved = next(row for row in rows if row.metric == "saved_activation_bytes")
+    assert saved.value == 4 * 3 + 4 * 10 + 8  # of one image: pooled, probabilities, label
 
 
 class DropsOnTheHost(Planted):
