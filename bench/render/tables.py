@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import rich.table
@@ -68,8 +68,9 @@ def launch_bound(results: Results, model: Model, metric: str) -> bool:
     return known is not None and "launch_bound" in results.cell(model, known.device_time).flags
 
 
-# One table that fits on a screen: what a network buys, then what it costs. Where nothing was trained, the accuracy
-# that others published comes first.
+# One table that fits on a screen: what a network buys, then what it costs. Networks that were not trained have another
+# accuracy beside it, in a column of its own.
+ACCURACIES = ("top1", "reference_top1", "published_top1")
 OVERVIEW = (
     "top1",
     "params",
@@ -242,7 +243,7 @@ def _of_track(results: Results, track: str, models: Sequence[Model]) -> TrackTab
     topics = by_topic([metric for metric in results.metrics() if _tried(results, models, metric)])
     usual = usual_execution(results, models, [metric for _, metrics in topics for metric in metrics])
     shown = [metric for _, metrics in topics for metric in metrics]
-    names = OVERVIEW if any(metric.name == "top1" for metric in shown) else ("published_top1", *OVERVIEW)
+    names = dict.fromkeys((*_accuracies(results, models), *OVERVIEW))
     first = [metric for name in names for metric in shown if metric.name == name]
     # A run of a few probes needs no second table: everything is in the first.
     first = shown if len(shown) <= len(OVERVIEW) else first
@@ -259,6 +260,16 @@ def _of_track(results: Results, track: str, models: Sequence[Model]) -> TrackTab
             if not set(metrics) <= set(first)
         ),
     )
+
+
+def _accuracies(results: Results, models: Sequence[Model]) -> Iterator[str]:
+    """Those of ACCURACIES that a network has which has none of those before."""
+    without = list(models)
+    for name in ACCURACIES:
+        still = [model for model in without if not results.cell(model, name).measured]
+        if len(still) < len(without):
+            yield name
+        without = still
 
 
 def _tried(results: Results, models: Sequence[Model], metric: Metric) -> bool:

@@ -1,6 +1,7 @@
 """Shares of the device's peak, published accuracies with their sources, and the reference that the package ships."""
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from bench.render.results import (
 from bench.render.results.derived import PUBLISHED_FILE, published_of, published_top1
 from bench.render.results.header import Model
 from bench.render.tables import track_tables
-from tests.render.conftest import RunBuilder, bad, counts, listed, ok
+from tests.render.conftest import RunBuilder, bad, counts, listed, ok, speeds
 
 RESNET = listed("resnet20_cifar", "ResNet", 2015, "cifar")
 MEASURED = {"cpu": {"precision": "fp32", "peak_flops_per_s": 1e12, "bandwidth_bytes_per_s": 1e10}}
@@ -271,6 +272,22 @@ def test_a_network_that_was_not_trained_has_its_reference_with_the_spread_of_its
     assert table["top1"].isna().all()
     source = "1ep of cifar10-jpeg, default: SGD, trained at batch 32; measured on "
     assert str(table.loc[QUICK[1], "reference_source"]).startswith(source)
+
+
+@pytest.mark.parametrize(
+    ("names", "first"),
+    [
+        (QUICK[:1], ["top1", "reference_top1"]),
+        ((), ["reference_top1", "published_top1"]),
+        ((*QUICK[:3], "mine:tiny"), ["top1", "params"]),
+    ],
+)
+def test_the_overview_has_accuracies_of_networks_that_were_not_trained_beside_those_that_were(
+    names: Sequence[str], first: list[str], shipped: Path, build: RunBuilder
+) -> None:
+    costs = [row for name in QUICK[:3] for row in (*counts(name, 1e6, 1e6, 1e6), *speeds(name, 1e6))]
+    (track,) = track_tables(read_results(a_run(build, *costs, *(trained(name, 0.6) for name in names))))
+    assert [column.name for column in track.overview.columns][:2] == first
 
 
 def test_one_axis_takes_what_was_measured_here_alike_and_the_reference_of_the_others(
