@@ -180,6 +180,42 @@ def test_an_object_that_cannot_be_copied_is_counted_and_timed_but_not_trained() 
     assert network.last is last
 
 
+def test_an_object_on_the_meta_device_is_counted_and_what_needs_weights_is_skipped() -> None:
+    probes = ("params", "macs", "activations", "saved_activation_bytes", "latency", "throughput", "predicted_memory")
+    with torch.device("meta"):
+        network = small(7)
+    frame, real = (bench.measure(each, probes=probes[:4], device="cpu") for each in (network, small(7)))
+    assert list(frame["value"]) == list(real["value"])
+    assert set(frame["status"]) == {"ok"}
+    needs_weights = bench.measure(network, probes=probes[4:], device="cpu", rounds=1)
+    assert set(needs_weights["status"]) == {"skipped"}
+    notes = needs_weights["note"][~needs_weights["metric"].str.contains("replayed")]
+    assert set(notes) == {
+        "the object is on the meta device and has no weights: pass the class or function that builds it"
+    }
+    assert all(parameter.is_meta for parameter in network.parameters())
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
+@pytest.mark.parametrize("inside", [False, True])
+def test_torchscript_is_counted_and_trained_as_what_it_was_made_of(inside: bool) -> None:
+    network = small()
+    network[0].weight.requires_grad_(False)
+    script: nn.Module = torch.jit.script(network)
+    script = nn.Sequential(script) if inside else script
+    before = everything_of(script)
+    probes = ("params", "macs", "activations", "saved_activation_bytes", "memory")
+    frames = [bench.measure(each, probes=probes, device="cpu", precision="fp32") for each in (script, network)]
+    for metric in ("params", "macs", "activations", "saved_activation_bytes"):
+        rows = [rows_of(frame, metric) for frame in frames]
+        assert len({(*row["value"], *row["note"]) for row in rows}) == 1, metric
+    # A step of two images is taken before it is weighed.
+    assert value_of(frames[0], "peak_training_bytes") > value_of(frames[0], "peak_inference_bytes")
+    half = bench.measure(script, probes="predicted_memory", device="cpu", precision="bf16")
+    assert "TorchScript" in rows_of(half, "predicted_training_bytes")["note"].item()
+    require_unchanged(script, before)
+
+
 @pytest.mark.parametrize("copied", [True, False])
 def test_lazy_layers_of_an_object_are_counted_and_stay_lazy(copied: bool) -> None:
     network = nn.Sequential(nn.LazyConv2d(8, 3), nn.LazyBatchNorm2d(), nn.AdaptiveAvgPool2d(1), nn.Flatten())

@@ -7,11 +7,14 @@ measure each network in a fresh process; here the caller's own does it, as an ob
 from __future__ import annotations
 
 import copy
+import io
 import re
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,6 +32,7 @@ from bench.models import ModelSpec, UnknownModel
 from bench.probes.counting.layers import BytesByCall, layer_products, layer_table
 from bench.probes.counting.networks import State, tensors_of, with_own_classes
 from bench.probes.counts import saved_per_image
+from bench.probes.reading import Unsupported
 from bench.probes.speed import layer_milliseconds
 from bench.quantity import first_line
 from bench.records import to_frame
@@ -392,7 +396,7 @@ def _copied(network: nn.Module, device: torch.device) -> nn.Module:
 
     `Module.to` would part tied weights on the way to the meta device.
     """
-    twins: dict[int, object] = {}
+    twins: dict[int, object] = {id(each): _loaded(each, device) for each in _outermost_scripts(network)}
     for tensor in tensors_of(network):
         if is_lazy(tensor):
             made: Any = type(tensor)
@@ -404,7 +408,26 @@ def _copied(network: nn.Module, device: torch.device) -> nn.Module:
     return copy.deepcopy(network, twins)
 
 
+def _outermost_scripts(network: nn.Module) -> Iterator[torch.jit.ScriptModule]:
+    if isinstance(network, torch.jit.ScriptModule):
+        yield network
+    else:
+        yield from chain.from_iterable(map(_outermost_scripts, network.children()))
+
+
+def _loaded(script: torch.jit.ScriptModule, device: torch.device) -> nn.Module:
+    """A copy of what is TorchScript, by way of its file: its deep copy has results for parameters, and cannot train."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # PyTorch advises against TorchScript, but its users have it
+        loaded: nn.Module = torch.jit.load(io.BytesIO(script.save_to_buffer()), map_location=device)
+    return loaded
+
+
 def _moved(tensor: Tensor, device: torch.device) -> Tensor:
+    if tensor.is_meta and device.type != "meta":
+        raise Unsupported(
+            "the object is on the meta device and has no weights: pass the class or function that builds it"
+        )
     if device.type == "meta":
         return torch.empty_like(tensor.detach(), device=device)
     return tensor.detach().to(device, copy=True)
@@ -412,15 +435,15 @@ def _moved(tensor: Tensor, device: torch.device) -> Tensor:
 
 def _why_not_copied(network: nn.Module) -> str:
     """Empty if a deep copy is another network of the same weights."""
+    own = tensors_of(network)
     try:
-        twin = _copied(network, torch.device("cpu"))
+        twin = _copied(network, torch.device("meta" if any(tensor.is_meta for tensor in own) else "cpu"))
         shapes = [
             [(name, None if is_lazy(each) else each.shape) for name, each in one.state_dict().items()]
             for one in (network, twin)
         ]
     except Exception as error:  # whatever an object's own __deepcopy__ does
         return f"the object cannot be copied ({type(error).__name__}: {first_line(error)})"
-    own = {id(tensor) for tensor in tensors_of(network)}
-    if any(id(tensor) in own for tensor in tensors_of(twin)):
+    if {id(tensor) for tensor in own} & {id(tensor) for tensor in tensors_of(twin)}:
         return "the object cannot be copied (its copy shares weights with it)"
     return "" if shapes[0] == shapes[1] else "the object cannot be copied (its copy has other weights)"

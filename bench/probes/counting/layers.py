@@ -171,15 +171,16 @@ class ProductCounter(Mode):
     """Adds every product to the recorder's current tally.
 
     `counted` are calls of operators that were counted; `unknown` those of operators that compute, or may do so, and
-    for which nobody has said how much; `parameters` those that an operator has read, by identity. Products of vectors
-    that are made of the weights of `network` alone, as spectral norm takes them, are none of an image and do not count.
+    for which nobody has said how much; `seen` all tensors that an operator has read, by identity, so that what lives as
+    long as a parameter is known by it. Products of vectors that are made of the weights of `network` alone, as spectral
+    norm takes them, are none of an image and do not count.
     """
 
     def __init__(self, recorder: Recorder, network: nn.Module | None = None) -> None:
         super().__init__()
         self.counted = 0
         self.unknown: Counter[str] = Counter()
-        self.parameters: set[int] = set()
+        self.seen: set[int] = set()
         self._recorder = recorder
         self._kinds: dict[Any, Formula | _Kind] = {}
         self._weights: dict[int, Tensor] = {}  # and what is made of weights alone
@@ -214,12 +215,13 @@ class ProductCounter(Mode):
         self._weights |= {_storage_id(part): part for part in parts_of(tensor)}
 
     def _read(self, args: Any) -> bool:
-        """Note the parameters that an operator reads; whether it reads weights and nothing else."""
+        """Note the tensors that an operator reads; whether it reads weights and nothing else."""
         only_weights = None
         for arg in args:
             for tensor in arg if isinstance(arg, list | tuple) else (arg,):
+                if isinstance(tensor, Tensor):
+                    self.seen.add(id(tensor))
                 if isinstance(tensor, nn.Parameter):
-                    self.parameters.add(id(tensor))
                     only_weights = only_weights is not False
                 elif isinstance(tensor, Tensor):
                     held = all(_storage_id(part) in self._weights for part in parts_of(tensor))
@@ -342,7 +344,7 @@ def products(network: nn.Module, input_size: tuple[int, int, int], training: boo
         calls=tuple(recorder.calls + recorder.leftover_params(network)),
         counted=counter.counted,
         unknown=dict(counter.unknown),
-        unused=_unused(network, counter.parameters),
+        unused=_unused(network, counter.seen),
     )
 
 

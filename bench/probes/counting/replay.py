@@ -207,6 +207,8 @@ def replayed_step(
     _after_first_step(optimizer, trainable)
     # The meta device has no autocast of its own. What scales fp16 gradients is a few numbers, and is left out.
     half = HALF.get(execution.precision)
+    if half and any(isinstance(module, torch.jit.ScriptModule) for module in network.modules()):
+        raise Unsupported(f"nobody sees which parts of TorchScript compute in {execution.precision}")
     cast = _Casting(network, Autocast(half, device)) if half else network
     step = TrainingStep(cast, optimizer, recipe, Execution(), spec.num_classes)
     return ReplayedStep(lambda: step(images, labels), network, trainable, optimizer, (images, labels))
