@@ -27,6 +27,7 @@ From a flag to a measurement it passes eight modules: `bench.cli.main` (words), 
 `records`, `chart`, `registry` and `build`, each imported when it is first used: docs/python.md.
 """
 
+import random
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,11 +60,12 @@ __all__ = ["RequestError", "RunError", "build", "chart", "layers", "measure", "r
 if not TYPE_CHECKING:  # a type checker has the imports above, and knows that there is nothing else
 
     def __getattr__(name: str) -> Any:
-        if name == "records":
-            return import_module("bench.records")
-        if name not in _FROM:
+        if name not in __all__:
             raise AttributeError(f"module 'bench' has no attribute {name!r}")
-        return getattr(import_module(_FROM[name]), name)
+        before = random.getstate()  # rich draws from it when it is imported
+        found = import_module(_FROM.get(name, "bench.records"))
+        random.setstate(before)
+        return found if name == "records" else getattr(found, name)
 
 
 def __dir__() -> list[str]:

@@ -4,6 +4,7 @@ import copy
 import gc
 import importlib
 import os
+import random
 import re
 import subprocess
 import sys
@@ -22,9 +23,11 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 import bench
+from bench.device.execution import settings_kept
 from bench.models import REGISTRY
 from bench.records.record import Record
 from bench.records.run_folder import Model, Run, RunHeader
+from bench.training import randomness
 from tests.configs import new_run
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -313,6 +316,62 @@ def test_the_callers_settings_of_pytorch_make_no_difference() -> None:
     assert value_of(frame, "train_images_per_s") > 0
 
 
+class Switches(nn.Sequential):
+    """Sets what is the whole process's, as a script may that was never meant to be imported."""
+
+    def __init__(self) -> None:
+        super().__init__(small())
+        self.switch()
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.switch()
+        output: Tensor = super().forward(images.float())
+        return output
+
+    def switch(self) -> None:
+        torch.set_num_threads(torch.get_num_threads() + 1)
+        torch.set_default_dtype(torch.float64)
+        torch.set_grad_enabled(False)
+        torch.use_deterministic_algorithms(True)
+        torch.set_float32_matmul_precision("medium")
+        torch.backends.cudnn.benchmark = torch.backends.cudnn.deterministic = True
+        torch.backends.cuda.enable_flash_sdp(False)
+        torch.manual_seed(7)
+        random.seed(7)
+        np.random.seed(7)  # noqa: NPY002
+
+
+def switched() -> list[Any]:
+    return [
+        (torch.get_num_threads(), torch.get_default_dtype(), torch.is_grad_enabled()),
+        (torch.are_deterministic_algorithms_enabled(), torch.get_float32_matmul_precision()),
+        (torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic, torch.backends.cuda.flash_sdp_enabled()),
+        (torch.get_rng_state().tolist(), random.getstate(), str(np.random.get_state())),  # noqa: NPY002
+    ]
+
+
+def test_what_a_network_switches_for_the_whole_process_is_put_back() -> None:
+    with settings_kept(), randomness.preserved(torch.device("cpu")):  # for the other tests
+        network = Switches()
+        assert torch.get_default_dtype() is torch.float64
+    before = switched()
+    for each in (Switches, network):
+        value_of(bench.measure(each, probes=("params", "predicted_inference_bytes"), device="cpu"), "params")
+        assert switched() == before
+
+
+class Leaves(nn.Sequential):
+    def forward(self, images: Tensor) -> Tensor:
+        sys.exit(3)
+
+
+def test_a_network_that_ends_its_program_makes_a_failed_row() -> None:
+    for network in (lambda: Leaves(small()), Leaves(small())):
+        frame = bench.measure(network, probes=("params", "macs"), name="leaves", device="cpu")
+        assert value_of(frame, "params") == PARAMS
+        assert "ends the program that runs it: exit(3)" in rows_of(frame, "macs")["note"].item()
+
+
 def test_a_factory_is_trained_and_an_object_is_not() -> None:
     settings: dict[str, Any] = {"budget": "0.2kimg", "dataset": "synthetic", "test_images": 100}
     frame = bench.measure(partial(small, num_classes=10), probes="accuracy", **settings)
@@ -466,12 +525,15 @@ def test_a_chart_never_compares_what_was_measured_differently(tmp_path: Path) ->
 
 
 def test_a_script_without_a_main_guard_prints_its_row_beside_a_classic(tmp_path: Path) -> None:
-    code = """import bench
+    code = """import random
+import bench
 from torch import nn
+before = random.getstate()
 net = nn.Sequential(nn.Flatten(), nn.Linear(3072, 10))
 for frame in (bench.measure(net, probes="throughput", batch_size=2, rounds=1), bench.measure(net),
               bench.measure("resnet18_cifar")):
     print(bench.table(frame)[["model", "status", "params"]].to_string(header=False, index=False))
+assert random.getstate() == before  # whatever was imported
 """
     lines = [line.split() for line in run_python(code, tmp_path).splitlines()]
     classic = str(REGISTRY["resnet18_cifar"].params)

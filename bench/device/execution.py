@@ -12,7 +12,8 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -55,6 +56,7 @@ def arithmetic(precision: Precision, autotune: bool = True) -> Iterator[None]:
     of each shape, which warm-up leaves outside every measurement; without, it takes what it holds to be the best.
     """
     matmul, convolution = torch.backends.cuda.matmul, torch.backends.cudnn
+    known = _matmul_precision()
     before = matmul.allow_tf32, convolution.allow_tf32, convolution.benchmark, convolution.deterministic
     matmul.allow_tf32 = convolution.allow_tf32 = precision != "fp32"
     convolution.benchmark = autotune
@@ -65,6 +67,51 @@ def arithmetic(precision: Precision, autotune: bool = True) -> Iterator[None]:
         yield
     finally:
         matmul.allow_tf32, convolution.allow_tf32, convolution.benchmark, convolution.deterministic = before
+        if known and _matmul_precision() != known:  # a "medium" says more than the switch does
+            torch.set_float32_matmul_precision(known)
+
+
+def _matmul_precision() -> str:
+    """Empty where PyTorch cannot say it, as both of its ways to set it were used."""
+    try:
+        return torch.get_float32_matmul_precision()
+    except RuntimeError:
+        return ""
+
+
+def _set_default_device(device: torch.device) -> None:
+    torch.set_default_device(None if device.type == "cpu" else device)  # one that is set slows every call down
+
+
+_CUDA, _CUDNN = torch.backends.cuda, torch.backends.cudnn
+_SETTINGS: tuple[tuple[Callable[[], Any], Callable[[Any], object]], ...] = (
+    (torch.get_num_threads, torch.set_num_threads),
+    (torch.get_default_dtype, torch.set_default_dtype),
+    (torch.get_default_device, _set_default_device),
+    (torch.is_grad_enabled, torch.set_grad_enabled),
+    (torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
+    (torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode),
+    (_matmul_precision, torch.set_float32_matmul_precision),
+    (_CUDA.flash_sdp_enabled, _CUDA.enable_flash_sdp),
+    (_CUDA.mem_efficient_sdp_enabled, _CUDA.enable_mem_efficient_sdp),
+    (_CUDA.math_sdp_enabled, _CUDA.enable_math_sdp),
+    *(
+        (partial(getattr, switches, name), partial(setattr, switches, name))
+        for switches, name in ((_CUDNN, "benchmark"), (_CUDNN, "deterministic"), (_CUDNN, "enabled"))
+    ),
+)
+
+
+@contextmanager
+def settings_kept() -> Iterator[None]:
+    """Whatever a network switches for the whole process inside, such as its number of threads, is as it was after."""
+    before = [get() for get, _ in _SETTINGS]
+    try:
+        yield
+    finally:
+        for (get, set_to), value in zip(_SETTINGS, before, strict=True):
+            if get() != value:
+                set_to(value)
 
 
 def memory_format(execution: Execution) -> torch.memory_format:

@@ -37,7 +37,7 @@ def params(task: Task) -> Measurement:
     """
     try:
         found = layer_products(task.spec)
-    except Exception:
+    except (Exception, SystemExit):
         spec = task.spec
         parameters = list(spec.build(num_classes=spec.num_classes).parameters())
         if any(map(is_lazy, parameters)):

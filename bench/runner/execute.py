@@ -25,7 +25,7 @@ from bench.config import Config, Execution, Task
 from bench.data.cache import preview_sheet
 from bench.data.image_set import ImageSet
 from bench.device import accelerator, environment
-from bench.device.execution import CaptureFailed, failed_capture, is_out_of_memory, release_memory
+from bench.device.execution import CaptureFailed, failed_capture, is_out_of_memory, release_memory, settings_kept
 from bench.device.peaks import LimitsTask, measure_limits, vendor_named
 from bench.engines import Crash, EngineLost, Executor, Interrupts, Stop
 from bench.engines.local import LocalMachine
@@ -261,12 +261,14 @@ def execute(task: Task, device: str) -> Outcome:
     """Run one task here and now. Never raises: whatever goes wrong is in the rows."""
     records: list[Record] = []
     tables: dict[str, Table] = {}
-    task = replace(task, device=device, spec=with_own_classes(task.spec))
+    with settings_kept():
+        task = replace(task, device=device, spec=with_own_classes(task.spec))
     for number, probe in enumerate(task.probes):
         start = time.perf_counter()
         try:
             accelerator.choose(device)
-            measurement = MEASURE[probe](task)
+            with settings_kept():
+                measurement = MEASURE[probe](task)
         except CaptureFailed:
             measurement = Measurement({})
         except Exception as error:

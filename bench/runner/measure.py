@@ -26,6 +26,7 @@ from torch.nn.parameter import is_lazy
 from bench import models
 from bench.config import CompileMode, MemoryFormat, Precision, RequestError, Task
 from bench.device import accelerator
+from bench.device.execution import settings_kept
 from bench.engines import Crash
 from bench.metrics import measured_by, probe_named
 from bench.models import ModelSpec, UnknownModel
@@ -315,18 +316,12 @@ def _size_for(name: str) -> InputSize | None:
 def _undisturbed(device: str) -> Iterator[None]:
     """The caller's random states, current GPU and PyTorch settings: set for the suite, and put back."""
     at = accelerator.named(device).place
-    dtype, place = torch.get_default_dtype(), torch.get_default_device()
     current = torch.accelerator.device_index(at.index)
-    torch.set_default_dtype(torch.float32)
-    if str(place) != "cpu":
-        torch.set_default_device(None)
-    try:
-        with randomness.preserved(at), torch.inference_mode(False), torch.enable_grad(), current:
-            yield
-    finally:
-        torch.set_default_dtype(dtype)
-        if str(place) != "cpu":
-            torch.set_default_device(place)
+    with settings_kept(), randomness.preserved(at), torch.inference_mode(False), torch.enable_grad(), current:
+        torch.set_default_dtype(torch.float32)
+        if str(torch.get_default_device()) != "cpu":
+            torch.set_default_device(None)
+        yield
 
 
 @contextmanager

@@ -97,7 +97,7 @@ def fresh_network(spec: ModelSpec, num_classes: int) -> nn.Module:
 def with_own_classes(spec: ModelSpec) -> ModelSpec:
     """With as many classes as the network returns, where nobody says; one that fails says so where it is measured."""
     for make in (build, build_on_meta) if spec.guessed_classes else ():
-        with suppress(Exception), torch.no_grad():
+        with suppress(Exception, SystemExit), torch.no_grad():
             network = make(spec).eval()
             output = network(images_for(network, 2, spec.input_size))
             found = logits(output, spec.num_classes).shape[1]
