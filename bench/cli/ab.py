@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import secrets
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -17,7 +17,7 @@ from bench.cli import GATE_WORSE, INTERRUPTED, PROG, SOME_FAILED, refuse_for_reg
 from bench.cli.compare import Gate
 from bench.config import PRESETS, RequestError, flag_of, parse_duration
 from bench.regression import percent
-from bench.runner.request import Count, Names, Request, Word, networks
+from bench.runner.request import Count, Names, Request, Word, networks, parse_input_size, resolve
 
 if TYPE_CHECKING:
     from bench.regression.ab.paired import Pairing, Result
@@ -27,6 +27,7 @@ ERROR = 0.01  # the chance that any interval of one `ab` is wrong
 WORKERS = 2  # of each side
 ANSWER_LIMIT_S = 600.0  # for one build or sample; compiling takes minutes
 
+_COMMON = ("device", "batch_size", "input_size", "num_classes")  # what holds for both sides
 # What --a and --b can change: how the two timed steps run.
 _FLAGS = ("device", "batch_size", "precision", "memory_format", "compile", "compile_mode", "cuda_graphs")
 
@@ -214,11 +215,13 @@ def _workers(
         Asked("A", request.base if revisions_of else None, request.python_a, request.a),
         Asked("B", request.new if revisions_of else None, request.python_b, request.b),
     )
+    common = {field: getattr(request, field) for field in _COMMON}
     for one in asked:
-        _check_flags(one)
+        _check_flags(one, common)
+    flags = [word for field, value in common.items() if value is not None for word in (flag_of(field), str(value))]
     with (
         _terminable(),
-        sides(asked, _common_flags(request), revisions_of) as (side_a, side_b),
+        sides(asked, flags, revisions_of) as (side_a, side_b),
         workers(side_a, WORKERS, ANSWER_LIMIT_S) as a,
         workers(side_b, WORKERS, ANSWER_LIMIT_S) as b,
     ):
@@ -237,30 +240,36 @@ def _terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _common_flags(request: Ab) -> list[str]:
-    said = {field: getattr(request, field) for field in ("device", "batch_size", "input_size", "num_classes")}
-    return [word for field, value in said.items() if value is not None for word in (flag_of(field), str(value))]
-
-
-def _check_flags(asked: Asked) -> None:
-    """Find a wrong flag before anything starts.
+def _check_flags(asked: Asked, common: Mapping[str, Any]) -> None:
+    """Find a wrong flag before anything starts; what another interpreter can do, only its own worker knows.
 
     Raises:
-        RequestError: there is no such flag, or it changes nothing here.
+        RequestError: there is no such flag, it changes nothing here, or its value cannot be.
     """
     from bench.cli.main import parse  # which imports this module
+    from bench.device import execution
     from bench.regression.ab.sides import split_flags
+    from bench.runner.prepare import devices_for
 
     flag = f"--{asked.letter.lower()}"
     try:
         request = parse(Request, split_flags(asked.letter, asked.flags), f"{PROG} run")
     except RequestError as error:
         raise RequestError(f"{flag} {asked.flags!r}: {error}") from None
-    untouched = Request()
+    untouched, own = Request(), dict[str, Any]()
     for field in fields(Request):
-        if field.name not in _FLAGS and getattr(request, field.name) != getattr(untouched, field.name):
+        if (value := getattr(request, field.name)) != getattr(untouched, field.name):
+            own[field.name] = value
+        if field.name in own and field.name not in _FLAGS:
             known = ", ".join(map(flag_of, _FLAGS))
             raise RequestError(f"{flag}: {flag_of(field.name)} changes no step; what does: {known}")
+    whole = replace(untouched, **{**common, **own})
+    parse_input_size(whole.input_size)
+    if asked.python is None:
+        (device, *_) = devices_for(whole.device, lambda _: None)
+        can = execution.arithmetics([device])
+        config, _ = resolve(whole, (), device.partition(":")[0], all("bf16" in has for has in can.values()))
+        execution.check(config.execution, can)
 
 
 def _line(result: Result) -> str:

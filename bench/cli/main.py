@@ -264,6 +264,8 @@ def _complaint(form: type, arguments: Sequence[str], prog: str) -> str:
     loose: list[str] = []
     after: dict[str, str] = {}  # a word -> the flag that it follows, and which has its value already
     for typed, values in _by_flag(arguments):
+        if hyphened := next((word for word in values if re.match(r"-[^\W\d]", word)), ""):
+            return f"{f'{typed} {hyphened}'.strip()}: values do not begin with a hyphen, flags begin with two"
         if not typed:
             loose += values
             continue

@@ -299,12 +299,16 @@ def _refuse_conflicts(request: Request, experiment: Experiment | None) -> None:
             if getattr(request, field):
                 raise RequestError(f"--recipe {request.recipe} fixes how training goes: leave out {flag_of(field)}")
     for flag, given, other, goes in (
-        ("--on", request.on, "--dry-run", request.dry_run),
+        ("--on", request.on is not None, "--dry-run", request.dry_run),
         ("--json", request.json, "--dry-run", request.dry_run),
+        ("--retry-failed", request.retry_failed, "--run, the run to resume", request.run is not None),
+        ("--force", request.force, "--run, the run to resume", request.run is not None),
         ("--ray-address", request.ray_address != "auto", "--engine ray", request.engine == "ray"),
     ):
         if given and not goes:
             raise RequestError(f"{flag}: only goes with {other}")
+    if request.on is not None and not request.on.strip():
+        raise RequestError("--on: name a GPU, such as H100")
     if request.weights and (experiment is None or experiment.weights is None):
         known = ", ".join(name for name, known in EXPERIMENTS.items() if known.weights)
         raise RequestError(f"--weights {request.weights}: only goes with --recipe {known}")
