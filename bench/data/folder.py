@@ -12,7 +12,7 @@ import numpy as np
 from bench.config import RequestError, Track
 from bench.data.image_set import Decoded, Labelled, Source, decode_images, file_identity
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".ppm", ".pgm")
 _LEFTOVERS = {"thumbs.db", "desktop.ini", "__macosx"}  # of file managers, besides all that is hidden
 _NAMED = 3  # of the files that are skipped
 
@@ -28,6 +28,7 @@ def find(folder: Path, track: Track) -> Source:
     shape = (1, 28, 28) if track == "mnist" else (3, 32, 32)
     skipped: list[Path] = []
     train, test = (_images_by_class(folder, split, skipped) for split in ("train", "test"))
+    skipped += [entry for entry in folder.iterdir() if entry.is_dir() and entry.name not in ("train", "test")]
     if train.keys() != test.keys():
         differing = ", ".join(sorted(train.keys() ^ test.keys()))
         raise RequestError(f"{folder}: train/ and test/ must have the same class folders; only one has {differing}")
@@ -40,7 +41,7 @@ def find(folder: Path, track: Track) -> Source:
     return Source(
         f"the class folders in {folder}, converted to {mode} and resized to {width}x{height} "
         "(bilinear, proportions not kept)",
-        (f"folder {track} {folder.resolve()}", digest),
+        (f"upright folder {track} {folder.resolve()}", digest),
         partial(_decode, folder, train, test, shape),
         skipped=_told(folder, skipped),
     )
@@ -67,7 +68,9 @@ def _images_by_class(folder: Path, split: str, skipped: list[Path]) -> Classes:
             else:
                 images[entry.name] = _images_below(entry, skipped)
     except OSError as error:
-        raise RequestError(f"{folder} has no readable folder {split}/: {layout}") from error
+        there = ", ".join(sorted(f"{entry.name}/" for entry in folder.iterdir() if entry.is_dir())[:_NAMED])
+        has = f" but {there}" if there else ""
+        raise RequestError(f"{folder} has no readable folder {split}/{has}: {layout}") from error
     empty = [name for name, paths in images.items() if not paths]
     if empty or not images:
         where = f"{split}/{empty[0]}/" if empty else f"{split}/"
@@ -78,7 +81,8 @@ def _images_by_class(folder: Path, split: str, skipped: list[Path]) -> Classes:
 def _images_below(class_folder: Path, skipped: list[Path]) -> list[Path]:
     images: list[Path] = []
     for parent, folders, files in os.walk(class_folder, onerror=_raise):
-        for name in [name for name in folders if is_leftover(name)]:
+        # A link may lead back to where it is.
+        for name in [name for name in folders if is_leftover(name) or Path(parent, name).is_symlink()]:
             folders.remove(name)
             skipped.append(Path(parent, name))
         for name in files:

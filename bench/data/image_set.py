@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 from PIL.TiffImagePlugin import BITSPERSAMPLE, TiffImageFile
 
 from bench.config import RequestError
@@ -103,7 +103,8 @@ def decode_images(
 ) -> NDArray[np.uint8]:
     """Decode in threads (Pillow releases the interpreter's lock) to the given (channels, height, width).
 
-    `origin` is the file that bytes are from, for errors. Without `resize` every image must have this size.
+    `origin` is the file that bytes are from, for errors. Without `resize` every image must have this size; with it,
+    each is turned upright first, as its camera noted.
 
     Raises:
         RequestError: an image cannot be decoded or has another size.
@@ -117,6 +118,8 @@ def decode_images(
         try:
             with Image.open(BytesIO(item) if isinstance(item, bytes) else item) as image:
                 pixels = _of_8_bits(image).convert("L" if channels == 1 else "RGB")
+            if resize:
+                ImageOps.exif_transpose(pixels, in_place=True)
         except Exception as error:  # Pillow's decoders raise a dozen types for damaged bytes
             raise RequestError(f"{name} cannot be decoded: {error}") from error
         if resize and pixels.size != (width, height):

@@ -172,6 +172,35 @@ def test_what_is_no_image_is_skipped_counted_and_said(disk: fakes.Disk, tmp_path
     assert disk.said[before:] == [f"{folder}: {told}"]
 
 
+def test_a_photograph_is_turned_as_its_camera_noted(disk: fakes.Disk, tmp_path: Path) -> None:
+    def save(path: Path, image: fakes.Pixels) -> None:
+        turned = Image.Exif()
+        turned[0x0112] = 6  # the top is on the right
+        Image.fromarray(np.rot90(image.transpose(1, 2, 0)).copy()).save(path.with_suffix(".png"), exif=turned)
+
+    images = write_noise(tmp_path / "phone", save)
+    np.testing.assert_array_equal(training_images(disk.prepare(f"{tmp_path}/phone")), images)
+
+
+def test_portable_pixmaps_are_read(disk: fakes.Disk, tmp_path: Path) -> None:
+    def save(path: Path, image: fakes.Pixels) -> None:
+        Image.fromarray(image.transpose(1, 2, 0)).save(path.with_suffix(".ppm"))
+
+    images = write_noise(tmp_path / "signs", save)
+    np.testing.assert_array_equal(training_images(disk.prepare(f"{tmp_path}/signs")), images)
+
+
+def test_folders_that_are_not_read_are_said(disk: fakes.Disk, tmp_path: Path) -> None:
+    folder = tmp_path / "pets"
+    write_noise(folder, png)
+    (folder / "val").mkdir()
+    (folder / "train" / "class0" / "back").symlink_to(folder / "train")
+    assert disk.prepare(str(folder)).source.endswith("; skipped 2 of other kinds (train/class0/back, val)")
+    (folder / "test").rename(folder / "valid")
+    with pytest.raises(RequestError, match=r"no readable folder test/ but train/, val/, valid/: expected train/"):
+        disk.prepare(str(folder))
+
+
 def test_only_leftovers_are_no_images(disk: fakes.Disk, tmp_path: Path) -> None:
     write_noise(tmp_path / "mac", lambda path, image: path.with_name(f"._{path.name}.png").write_bytes(b"no image"))
     with pytest.raises(RequestError, match=r"no images in train/class0/ \(skipped 6 hidden or left over .*\._000\.png"):
