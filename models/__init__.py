@@ -98,7 +98,7 @@ def select(
             continue
         matches = [name for name in REGISTRY if fnmatchcase(name, pattern)]
         if not matches:
-            hint = nearest(pattern, REGISTRY)
+            hint = f": write {pattern}:factory" if pattern.endswith(".py") else nearest(pattern, REGISTRY)
             raise UnknownModel(f"no network is named {pattern!r}{hint}; `python -m bench list` shows all")
         chosen.update(matches)
     return [*(spec for name, spec in REGISTRY.items() if name in chosen), *own.values()]

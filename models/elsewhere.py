@@ -19,6 +19,8 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib.machinery import SourceFileLoader
+from operator import attrgetter
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -111,11 +113,13 @@ def _parted(word: str) -> tuple[str, dict[str, Any]]:
         bare = {value.id for _, value in given if isinstance(value, ast.Name)}
         if call.args or "" in arguments or bare & {"true", "false", "null"}:  # as texts they would all be true
             raise ValueError
+        if len(arguments) < len(given):
+            raise UnknownModel(f"{word}: an argument is given twice")
     except (AttributeError, SyntaxError, ValueError):
         raise UnknownModel(
             f"{word}: write arguments as key=value; values are numbers, True, False, None, or texts in quotes"
         ) from None
-    for name in {"num_classes", "pretrained", "weights"} & arguments.keys():
+    for name in {"num_classes", "pretrained", "weights", "checkpoint_path"} & arguments.keys():
         raise UnknownModel(f"{word}: {name} is settled: weights are fresh, and --num-classes says how many classes")
     return match[1], arguments
 
@@ -136,14 +140,18 @@ def _torchvision(name: str, size: InputSize | None, arguments: Mapping[str, Any]
     known = models.list_models(module=models)
     if name not in known:
         raise UnknownModel(f"torchvision has no classification network {name!r}{nearest(name, known)}")
+    if size and size[0] != 3:
+        raise UnknownModel(f"torchvision:{name} takes colour images: write --input-size 3x{size[1]}x{size[2]}")
     weights: Any = models.get_model_weights(name)
     side = next(iter(weights)).transforms().crop_size[0] if len(weights) else 224
+    if isinstance(told := arguments.get("image_size"), int):
+        side = told
     height, width = size[1:] if size else (side, side)
     if (height, width) != (224, 224) and name.startswith(("vit_", "maxvit_")):  # these must be told another size
         if height != width:
             raise UnknownModel(f"torchvision:{name} takes square images: write --input-size {height}")
-        told = {"image_size": height} if name.startswith("vit_") else {"input_size": (height, width)}
-        arguments = {**told, **arguments}
+        tell = {"image_size": height} if name.startswith("vit_") else {"input_size": (height, width)}
+        arguments = {**tell, **arguments}
     build = partial(models.get_model, name, weights=None, **arguments)
     return _tried(f"torchvision:{name}", build, arguments), (3, side, side), 1000
 
@@ -172,7 +180,8 @@ def _timm(name: str, size: InputSize | None, arguments: Mapping[str, Any]) -> So
             raise UnknownModel(f"timm has no {name!r}; with a tag it has {', '.join(tagged) or 'none'}")
         cfg = timm.get_pretrained_cfg(name)
         facts = vars(cfg) if cfg else {}
-    own_size = tuple(facts.get("input_size") or (3, 224, 224))
+    channels, *sides = facts.get("input_size") or (3, 224, 224)
+    own_size = (arguments.get("in_chans", channels), *sides)
     if told := arguments.get("img_size"):
         own_size = (own_size[0], *(told if isinstance(told, list | tuple) else (told, told)))
     if size and size[0] != own_size[0]:
@@ -186,14 +195,14 @@ def _tried(word: str, build: Build, arguments: Mapping[str, Any]) -> Build:
     """The builder, once it has taken its arguments, if there are any.
 
     Raises:
-        UnknownModel: it does not know one of them.
+        UnknownModel: it does not take one of them.
     """
     try:
         with torch.device("meta"), suppress(NotImplementedError, RuntimeError, ValueError):
             if arguments:
                 build(num_classes=10)
-    except TypeError as error:
-        raise UnknownModel(f"{word}: {error}") from None
+    except Exception as error:
+        raise UnknownModel(f"{word}: {type(error).__name__}: {error}") from None
     return build
 
 
@@ -232,7 +241,7 @@ class _Own:
     @property
     def file(self) -> Path | None:
         is_file = self.source.endswith(".py") or "/" in self.source or os.sep in self.source
-        path = Path(self.folder, self.source).resolve()
+        path = Path(self.folder, Path(self.source).expanduser()).resolve()
         return (path / "__init__.py" if path.is_dir() else path) if is_file else None
 
     @property
@@ -240,9 +249,9 @@ class _Own:
         """The factory itself."""
         if self.file is None:
             with _importable_from(self.folder):
-                return getattr(importlib.import_module(self.source), self.name)
+                return attrgetter(self.name)(importlib.import_module(self.source))
         with _importable_from(self.folder), _importable_from(str(self.file.parent)):
-            return getattr(_imported(self.file), self.name)
+            return attrgetter(self.name)(_imported(self.file))
 
     def checked(self, word: str) -> Any:
         """The factory, if it is one.
@@ -286,7 +295,8 @@ def _imported(file: Path) -> Any:
         importlib.import_module(package)
         name = package if stem == "__init__" else ".".join((package, re.sub(r"\W", "_", stem)))
         if name not in sys.modules:
-            spec: Any = importlib.util.spec_from_file_location(name, file)
+            loader = SourceFileLoader(name, str(file))  # whatever its name ends in
+            spec: Any = importlib.util.spec_from_file_location(name, file, loader=loader)
             module = importlib.util.module_from_spec(spec)
             sys.modules[name] = module
             try:
@@ -353,6 +363,7 @@ def _parameters(factory: Any) -> dict[str, int | None]:
 def _importable_from(folder: str) -> Iterator[None]:
     """A user's folder first on the module path, and without any clone of this suite: its `models` is not theirs.
 
+    Afterwards it is the last one, for what is imported when the network is built or run.
     What is imported or built meanwhile leaves PyTorch's types and gradients as they are, and finds no words of the
     command line that are not meant for it.
     """
@@ -365,7 +376,7 @@ def _importable_from(folder: str) -> Iterator[None]:
         torch.set_default_dtype(dtype)
         torch.set_grad_enabled(gradients)
         sys.argv = words
-        sys.path[:] = [*before, *(entry for entry in sys.path if entry not in before and entry != folder)]
+        sys.path[:] = [*before, *(entry for entry in dict.fromkeys(sys.path) if entry not in before)]
 
 
 def nearest(name: str, known: Collection[str]) -> str:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import pickle
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,16 @@ def nothing_passed_on(width=5, **kwargs):
 INSTANCE = Tiny()
 NUMBER = 5
 SPEC = ModelSpec("tiny_cifar", "Tiny", 2026, "own", "cifar", (3, 32, 32), 10, Tiny, params=40)
+"""
+
+
+METHOD = """
+from torch import nn
+
+class Net(nn.Linear):
+    @classmethod
+    def small(cls, num_classes=5):
+        return cls(3, num_classes)
 """
 
 
@@ -104,8 +115,11 @@ def test_the_track_is_that_of_the_images(own: str, size: tuple[int, int, int], t
         ("{own}:Tiny(**x)", "write arguments as key=value"),
         ("{own}:scaled(width=true)", "values are numbers, True, False, None, or texts"),
         ("{own}:Tiny(num_classes=3)", "--num-classes says how many classes"),
+        ("{own}:scaled(width=3,width=4)", "an argument is given twice"),
+        ("./mine.py", r"'./mine\.py': write \./mine\.py:factory"),
         ("./nothing.py:Tiny", "FileNotFoundError.*; write package.module:factory, .* or ./file.py:factory"),
         ("torchvision:resnet18(depth=3)", "unexpected keyword argument 'depth'"),
+        ("torchvision:resnet18(norm_layer=batch)", "torchvision:resnet18: TypeError: "),
         ("torchvision:vit_b_16", "square images"),
         ("torchvision:resnet19", "nearest: resnet18"),
     ],
@@ -113,6 +127,18 @@ def test_the_track_is_that_of_the_images(own: str, size: tuple[int, int, int], t
 def test_what_cannot_be_found_is_said(own: str, word: str, words: str) -> None:
     with pytest.raises(UnknownModel, match=words):
         select([word.format(own=own)], input_size=(3, 32, 48) if "vit" in word else None)
+
+
+def test_torchvision_takes_colour_images() -> None:
+    with pytest.raises(UnknownModel, match="takes colour images: write --input-size 3x28x28"):
+        select(["torchvision:resnet18"], input_size=(1, 28, 28))
+
+
+@pytest.mark.parametrize("wrong", ["act_layer='re lu'", "layers=3"])
+def test_an_argument_that_timm_does_not_take_is_one_line(wrong: str) -> None:
+    pytest.importorskip("timm")
+    with pytest.raises(UnknownModel, match=r"timm:resnet18: \w+Error: "):
+        select([f"timm:resnet18({wrong})"])
 
 
 def params(spec: ModelSpec) -> int:
@@ -163,6 +189,32 @@ def test_a_file_may_import_what_is_beside_it_relatively(
         return
     (spec,) = select([f"./{form}:Net"], input_size=(3, 32, 32))
     assert params(pickle.loads(pickle.dumps(spec))) == 28
+
+
+@pytest.mark.parametrize("where", ["__init__(self, num_classes=2)", "forward(self, x)"])
+def test_what_is_beside_a_file_is_found_when_the_network_is_built_and_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    name = f"beside_{tmp_path.name}"
+    (tmp_path / "nets").mkdir()
+    (tmp_path / "nets" / f"{name}.py").write_text(OWN)
+    call = "super().__init__()" if "init" in where else "return x"
+    (tmp_path / "nets" / "late.py").write_text(
+        f"from torch import nn\nclass Late(nn.Identity):\n    def {where}:\n        import {name}\n        {call}\n"
+    )
+    monkeypatch.setattr("sys.path", [*sys.path])
+    (spec,) = select([f"{tmp_path}/nets/late.py:Late"], input_size=(3, 32, 32))
+    assert spec.build(num_classes=2)(torch.zeros(1)) is not None
+
+
+@pytest.mark.parametrize("file", ["net.py", "net.PY", "net"])
+def test_a_method_builds_a_network_and_a_file_may_end_in_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / file).write_text(METHOD)
+    (spec,) = select([f"~/{file}:Net.small"], input_size=(3, 32, 32))
+    assert params(pickle.loads(pickle.dumps(spec))) == 20
 
 
 def test_what_a_module_sets_for_the_whole_process_is_put_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,6 +283,8 @@ def test_timm_by_name() -> None:
         ("timm:resnet18(drop_path_rate=0.1)", (3, 32, 32), 10, 11_181_642),
         ("timm:resnet18", (1, 28, 28), 10, 11_181_642 - 2 * 64 * 49),  # told its channels
         ("torchvision:vit_b_16", (3, 32, 32), 10, 85_806_346 - 768 * (197 - 5)),
+        ("timm:resnet18(in_chans=1)", None, 10, 11_181_642 - 2 * 64 * 49),
+        ("torchvision:vit_b_16(image_size=32)", None, 10, 85_806_346 - 768 * (197 - 5)),
         ("torchvision:vit_b_16", (3, 224, 224), 1000, 86_567_656),
     ],
 )
