@@ -27,6 +27,7 @@ from bench.device.execution import settings_kept
 from bench.models import REGISTRY
 from bench.records.record import Record
 from bench.records.run_folder import Model, Run, RunHeader
+from bench.runner.measure import _crowded
 from bench.training import randomness
 from tests.configs import new_run
 
@@ -303,6 +304,19 @@ def test_a_factory_that_raises_makes_a_failed_row() -> None:
 
     (note,) = rows_of(bench.measure(broken, probes="params"), "params")["note"]
     assert note == "OSError: no such file"
+
+
+@pytest.mark.parametrize(("busy", "spins", "said"), [(90.0, True, True), (90.0, False, False), (1.0, True, False)])
+def test_timings_beside_other_work_say_what_to_do(
+    busy: float, spins: bool, said: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.delenv(name, raising=False)
+    if not spins:
+        monkeypatch.setenv("GOMP_SPINCOUNT", "10000")
+    monkeypatch.setattr("psutil.cpu_percent", lambda _: busy)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert ("GOMP_SPINCOUNT=10000" in _crowded()) == said
 
 
 def test_the_callers_settings_of_pytorch_make_no_difference() -> None:

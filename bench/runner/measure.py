@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import io
+import os
 import re
 import sys
 import warnings
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
+import psutil
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
@@ -49,6 +51,7 @@ Network = nn.Module | Callable[..., nn.Module] | str  # an object, a class or fu
 InputSize = tuple[int, int, int]
 
 HERE = "measured in the calling process"  # in the note of each number that may depend on it, and each of an object
+LOOK_S = 0.1  # at what else the processors do
 NOT_FRESH = (
     "training starts from fresh weights, which an object does not have: pass the class or function that builds it"
 )
@@ -133,8 +136,10 @@ def measure(
                 given=specs,
             )
             config, device = prepared.config, prepared.devices[0]
-            tasks = [] if left_out == probes != () else plan(prepared.specs, config, prepared.inputs)
-            records = [record for task in tasks if not task.second_look for record in _executed(task, device)]
+            planned = [] if left_out == probes != () else plan(prepared.specs, config, prepared.inputs)
+            tasks = [task for task in planned if not task.second_look]
+            crowded = _crowded() if device == "cpu" and not all(task.static for task in tasks) else ""
+            records = [record for task in tasks for record in _executed(task, device, crowded)]
             records += [row for each in left_out for row in without_value(Task(specs[0], config, (each,)), NOT_FRESH)]
         return to_frame(records, map(described, specs))
 
@@ -234,7 +239,18 @@ def step_task(spec: ModelSpec, device: str, batch_size: int | None) -> Task:
     return Task(prepared.specs[0], prepared.config, ("throughput",), prepared.inputs, prepared.devices[0])
 
 
-def _executed(task: Task, device: str) -> list[Record]:
+def _crowded() -> str:
+    """What to do where others keep processors busy: threads of this process would wait for each other, many times over.
+
+    GNU's OpenMP lets them spin, unless the environment said otherwise when PyTorch was loaded.
+    """
+    if torch.get_num_threads() == 1 or {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
+        return ""
+    busy = psutil.cpu_percent(LOOK_S) / 100 * (psutil.cpu_count() or 1)
+    return "beside other work: timings need GOMP_SPINCOUNT=10000 where Python starts" if busy > 0.5 else ""
+
+
+def _executed(task: Task, device: str, crowded: str) -> list[Record]:
     """The rows of one task, worked on here."""
     given = isinstance(task.spec.build, Borrowed)
     with _undisturbed(device):
@@ -245,9 +261,10 @@ def _executed(task: Task, device: str) -> list[Record]:
         reason = f"{broken}: start a new process"
         return [*outcome.records, *crashed(outcome.again, Crash("failed", reason, 0.0)).records]
     return [
-        replace(row, note="; ".join(filter(None, (row.note, HERE)))) if row.value is not None and said else row
+        replace(row, note="; ".join(filter(None, (row.note, HERE, "" if task.static or row.predicted else crowded))))
+        if row.value is not None and (given or not probe_named(row.probe).exact)
+        else row
         for row in outcome.records
-        for said in (given or not probe_named(row.probe).exact,)
     ]
 
 
