@@ -263,10 +263,11 @@ class _Own:
             factory = self.described
         except (Exception, SystemExit) as error:  # whatever a user's module does while it is imported
             reason = (str(error).splitlines() or [""])[0]
-            raise UnknownModel(
-                f"{word}: {type(error).__name__}: {reason}; write package.module:factory, importable from here, or "
-                "./file.py:factory"
-            ) from error
+            write = "write package.module:factory, importable from here, or ./file.py:factory"
+            if self.source.split(".")[0] == "bench":
+                file = f"./{self.source.replace('.', '/')}.py:{self.name}"
+                write = f"bench is the suite's own package: of yours, write {file}"
+            raise UnknownModel(f"{word}: {type(error).__name__}: {reason}; {write}") from error
         if not isinstance(factory, ModelSpec):
             _check_factory(factory, self.arguments, word, "--model-kwargs key=value gives arguments")
         return factory

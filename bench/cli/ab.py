@@ -179,6 +179,10 @@ def _own(names: Sequence[str], here: Repository) -> list[str]:
         if name.partition(":")[0] in ("", name, "torchvision", "timm"):
             given = f"--models {name}" if name else "--models"
             raise RequestError(f"{given}: name networks of {here.root} as package.module:factory")
+        module, _, factory = name.partition(":")
+        if module.split(".")[0] == "bench":
+            file = f"./{module.replace('.', '/')}.py:{factory}"
+            raise RequestError(f"--models {name}: bench is the suite's own package: of yours, write {file}")
         if Path(name).is_absolute():  # the same file for both sides
             raise RequestError(f"--models {name}: name the file from the current folder, such as ./file.py:factory")
     return list(names)

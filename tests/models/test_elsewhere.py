@@ -117,6 +117,7 @@ def test_the_track_is_that_of_the_images(own: str, size: tuple[int, int, int], t
         ("{own}:Tiny(num_classes=3)", "--num-classes says how many classes"),
         ("{own}:scaled(width=3,width=4)", "an argument is given twice"),
         ("./mine.py", r"'./mine\.py': write \./mine\.py:factory"),
+        ("bench.nets:Tiny", "ModuleNotFoundError.*; bench is the suite's own .*, write ./bench/nets.py:Tiny"),
         ("./nothing.py:Tiny", "FileNotFoundError.*; write package.module:factory, .* or ./file.py:factory"),
         ("torchvision:resnet18(depth=3)", "unexpected keyword argument 'depth'"),
         ("torchvision:resnet18(norm_layer=batch)", "torchvision:resnet18: TypeError: "),

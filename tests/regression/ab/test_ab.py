@@ -248,6 +248,7 @@ def test_revisions_of_a_repository_of_ones_own_are_compared_and_the_gate_sees_a_
     [
         (["HEAD~1", "HEAD"], "--models: name networks of {here} as package.module:factory"),
         (["HEAD~1", "HEAD", "--models", "lenet5_cifar"], "--models lenet5_cifar: name networks of {here}"),
+        (["HEAD~1", "HEAD", "--models", "bench.nets:Net"], "suite's own package: of yours, write ./bench/nets.py:Net"),
         (["HEAD~1", "HEAD", "--models", "timm:x"], "--models timm:x: name networks of {here}"),
         (
             ["HEAD~7", "HEAD", "--models", "mine:Net"],
