@@ -80,7 +80,7 @@ def _matmul_precision() -> str:
 
 
 def _set_default_device(device: torch.device) -> None:
-    torch.set_default_device(None if device.type == "cpu" else device)  # one that is set slows every call down
+    torch.set_default_device(None if str(device) == "cpu" else device)  # one that is set slows every call down
 
 
 _CUDA, _CUDNN = torch.backends.cuda, torch.backends.cudnn

@@ -138,7 +138,7 @@ def measure(
             config, device = prepared.config, prepared.devices[0]
             planned = [] if left_out == probes != () else plan(prepared.specs, config, prepared.inputs)
             tasks = [task for task in planned if not task.second_look]
-            crowded = _crowded() if device == "cpu" and not all(task.static for task in tasks) else ""
+            crowded = _crowded() if accelerator.named(device).is_host and not all(task.static for task in tasks) else ""
             records = [record for task in tasks for record in _executed(task, device, crowded)]
             records += [row for each in left_out for row in without_value(Task(specs[0], config, (each,)), NOT_FRESH)]
         return to_frame(records, map(described, specs))
