@@ -157,12 +157,15 @@ class Results:
         return known + others
 
     def tracks(self) -> dict[str, tuple[Model, ...]]:
-        """Models by track; tracks with an accuracy first, so that a reader meets the comparison first."""
+        """Models by track; first those that the first screen compares, by an accuracy of this run or a reference."""
         tracks: dict[str, tuple[Model, ...]] = {}
         for model in self.models:
             tracks[model.track] = (*tracks.get(model.track, ()), model)
-        count = {track: sum(self.cell(model, "top1").measured for model in models) for track, models in tracks.items()}
-        return dict(sorted(tracks.items(), key=lambda item: -count[item[0]]))
+
+        def compared(model: Model) -> bool:
+            return self.cell(model, "top1").measured or self.cell(model, "reference_top1").measured
+
+        return dict(sorted(tracks.items(), key=lambda item: -sum(map(compared, item[1]))))
 
     def accuracy_groups(self) -> list[AccuracyGroup]:
         """Networks with an accuracy, by track, data set and budget; the largest group first."""
@@ -461,6 +464,8 @@ def trained_otherwise(
 def whose(models: Sequence[Model], elsewhere: Collection[str]) -> str:
     """Such as "4 trained here, 14 from the shipped reference"."""
     taken = sum(model.name in elsewhere for model in models)
+    if taken == len(models):
+        return "all from the shipped reference"
     return f"{len(models) - taken} trained here, {taken} from the shipped reference" if taken else "all trained here"
 
 

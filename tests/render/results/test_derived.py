@@ -286,7 +286,9 @@ def test_the_overview_has_accuracies_of_networks_that_were_not_trained_beside_th
     names: Sequence[str], first: list[str], shipped: Path, build: RunBuilder
 ) -> None:
     costs = [row for name in QUICK[:3] for row in (*counts(name, 1e6, 1e6, 1e6), *speeds(name, 1e6))]
-    (track,) = track_tables(read_results(a_run(build, *costs, *(trained(name, 0.6) for name in names))))
+    models = [listed(name, "Family", 2015, "cifar") for name in (*QUICK[:3], "mine:tiny")]
+    run = build([listed("vgg16", "VGG", 2014, "imagenet"), *models], [*costs, *(trained(name, 0.6) for name in names)])
+    track, _ = track_tables(read_results(run))  # what this suite has trained anywhere stands before what it has not
     assert [column.name for column in track.overview.columns][:2] == first
 
 
