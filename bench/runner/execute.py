@@ -395,6 +395,11 @@ def crashed(task: Task, crash: Crash) -> Outcome:
     return Outcome(without_value(task, crash.reason, crash.kind, crash.seconds))
 
 
+# Errors of tensors of two types, in PyTorch's words, and what to do about them.
+_OF_TWO_TYPES = ("have the same dtype", "expected scalar type", "Input type (")
+_CAST = "; weights are of the type that --precision says: let forward cast to theirs, as x.to(weight.dtype) does"
+
+
 def _record(task: Task, probe: str, metric: str, reading: Answer, seconds: float) -> Record:
     """The row of one metric, as the probe read it."""
     blank = _blank(task, probe, metric, seconds)
@@ -402,7 +407,8 @@ def _record(task: Task, probe: str, metric: str, reading: Answer, seconds: float
         return replace(blank, status="skipped", note=str(reading))
     if isinstance(reading, Exception):
         status: Status = "oom" if is_out_of_memory(reading) else "failed"
-        return replace(blank, status=status, note=f"{type(reading).__name__}: {first_line(reading)}")
+        note = f"{type(reading).__name__}: {first_line(reading)}"
+        return replace(blank, status=status, note=note + _CAST * any(words in note for words in _OF_TWO_TYPES))
     row = replace(blank, **vars(reading), status="ok")
     row = row if reading.memory_format else replace(row, memory_format=blank.memory_format)
     if not all(map(math.isfinite, (reading.value, *reading.samples))):
