@@ -332,6 +332,9 @@ def _built(factory: Any, num_classes: int, arguments: Mapping[str, Any], word: s
         network = factory(**arguments)
     if not isinstance(network, nn.Module):
         raise TypeError(f"{word} returned {type(network).__name__}, not a torch.nn.Module")
+    if isinstance(network, torch.fx.GraphModule):  # a program of torch.export refuses to be told its mode
+        for name in ("train", "eval"):
+            vars(network).pop(name, None)
     return network
 
 

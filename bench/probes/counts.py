@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
+from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from bench.config import Execution, Task
@@ -23,7 +24,16 @@ from bench.device.execution import for_inference, inference_dtype, memory_format
 from bench.models import ModelSpec
 from bench.probes.counting.kernels import KernelCounter
 from bench.probes.counting.layers import BytesByCall, layer_products, layer_table, saved_tensors
-from bench.probes.counting.networks import Shortcuts, State, build, counted, images_for, open_attention, seeded
+from bench.probes.counting.networks import (
+    Shortcuts,
+    State,
+    build,
+    counted,
+    images_for,
+    open_attention,
+    require_training_mode,
+    seeded,
+)
 from bench.probes.reading import Answer, Measurement, Reading, Unsupported
 from bench.probes.steps import inference_step, read_in_a_format_that_runs, try_step
 from bench.quantity import first_line
@@ -93,6 +103,7 @@ def saved_per_image(spec: ModelSpec) -> tuple[list[BytesByCall], list[str]]:
     """Saved bytes per image of every call, and notes: one draw, or `DRAWS` if the network decides at random."""
 
     def draws(network: nn.Module) -> tuple[list[BytesByCall], bool]:
+        require_training_mode(network)
         state = State(network)  # a pass may leave what no batch of another size could use
         first, random, fused = _slope(network, state, spec, seed=0)
         more = [_slope(network, state, spec, seed)[0] for seed in range(1, DRAWS)] if random else []
@@ -188,10 +199,12 @@ def macs_fvcore(task: Task) -> Measurement:
         for operator, formula in _FORMULAS.items():
             analysis.set_op_handle(f"aten::{operator}", formula)
         try:
-            by_operator = analysis.by_operator()
-        except Exception as error:  # tracing and fvcore's formulas have their own limits
+            with _NothingCaught():
+                by_operator = analysis.by_operator()
+        except (Exception, _Uncaught) as error:  # tracing and fvcore's formulas have their own limits
+            cause = error.__cause__ if isinstance(error, _Uncaught) and error.__cause__ else error
             raise Unsupported(
-                f"fvcore cannot count this network: {type(error).__name__}: {first_line(error)}"
+                f"fvcore cannot count this network: {type(cause).__name__}: {first_line(cause)}"
             ) from error
         unknown = analysis.unsupported_ops()
     parts = {operator: int(count) for operator, count in by_operator.items() if operator not in _NOT_PRODUCTS}
@@ -211,6 +224,20 @@ def _disagreement(spec: ModelSpec, total: int, parts: Mapping[str, int], unknown
     return f"the dispatcher counts {ours}; fvcore counts {theirs}; operators it does not know: " + (
         ", ".join(sorted(unknown)) or "none"
     )
+
+
+class _Uncaught(BaseException):
+    """An operator's error, on its way past the handlers of a network."""
+
+
+class _NothingCaught(TorchFunctionMode):
+    """Ends a trace at the first operator that fails: one that is caught leaves the tracer to crash the process."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        try:
+            return func(*args, **(kwargs or {}))
+        except RuntimeError as error:
+            raise _Uncaught from error
 
 
 class _Tensors(nn.Module):

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import chain
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from bench.config import Execution, Precision, Task
+from bench.config import Config, Execution, Precision, Task
 from bench.device import accelerator
 from bench.device.execution import (
     CannotCapture,
@@ -30,8 +31,8 @@ from bench.device.execution import (
     release_memory,
 )
 from bench.device.timing import Timing
-from bench.models import REGISTRY
-from bench.probes.counting.networks import fresh_network
+from bench.models import REGISTRY, ModelSpec
+from bench.probes.counting.networks import fresh_network, require_training_mode
 from bench.probes.reading import Answer, Measurement, Reading, Unsupported
 from bench.quantity import first_line
 from bench.training import randomness
@@ -127,14 +128,17 @@ def training_step(task: Task, batch_size: int, passed: Callable[[str], object] |
     """Forward, loss, backward and the recipe's optimizer; `passed` hears the name of each part when it is over.
 
     Raises:
-        Unsupported: the network has nothing to train, nothing of it gets a gradient, or it must stay as it is.
+        Unsupported: the network has nothing to train or no training mode, nothing of it gets a gradient, or it must
+            stay as it is.
         ValueError: compiled, the network computes something else.
     """
     if task.spec.as_it_is:
         raise Unsupported(f"no training step is taken with it: {task.spec.as_it_is}")
     spec, execution, device = task.spec, task.config.execution, accelerator.named(task.device).place
     torch.manual_seed(task.seed)
-    network = for_training(_network(task), execution, device)
+    network = _network(task)
+    require_training_mode(network)
+    network = for_training(network, execution, device)
     trainable = [p for p in network.parameters() if p.requires_grad]
     if not trainable:
         raise Unsupported("there is nothing to train: the network has no trainable parameters")
@@ -304,22 +308,28 @@ def read_in_a_format_that_runs(task: Task, read: Callable[[Task], Mapping[str, A
 
 
 def in_a_format_that_runs(task: Task, attempt: Callable[[Task], Result]) -> tuple[Result, Task, str]:
-    """`attempt` in the run's memory format, or in contiguous tensors if it fails and the user has not chosen one.
+    """`attempt` in the run's memory format, or in contiguous tensors if the user has chosen none.
+
+    The second where it fails in the first, or the network computes something else there.
 
     Also the task as it was attempted last, and a note: empty, or why that is another format.
 
     Raises:
-        RuntimeError: it fails in the format that the user has chosen and runs in contiguous tensors.
+        RuntimeError: it does so in the format that the user has chosen, and not in contiguous tensors.
         Exception: what `attempt` raises in any other case.
     """
     execution = task.config.execution
+    contiguous = replace(task, config=replace(task.config, execution=replace(execution, memory_format="contiguous")))
+    if reason := _changed_by_channels_last(task.spec, execution, "cpu" if task.device == "meta" else task.device):
+        if not task.config.any_memory_format:
+            raise RuntimeError(f"it {reason}: use --memory-format contiguous")
+        return attempt(contiguous), contiguous, f"contiguous, as the network {reason}"
     try:
         return attempt(task), task, ""
     except Exception as error:
         if execution.memory_format == "contiguous" or isinstance(error, Unsupported) or is_out_of_memory(error):
             raise
         failed = error.with_traceback(None)
-    contiguous = replace(task, config=replace(task.config, execution=replace(execution, memory_format="contiguous")))
     try:
         result = attempt(contiguous)
     except Exception:
@@ -328,3 +338,25 @@ def in_a_format_that_runs(task: Task, attempt: Callable[[Task], Result]) -> tupl
     if not task.config.any_memory_format:
         raise RuntimeError(f"it fails in channels_last and runs with --memory-format contiguous ({reason})")
     return result, contiguous, f"contiguous, as the network does not run in channels_last ({reason})"
+
+
+@lru_cache(maxsize=64)
+def _changed_by_channels_last(spec: ModelSpec, execution: Execution, device: str) -> str:
+    """That and how far its logits are others there, as where it reads strides; empty if not, or if it does not run.
+
+    Asked of a user's own networks alone.
+    """
+    if execution.memory_format == "contiguous" or spec.name.startswith(("torchvision:", "timm:")):
+        return ""
+    formats = [replace(execution, memory_format=each) for each in ("contiguous", "contiguous", "channels_last")]
+    try:
+        found = [try_step(inference_step, Task(spec, Config(execution=each), device=device)) for each in formats]
+    except Exception:
+        return ""
+    eager, again, other = (torch.empty(0) if each is None else each for each in found)
+    tolerance = COMPILED_TOLERANCE[execution.precision]
+    if _apart(eager, again) > tolerance or not (apart := _apart(eager, other)) > tolerance:
+        return ""
+    return (
+        f"computes something else in channels_last: its logits are {apart:.2g} of their norm from the contiguous ones"
+    )

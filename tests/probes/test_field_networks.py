@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -21,10 +21,11 @@ from torch.utils.flop_counter import flop_registry, register_flop_formula
 
 from bench.config import Budget, Config, Execution, Inputs, MemorySize, Task
 from bench.data.image_set import ImageSet
-from bench.models import REGISTRY, ModelSpec
+from bench.models import REGISTRY, ModelSpec, from_factory
 from bench.probes import MEASURE
 from bench.probes.counting.networks import build
-from bench.probes.reading import Reading
+from bench.probes.reading import Reading, Unsupported
+from bench.probes.steps import training_step
 from bench.records.record import Record
 from bench.runner.execute import execute
 from bench.training.step import training_loss
@@ -127,6 +128,67 @@ def test_a_format_that_was_chosen_and_fails_says_which_flag_helps() -> None:
     found = rows(spec_of("viewed"), "latency", config=replace(CONFIG, any_memory_format=False))["latency_ms"]
     assert found.status == "failed"
     assert "--memory-format contiguous" in found.note
+
+
+def own(kind: Callable[[int, int], nn.Module]) -> ModelSpec:
+    """A network of one's own, of all pixels and classes."""
+    return replace(spec_of("spare"), build=lambda num_classes: kind(3 * 32 * 32, num_classes))
+
+
+def test_a_network_that_computes_something_else_in_channels_last_runs_in_contiguous_tensors() -> None:
+    class Strided(nn.Linear):
+        def forward(self, images: Tensor) -> Tensor:
+            return super().forward(images.as_strided((len(images), self.in_features), (self.in_features, 1)))
+
+    spec = own(Strided)
+    for row in rows(spec, "latency", "traffic").values():
+        if row.status == "ok":
+            assert row.memory_format == "contiguous"
+            assert "contiguous, as the network computes something else in channels_last: its logits are " in row.note
+    chosen = rows(spec, "traffic", config=replace(CONFIG, any_memory_format=False))["traffic_bytes"]
+    assert chosen.status == "failed"
+    assert chosen.note.endswith("from the contiguous ones: use --memory-format contiguous")
+
+
+def test_a_cast_to_a_type_of_its_own_says_what_to_do() -> None:
+    class Half(nn.Linear):
+        def forward(self, images: Tensor) -> Tensor:
+            return super().forward(images.flatten(1).half())
+
+    row = rows(own(Half), "latency")["latency_ms"]
+    assert row.note.endswith(
+        "; weights are of the type that --precision says: let forward cast to theirs, as x.to(weight.dtype) does"
+    )
+
+
+def test_a_program_of_torch_export_is_measured_in_the_mode_of_its_export() -> None:
+    def exported(num_classes: int) -> nn.Module:
+        network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, num_classes))
+        batch = {0: torch.export.Dim.DYNAMIC}
+        program: nn.Module = torch.export.export(network, (torch.zeros(2, *SIZE),), dynamic_shapes=(batch,)).module()
+        return program
+
+    spec = from_factory(exported, "exported", SIZE)
+    found = rows(spec, "macs", "saved_activation_bytes", "latency")
+    assert found["macs"].value == 10 * 3 * 32 * 32
+    assert found["latency_ms"].status == "ok"
+    reason = "a program of torch.export has no training mode: it stays in that of its export"
+    assert found["saved_activation_bytes"].note == reason
+    with pytest.raises(Unsupported, match=reason):
+        training_step(Task(spec, CONFIG), batch_size=2)
+
+
+def test_an_error_that_a_network_catches_does_not_crash_the_second_opinion() -> None:
+    class Caught(nn.Linear):
+        def forward(self, images: Tensor) -> Tensor:
+            try:
+                return super().forward(images.transpose(1, 2).view(len(images), -1))
+            except RuntimeError:
+                return super().forward(images.flatten(1))
+
+    found = rows(own(Caught), "macs", "macs_fvcore")
+    assert found["macs"].value == 10 * 3 * 32 * 32
+    assert found["macs_fvcore"].note.startswith("fvcore cannot count this network: RuntimeError: view size is not")
 
 
 def test_a_training_step_that_fails_costs_its_own_number_only() -> None:

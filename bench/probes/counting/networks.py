@@ -94,6 +94,16 @@ def fresh_network(spec: ModelSpec, num_classes: int) -> nn.Module:
     return _with_every_layer(spec.build(num_classes=num_classes), spec)
 
 
+def require_training_mode(network: nn.Module) -> None:
+    """Check that it has one.
+
+    Raises:
+        Unsupported: it is a program of torch.export.
+    """
+    if any(kind.__module__ == "torch.export._unlift" for kind in type(network).__mro__):
+        raise Unsupported("a program of torch.export has no training mode: it stays in that of its export")
+
+
 def with_own_classes(spec: ModelSpec) -> ModelSpec:
     """With as many classes as the network returns, where nobody says; one that fails says so where it is measured."""
     for make in (build, build_on_meta) if spec.guessed_classes else ():
