@@ -7,13 +7,14 @@ holds the only broad `except` of a run: a network that fails in any way becomes 
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import math
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -257,6 +258,19 @@ class Outcome:
         return self.again is not None or any(record.failed for record in self.records)
 
 
+@contextmanager
+def only_new_garbage() -> Iterator[None]:
+    """Let the collector look at what is made from here on: a look through PyTorch takes longer than a count."""
+    mine = gc.get_freeze_count() == 0
+    gc.freeze()
+    try:
+        yield
+    finally:
+        if mine:  # else who calls `bench.measure` has frozen something, and nothing tells it apart
+            gc.unfreeze()
+
+
+@only_new_garbage()
 def execute(task: Task, device: str) -> Outcome:
     """Run one task here and now. Never raises: whatever goes wrong is in the rows."""
     records: list[Record] = []

@@ -1,9 +1,11 @@
 """Planning, resuming, and turning whatever happens into rows."""
 
+import gc
 import itertools
 import os
 import subprocess
 import sys
+import weakref
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -277,6 +279,27 @@ def test_a_value_that_is_no_number_is_failed(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(MEASURE, "params", lambda task: Measurement({"params": Reading(float("nan"))}))
     (row,) = rows_of(SPECS[0], "params")
     assert (row.status, row.value, row.note) == ("failed", None, "the value is nan")
+
+
+def test_the_collector_looks_at_what_a_probe_has_made_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Cycle:
+        def __init__(self) -> None:
+            self.itself = self
+
+    made: list[weakref.ref[Cycle]] = []
+
+    def probe(task: Task) -> Measurement:
+        made.append(weakref.ref(Cycle()))
+        made.append(weakref.ref(kept))
+        return Measurement({"params": Reading(float(len(gc.get_objects(generation=2))))})
+
+    kept = Cycle()
+    monkeypatch.setitem(MEASURE, "params", probe)
+    (row,) = rows_of(SPECS[0], "params")
+    assert row.value is not None
+    assert row.value < 0.1 * len(gc.get_objects())  # of PyTorch's own, which takes longer to look through than to count
+    assert [ref() for ref in made] == [None, kept]
+    assert gc.get_freeze_count() == 0  # as it was
 
 
 def test_workers_start_with_the_library_that_a_network_comes_from() -> None:
