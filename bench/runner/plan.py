@@ -121,6 +121,7 @@ KERNELS_LIMIT_S = 600.0
 LIMITS_S = 6.0  # of the peak and the bandwidth of a device
 REPLAY_S = 1.0  # of both steps on the meta device
 UNKNOWN_TRAINING_S = 60.0
+CLOSING_SHARE = 0.06  # of a time limit: for the last task, which may take longer than was reckoned, and the report
 BELIEVED_S = 30.0  # of work as reckoned that what has ended is weighed against: one slow task is no trend
 WARM_AND_SAMPLED = 1.6  # times the measuring time
 BATCHES_SWEPT = 3.5
@@ -461,7 +462,7 @@ def estimate(
             left_out[place] = LeftOut(task, needs, f"--max-train-time {minutes(longest)}")
     if whole is not None:
         left = [place for place, task in enumerate(tasks) if place not in left_out and not task.static]
-        over = spent_s + sum(seconds[place] for place in left) - whole
+        over = spent_s + sum(seconds[place] for place in left) - (1 - CLOSING_SHARE) * whole
         for place in sorted(left, key=lambda place: _first_to_go(tasks[place], seconds[place])):
             if over <= 0:
                 break
