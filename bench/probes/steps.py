@@ -16,7 +16,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from bench.config import Config, Execution, Precision, Task
+from bench.config import Config, Execution, MemoryFormat, Precision, Task
 from bench.device import accelerator
 from bench.device.execution import (
     CannotCapture,
@@ -41,9 +41,10 @@ from bench.training.step import TrainingStep, logits, make_optimizer
 
 Result = TypeVar("Result")
 
-# How far the logits of a compiled network may be from the eager ones, as a share of their norm: some rounding of deep
-# networks more than what fusing and reordering changes, and far less than what a wrong kernel does.
-COMPILED_TOLERANCE: dict[Precision, float] = {"fp32": 1e-3, "tf32": 2e-2, "fp16": 2e-2, "bf16": 1e-1}
+# How far the logits of a network that is compiled, or laid out in another way, may be from those as written, as a share
+# of their norm: some rounding of deep networks more than what fusing and reordering changes, and far less than what a
+# wrong kernel does.
+TOLERANCE: dict[Precision, float] = {"fp32": 1e-3, "tf32": 2e-2, "fp16": 2e-2, "bf16": 1e-1}
 
 
 class Batch:
@@ -192,8 +193,10 @@ def try_step(make: MakeStep, task: Task) -> Tensor | None:
 
     What is worked out without running it would hold for a network that does not run as it is told to.
     """
-    if task.spec.name in REGISTRY:
-        return None
+    return None if task.spec.name in REGISTRY else _tried(make, task)
+
+
+def _tried(make: MakeStep, task: Task) -> Tensor:
     execution = replace(task.config.execution, compile=False, cuda_graphs=False)
     return make(replace(task, config=replace(task.config, execution=execution)), 2)()
 
@@ -201,25 +204,40 @@ def try_step(make: MakeStep, task: Task) -> Tensor | None:
 def check_compiled(forward: Callable[[], Tensor], execution: Execution) -> None:
     """A network that computes something else once it is compiled is no faster, but another.
 
-    One that draws random numbers never computes the same twice: it is not held against itself.
-
     Raises:
         ValueError: its logits are not those of the network as written.
     """
     if not execution.compile:
         return
-    with as_written():  # without what a pass keeps for its gradient: one has to fit into memory, not three
-        eager, again = forward().detach(), forward().detach()
-    check_finite(eager, execution)
-    tolerance = COMPILED_TOLERANCE[execution.precision]
-    if _apart(eager, again) > tolerance:
-        return
-    difference = _apart(eager, forward())
-    if not difference <= tolerance:  # nor where it is not a number
+
+    def eager() -> Tensor:
+        with as_written():
+            return forward()
+
+    difference = _changed(eager, forward, execution)
+    if difference is not None:
         raise ValueError(
             f"torch.compile changes what the network computes: its logits are {difference:.2g} of their norm from the "
-            f"eager ones, where {execution.precision} allows {tolerance:g}"
+            f"eager ones, where {execution.precision} allows {TOLERANCE[execution.precision]:g}"
         )
+
+
+def _changed(expected: Callable[[], Tensor], other: Callable[[], Tensor], execution: Execution) -> float | None:
+    """How far other logits are from the expected ones, as a share of their norm; None if no farther than rounding.
+
+    Also None where a network draws random numbers: it never computes the same twice, and is not held against itself.
+
+    Raises:
+        ValueError: the expected ones are infinite or not a number.
+    """
+    tolerance = TOLERANCE[execution.precision]
+    # Without what a pass keeps for its gradient: one has to fit into memory, not three.
+    first, again = expected().detach(), expected().detach()
+    check_finite(first, execution)
+    if _apart(first, again) > tolerance:
+        return None
+    difference = _apart(first, other())
+    return None if difference <= tolerance else difference  # which may be none of a number
 
 
 def _apart(expected: Tensor, other: Tensor) -> float:
@@ -346,16 +364,19 @@ def _changed_by_channels_last(spec: ModelSpec, execution: Execution, device: str
 
     Asked of a user's own networks alone.
     """
-    if execution.memory_format == "contiguous" or spec.name.startswith(("torchvision:", "timm:")):
+    known = spec.name in REGISTRY or spec.name.startswith(("torchvision:", "timm:"))
+    if execution.memory_format == "contiguous" or known:
         return ""
-    formats = [replace(execution, memory_format=each) for each in ("contiguous", "contiguous", "channels_last")]
+
+    def logits_in(laid_out: MemoryFormat) -> Tensor:
+        config = Config(execution=replace(execution, memory_format=laid_out))
+        return _tried(inference_step, Task(spec, config, device=device))
+
     try:
-        found = [try_step(inference_step, Task(spec, Config(execution=each), device=device)) for each in formats]
+        apart = _changed(lambda: logits_in("contiguous"), lambda: logits_in("channels_last"), execution)
     except Exception:
         return ""
-    eager, again, other = (torch.empty(0) if each is None else each for each in found)
-    tolerance = COMPILED_TOLERANCE[execution.precision]
-    if _apart(eager, again) > tolerance or not (apart := _apart(eager, other)) > tolerance:
+    if apart is None:
         return ""
     return (
         f"computes something else in channels_last: its logits are {apart:.2g} of their norm from the contiguous ones"
