@@ -178,10 +178,8 @@ def replayed(task: Task, step: Step) -> Step:
     if task.config.execution.cuda_graphs is False:
         failed = f"its capture failed ({task.without_graphs})" if task.without_graphs else "this run rules them out"
         raise Unsupported(f"no CUDA graph: {failed}")
-    if randomness.draws_on_the_host(step):  # a graph would repeat one draw for ever
-        raise Unsupported("no CUDA graph: the network draws random numbers on the host")
-    if not task.config.execution.compile and randomness.decides_on_the_host(step):
-        raise Unsupported("no CUDA graph: the network decides on the host what a step does")
+    if reason := randomness.why_not_repeated(step, step, task.config.execution.compile):
+        raise Unsupported(f"no CUDA graph: {reason}")
     try:
         return Step(captured(accelerator.named(task.device), step), step.batch)
     except CannotCapture as reason:

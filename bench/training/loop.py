@@ -169,12 +169,11 @@ def warmed_up(step: TrainingStep, images: Images, batch_size: int, execution: Ex
             for _ in range(device.sizes.warm_up_steps):
                 step(x, labels)
 
-        decides_on_the_host = randomness.draws_on_the_host(steps)
-        if wanted and decides_on_the_host:
-            note = "no CUDA graph: the network draws random numbers on the host"
-        elif wanted and not execution.compile and randomness.decides_on_the_host(lambda: step(x, labels)):
-            note = "no CUDA graph: the network decides on the host what a step does"
-        elif wanted:
+        if not wanted:
+            steps()
+        elif reason := randomness.why_not_repeated(steps, lambda: step(x, labels), execution.compile):
+            note = f"no CUDA graph: {reason}"
+        else:
             try:
                 replay = captured(device, step, x, labels)
             except CannotCapture as error:

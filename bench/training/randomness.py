@@ -94,6 +94,18 @@ def decides_on_the_host(step: Callable[[], object]) -> bool:
     return asked[0] != asked[1]
 
 
+def why_not_repeated(warm_up: Callable[[], object], step: Callable[[], object], compiled: bool) -> str:
+    """Why a graph, which repeats what one step did, would not be the step; empty where it is.
+
+    `warm_up` takes the first steps. Of what is compiled the operators are not watched.
+    """
+    if draws_on_the_host(warm_up):  # a graph would repeat one draw for ever
+        return "the network draws random numbers on the host"
+    if not compiled and decides_on_the_host(step):
+        return "the network decides on the host what a step does"
+    return ""
+
+
 def drawn_since(before: Mapping[str, Any]) -> bool:
     """Whether anything but a GPU has drawn since `before` was the state of the host's generators."""
     after = state(_HOST)
