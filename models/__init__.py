@@ -23,7 +23,7 @@ from . import (
     wide_resnet,
     zfnet,
 )
-from .elsewhere import from_elsewhere, from_factory, nearest, own_spec
+from .elsewhere import from_elsewhere, from_factory, in_a_package_called_bench, nearest, own_spec
 from .spec import InputSize, ModelSpec, Track, UnknownModel
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "UnknownModel",
     "from_elsewhere",
     "from_factory",
+    "in_a_package_called_bench",
     "own_spec",
     "register",
     "select",

@@ -264,9 +264,7 @@ class _Own:
         except (Exception, SystemExit) as error:  # whatever a user's module does while it is imported
             reason = (str(error).splitlines() or [""])[0]
             write = "write package.module:factory, importable from here, or ./file.py:factory"
-            if self.source.split(".")[0] == "bench":
-                file = f"./{self.source.replace('.', '/')}.py:{self.name}"
-                write = f"bench is the suite's own package: of yours, write {file}"
+            write = in_a_package_called_bench(self.source, self.name) or write
             raise UnknownModel(f"{word}: {type(error).__name__}: {reason}; {write}") from error
         if not isinstance(factory, ModelSpec):
             _check_factory(factory, self.arguments, word, "--model-kwargs key=value gives arguments")
@@ -381,6 +379,13 @@ def _importable_from(folder: str) -> Iterator[None]:
         torch.set_grad_enabled(gradients)
         sys.argv = words
         sys.path[:] = [*before, *(entry for entry in dict.fromkeys(sys.path) if entry not in before)]
+
+
+def in_a_package_called_bench(module: str, factory: str) -> str:
+    """What to write for a network of a user's own package of that name, which is this suite's; empty for any other."""
+    file = f"./{module.replace('.', '/')}.py:{factory}"
+    is_ours = module.split(".")[0] == "bench"
+    return f"bench is the suite's own package: of yours, write {file}" if is_ours else ""
 
 
 def nearest(name: str, known: Collection[str]) -> str:

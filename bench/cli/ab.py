@@ -175,14 +175,15 @@ def _own(names: Sequence[str], here: Repository) -> list[str]:
     Raises:
         RequestError: there are none, or one is not of that repository.
     """
+    from bench.models import in_a_package_called_bench
+
     for name in names or ("",):
         if name.partition(":")[0] in ("", name, "torchvision", "timm"):
             given = f"--models {name}" if name else "--models"
             raise RequestError(f"{given}: name networks of {here.root} as package.module:factory")
         module, _, factory = name.partition(":")
-        if module.split(".")[0] == "bench":
-            file = f"./{module.replace('.', '/')}.py:{factory}"
-            raise RequestError(f"--models {name}: bench is the suite's own package: of yours, write {file}")
+        if advice := in_a_package_called_bench(module, factory):
+            raise RequestError(f"--models {name}: {advice}")
         if Path(name).is_absolute():  # the same file for both sides
             raise RequestError(f"--models {name}: name the file from the current folder, such as ./file.py:factory")
     return list(names)
