@@ -68,9 +68,10 @@ def launch_bound(results: Results, model: Model, metric: str) -> bool:
     return known is not None and "launch_bound" in results.cell(model, known.device_time).flags
 
 
+# In this order where as many networks have them: what the run measured itself comes first.
+ACCURACY_COLUMNS = ("top1", "reference_top1", "published_top1")
 # One table that fits on a screen: what a network buys, then what it costs. Networks that were not trained have another
 # accuracy beside it, in a column of its own.
-ACCURACIES = ("top1", "reference_top1", "published_top1")
 OVERVIEW = (
     "top1",
     "params",
@@ -84,7 +85,7 @@ OVERVIEW = (
 )
 
 TOPICS: tuple[tuple[str, tuple[str, ...]], ...] = (  # titles, and metrics in the order of their columns
-    ("Accuracy and training", ("top1", "reference_top1", "published_top1", "train_seconds", "compile_seconds")),
+    ("Accuracy and training", (*ACCURACY_COLUMNS, "train_seconds", "compile_seconds")),
     (
         "How soon an accuracy is reached",
         tuple(f"{currency}_to_{level}" for level in (70, 80, 90) for currency in ("seconds", "images", "flops")),
@@ -263,9 +264,9 @@ def _of_track(results: Results, track: str, models: Sequence[Model]) -> TrackTab
 
 
 def _accuracies(results: Results, models: Sequence[Model]) -> Iterator[str]:
-    """Those of ACCURACIES that a network has which has none of those before."""
+    """Those of ACCURACY_COLUMNS that a network has which has none of those before."""
     without = list(models)
-    for name in ACCURACIES:
+    for name in ACCURACY_COLUMNS:
         still = [model for model in without if not results.cell(model, name).measured]
         if len(still) < len(without):
             yield name

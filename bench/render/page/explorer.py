@@ -25,11 +25,19 @@ from bench.render.charts.frame import MARKERS, Chart, Marker, chart_name, family
 from bench.render.findings.pick import ACCURACIES
 from bench.render.results import TRACK, Results
 from bench.render.results.header import Model
-from bench.render.tables import MARKS, OVERVIEW, by_topic, label_of, restates_a_peak, text_cell, unit_beside
+from bench.render.tables import (
+    ACCURACY_COLUMNS,
+    MARKS,
+    OVERVIEW,
+    by_topic,
+    label_of,
+    restates_a_peak,
+    text_cell,
+    unit_beside,
+)
 
 NOT_TRAINED = "not trained"
 _YEAR = Metric("year", "", "year", "Year", None, "")
-_ACCURACIES = ("top1", "reference_top1", "published_top1")  # of as many networks, the run's own is drawn first
 _FIRST_Y = ("inference_images_per_s", "activations", "params")
 _FIRST_X = ("macs", "params", "activations")
 _COSTS = (
@@ -155,7 +163,7 @@ def _start(results: Results, names: Sequence[str], track: str) -> dict[str, str]
     """What is drawn first of a track: the accuracy that most of its networks have, against MACs; or what there is."""
     models = results.tracks()[track]
     having = {name: {model.name for model in models if results.cell(model, name).measured} for name in names}
-    accuracies = sorted(_ACCURACIES, key=lambda name: -len(having.get(name, ())))
+    accuracies = sorted(ACCURACY_COLUMNS, key=lambda name: -len(having.get(name, ())))
     for y in (*accuracies, *_FIRST_Y, *names):
         for x in (*_FIRST_X, *names):
             if x != y and len(having.get(x, set()) & having.get(y, set())) > 1:
