@@ -67,8 +67,8 @@ def arithmetic(precision: Precision, autotune: bool = True) -> Iterator[None]:
         yield
     finally:
         matmul.allow_tf32, convolution.allow_tf32, convolution.benchmark, convolution.deterministic = before
-        if known and _matmul_precision() != known:  # a "medium" says more than the switch does
-            torch.set_float32_matmul_precision(known)
+        if _matmul_precision() != known:  # a "medium" says more than the switch does
+            _set_matmul_precision(known)
 
 
 def _matmul_precision() -> str:
@@ -77,6 +77,11 @@ def _matmul_precision() -> str:
         return torch.get_float32_matmul_precision()
     except RuntimeError:
         return ""
+
+
+def _set_matmul_precision(word: str) -> None:
+    if word:  # there is no way back to what PyTorch could not say
+        torch.set_float32_matmul_precision(word)
 
 
 def _set_default_device(device: torch.device) -> None:
@@ -91,7 +96,7 @@ _SETTINGS: tuple[tuple[Callable[[], Any], Callable[[Any], object]], ...] = (
     (torch.is_grad_enabled, torch.set_grad_enabled),
     (torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
     (torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode),
-    (_matmul_precision, torch.set_float32_matmul_precision),
+    (_matmul_precision, _set_matmul_precision),
     (_CUDA.flash_sdp_enabled, _CUDA.enable_flash_sdp),
     (_CUDA.mem_efficient_sdp_enabled, _CUDA.enable_mem_efficient_sdp),
     (_CUDA.math_sdp_enabled, _CUDA.enable_math_sdp),

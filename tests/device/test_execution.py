@@ -9,7 +9,7 @@ import torch
 
 from bench.config import Execution, Precision, RequestError
 from bench.device import accelerator
-from bench.device.execution import arithmetic, arithmetics, check
+from bench.device.execution import arithmetic, arithmetics, check, settings_kept
 from bench.regression.ab.revision import Revision
 from bench.runner.prepare import prepare
 from bench.runner.request import Request
@@ -36,6 +36,21 @@ def test_both_switches_are_set_and_put_back(precision: Precision, allowed: bool,
             raise KeyError
         assert switches() == (before, before)
     finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = found
+
+
+def test_a_precision_that_pytorch_could_not_say_is_left_without_a_warning() -> None:
+    found = switches()
+    try:
+        torch.set_float32_matmul_precision("medium")
+        torch.backends.cuda.matmul.allow_tf32 = False  # both ways to set it: neither is the whole truth any more
+        with pytest.raises(RuntimeError):
+            torch.get_float32_matmul_precision()
+        with settings_kept():
+            torch.set_float32_matmul_precision("high")
+        assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision("highest")
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = found
 
 

@@ -250,6 +250,7 @@ class State:
 
 
 def tensors_of(network: nn.Module) -> list[Tensor]:
+    """Its parameters and buffers."""
     return [*network.parameters(), *network.buffers()]
 
 
