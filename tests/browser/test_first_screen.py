@@ -32,8 +32,7 @@ def report_of(build: RunBuilder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ]
     file.write_text("\n".join((columns, *rows, "")))
     monkeypatch.setattr(derived, "REFERENCE_FILE", file)
-    models = [listed(name, name, 2015, "imagenet") for name in IMAGENET]
-    models += [listed(name, name, 2015, "cifar") for name in (*CIFAR, "mine:tiny")]
+    models = [listed(name) for name in (*IMAGENET, *CIFAR)] + [listed("mine:tiny", track="cifar")]
     records = [
         row
         for place, name in enumerate((*IMAGENET, *CIFAR, "mine:tiny"))
@@ -43,7 +42,7 @@ def report_of(build: RunBuilder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         ok(name, "top1", top1, dataset="cifar10", budget="1ep", trials=10_000, batch_size=32, recipe="a recipe")
         for name, top1 in trained.items()
     ]
-    return write_report(build(models, records, budget="1ep"), tmp_path / "reports")
+    return write_report(build(records, models, budget="1ep"), tmp_path / "reports")
 
 
 def test_two_charts_stand_side_by_side_and_each_says_what_it_shows(open_page: Opener, report: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -11,12 +12,16 @@ from typing import Any
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 
 from bench.metrics import METRICS, metrics_of
 from bench.records.record import Record
-from bench.records.run_folder import Run, header_of
+from bench.records.run_folder import Run, header_of, unused_name
 from bench.render.charts import frame
-from bench.render.results import derived
+from bench.render.charts.frame import style
+from bench.render.results import Results, derived, read_results
+from bench.render.results.header import unlisted
 from tests.configs import new_run
 
 # name, family, year, params, MACs, saved bytes, accuracy: plausible magnitudes, crowded on purpose.
@@ -56,6 +61,7 @@ FIXTURE_IMAGENET: tuple[tuple[str, str, int, float, float, float], ...] = (
 TEST_IMAGES = {"cifar": 2000, "mnist": 2000}
 
 RunBuilder = Callable[..., Run]
+Reader = Callable[..., Results]
 
 
 @contextmanager
@@ -71,6 +77,34 @@ def kept_figures() -> Iterator[list[Figure]]:
         patch.setattr(frame, "save_svg", keep)
         patch.setattr(frame, "save_png", lambda _: b"")
         yield kept
+
+
+def texts_of(figure: Figure) -> list[Text]:
+    """Every text that is visible and says something."""
+    found = [*figure.texts, *(text for legend in figure.legends for text in legend.get_texts())]
+    for axes in figure.axes:
+        low, high = sorted(axes.get_xlim())
+        bottom, top = sorted(axes.get_ylim())
+        ticks = [
+            tick.label1
+            for axis, (start, end) in ((axes.xaxis, (low, high)), (axes.yaxis, (bottom, top)))
+            for tick in axis.get_major_ticks()
+            if start <= tick.get_loc() <= end
+        ]
+        found += [*axes.texts, *ticks, axes.xaxis.label, axes.yaxis.label, axes.title, axes._left_title]  # type: ignore[attr-defined]
+    return [text for text in found if text.get_text().strip()]
+
+
+def overlaps(figure: Figure, texts: Iterable[Text]) -> list[tuple[str, str]]:
+    """Texts of a figure that cover each other, by more than what no eye sees."""
+    with style():
+        figure.draw_without_rendering()
+        boxes = [(text.get_text(), Text.get_window_extent(text)) for text in texts]
+    return [
+        (a, b)
+        for (a, box), (b, other) in itertools.combinations(boxes, 2)
+        if (shared := Bbox.intersection(box, other)) is not None and min(shared.width, shared.height) > 0.7
+    ]
 
 
 def header(models: Iterable[dict[str, Any]], **changes: object) -> dict[str, Any]:
@@ -111,12 +145,13 @@ def header(models: Iterable[dict[str, Any]], **changes: object) -> dict[str, Any
     }
 
 
-def listed(name: str, family: str, year: int, track: str, **changes: object) -> dict[str, Any]:
-    """A network's entry in run.json."""
+def listed(name: str, family: str = "", year: int = 2015, track: str = "", **changes: object) -> dict[str, Any]:
+    """A network's entry in run.json; unless they are given, its family and track are those that its name says."""
+    track = track or unlisted(name).track
     sizes = {"cifar": [3, 32, 32], "mnist": [1, 28, 28], "imagenet": [3, 224, 224]}
     return {
         "name": name,
-        "family": family,
+        "family": family or name.removesuffix(f"_{track}"),
         "year": year,
         "paper": f"Fixture et al. {year}, arXiv:1512.03385, section 4.2",
         "track": track,
@@ -193,17 +228,31 @@ def no_reference(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def build(tmp_path: Path) -> RunBuilder:
-    """Write a run from header models and records; keyword arguments change the header."""
+    """Write a run of these records, in a folder of its own; keyword arguments change the header.
+
+    Its networks are those of the records, unless others are given.
+    """
 
     def build(
-        models: Iterable[dict[str, Any]], records: Iterable[Record], name: str = "fixture", **changes: object
+        records: Iterable[Record],
+        models: Iterable[dict[str, Any]] | None = None,
+        name: str = "fixture",
+        **changes: object,
     ) -> Run:
-        run = new_run(tmp_path / "results", name, header_of(header(models, **changes)))
+        rows, results = list(records), tmp_path / "results"
+        entries = [listed(model) for model in dict.fromkeys(row.model for row in rows)] if models is None else models
+        run = new_run(results, unused_name(results, name), header_of(header(entries, **changes)))
         with run.writer() as writer:
-            writer.append(records)
+            writer.append(rows)
         return run
 
     return build
+
+
+@pytest.fixture
+def read(build: RunBuilder) -> Reader:
+    """The results of such a run."""
+    return lambda *records, **changes: read_results(build(*records, **changes))
 
 
 def full_run(results: Path, *, synthetic: bool = False, seeds: int = 1, curves: bool = True) -> Run:

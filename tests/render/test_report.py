@@ -34,8 +34,6 @@ from tests.render.conftest import (
     training,
 )
 
-A, B, C = (listed(f"{name}_cifar", name, 2015, "cifar") for name in "abc")
-
 
 class Page(HTMLParser):
     """What a browser would find: elements with attributes, and the text outside scripts and styles."""
@@ -227,7 +225,7 @@ def test_a_gpu_run_says_what_its_machine_can_do_and_who_uses_little_of_it(
 
 
 def test_rebuilding_gives_the_same_bytes(build: RunBuilder, tmp_path: Path) -> None:
-    run = build([A, B], small_records())
+    run = build(small_records())
     first = {p.relative_to(tmp_path / "one"): p.read_bytes() for p in files(write_report(run, tmp_path / "one"))}
     # In another process, where hashes of strings and the order of sets differ.
     again = f"""
@@ -245,7 +243,7 @@ def files(folder: Path) -> list[Path]:
 
 
 def test_no_torch(build: RunBuilder, tmp_path: Path) -> None:
-    run = build([A], [ok("a_cifar", "params", 10)])
+    run = build([ok("a_cifar", "params", 10)])
     code = f"""
 import sys
 from pathlib import Path
@@ -278,7 +276,7 @@ def test_hostile_text_is_only_text(build: RunBuilder, tmp_path: Path) -> None:
         ]
     ]
     run = build(
-        models, rows, environment={"device": evil, evil: evil}, preset=evil, budget="20s", command=[evil],
+        rows, models, environment={"device": evil, evil: evil}, preset=evil, budget="20s", command=[evil],
         image_sets={"cifar": {"name": evil, "source": evil}},
         limits={evil: {"precision": evil, "vendor_flops_per_s": 1e12, "vendor_source": evil, "reason": evil}},
         conditions=[{"started": evil, "before": {evil: evil}, "ended": evil, "after": {evil: [evil, {evil: evil}]}}],
@@ -321,7 +319,7 @@ def test_no_accuracy(build: RunBuilder, tmp_path: Path) -> None:
         for i, n in enumerate(("a_cifar", "b_cifar", "c_cifar"))
         for row in [*counts(n, 5 + i, 7 + i, 9 + i), *speeds(n, i)]
     ]
-    folder = write_report(build([A, B, C], rows), tmp_path / "reports")
+    folder = write_report(build(rows), tmp_path / "reports")
     page = Page(folder / "index.html")
     sentence = "No accuracy was measured, so the charts of accuracy against cost are left out."
     assert sentence in page.text
@@ -333,7 +331,7 @@ def test_no_accuracy(build: RunBuilder, tmp_path: Path) -> None:
 
 
 def test_a_single_network(build: RunBuilder, tmp_path: Path) -> None:
-    run = build([A], [*counts("a_cifar", 5, 7, 9), *training("a_cifar", 0.5)])
+    run = build([*counts("a_cifar", 5, 7, 9), *training("a_cifar", 0.5)])
     page = Page(write_report(run, tmp_path / "reports") / "index.html")
     assert "a reaches 50.0 ± 2.2 %" in page.text
     assert "the charts that compare them are left out" in page.text
@@ -341,13 +339,13 @@ def test_a_single_network(build: RunBuilder, tmp_path: Path) -> None:
 
 
 def test_an_empty_run(build: RunBuilder, tmp_path: Path) -> None:
-    folder = write_report(build([A], []), tmp_path / "reports")
+    folder = write_report(build([], [listed("a_cifar")]), tmp_path / "reports")
     assert "This run has no numbers to compare yet." in Page(folder / "index.html").text
     assert (folder / "table.csv").read_text().splitlines()[1].endswith(",not run")
 
 
 def test_synthetic_images_have_a_banner(build: RunBuilder, tmp_path: Path, page: Page) -> None:
-    folder = write_report(build([A, B], small_records("synthetic")), tmp_path / "reports")
+    folder = write_report(build(small_records("synthetic")), tmp_path / "reports")
     banner = "They are not CIFAR-10 accuracies and must not be compared with published ones."
     assert banner in Page(folder / "index.html").text
     assert banner in (folder / "report.md").read_text()
@@ -355,7 +353,7 @@ def test_synthetic_images_have_a_banner(build: RunBuilder, tmp_path: Path, page:
 
 
 def test_a_header_of_the_wrong_shape_is_refused_by_name(build: RunBuilder, tmp_path: Path) -> None:
-    run = build([A], [ok("a_cifar", "params", 3)])
+    run = build([ok("a_cifar", "params", 3)])
     path = run.folder / "run.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "created": 7}))
     with pytest.raises(RunError, match=r"run\.json"):
@@ -369,13 +367,13 @@ def test_a_new_report_replaces_the_old_one_whole(build: RunBuilder, tmp_path: Pa
     stale = tmp_path / "reports" / "fixture" / "figures" / "stale.svg"
     stale.parent.mkdir(parents=True)
     stale.touch()
-    write_report(build([A], [ok("a_cifar", "params", 3)]), tmp_path / "reports")
+    write_report(build([ok("a_cifar", "params", 3)]), tmp_path / "reports")
     assert not stale.exists()
     assert [path.name for path in (tmp_path / "reports").iterdir()] == ["fixture"]
 
 
 def test_a_crash_leaves_the_old_report(build: RunBuilder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = build([A], [ok("a_cifar", "params", 3)])
+    run = build([ok("a_cifar", "params", 3)])
     before = (write_report(run, tmp_path / "reports") / "index.html").read_bytes()
     write, rename = Path.write_bytes, Path.rename
 
@@ -398,7 +396,7 @@ def test_a_crash_leaves_the_old_report(build: RunBuilder, tmp_path: Path, monkey
         assert (tmp_path / "reports" / "fixture" / "index.html").read_bytes() == before
 
 
-def test_claims_are_judged_where_the_run_has_numbers_for_them(full: Path, page: Page, build: RunBuilder) -> None:
+def test_claims_are_judged_where_the_run_has_numbers_for_them(full: Path, page: Page) -> None:
     assert "VGG is dominated: another network is more accurate" in page.text
     assert {"#claims"} <= {link["href"] for link in page.of("a") if "href" in link}
     verdicts = {line.partition(",")[0] for line in (full / "claims.csv").read_text().splitlines()}
@@ -410,7 +408,7 @@ def test_claims_are_judged_where_the_run_has_numbers_for_them(full: Path, page: 
 
 def test_a_run_in_which_everything_failed_judges_no_claim(build: RunBuilder, tmp_path: Path) -> None:
     rows = [bad("a_cifar", metric, "failed", "broken") for metric in ("params", "macs")]
-    folder = write_report(build([A], rows), tmp_path / "reports")
+    folder = write_report(build(rows), tmp_path / "reports")
     assert "tested here" not in Page(folder / "index.html").text
     assert "tested here" not in (folder / "report.md").read_text()
     assert "not measured" in (folder / "claims.csv").read_text()
@@ -421,9 +419,7 @@ def test_published_accuracies_are_the_first_picture_where_nothing_was_trained(
 ) -> None:
     names = [("alexnet", 6.1e7, 7e8), ("resnet50", 2.5e7, 4e9), ("vgg16", 1.4e8, 1.5e10)]
     rows = [row for name, params, macs in names for row in counts(name, params, macs, 1e8)]
-    folder = write_report(
-        build([listed(n, n, 2012 + i, "imagenet") for i, (n, _, _) in enumerate(names)], rows), tmp_path
-    )
+    folder = write_report(build(rows), tmp_path)
     figures = [element["id"] for element in Page(folder / "index.html").of("figure") if "id" in element]
     assert figures[0] == "imagenet-published-headline"
     assert "published ones (torchvision" in Page(folder / "index.html").text
@@ -432,6 +428,6 @@ def test_published_accuracies_are_the_first_picture_where_nothing_was_trained(
 def test_rows_of_a_measurement_that_is_no_more_are_shown(build: RunBuilder, tmp_path: Path) -> None:
     """Tuning was a probe once; runs of that time have its rows."""
     row = Record("a_cifar", "tuning", "tuned_top1", 0.5, "fraction", "ok", note="the best of 20 recipes", trials=5000)
-    folder = write_report(build([A], [ok("a_cifar", "params", 10.0), row], tune=20), tmp_path)
+    folder = write_report(build([ok("a_cifar", "params", 10.0), row], tune=20), tmp_path)
     assert "tuned_top1" in Page(folder / "index.html").text
     assert "tuned_top1" in (folder / "table.csv").read_text().partition("\n")[0]

@@ -36,9 +36,7 @@ from bench.render.tables import (
     summary,
     track_tables,
 )
-from tests.render.conftest import RunBuilder, bad, counts, gpu_run, listed, ok, speeds, training
-
-A, B = (listed(f"{name}_cifar", name, 2015, "cifar") for name in "ab")
+from tests.render.conftest import Reader, RunBuilder, bad, counts, gpu_run, listed, ok, speeds, training
 
 
 @pytest.fixture(scope="module")
@@ -59,17 +57,15 @@ def test_topics_name_metrics_that_exist_and_none_twice() -> None:
     assert set(OVERVIEW) <= set(names)
 
 
-def test_a_score_of_no_topic_is_shown_all_the_same(build: RunBuilder) -> None:
+def test_a_score_of_no_topic_is_shown_all_the_same() -> None:
     unlisted = replace(METRICS["latency_ms"], name="new_score")
     topics = dict(by_topic([METRICS["params"], unlisted, METRICS["train_epochs"]]))
     assert [metric.name for metric in topics["Size and work"]] == ["params"]
     assert [metric.name for metric in topics["Other measurements"]] == ["new_score"]  # epochs are no score
 
 
-def test_where_nothing_was_trained_the_published_accuracy_is_in_the_overview(build: RunBuilder) -> None:
-    (track,) = track_tables(
-        read_results(build([listed("resnet18", "ResNet", 2015, "imagenet")], counts("resnet18", 1, 1, 1)))
-    )
+def test_where_nothing_was_trained_the_published_accuracy_is_in_the_overview(read: Reader) -> None:
+    (track,) = track_tables(read(counts("resnet18", 1, 1, 1), [listed("resnet18", "ResNet", 2015, "imagenet")]))
     assert track.overview.columns[0].heading == "Published accuracy"
     assert track.overview.rows[0].cells[0].text == "69.8 %"
 
@@ -88,9 +84,9 @@ def test_a_full_run_has_an_overview_and_topics(cifar: dict[str, Table]) -> None:
     assert all(len(table.columns) <= 10 for table in cifar.values())
 
 
-def test_a_small_run_has_one_table(build: RunBuilder) -> None:
+def test_a_small_run_has_one_table(read: Reader) -> None:
     rows = [row for name in ("a_cifar", "b_cifar") for row in [*counts(name, 1, 2, 3), *speeds(name, 1e6)]]
-    (track,) = track_tables(read_results(build([A, B], rows)))
+    (track,) = track_tables(read(rows))
     assert track.topics == ()
     assert {"Saved activations", "Training throughput"} <= {column.heading for column in track.overview.columns}
 
@@ -102,12 +98,12 @@ def test_the_batch_size_stands_beside_the_best_throughput(cifar: dict[str, Table
     assert next(c.detail for c in speed.columns if c.heading == "Training throughput") == "images/s, batch 512"
 
 
-def test_a_number_at_a_smaller_batch_is_marked_and_never_the_best(build: RunBuilder) -> None:
+def test_a_number_at_a_smaller_batch_is_marked_and_never_the_best(read: Reader) -> None:
     rows = [
         ok("a_cifar", "train_images_per_s", 90.0, batch_size=8, asked_batch_size=16),
         ok("b_cifar", "train_images_per_s", 50.0, batch_size=16, asked_batch_size=16),
     ]
-    (track,) = track_tables(read_results(build([A, B], rows)))
+    (track,) = track_tables(read(rows))
     (a,), (b,) = (row.cells for row in track.overview.rows)
     assert (a.best, a.marks, a.aside) == (False, (SMALLER_BATCH,), "batch 8")
     assert (b.best, b.marks, b.aside) == (True, (), "")
@@ -127,13 +123,13 @@ def test_one_manner_for_all_is_said_once(cifar: dict[str, Table], tmp_path: Path
     assert "steps in bf16, channels_last" in track.conditions[0]
 
 
-def test_another_manner_is_said_in_its_heading(build: RunBuilder) -> None:
+def test_another_manner_is_said_in_its_heading(read: Reader) -> None:
     rows = [
         ok("a_cifar", "inference_images_per_s", 1.0, batch_size=8, compile=True),
         ok("a_cifar", "train_images_per_s", 1.0, batch_size=8),
         ok("a_cifar", "latency_ms", 1.0, batch_size=1),
     ]
-    (track,) = track_tables(read_results(build([A], rows)))
+    (track,) = track_tables(read(rows))
     assert [column.detail for column in track.overview.columns] == [
         "images/s, batch 8, fp32, compiled",
         "images/s, batch 8",
@@ -141,26 +137,26 @@ def test_another_manner_is_said_in_its_heading(build: RunBuilder) -> None:
     ]
 
 
-def test_predictions_throughout_are_said_in_the_heading(build: RunBuilder) -> None:
+def test_predictions_throughout_are_said_in_the_heading(read: Reader) -> None:
     def heading_and_marks(*predicted: bool) -> tuple[str, list[str]]:
         rows = [
             ok(f"{name}_cifar", "peak_training_bytes", 5.0 + i, batch_size=8, predicted=flag)
             for i, (name, flag) in enumerate(zip("ab", predicted, strict=True))
         ]
-        (track,) = track_tables(read_results(build([A, B], rows, name="-".join(map(str, predicted)))))
+        (track,) = track_tables(read(rows))
         return track.overview.columns[0].heading, [row.cells[0].symbols for row in track.overview.rows]
 
     assert heading_and_marks(True, True) == ("Predicted peak memory of training", ["", ""])
     assert heading_and_marks(True, False) == ("Peak memory of training", ["≈", ""])
 
 
-def test_a_prediction_has_a_column_only_beside_a_measurement(build: RunBuilder) -> None:
+def test_a_prediction_has_a_column_only_beside_a_measurement(read: Reader) -> None:
     for measured in (False, True):
         rows = [
             ok("a_cifar", "peak_training_bytes", 5.0, predicted=not measured),
             ok("a_cifar", "predicted_training_bytes", 5.0, predicted=True),
         ]
-        (track,) = track_tables(read_results(build([A], rows, name=f"run-{measured}")))
+        (track,) = track_tables(read(rows))
         assert len(track.overview.columns) == 1 + measured
 
 
@@ -173,13 +169,13 @@ def test_the_terminal_explains_its_marks_and_fits_a_screen(tmp_path: Path) -> No
     assert "Training throughput" in text
 
 
-def test_a_metric_of_a_newer_version_is_shown_if_it_failed(build: RunBuilder) -> None:
+def test_a_metric_of_a_newer_version_is_shown_if_it_failed(read: Reader) -> None:
     row = Record("a_cifar", "sound", "loudness", None, "dB", "failed", note="too quiet")
-    (track,) = track_tables(read_results(build([A], [*training("a_cifar", 0.5), row])))
+    (track,) = track_tables(read([*training("a_cifar", 0.5), row]))
     assert "loudness" not in {column.heading for column in track.overview.columns}  # nobody knows if it is a score
 
 
-def test_what_may_be_wrong_is_never_best_nor_ranked_nor_on_a_front(build: RunBuilder) -> None:
+def test_what_may_be_wrong_is_never_best_nor_ranked_nor_on_a_front(read: Reader) -> None:
     limits = {"cpu": {"precision": "fp32", "peak_flops_per_s": 1e12}}
     names = [f"{name}_cifar" for name in "abcdef"]  # not all of the first is counted, the last seems to use 108 %
     rows = []
@@ -187,7 +183,7 @@ def test_what_may_be_wrong_is_never_best_nor_ranked_nor_on_a_front(build: RunBui
         flags = ("lower_bound",) if name == "a_cifar" else ()
         rows += [ok(name, metric, 1e9 * place, flags=flags) for metric in ("macs", "flops")]
         rows += [ok(name, "train_images_per_s", 10.0 * place, batch_size=8, device="cpu"), *training(name, 0.5)]
-    results = read_results(build([listed(name, name, 2015, "cifar") for name in names], rows, limits=limits))
+    results = read(rows, limits=limits)
     (track,) = track_tables(results)
     best = {
         column.name: [row.model.name for row in track.overview.rows if row.cells[place].best]
@@ -213,17 +209,17 @@ def marks(results: Results, metric: str) -> tuple[Mark, ...]:
     return marks_of(results, results.models[0], metric)
 
 
-def test_a_plain_number_has_none(build: RunBuilder) -> None:
+def test_a_plain_number_has_none(read: Reader) -> None:
     rows = [*training("a_cifar", 0.5), ok("a_cifar", "train_images_per_s", 10, batch_size=8, asked_batch_size=8)]
-    results = read_results(build([A], rows))
+    results = read(rows)
     assert marks(results, "train_images_per_s") == marks(results, "top1") == ()
 
 
-def test_chance(build: RunBuilder) -> None:
-    assert marks(read_results(build([A], training("a_cifar", 0.1))), "top1") == (CHANCE,)
+def test_chance(read: Reader) -> None:
+    assert marks(read(training("a_cifar", 0.1)), "top1") == (CHANCE,)
 
 
-def test_a_drifting_step_in_one_of_three_rounds(build: RunBuilder) -> None:
+def test_a_drifting_step_in_one_of_three_rounds(read: Reader) -> None:
     # The flag is what the clock gives a step that slows down, not what this test thinks it gives.
     now, steps = [0.0], itertools.count()
 
@@ -232,16 +228,16 @@ def test_a_drifting_step_in_one_of_three_rounds(build: RunBuilder) -> None:
 
     flags = steady_samples(slower_and_slower, lambda: None, 1.0, clock=lambda: now[0]).flags
     rows = [ok("a_cifar", "train_images_per_s", 10, round=n, flags=flags if n == 1 else ()) for n in range(3)]
-    results = read_results(build([A], rows))
+    results = read(rows)
     assert marks(results, "train_images_per_s") == (UNSTEADY,)
 
 
-def test_a_clock_that_was_held_back(build: RunBuilder) -> None:
+def test_a_clock_that_was_held_back(read: Reader) -> None:
     rows = [ok("a_cifar", "train_images_per_s", 10, round=n, flags=("throttled",) if n == 1 else ()) for n in range(3)]
-    assert marks(read_results(build([A], rows)), "train_images_per_s") == (THROTTLED,)
+    assert marks(read(rows), "train_images_per_s") == (THROTTLED,)
 
 
-def test_a_launch_bound_step_marks_its_throughput_too(build: RunBuilder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_launch_bound_step_marks_its_throughput_too(read: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
     from bench.config import Budget, Config, Task
     from bench.device.timing import Timing
     from bench.models import REGISTRY
@@ -253,49 +249,49 @@ def test_a_launch_bound_step_marks_its_throughput_too(build: RunBuilder, monkeyp
     readings = speed.throughput(Task(REGISTRY["lenet5_cifar"], config)).readings
     rows = [ok("a_cifar", name, r.value, flags=r.flags) for name, r in readings.items() if not isinstance(r, Exception)]
     assert {row.metric for row in rows} >= {"train_images_per_s", "train_device_ms"}
-    results = read_results(build([A], rows))
+    results = read(rows)
     assert marks(results, "train_images_per_s") == marks(results, "train_device_ms") == (LAUNCH_BOUND,)
     assert marks(results, "latency_ms") == ()
 
 
-def test_a_count_that_is_a_lower_bound_marks_all_that_rests_on_it(build: RunBuilder) -> None:
+def test_a_count_that_is_a_lower_bound_marks_all_that_rests_on_it(read: Reader) -> None:
     rows = [ok("a_cifar", name, 1e9, device="meta", flags=("lower_bound",)) for name in ("macs", "flops")]
     rows += [ok("a_cifar", "train_images_per_s", 10, batch_size=8, device="cpu"), ok("a_cifar", "params", 10)]
     rows += [ok("a_cifar", name, 5, dataset="cifar10", budget="2pflop") for name in ("train_flops", "train_loss")]
-    results = read_results(build([A], rows, limits={"cpu": {"precision": "fp32", "peak_flops_per_s": 1e12}}))
+    results = read(rows, limits={"cpu": {"precision": "fp32", "peak_flops_per_s": 1e12}})
     bounded = {"macs", "flops", "mfu", "train_flops", "train_loss"}
     assert {metric for metric in METRICS if marks(results, metric) == (LOWER_BOUND,)} == bounded
     assert marks(results, "params") == marks(results, "train_images_per_s") == ()
     epochs = [ok("a_cifar", "macs", 1.0, flags=("lower_bound",)), ok("a_cifar", "train_loss", 5, budget="2ep")]
-    assert marks(read_results(build([A], epochs, "another")), "train_loss") == ()
+    assert marks(read(epochs), "train_loss") == ()
 
 
-def test_more_than_the_device_can_do_is_no_share(build: RunBuilder) -> None:
+def test_more_than_the_device_can_do_is_no_share(read: Reader) -> None:
     rows = [ok("a_cifar", "flops", 1e9), ok("a_cifar", "train_images_per_s", 500, batch_size=8, device="cpu")]
-    results = read_results(build([A], rows, limits={"cpu": {"precision": "fp32", "peak_flops_per_s": 1e12}}))
+    results = read(rows, limits={"cpu": {"precision": "fp32", "peak_flops_per_s": 1e12}})
     assert results.cell("a_cifar", "mfu").value == 1.5
     assert marks(results, "mfu") == (ABOVE_PEAK,)
 
 
-def test_another_batch_than_asked(build: RunBuilder) -> None:
+def test_another_batch_than_asked(read: Reader) -> None:
     rows = [ok("a_cifar", "train_images_per_s", 10, batch_size=4, asked_batch_size=8)]
-    assert marks(read_results(build([A], rows)), "train_images_per_s") == (SMALLER_BATCH,)
+    assert marks(read(rows), "train_images_per_s") == (SMALLER_BATCH,)
 
 
-def test_a_prediction(build: RunBuilder) -> None:
+def test_a_prediction(read: Reader) -> None:
     rows = [ok("a_cifar", "peak_training_bytes", 10, predicted=True)]
-    assert marks(read_results(build([A], rows)), "peak_training_bytes") == (PREDICTED,)
+    assert marks(read(rows), "peak_training_bytes") == (PREDICTED,)
 
 
-def test_a_failed_round_among_good_ones(build: RunBuilder) -> None:
+def test_a_failed_round_among_good_ones(read: Reader) -> None:
     rows = [ok("a_cifar", "latency_ms", 1.0), bad("a_cifar", "latency_ms", "timeout", "took over 9 s", round=1)]
-    results = read_results(build([A], rows))
+    results = read(rows)
     assert marks(results, "latency_ms") == (INCOMPLETE,)
     assert [row.note for row in results.cell("a_cifar", "latency_ms").lost] == ["took over 9 s"]
 
 
-def test_no_number_no_mark(build: RunBuilder) -> None:
-    results = read_results(build([A], [bad("a_cifar", "latency_ms", "oom", "not steady")]))
+def test_no_number_no_mark(read: Reader) -> None:
+    results = read([bad("a_cifar", "latency_ms", "oom", "not steady")])
     assert marks(results, "latency_ms") == ()
 
 
@@ -313,9 +309,8 @@ def test_numbers_go_right_words_left_and_headings_stand_on_their_columns() -> No
 
 
 def test_units_are_in_the_headings_and_the_best_is_explained(build: RunBuilder) -> None:
-    models = [listed(f"{name}_cifar", "A", 2015, "cifar") for name in "ab"]
     rows = [ok("a_cifar", "latency_ms", 5.0, batch_size=1), ok("b_cifar", "latency_ms", 7.0, batch_size=1)]
-    text = summary(build(models, rows))
+    text = summary(build(rows))
     heading = text[: text.index("a_cifar  ")]
     assert "Latency" in heading
     assert "ms" in heading.split()[-3:] or "ms" in heading.split()

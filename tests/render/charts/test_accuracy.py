@@ -14,11 +14,10 @@ from bench.records.run_folder import Run
 from bench.render.charts import Chart, image_charts
 from bench.render.results import read_results
 from bench.render.results.kept import Confusions, read_data_sets
-from tests.render.conftest import RunBuilder, listed, training
+from tests.render.conftest import RunBuilder, training
 
 CLASSES = ["cat", "dog", "<b>ship</b>"]
 SETS = {"cifar": {"name": "cifar10", "source": "Fixture images.", "classes": CLASSES, "sha256": "aa"}}
-MODELS = [listed(name, "A", 2015, "cifar") for name in ("a_cifar", "b_cifar")]
 
 
 def sheet(path: Path, colours: list[int], grey: bool = False) -> None:
@@ -45,7 +44,7 @@ def charts(run: Run) -> dict[str, Chart]:
 def run(build: RunBuilder) -> Run:
     """b is the better one, over two seeds."""
     rows = [*training("a_cifar", 0.4), *training("b_cifar", 0.5), *training("b_cifar", 0.7, seed=1)]
-    return build(MODELS, rows, image_sets=SETS)
+    return build(rows, image_sets=SETS)
 
 
 def test_an_image_of_each_class_with_its_name(run: Run) -> None:
@@ -67,7 +66,7 @@ def test_without_a_whole_picture_there_is_no_figure(run: Run, damage: bytes | No
 
 
 def test_a_grey_set_and_classes_that_are_not_shown(build: RunBuilder) -> None:
-    run = build([], [], image_sets={"mnist": {"name": "mnist", "classes": list(map(str, range(10)))}})
+    run = build([], image_sets={"mnist": {"name": "mnist", "classes": list(map(str, range(10)))}})
     sheet(run.samples_path("mnist", "mnist"), [0, 255, 0, 255], grey=True)
     assert charts(run)["samples"].caption == "6 more classes are not shown."
 
@@ -113,7 +112,7 @@ def test_a_damaged_file_is_named(run: Run) -> None:
 
 @pytest.mark.parametrize("image_sets", [{}, {"cifar": {}}, {"cifar": {"name": "x", "classes": 3}}])
 def test_images_that_say_nothing_of_their_classes_are_survived(build: RunBuilder, image_sets: object) -> None:
-    run = build(MODELS, training("a_cifar", 0.4, dataset="x"), image_sets=image_sets)
+    run = build(training("a_cifar", 0.4, dataset="x"), image_sets=image_sets)
     assert charts(run) == {}
     assert all(not data_set.classes for data_set in read_data_sets(run))
 

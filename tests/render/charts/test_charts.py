@@ -20,7 +20,6 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.markers import MarkerStyle
 from matplotlib.text import Annotation, Text
-from matplotlib.transforms import Bbox
 
 from bench.metrics import METRICS
 from bench.models import REGISTRY
@@ -31,7 +30,7 @@ from bench.render.charts.frame import COLOURS, MARKERS, PAPER, chart_name, famil
 from bench.render.charts.points import ball_areas
 from bench.render.results import Results, read_results
 from bench.render.results.header import Model
-from tests.render.conftest import RunBuilder, bad, counts, full_run, kept_figures, listed, speeds, training
+from tests.render.conftest import Reader, bad, counts, full_run, kept_figures, listed, overlaps, speeds, training
 
 COSTS = ("macs", "inference_images_per_s", "train_images_per_s", "saved_activation_bytes")
 
@@ -41,14 +40,14 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     return read_results(full_run(tmp_path_factory.mktemp("results"), curves=False))
 
 
-def pair(build: RunBuilder, top1: tuple[float, float], **changes: object) -> Results:
+def pair(read: Reader, top1: tuple[float, float], **changes: object) -> Results:
     models = [listed(f"{name}_cifar", name, 2015, "cifar", **changes) for name in "ab"]
     rows = [
         row
         for (name, macs), value in zip((("a_cifar", 1e6), ("b_cifar", 1e7)), top1, strict=True)
         for row in [*counts(name, macs / 10, macs, macs), *training(name, value)]
     ]
-    return read_results(build(models, rows))
+    return read(rows, models)
 
 
 def drawn(results: Results, cost: str) -> tuple[Figure, list[Text]]:
@@ -63,11 +62,11 @@ def drawn(results: Results, cost: str) -> tuple[Figure, list[Text]]:
 
 @pytest.mark.parametrize(("top1", "line"), [((0.5, 0.6), True), ((0.6, 0.5), False)])
 def test_the_legend_knows_a_front_only_where_there_is_a_line(
-    build: RunBuilder, top1: tuple[float, float], line: bool
+    read: Reader, top1: tuple[float, float], line: bool
 ) -> None:
     """A single network that is cheaper and better than all others is a front without a line."""
     with style():
-        figure, _ = drawn(pair(build, top1), "macs")
+        figure, _ = drawn(pair(read, top1), "macs")
     assert ("Pareto front" in [text.get_text() for legend in figure.legends for text in legend.texts]) is line
 
 
@@ -84,12 +83,7 @@ def test_labels_of_twenty_networks_do_not_overlap(results: Results, cost: str) -
             [(results.cell(m, cost).value, results.cell(m, "top1").value) for m in group.models]
         )
     assert len(boxes) == 19
-    overlaps = [
-        (a.get_text(), b.get_text())
-        for (a, box), (b, other) in itertools.combinations(zip(labels, boxes, strict=True), 2)
-        if Bbox.intersection(box, other) is not None
-    ]
-    assert overlaps == []
+    assert overlaps(figure, labels) == []
     assert all(frame.x0 <= box.x0 and box.x1 <= frame.x1 for box in boxes)
     assert all(frame.y0 <= box.y0 and box.y1 <= frame.y1 for box in boxes)
     hidden = [label.get_text() for label, box in zip(labels, boxes, strict=True) if box.count_contains(points)]
@@ -118,18 +112,18 @@ def test_the_subtitle_names_the_conditions(results: Results) -> None:
     assert figure.axes[0].get_xlabel() == "Training throughput (images/s, batch 64, fp32)"
 
 
-def test_chance_is_a_dashed_line(build: RunBuilder) -> None:
+def test_chance_is_a_dashed_line(read: Reader) -> None:
     with style():
-        figure, _ = drawn(pair(build, (0.3, 0.6), num_classes=4), "macs")
+        figure, _ = drawn(pair(read, (0.3, 0.6), num_classes=4), "macs")
     axes = figure.axes[0]
     level = [line for line in axes.lines if set(np.asarray(line.get_ydata())) == {0.25}]
     assert [line.get_linestyle() for line in level] == ["--"]
     assert "chance 25 %" in [text.get_text() for text in axes.texts]
 
 
-def test_chance_far_below_is_said_instead_of_drawn(build: RunBuilder) -> None:
+def test_chance_far_below_is_said_instead_of_drawn(read: Reader) -> None:
     with style():
-        figure, _ = drawn(pair(build, (0.985, 0.991)), "macs")
+        figure, _ = drawn(pair(read, (0.985, 0.991)), "macs")
     axes = figure.axes[0]
     assert axes.get_ylim()[0] > 0.9
     assert "chance 10 % is below this axis" in [text.get_text() for text in axes.texts]
@@ -143,11 +137,9 @@ def test_an_accuracy_chart_shows_one_data_set(results: Results) -> None:
     assert not [label.get_text() for label in labels if "mnist" in label.get_text() or label.get_text() == "cnn"]
 
 
-def test_a_network_without_the_cost_is_named(build: RunBuilder) -> None:
-    models = [listed(f"{name}_cifar", "family", 2015, "cifar") for name in "abc"]
+def test_a_network_without_the_cost_is_named(read: Reader) -> None:
     rows = [*counts("a_cifar", 1, 1e6, 1), *counts("b_cifar", 1, 1e7, 1)]
-    rows += [row for model in models for row in training(model["name"], 0.5)]
-    results = read_results(build(models, rows))
+    results = read([*rows, *(row for name in "abc" for row in training(f"{name}_cifar", 0.5))])
     with style():
         group = results.accuracy_groups()[0]
         chart = scatter_chart(own_accuracies(results, group, "cifar"), METRICS["macs"])
@@ -156,17 +148,16 @@ def test_a_network_without_the_cost_is_named(build: RunBuilder) -> None:
     assert "for 2 networks" in chart.alt
 
 
-def test_a_failed_network_has_a_row_in_the_bars(build: RunBuilder) -> None:
-    models = [listed(f"{name}_cifar", name, 2015, "cifar") for name in "abc"]
+def test_a_failed_network_has_a_row_in_the_bars(read: Reader) -> None:
     rows = [*training("a_cifar", 0.4), *training("b_cifar", 0.5)]
     rows.append(bad("c_cifar", "top1", "oom", "too big", dataset="cifar10", budget="20s"))
-    figures = draw_charts(read_results(build(models, rows)))
+    figures = draw_charts(read(rows))
     bars = next(chart for chart in figures if chart.name == "cifar-bars-top1")
     assert ">out of memory</text>" in bars.svg
     assert "from b (50.0 ± 2.2 %) to a (40.0 ± 2.2 %)" in bars.alt
 
 
-def test_names_are_text_and_not_mathematics(build: RunBuilder) -> None:
+def test_names_are_text_and_not_mathematics(read: Reader) -> None:
     names = ["$\\frac{", "a\nb 🔥 <script>", "c"]
     models = [listed(f"{name}_cifar", "$x$", 2015, "cifar") for name in names]
     rows = [
@@ -178,7 +169,7 @@ def test_names_are_text_and_not_mathematics(build: RunBuilder) -> None:
             *speeds(f"{name}_cifar", 1e6),
         ]
     ]
-    figures = draw_charts(read_results(build(models, rows)))
+    figures = draw_charts(read(rows, models))
     assert {chart.kind for chart in figures} == {"headline", "ball", "scatter", "bars", "work", "throughput"}
     assert not [chart.name for chart in figures if "<script" in chart.svg]
 
@@ -188,16 +179,16 @@ def test_printable_replaces_what_the_font_lacks() -> None:
     assert printable("x" * 50, 10) == "x" * 9 + "…"
 
 
-def test_drawing_leaves_matplotlibs_settings_alone(build: RunBuilder) -> None:
+def test_drawing_leaves_matplotlibs_settings_alone(read: Reader) -> None:
     import matplotlib
 
     before = dict(matplotlib.rcParams)
-    draw_charts(pair(build, (0.3, 0.6)))
+    draw_charts(pair(read, (0.3, 0.6)))
     assert dict(matplotlib.rcParams) == before
 
 
-def test_a_script_without_a_guard_may_ask_for_figures(build: RunBuilder, tmp_path: Path) -> None:
-    data = pair(build, (0.3, 0.6))
+def test_a_script_without_a_guard_may_ask_for_figures(read: Reader, tmp_path: Path) -> None:
+    data = pair(read, (0.3, 0.6))
     (tmp_path / "data").write_bytes(pickle.dumps(data))
     script = tmp_path / "script.py"
     script.write_text(
@@ -212,13 +203,13 @@ def test_a_script_without_a_guard_may_ask_for_figures(build: RunBuilder, tmp_pat
     assert (int(done.stdout), done.stderr) == (len(draw_charts(data)), "")
 
 
-def test_equal_runs_give_equal_figures(build: RunBuilder) -> None:
-    data = pair(build, (0.3, 0.6))
+def test_equal_runs_give_equal_figures(read: Reader) -> None:
+    data = pair(read, (0.3, 0.6))
     assert draw_charts(data) == draw_charts(data)
 
 
-def test_text_stays_text_in_a_font_that_is_there(build: RunBuilder) -> None:
-    (svg,) = (chart.svg for chart in draw_charts(pair(build, (0.3, 0.6))) if chart.kind == "ball")
+def test_text_stays_text_in_a_font_that_is_there(read: Reader) -> None:
+    (svg,) = (chart.svg for chart in draw_charts(pair(read, (0.3, 0.6))) if chart.kind == "ball")
     texts = re.findall(r'<text style="([^"]*)"[^>]*>([^<]*)</text>', svg)
     assert {"Test accuracy after 20 s of training against MACs", "a", "b", "chance 10 %"} <= {text for _, text in texts}
     assert all("'DejaVu Sans', Verdana, " in style and "sans-serif" in style for style, _ in texts)
@@ -226,21 +217,20 @@ def test_text_stays_text_in_a_font_that_is_there(build: RunBuilder) -> None:
     assert min(sizes) * 960 / 720 >= 11  # points on a slide of 960 points that a figure of 720 fills
 
 
-def test_a_marker_and_a_name_say_the_identifier(build: RunBuilder) -> None:
-    models = [listed(f"{name}_cifar", "VGG", 2014, "cifar") for name in ("vgg11", 'x"<&')]
+def test_a_marker_and_a_name_say_the_identifier(read: Reader) -> None:
     rows = [
         row
-        for i, model in enumerate(models)
-        for row in [*counts(model["name"], 5, 7 + i, 9), *training(model["name"], 0.5 + i / 10)]
+        for i, name in enumerate(("vgg11_cifar", 'x"<&_cifar'))
+        for row in [*counts(name, 5, 7 + i, 9), *training(name, 0.5 + i / 10)]
     ]
-    (svg,) = (chart.svg for chart in draw_charts(read_results(build(models, rows))) if chart.kind == "ball")
+    (svg,) = (chart.svg for chart in draw_charts(read(rows)) if chart.kind == "ball")
     titles = [element.text for element in ElementTree.fromstring(svg).iter() if element.tag.endswith("}title")]
     assert sorted(str(title) for title in titles) == ["vgg11_cifar"] * 2 + ['x"<&_cifar'] * 2
     assert ">VGG-11</text>" in svg
 
 
-def test_accuracies_of_elsewhere_are_hollow_and_the_legend_says_so(build: RunBuilder) -> None:
-    results = pair(build, (0.3, 0.6))
+def test_accuracies_of_elsewhere_are_hollow_and_the_legend_says_so(read: Reader) -> None:
+    results = pair(read, (0.3, 0.6))
     group = results.accuracy_groups()[0]
     accuracy = replace(own_accuracies(results, group, "cifar"), reference=("b_cifar",))
     with style(), kept_figures() as kept:

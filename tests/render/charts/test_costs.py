@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -11,13 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.text import Annotation, Text
-from matplotlib.transforms import Bbox
 
 from bench.render.charts import Chart, draw_charts
 from bench.render.charts.costs import MEMORY_PARTS, memory_chart, prediction_chart, roofline_chart, throughput_chart
 from bench.render.charts.frame import style
 from bench.render.results import Results, read_results
-from tests.render.conftest import FIXTURE_CIFAR, RunBuilder, bad, gpu_run, kept_figures, listed, ok
+from tests.render.conftest import FIXTURE_CIFAR, Reader, bad, gpu_run, kept_figures, ok, overlaps, texts_of
 
 
 @pytest.fixture(scope="module")
@@ -33,34 +31,11 @@ def drawn(results: Results) -> tuple[list[Chart], dict[str, Figure]]:
     return charts, {chart.kind: kept[int(chart.svg)] for chart in charts if chart.track == "cifar"}
 
 
-def texts_of(figure: Figure) -> list[Text]:
-    """Every text that is visible and says something."""
-    found = [*figure.texts, *(text for legend in figure.legends for text in legend.get_texts())]
-    for axes in figure.axes:
-        low, high = sorted(axes.get_xlim())
-        bottom, top = sorted(axes.get_ylim())
-        ticks = [
-            tick.label1
-            for axis, (start, end) in ((axes.xaxis, (low, high)), (axes.yaxis, (bottom, top)))
-            for tick in axis.get_major_ticks()
-            if start <= tick.get_loc() <= end
-        ]
-        found += [*axes.texts, *ticks, axes.xaxis.label, axes.yaxis.label, axes.title, axes._left_title]  # type: ignore[attr-defined]
-    return [text for text in found if text.get_text().strip()]
-
-
 @pytest.mark.parametrize("name", ["latency", "memory", "prediction", "roofline", "throughput", "work"])
 def test_no_text_covers_another_or_leaves_the_figure(drawn: tuple[list[Chart], dict[str, Figure]], name: str) -> None:
     figure = drawn[1][name]
-    with style():
-        figure.draw_without_rendering()
-        boxes = [(text.get_text(), Text.get_window_extent(text)) for text in texts_of(figure)]
-    overlaps = [
-        (a, b)
-        for (a, box), (b, other) in itertools.combinations(boxes, 2)
-        if (shared := Bbox.intersection(box, other)) is not None and min(shared.width, shared.height) > 0.7
-    ]
-    assert overlaps == []
+    assert overlaps(figure, texts_of(figure)) == []
+    boxes = [(text.get_text(), Text.get_window_extent(text)) for text in texts_of(figure)]
     assert [words for words, box in boxes if box.x0 < 0 or box.y0 < 0 or box.x1 > figure.bbox.x1 + 1] == []
 
 
@@ -151,21 +126,18 @@ def test_predictions_that_are_off_are_named_and_the_rest_counted(
         ]
 
 
-def test_a_prediction_is_not_compared_with_itself(build: RunBuilder) -> None:
-    models = [listed(f"{name}_cifar", name, 2015, "cifar") for name in "abc"]
+def test_a_prediction_is_not_compared_with_itself(read: Reader) -> None:
     rows = [
-        ok(model["name"], metric, 5.0 + i, batch_size=8, predicted=True)
-        for i, model in enumerate(models)
+        ok(f"{name}_cifar", metric, 5.0 + i, batch_size=8, predicted=True)
+        for i, name in enumerate("abc")
         for metric in ("peak_training_bytes", "predicted_training_bytes")
     ]
-    results = read_results(build(models, rows))
+    results = read(rows)
     assert prediction_chart(results, results.models) is None
 
 
-def test_memory_without_all_parts_is_not_stacked(build: RunBuilder) -> None:
-    models = [listed(f"{name}_cifar", name, 2015, "cifar") for name in "ab"]
-    rows = [ok(model["name"], "weight_bytes", 5.0, batch_size=8) for model in models]
-    results = read_results(build(models, rows))
+def test_memory_without_all_parts_is_not_stacked(read: Reader) -> None:
+    results = read([ok(f"{name}_cifar", "weight_bytes", 5.0, batch_size=8) for name in "ab"])
     assert memory_chart(results, results.models) is None
 
 
@@ -183,11 +155,10 @@ def test_both_throughputs_of_a_network_are_on_its_row(
         assert dots(axes, names.index("WRN-28-10")) == {best}  # at the common batch it did not fit
 
 
-def test_a_failed_throughput_has_a_row_with_the_reason(build: RunBuilder) -> None:
-    models = [listed(f"{name}_cifar", name, 2015, "cifar") for name in "abc"]
+def test_a_failed_throughput_has_a_row_with_the_reason(read: Reader) -> None:
     rows = [ok(f"{name}_cifar", "train_images_per_s", 5.0 + i, batch_size=8) for i, name in enumerate("ab")]
     rows.append(bad("c_cifar", "train_images_per_s", "oom", "too big"))
-    results = read_results(build(models, rows))
+    results = read(rows)
     with style():
         chart = throughput_chart(results, results.models)
     assert chart is not None
@@ -195,7 +166,6 @@ def test_a_failed_throughput_has_a_row_with_the_reason(build: RunBuilder) -> Non
     assert "inference" not in chart.alt  # nobody measured it
 
 
-def test_a_handful_of_networks_is_left_to_the_table(build: RunBuilder) -> None:
-    models = [listed(f"{name}_cifar", name, 2015, "cifar") for name in "ab"]
+def test_a_handful_of_networks_is_left_to_the_table(read: Reader) -> None:
     rows = [ok(f"{name}_cifar", "train_images_per_s", 5.0 + i, batch_size=8) for i, name in enumerate("ab")]
-    assert draw_charts(read_results(build(models, rows))) == []
+    assert draw_charts(read(rows)) == []

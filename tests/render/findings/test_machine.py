@@ -19,12 +19,12 @@ from bench.render.findings.machine import (
 )
 from bench.render.results import Results, read_results
 from bench.render.results.header import read_header
-from tests.render.conftest import FIXTURE_CONDITIONS, FIXTURE_LIMITS, RunBuilder, gpu_run, listed, ok
+from tests.render.conftest import FIXTURE_CONDITIONS, FIXTURE_LIMITS, Reader, RunBuilder, gpu_run, ok
 
 
 def test_conditions_stand_side_by_side(build: RunBuilder) -> None:
     cut_short = {"started": "2026-02-01T08:00:00+00:00", "before": {"load_average_1min": 7.5}}
-    grid = conditions_grid(read_header(build([], [], conditions=[*FIXTURE_CONDITIONS, cut_short])))
+    grid = conditions_grid(read_header(build([], conditions=[*FIXTURE_CONDITIONS, cut_short])))
     assert grid is not None
     assert grid.headings == (
         "",
@@ -42,7 +42,7 @@ def test_conditions_stand_side_by_side(build: RunBuilder) -> None:
 
 def test_what_the_run_said_of_its_time_stands_beside_what_it_took(build: RunBuilder) -> None:
     times = {"predicted": {"throughput": 60.0, "trainings": 240.0}, "taken": {"throughput": 90.0, "trainings": 210.0}}
-    grid = conditions_grid(read_header(build([], [], conditions=[{**FIXTURE_CONDITIONS[0], **times}])))
+    grid = conditions_grid(read_header(build([], conditions=[{**FIXTURE_CONDITIONS[0], **times}])))
     assert grid is not None
     assert grid.rows[-3:] == (
         ("time of all tasks", "5.0 min", "5.0 min"),
@@ -52,7 +52,7 @@ def test_what_the_run_said_of_its_time_stands_beside_what_it_took(build: RunBuil
 
 
 def test_limits_have_a_ridge_and_a_source(build: RunBuilder) -> None:
-    grid = limits_grid(read_header(build([], [], limits=FIXTURE_LIMITS)))
+    grid = limits_grid(read_header(build([], limits=FIXTURE_LIMITS)))
     assert grid is not None
     assert grid.rows == (
         ("cuda:0", "bf16", "650 TFLOP/s", "4.10 TB/s", "159 FLOP/byte", "990 TFLOP/s (fixture data sheet)"),
@@ -60,13 +60,13 @@ def test_limits_have_a_ridge_and_a_source(build: RunBuilder) -> None:
 
 
 def test_limits_that_could_not_be_measured_say_why(build: RunBuilder) -> None:
-    grid = limits_grid(read_header(build([], [], limits={"cpu": {"precision": "fp32", "reason": "it broke"}})))
+    grid = limits_grid(read_header(build([], limits={"cpu": {"precision": "fp32", "reason": "it broke"}})))
     assert grid is not None
     assert grid.rows == (("cpu", "fp32", "not measured: it broke", "not measured: it broke", "–", "not known"),)
 
 
 def test_a_header_without_them_has_no_grids(build: RunBuilder) -> None:
-    header = read_header(build([], []))
+    header = read_header(build([]))
     assert conditions_grid(header) is None
     assert limits_grid(header) is None
 
@@ -83,17 +83,17 @@ def test_a_header_without_them_has_no_grids(build: RunBuilder) -> None:
 )
 def test_a_damaged_header_is_refused_with_the_place(build: RunBuilder, damaged: dict[str, object], place: str) -> None:
     with pytest.raises(ValueError, match=re.escape(place)):
-        build([], [], **damaged)
+        build([], **damaged)
 
 
 @pytest.mark.parametrize("wrong", [None, "1e12", True, 0, -1.0])
 def test_a_limit_that_is_no_rate_is_no_limit(build: RunBuilder, wrong: object) -> None:
-    header = read_header(build([], [], limits={"cpu": {"peak_flops_per_s": wrong, "bandwidth_bytes_per_s": 1e9}}))
+    header = read_header(build([], limits={"cpu": {"peak_flops_per_s": wrong, "bandwidth_bytes_per_s": 1e9}}))
     assert header.limits[0].flops_per_s == header.limits[0].ridge == 0
 
 
 def test_execution_in_words(build: RunBuilder) -> None:
-    header = read_header(build([], [], memory_format="channels_last", cuda_graphs=None))
+    header = read_header(build([], memory_format="channels_last", cuda_graphs=None))
     words = "fp32, channels_last memory format, not compiled, CUDA graphs in training where the network allows them"
     assert execution_line(header.execution) == words
     compiled = replace(header.execution, compile=True, cuda_graphs=False)
@@ -103,7 +103,6 @@ def test_execution_in_words(build: RunBuilder) -> None:
     )
 
 
-MODELS = [listed(f"{name}_cifar", name, 2015, "cifar") for name in "abcde"]
 LIMITS = {"cuda:0": {"precision": "fp32", "peak_flops_per_s": 1e12, "bandwidth_bytes_per_s": 1e10}}
 
 
@@ -114,11 +113,11 @@ def timed(name: str, macs: float, images_per_s: float) -> list[Record]:
     ]
 
 
-def test_time_per_mac_and_outliers(build: RunBuilder) -> None:
+def test_time_per_mac_and_outliers(read: Reader) -> None:
     # ns per MAC: a 10, b 1, c 1, d 2, e 0.1; the median is 1.
     rates = {"a": (1e5, 1e3), "b": (1e6, 1e3), "c": (2e6, 5e2), "d": (3e6, 1e9 / 6e6), "e": (1e8, 1e2)}
     rows = [row for name, (macs, rate) in rates.items() for row in timed(f"{name}_cifar", macs, rate)]
-    results = read_results(build(MODELS, rows))
+    results = read(rows)
     found = work_and_time(results, results.models)
     assert found is not None
     assert found.ms_per_mac == pytest.approx(1e-6)
@@ -131,24 +130,24 @@ def test_time_per_mac_and_outliers(build: RunBuilder) -> None:
     assert "0.97 over 5 networks" in found.correlation_sentence
 
 
-def test_two_networks_have_no_rule(build: RunBuilder) -> None:
+def test_two_networks_have_no_rule(read: Reader) -> None:
     rows = [*timed("a_cifar", 1e6, 10), *timed("b_cifar", 2e6, 5)]
-    results = read_results(build(MODELS[:2], rows))
+    results = read(rows)
     assert work_and_time(results, results.models) is None
 
 
-def test_the_ridge_is_where_the_roofs_meet(build: RunBuilder) -> None:
-    results = read_results(build(MODELS[:1], timed("a_cifar", 1e6, 10), limits=LIMITS))
+def test_the_ridge_is_where_the_roofs_meet(read: Reader) -> None:
+    results = read(timed("a_cifar", 1e6, 10), limits=LIMITS)
     roof = peaks_of(results, results.models)
     assert roof is not None
     assert roof.ridge == 100.0
 
 
-def test_no_roof_without_limits_or_on_another_device(build: RunBuilder) -> None:
+def test_no_roof_without_limits_or_on_another_device(read: Reader) -> None:
     unmeasured = {"cuda:0": {"precision": "fp32", "reason": "ValueError: out of order"}}
     elsewhere = {"cpu": LIMITS["cuda:0"]}
-    for number, limits in enumerate(({}, unmeasured, elsewhere)):
-        results = read_results(build(MODELS[:1], timed("a_cifar", 1e6, 10), name=f"run-{number}", limits=limits))
+    for limits in ({}, unmeasured, elsewhere):
+        results = read(timed("a_cifar", 1e6, 10), limits=limits)
         assert peaks_of(results, results.models) is None
 
 
@@ -156,7 +155,7 @@ def use(results: Results) -> list[str]:
     return lowest_use(results, results.models)
 
 
-def test_each_reason_is_given_by_numbers_that_support_it(build: RunBuilder) -> None:
+def test_each_reason_is_given_by_numbers_that_support_it(read: Reader) -> None:
     names = [f"{name}_cifar" for name in "abcdef"]
     rows = []
     for place, name in enumerate(names):
@@ -170,8 +169,7 @@ def test_each_reason_is_given_by_numbers_that_support_it(build: RunBuilder) -> N
     rows.append(ok("a_cifar", "train_device_ms", 8.0, note=note, device="cuda:0", batch_size=8))
     rows.append(ok("c_cifar", "best_train_images_per_s", 600.0, device="cuda:0", batch_size=64))
     rows.append(ok("b_cifar", "best_train_images_per_s", 220.0, device="cuda:0", batch_size=16))
-    models = [listed(name, name, 2015, "cifar") for name in names]
-    first, second, third = use(read_results(build(models, rows, limits=LIMITS)))
+    first, second, third = use(read(rows, limits=LIMITS))
     peak = "of 1.000 TFLOP/s, the fastest fp32 matrix product or convolution measured here"
     assert first == f"In training a reaches 30 % {peak}: it is launch-bound (the device is busy for 10 % of the step)."
     # 50 FLOP/byte at 10 GB/s are 0.5 TFLOP/s; 800 images a second of 1 GFLOP are 0.8 TFLOP/s
@@ -182,23 +180,21 @@ def test_each_reason_is_given_by_numbers_that_support_it(build: RunBuilder) -> N
     assert third == f"In training c reaches 90 % {peak}: batch 8 is small for it (batch 64 is 2 times as fast)."
 
 
-def test_the_vendors_peak_is_named_without_its_source(build: RunBuilder) -> None:
+def test_the_vendors_peak_is_named_without_its_source(read: Reader) -> None:
     names = [f"{name}_cifar" for name in "abcdef"]
     facts = {"device": "cuda:0", "batch_size": 8, "note": "not steady: steps got 9% slower while they were sampled"}
     rows = [row for name in names for row in (ok(name, "flops", 1e9), ok(name, "train_images_per_s", 8.0, **facts))]
-    models = [listed(name, name, 2015, "cifar") for name in names]
     vendor = {"vendor_flops_per_s": 4e12, "vendor_source": "a data sheet (2024); a white paper"}
     limits = {"cuda:0": {**LIMITS["cuda:0"], **vendor}}
-    first = use(read_results(build(models, rows, limits=limits)))[0]
+    first = use(read(rows, limits=limits))[0]
     assert "reaches 0.60 % of the vendor's dense fp32 peak of 4.000 TFLOP/s:" in first
 
 
-def test_without_a_reason_it_says_so(build: RunBuilder) -> None:
+def test_without_a_reason_it_says_so(read: Reader) -> None:
     names = [f"{name}_cifar" for name in "abcdef"]
     facts = {"device": "cuda:0", "batch_size": 8}
     rows = [row for name in names for row in (ok(name, "flops", 1e9), ok(name, "train_images_per_s", 9.0, **facts))]
-    models = [listed(name, name, 2015, "cifar") for name in names]
-    assert use(read_results(build(models, rows, limits=LIMITS)))[0].endswith(
+    assert use(read(rows, limits=LIMITS))[0].endswith(
         "none of the measured causes (kernel launches, memory traffic, batch size) explains this."
     )
 

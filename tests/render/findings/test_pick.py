@@ -10,7 +10,7 @@ from bench.config import RequestError
 from bench.records.run_folder import Run
 from bench.render.findings.pick import parse_limits, select
 from bench.render.results import read_results
-from tests.render.conftest import RunBuilder, listed, ok
+from tests.render.conftest import Reader, RunBuilder, listed, ok
 
 # name: latency in the rounds (ms), parameters, accuracy
 NETWORKS = {
@@ -35,8 +35,8 @@ def run(build: RunBuilder) -> Run:
         )
     ]
     return build(
-        [listed(name, "Family", 2015, "cifar") for name in names] + [listed("alexnet", "AlexNet", 2012, "imagenet")],
         records,
+        [listed(name, "Family", 2015, "cifar") for name in names] + [listed("alexnet", "AlexNet", 2012, "imagenet")],
     )
 
 
@@ -75,9 +75,9 @@ def test_nobody_within_the_limits_is_an_answer(run: Run, capsys: pytest.CaptureF
     ]
 
 
-def test_a_single_network_is_not_spoken_of_in_the_plural(build: RunBuilder) -> None:
+def test_a_single_network_is_not_spoken_of_in_the_plural(read: Reader) -> None:
     rows = [ok("a_cifar", "params", 5e6), ok("a_cifar", "top1", 0.5, trials=1000, dataset="cifar10", budget="1ep")]
-    results = read_results(build([listed("a_cifar", "A", 2015, "cifar")], rows))
+    results = read(rows)
     said = [select(results, parse_limits([f"params={bound}"], "max")).sentence for bound in ("1k", "1G")]
     assert said == [
         "The only cifar network that could be judged does not qualify with parameters ≤ 1.00 k.",
@@ -86,17 +86,17 @@ def test_a_single_network_is_not_spoken_of_in_the_plural(build: RunBuilder) -> N
     ]
 
 
-def test_a_tie_has_no_single_winner(build: RunBuilder) -> None:
+def test_a_tie_has_no_single_winner(read: Reader) -> None:
     rows = [ok(f"{name}_cifar", "top1", 0.5, trials=1000, dataset="cifar10", budget="1ep") for name in "ab"]
-    results = read_results(build([listed(f"{name}_cifar", "A", 2015, "cifar") for name in "ab"], rows))
+    results = read(rows)
     sentence = select(results, ()).sentence
     assert sentence == (
         "Most accurate of 2 cifar networks without any limit: a (a_cifar) and b (b_cifar), test accuracy 50.0 %."
     )
 
 
-def test_a_run_without_any_accuracy_says_that(build: RunBuilder) -> None:
-    results = read_results(build([listed("a_cifar", "A", 2015, "cifar")], [ok("a_cifar", "params", 5e6)]))
+def test_a_run_without_any_accuracy_says_that(read: Reader) -> None:
+    results = read([ok("a_cifar", "params", 5e6)])
     with pytest.raises(RequestError, match="no network of this run has an accuracy"):
         select(results, ())
 
@@ -105,7 +105,7 @@ def test_it_says_which_accuracy_counts_and_never_advises_training_on_imagenet(
     build: RunBuilder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     names = ("alexnet", "resnet18")
-    run = build([listed(name, name, 2015, "imagenet") for name in names], [ok(name, "params", 5e6) for name in names])
+    run = build([ok(name, "params", 5e6) for name in names])
     where = ["--results-dir", str(run.folder.parent)]
     assert main(["pick", run.name, *where]) == 0
     assert "By published_top1: accuracy after full training, from the literature and not" in capsys.readouterr().out
@@ -117,9 +117,9 @@ def test_it_says_which_accuracy_counts_and_never_advises_training_on_imagenet(
     assert "`python -m bench all --preset backbones` measures it" in capsys.readouterr().err
 
 
-def test_a_short_training_is_said_with_its_budget(build: RunBuilder) -> None:
+def test_a_short_training_is_said_with_its_budget(read: Reader) -> None:
     rows = [ok(f"{name}_cifar", "top1", 0.5, trials=1000, dataset="cifar10", budget="1ep") for name in "ab"]
-    results = read_results(build([listed(f"{name}_cifar", "A", 2015, "cifar") for name in "ab"], rows))
+    results = read(rows)
     assert select(results, ()).basis == "By top1: test accuracy of this run, after 1ep."
 
 
@@ -142,7 +142,7 @@ def test_the_terminal_says_which_timing_had_not_settled(build: RunBuilder, capsy
             ok(f"{name}_cifar", "latency_ms", 2.0, flags=flags),
         )
     ]
-    run = build([listed(f"{name}_cifar", "A", 2015, "cifar") for name in "ab"], rows)
+    run = build(rows)
     assert main(["pick", run.name, "--max", "latency_ms=5ms", "--results-dir", str(run.folder.parent)]) == 0
     said = capsys.readouterr().out.splitlines()
     assert ["2.00‡" in line for line in said if "_cifar " in line and " 50.0" in line] == [True, False]

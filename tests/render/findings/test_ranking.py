@@ -22,8 +22,8 @@ from bench.render.findings.ranking import (
     rankings,
 )
 from bench.render.page import write_pages
-from bench.render.results import Cell, Results, cells_of, read_results, to_table, write_csv
-from tests.render.conftest import RunBuilder, bad, kept_figures, listed, training
+from bench.render.results import Cell, Results, cells_of, to_table, write_csv
+from tests.render.conftest import Reader, bad, kept_figures, training
 
 FIELD, FAMILIES = 10, 200
 
@@ -64,7 +64,7 @@ def test_a_clear_step_is_found_and_nothing_else(seeds: int) -> None:
     assert found >= 48
 
 
-def test_three_seeds_by_hand(build: RunBuilder) -> None:
+def test_three_seeds_by_hand(read: Reader) -> None:
     # Means 0.80 and 0.60, both with standard deviation 0.01: t = 0.2 / sqrt(2 * 0.0001 / 3) = 24.49 with 4 degrees
     # of freedom, p = 1.6e-5. The third equals the second.
     accuracies = {"a_cifar": (0.79, 0.80, 0.81), "b_cifar": (0.59, 0.60, 0.61), "c_cifar": (0.59, 0.60, 0.61)}
@@ -74,7 +74,7 @@ def test_three_seeds_by_hand(build: RunBuilder) -> None:
         for seed, top1 in enumerate(values)
         for row in training(name, top1, seed=seed)
     ]
-    (ranking,) = rankings(read_results(build([listed(name, "F", 2015, "cifar") for name in accuracies], rows)))
+    (ranking,) = rankings(read(rows))
     assert [(placed.place, placed.model.name) for placed in ranking.placed] == [
         (1, "a_cifar"),
         (2, "b_cifar"),
@@ -90,21 +90,19 @@ def test_three_seeds_by_hand(build: RunBuilder) -> None:
     assert ranking.method.startswith("Each network against the next one below: Welch's")
 
 
-def test_one_seed_is_tested_over_its_test_images_and_says_so(build: RunBuilder) -> None:
+def test_one_seed_is_tested_over_its_test_images_and_says_so(read: Reader) -> None:
     # 620 against 580 of 1000: pooled 0.6, deviation sqrt(0.24 * 2 / 1000) = 0.021909, z = 1.8257, p = 0.0679.
     rows = [*training("a_cifar", 0.62, trials=1000), *training("b_cifar", 0.58, trials=1000)]
-    models = [listed(name, "F", 2015, "cifar") for name in ("a_cifar", "b_cifar")]
-    (ranking,) = rankings(read_results(build(models, rows)))
+    (ranking,) = rankings(read(rows))
     assert ranking.placed[0].p_value == pytest.approx(0.0679, abs=1e-4)
     assert ranking.placed[0].verdict == "not significant (p = 0.068)"
     assert "does not know how much another seed" in ranking.method
     assert len(ranking.clusters) == 1
 
 
-def test_networks_on_other_data_are_never_neighbours(build: RunBuilder) -> None:
-    models = [listed(name, "F", 2015, "cifar") for name in ("a_cifar", "b_cifar", "c_cifar")]
+def test_networks_on_other_data_are_never_neighbours(read: Reader) -> None:
     rows = [*training("a_cifar", 0.9), *training("b_cifar", 0.5), *training("c_cifar", 0.1, dataset="synthetic")]
-    (ranking,) = rankings(read_results(build(models, rows)))
+    (ranking,) = rankings(read(rows))
     assert [placed.model.name for placed in ranking.placed] == ["a_cifar", "b_cifar"]
 
 
@@ -127,9 +125,6 @@ def test_more_throughput_is_better() -> None:
     assert pareto_front([10, 20, 30], [0.6, 0.7, 0.5], cost_better="higher") == [1, 2]
 
 
-MODELS = [listed(name, name[:5], 2015, "cifar") for name in NETWORKS]
-
-
 @pytest.mark.parametrize(
     ("accuracies", "words"),
     [
@@ -142,13 +137,13 @@ MODELS = [listed(name, name[:5], 2015, "cifar") for name in NETWORKS]
         ((0.80, 0.80, 0.80, 0.60), "in the residual networks alone"),
     ],
 )
-def test_the_verdict_follows_the_intervals(build: RunBuilder, accuracies: tuple[float, ...], words: str) -> None:
+def test_the_verdict_follows_the_intervals(read: Reader, accuracies: tuple[float, ...], words: str) -> None:
     rows = [row for name, top1 in zip(NETWORKS, accuracies, strict=True) for row in training(name, top1)]
-    (sentence,) = degradation(read_results(build(MODELS, rows)))
+    (sentence,) = degradation(read(rows))
     assert words in sentence
 
 
-def test_the_interval_of_three_seeds_by_hand(build: RunBuilder) -> None:
+def test_the_interval_of_three_seeds_by_hand(read: Reader) -> None:
     # Standard deviations 0.01: standard error 0.0081650 with 4 degrees of freedom, t = 2.77645: 0.1 +- 0.02267.
     rows = [
         row
@@ -156,32 +151,31 @@ def test_the_interval_of_three_seeds_by_hand(build: RunBuilder) -> None:
         for seed in range(3)
         for row in training(name, middle + 0.01 * (seed - 1), seed=seed)
     ]
-    (sentence,) = degradation(read_results(build(MODELS, rows)))
+    (sentence,) = degradation(read(rows))
     assert "10.0 percentage points below (95 % interval 7.7 to 12.3) plain-20" in sentence
 
 
-def test_three_networks_are_no_experiment(build: RunBuilder) -> None:
+def test_three_networks_are_no_experiment(read: Reader) -> None:
     rows = [row for name in NETWORKS[:3] for row in training(name, 0.8)]
-    assert degradation(read_results(build(MODELS, rows))) == []
+    assert degradation(read(rows)) == []
 
 
 # name -> accuracy after ten epochs and after a minute: the cheap network gains by equal seconds.
 ACCURACIES = {"deep_cifar": (0.80, 0.40), "middle_cifar": (0.70, 0.50), "cheap_cifar": (0.60, 0.60)}
 
 
-def two_budgets(build: RunBuilder, *extra: object) -> Results:
+def two_budgets(read: Reader, *extra: object) -> Results:
     rows = [
         row
         for name, accuracies in ACCURACIES.items()
         for budget, top1 in zip(("10ep", "60s"), accuracies, strict=True)
         for row in training(name, top1, budget=budget)
     ]
-    models = [listed(name, name, 2015, "cifar") for name in (*ACCURACIES, "late_cifar")]
-    return read_results(build(models, [*rows, *extra], budget="10ep", other_budgets=["60s"]))
+    return read([*rows, *extra], budget="10ep", other_budgets=["60s"])
 
 
-def test_places_move_with_the_budget(build: RunBuilder) -> None:
-    (table,) = budget_tables(two_budgets(build))
+def test_places_move_with_the_budget(read: Reader) -> None:
+    (table,) = budget_tables(two_budgets(read))
     assert table.headings == ("10ep (equal epochs)", "60s (equal seconds)")
     assert [(row.model.name, *(cell.standing for cell in row.cells)) for row in table.rows] == [
         ("deep_cifar", "1", "3, down 2"),
@@ -191,19 +185,19 @@ def test_places_move_with_the_budget(build: RunBuilder) -> None:
     assert table.agreement == ("10ep and 60s order 0 of 3 pairs of networks alike.",)
 
 
-def test_tables_are_those_of_the_first_budget(build: RunBuilder) -> None:
-    results = two_budgets(build)
+def test_tables_are_those_of_the_first_budget(read: Reader) -> None:
+    results = two_budgets(read)
     rows = {row["model"]: row for row in csv.DictReader(io.StringIO(write_csv(to_table(results))))}
-    assert len(rows) == 4
+    assert set(rows) == set(ACCURACIES)
     assert (rows["deep_cifar"]["top1"], rows["deep_cifar"]["budget"]) == ("0.8", "10ep")
     assert [group.budget for group in results.accuracy_groups()] == ["10ep"]
     assert results.under("60s").cell("deep_cifar", "top1").value == 0.4
 
 
-def test_a_network_that_failed_under_one_budget_has_no_place_and_says_so(build: RunBuilder) -> None:
+def test_a_network_that_failed_under_one_budget_has_no_place_and_says_so(read: Reader) -> None:
     facts = {"dataset": "cifar10", "budget": "60s"}
     results = two_budgets(
-        build, *training("late_cifar", 0.9, budget="10ep"), bad("late_cifar", "top1", "timeout", "slow", **facts)
+        read, *training("late_cifar", 0.9, budget="10ep"), bad("late_cifar", "top1", "timeout", "slow", **facts)
     )
     (table,) = budget_tables(results)
     late = table.rows[0]
@@ -218,15 +212,15 @@ def test_a_network_that_failed_under_one_budget_has_no_place_and_says_so(build: 
     assert to_table(results).set_index("model").status["late_cifar"] == "ok"
 
 
-def test_one_budget_has_no_such_table(build: RunBuilder) -> None:
+def test_one_budget_has_no_such_table(read: Reader) -> None:
     rows = [*training("deep_cifar", 0.8), *training("cheap_cifar", 0.6)]
-    results = read_results(build([listed(name, name, 2015, "cifar") for name in ("deep_cifar", "cheap_cifar")], rows))
+    results = read(rows)
     assert budget_tables(results) == []
     assert "other budgets" not in write_pages(results, [], [])[0]
 
 
-def test_a_line_per_network_crosses_others_where_places_change(build: RunBuilder) -> None:
-    results = two_budgets(build)
+def test_a_line_per_network_crosses_others_where_places_change(read: Reader) -> None:
+    results = two_budgets(read)
     (table,) = budget_tables(results)
     with style(), kept_figures() as kept:
         chart = budget_chart(results, table)
@@ -239,8 +233,8 @@ def test_a_line_per_network_crosses_others_where_places_change(build: RunBuilder
     assert {text.get_text() for text in axes.texts} >= {"deep", "middle", "cheap"}
 
 
-def test_page_and_markdown_show_the_table_and_the_ranking(build: RunBuilder) -> None:
-    results = two_budgets(build)
+def test_page_and_markdown_show_the_table_and_the_ranking(read: Reader) -> None:
+    results = two_budgets(read)
     for text in write_pages(results, [], []):
         assert "under other budgets" in text
         assert "1, up 2" in text

@@ -68,7 +68,7 @@ def two_families(build: RunBuilder) -> Run:
     families = {"A": ["n0", "n2", "n4", "n6"], "B": ["n1", "n3", "n5", "n7"]}
     rows = eight("params", [800, 1, 700, 900, 600, 950, 2, 960]) + eight("macs", [5, 5, 5, 5, 5, 5, 5, 6])
     rows += [row for n in range(8) for row in training(f"n{n}", 0.2 + n / 20)]
-    return build(networks(families), rows)
+    return build(rows, networks(families))
 
 
 # --- numbers -------------------------------------------------------------------------------------------------
@@ -92,7 +92,7 @@ def test_equals_share_a_rank(two_families: Run) -> None:
 def test_a_smaller_batch_does_not_compete(build: RunBuilder) -> None:
     rows = [ok(f"n{n}", "train_images_per_s", 10.0 + n, batch_size=8, asked_batch_size=8) for n in range(3)]
     rows.append(ok("n3", "train_images_per_s", 99.0, batch_size=4, asked_batch_size=8))
-    ((_, standing),) = sections(build(networks({"A": ["n0", "n1", "n2", "n3"]}), rows))["A"].standings
+    ((_, standing),) = sections(build(rows, networks({"A": ["n0", "n1", "n2", "n3"]})))["A"].standings
     assert [row.cells[0].place for row in standing.rows] == ["3rd of 3", "2nd of 3", "1st of 3", ""]
     assert [mark.symbol for mark in standing.legend] == ["§"]
 
@@ -110,12 +110,12 @@ def test_what_a_family_is_good_and_bad_at(two_families: Run) -> None:
 
 def test_of_many_networks_two_are_named(build: RunBuilder) -> None:
     names = [f"n{number}_cifar" for number in range(20)]
-    run = build(networks({"A": names}), [ok(name, "params", 10 + place) for place, name in enumerate(names)])
+    run = build([ok(name, "params", 10 + place) for place, name in enumerate(names)], networks({"A": names}))
     assert sections(run)["A"].strengths == ["(top quarter, cifar track): parameters (n0 1st, n1 2nd and 3 more)."]
 
 
 def test_three_networks_have_no_quarter(build: RunBuilder) -> None:
-    run = build(networks({"A": ["n0", "n1", "n2"]}), eight("params", [1, 2, 3]))
+    run = build(eight("params", [1, 2, 3]), networks({"A": ["n0", "n1", "n2"]}))
     assert (sections(run)["A"].strengths, sections(run)["A"].weaknesses) == ([], [])
 
 
@@ -125,13 +125,13 @@ def test_a_failure_stands_in_the_table(build: RunBuilder) -> None:
         ok("n0", "train_images_per_s", 5.0),
         bad("n1", "train_images_per_s", "oom", "big"),
     ]
-    ((_, standing),) = sections(build(networks({"A": ["n0", "n1"]}), rows))["A"].standings
+    ((_, standing),) = sections(build(rows, networks({"A": ["n0", "n1"]})))["A"].standings
     assert "oom" in [cell.text for cell in standing.rows[1].cells]
 
 
 def test_a_users_own_networks_have_a_section_each(build: RunBuilder) -> None:
     models = [{**model, "year": None} for model in networks({"torchvision": ["torchvision:a", "torchvision:b"]})]
-    assert list(sections(build(models, []))) == ["torchvision:a", "torchvision:b"]
+    assert list(sections(build([], models))) == ["torchvision:a", "torchvision:b"]
 
 
 def test_papers_and_remarks_name_their_networks(build: RunBuilder) -> None:
@@ -140,7 +140,7 @@ def test_papers_and_remarks_name_their_networks(build: RunBuilder) -> None:
         listed("n1", "A", 2016, "cifar", paper="second", differences=["both"]),
         listed("n2", "A", 2016, "cifar", paper="first", differences=[]),
     ]
-    one = sections(build(models, []))["A"]
+    one = sections(build([], models))["A"]
     assert one.years == "2015 to 2016"
     assert one.papers == (("first", ("n0", "n2")), ("second", ("n1",)))
     assert one.remarks == (("one", ("n0",)), ("both", ("n0", "n1")))
@@ -249,7 +249,7 @@ def test_damaged_layers_are_named_and_leave_the_structure(two_families: Run, dam
 
 def test_on_two_kinds_of_hardware_a_network_keeps_its_structure_and_layers(build: RunBuilder) -> None:
     rows = [ok("n0", "train_images_per_s", 10.0, hardware=f"GPU {n}", round=n) for n in (1, 2)]
-    run = build(networks({"A": ["n0"]}), rows)
+    run = build(rows, networks({"A": ["n0"]}))
     run.keep_networks({"n0": entry("n0")})
     keep_layers(run, "n0")
     section = sections(run)["A"]
@@ -284,7 +284,7 @@ def test_the_page_and_the_short_report_have_them(two_families: Run, tmp_path: Pa
 
 
 def test_hostile_names_are_only_text(build: RunBuilder) -> None:
-    run = build([listed(EVIL, EVIL, 2015, "cifar", paper=EVIL, differences=[EVIL])], training(EVIL, 0.5))
+    run = build(training(EVIL, 0.5), [listed(EVIL, EVIL, 2015, "cifar", paper=EVIL, differences=[EVIL])])
     run.keep_networks({EVIL: entry(EVIL)})
     keep_layers(run, EVIL, layer=EVIL)
     page, markdown = rendered(run)

@@ -8,20 +8,17 @@ from bench.records.record import Record
 from bench.render.findings import named
 from bench.render.page import noise_warning
 from bench.render.report import write_report
-from bench.render.results import read_results
-from tests.render.conftest import RunBuilder, bad, listed, ok
-
-A, B, C = (listed(f"{name}_cifar", "A", 2015, "cifar") for name in "abc")
+from tests.render.conftest import Reader, RunBuilder, bad, ok
 
 
-def page_of(build: RunBuilder, tmp_path: Path, models: list[Any], rows: list[Record], **header: object) -> str:
-    return (write_report(build(models, rows, **header), tmp_path / "reports") / "index.html").read_text()
+def page_of(build: RunBuilder, tmp_path: Path, *rows: Record, **header: object) -> str:
+    return (write_report(build(rows, **header), tmp_path / "reports") / "index.html").read_text()
 
 
 def test_every_entry_of_the_navigation_leads_somewhere_in_the_order_of_the_page(
     build: RunBuilder, tmp_path: Path
 ) -> None:
-    page = page_of(build, tmp_path, [A, B], [ok(name, "params", 10.0) for name in ("a_cifar", "b_cifar")])
+    page = page_of(build, tmp_path, *(ok(name, "params", 10.0) for name in ("a_cifar", "b_cifar")))
     nav = re.search(r'<nav aria-label="Sections">.*?</nav>', page, re.DOTALL)
     assert nav is not None
     places = [page.index(f' id="{name}"') for name in re.findall(r'href="#([^"]+)"', nav[0])]
@@ -30,14 +27,13 @@ def test_every_entry_of_the_navigation_leads_somewhere_in_the_order_of_the_page(
 
 
 def test_the_textbook_chart_has_an_entry_of_its_own(build: RunBuilder, tmp_path: Path) -> None:
-    models = [listed(name, name, 2015, "imagenet") for name in ("alexnet", "resnet50", "vgg16")]
     sizes = {"alexnet": (61e6, 7e8), "resnet50": (25e6, 4e9), "vgg16": (138e6, 15e9)}
     rows = [
         ok(name, metric, value)
         for name, pair in sizes.items()
         for metric, value in zip(("params", "macs"), pair, strict=True)
     ]
-    page = page_of(build, tmp_path, models, rows)
+    page = page_of(build, tmp_path, *rows)
     (place,) = re.findall(r'<a href="#([^"]+)">Textbook chart</a>', page)
     assert f'<figure id="{place}">' in page
 
@@ -48,7 +44,7 @@ def test_every_figure_links_to_its_files(build: RunBuilder, tmp_path: Path) -> N
         for place, name in enumerate(("a_cifar", "b_cifar", "c_cifar"))
         for metric in ("params", "macs", "inference_images_per_s")
     ]
-    page = page_of(build, tmp_path, [A, B, C], rows)
+    page = page_of(build, tmp_path, *rows)
     figures = re.findall(r'<figure id="([^"]+)">', page)
     assert figures
     for name in figures:
@@ -59,18 +55,18 @@ def test_every_figure_links_to_its_files(build: RunBuilder, tmp_path: Path) -> N
 
 def test_nothing_failed_is_said_and_skipped_rows_are_folded(build: RunBuilder, tmp_path: Path) -> None:
     rows = [ok("a_cifar", "params", 10.0), bad("a_cifar", "energy_joules_per_image", "skipped", "needs NVML")]
-    page = page_of(build, tmp_path, [A], rows)
+    page = page_of(build, tmp_path, *rows)
     section = page[page.index('id="problems"') : page.index('id="networks"')]
     assert "<p>Nothing failed.</p>" in section
     assert section.index("<details>") < section.index("needs NVML")
-    page = page_of(build, tmp_path, [A], [*rows, bad("a_cifar", "macs", "failed", "broken")])
+    page = page_of(build, tmp_path, *rows, bad("a_cifar", "macs", "failed", "broken"))
     section = page[page.index('id="problems"') : page.index('id="networks"')]
     assert "Nothing failed." not in section
     assert section.index("broken") < section.index("<details>")
 
 
-def test_a_remark_on_every_network_says_all(build: RunBuilder) -> None:
-    results = read_results(build([A, B, C], [ok("a_cifar", "params", 10.0)]))
+def test_a_remark_on_every_network_says_all(read: Reader) -> None:
+    results = read(ok(f"{name}_cifar", "params", 10.0) for name in "abc")
     assert named(results, ["a_cifar", "b_cifar", "c_cifar"]) == "all 3"
     assert named(results, ["a_cifar", "c_cifar"]) == "a_cifar, c_cifar"
 
@@ -78,23 +74,23 @@ def test_a_remark_on_every_network_says_all(build: RunBuilder) -> None:
 def test_a_cpus_environment_has_nothing_of_nvidia(build: RunBuilder, tmp_path: Path) -> None:
     facts = {"cpu": "Fixture", "cudnn_benchmark": True, "tf32_matmul": False, "nvidia-ml-py": "13"}
     for kind, shown in (("cpu", False), ("cuda", True)):
-        page = page_of(build, tmp_path, [A], [], environment={"device": "Fixture", "device_kind": kind, **facts})
+        page = page_of(build, tmp_path, environment={"device": "Fixture", "device_kind": kind, **facts})
         environment = page[page.index('id="environment"') :]
         assert ("cudnn benchmark" in environment) is shown
         assert ("nvidia-ml-py" in environment) is shown
 
 
 def test_what_is_printed_has_no_controls_and_no_closed_folds(build: RunBuilder, tmp_path: Path) -> None:
-    page = page_of(build, tmp_path, [A], [ok("a_cifar", "params", 10.0)])
+    page = page_of(build, tmp_path, ok("a_cifar", "params", 10.0))
     printed = page[page.index("@media print") :]
     for rule in ("@page { size: landscape", "details:not([open])", ".scroll, .drawing { overflow: visible"):
         assert rule in printed
 
 
-def test_a_noisy_run_is_called_noisy(build: RunBuilder) -> None:
+def test_a_noisy_run_is_called_noisy(read: Reader) -> None:
     def warned(share: float, **changes: Any) -> str:
         rows = [ok(name, "latency_ms", 5.0, samples=(5.0 - share, 5.0, 5.0 + share) * 9, **changes) for name in "abcd"]
-        return noise_warning(read_results(build([listed(name, "A", 2015, "cifar") for name in "abcd"], rows)))
+        return noise_warning(read(rows))
 
     assert warned(0.1) == ""
     assert warned(4.0).startswith("Noisy timings: 4 of 4 had not settled or have an interval wider than half")

@@ -17,7 +17,6 @@ from bench.render.page.side_by_side import _by_kind, folder_name, side_by_side_f
 from tests.render.conftest import RunBuilder, bad, counts, listed, ok, training
 
 EVIL = "<img src=x onerror=alert(1)>|"
-MODELS = [listed(name, "A", 2015, "cifar") for name in ("a_cifar", "b_cifar", "c_cifar")]
 SETS = {"cifar": {"name": "cifar10", "sha256": "aa"}}
 
 
@@ -42,7 +41,7 @@ def two(build: RunBuilder) -> list[Run]:
         else:
             rows.append(ok("a_cifar", "latency_ms", 5.0))
         environment = {"device": f"{name} GPU", "torch": "2.15.0"}
-        runs.append(build(MODELS, rows, name, environment=environment, budget=budget, image_sets=SETS))
+        runs.append(build(rows, name=name, environment=environment, budget=budget, image_sets=SETS))
     return runs
 
 
@@ -96,7 +95,7 @@ def test_writing_again_gives_the_same_bytes(two: list[Run], tmp_path: Path) -> N
 
 
 def test_a_third_run_is_held_against_the_first(two: list[Run], build: RunBuilder, tmp_path: Path) -> None:
-    third = build(MODELS, [*counts("a_cifar", 5, 7, 9), *rates("a_cifar", 50)], "third", budget="10s")
+    third = build([*counts("a_cifar", 5, 7, 9), *rates("a_cifar", 50)], name="third", budget="10s")
     folder = write_side_by_side([*two, third], tmp_path)
     page = (folder / "index.html").read_text()
     assert folder.name == "slow-vs-fast-vs-third"
@@ -106,13 +105,13 @@ def test_a_third_run_is_held_against_the_first(two: list[Run], build: RunBuilder
 
 
 def test_runs_without_anything_in_common(build: RunBuilder, tmp_path: Path) -> None:
-    runs = [build(MODELS[n : n + 1], [ok(MODELS[n]["name"], "params", 5)], f"run{n}") for n in range(2)]
+    runs = [build([ok(name, "params", 5)], name=f"of-{name}") for name in ("a_cifar", "b_cifar")]
     page = (write_side_by_side(runs, tmp_path) / "index.html").read_text()
     assert "These runs have no number in common." in page
 
 
 def test_accuracies_on_other_images_are_not_compared(build: RunBuilder, tmp_path: Path) -> None:
-    runs = [build(MODELS, training("a_cifar", 0.5, dataset=name), name) for name in ("cifar10", "synthetic")]
+    runs = [build(training("a_cifar", 0.5, dataset=name), name=name) for name in ("cifar10", "synthetic")]
     page = (write_side_by_side(runs, tmp_path) / "index.html").read_text()
     assert "data set: cifar10 in base, synthetic in new" in page
     assert "Cannot be compared" in page
@@ -131,8 +130,8 @@ def test_hostile_text_is_only_text(build: RunBuilder, tmp_path: Path) -> None:
     model = listed(EVIL, EVIL, 2015, "cifar")
     runs = [
         build(
-            [model],
             [*rates(EVIL, level), bad(EVIL, "latency_ms", "failed", EVIL)],
+            [model],
             f"run{level}",
             environment={"device": EVIL, EVIL: EVIL},
             preset=EVIL,

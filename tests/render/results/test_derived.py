@@ -13,7 +13,6 @@ from bench.config import PRESETS
 from bench.metrics import DERIVED
 from bench.models import REGISTRY, select
 from bench.records.record import Record
-from bench.records.run_folder import Run
 from bench.render.claims import settings
 from bench.render.findings import summary_of
 from bench.render.findings.pick import select as pick
@@ -21,7 +20,6 @@ from bench.render.results import (
     Results,
     accuracy_note,
     derived,
-    read_results,
     short_training,
     to_table,
     with_references,
@@ -29,7 +27,7 @@ from bench.render.results import (
 from bench.render.results.derived import PUBLISHED_FILE, published_of, published_top1
 from bench.render.results.header import Model
 from bench.render.tables import track_tables
-from tests.render.conftest import RunBuilder, bad, counts, listed, ok, speeds
+from tests.render.conftest import Reader, RunBuilder, bad, counts, listed, ok, speeds
 
 RESNET = listed("resnet20_cifar", "ResNet", 2015, "cifar")
 MEASURED = {"cpu": {"precision": "fp32", "peak_flops_per_s": 1e12, "bandwidth_bytes_per_s": 1e10}}
@@ -45,14 +43,14 @@ def rows(**changes: Any) -> list[Record]:
     ]
 
 
-def results(build: RunBuilder, records: list[Record], limits: object = None, name: str = "fixture") -> Results:
-    return read_results(build([RESNET], records, name, **({} if limits is None else {"limits": limits})))
+def results(read: Reader, records: list[Record], limits: object = None) -> Results:
+    return read(records, **({} if limits is None else {"limits": limits}))
 
 
-def test_shares_of_the_measured_peak_where_no_other_is_known(build: RunBuilder) -> None:
-    read = results(build, rows(), MEASURED)
+def test_shares_of_the_measured_peak_where_no_other_is_known(read: Reader) -> None:
+    found = results(read, rows(), MEASURED)
     achieved, inference, training = (
-        read.cell("resnet20_cifar", metric) for metric in ("achieved_flops_per_s", "inference_mfu", "mfu")
+        found.cell("resnet20_cifar", metric) for metric in ("achieved_flops_per_s", "inference_mfu", "mfu")
     )
     assert (achieved.value, achieved.low, achieved.high) == pytest.approx((200e9, 190e9, 230e9))
     assert (inference.value, inference.low, inference.high) == pytest.approx((0.2, 0.19, 0.23))
@@ -62,31 +60,31 @@ def test_shares_of_the_measured_peak_where_no_other_is_known(build: RunBuilder) 
     assert (row.probe, row.unit, row.batch_size, row.device) == (DERIVED, "fraction", 64, "cpu")
 
 
-def test_the_vendors_dense_peak_comes_first_and_is_cited(build: RunBuilder) -> None:
-    cell = results(build, rows(), STATED).cell("resnet20_cifar", "mfu")
+def test_the_vendors_dense_peak_comes_first_and_is_cited(read: Reader) -> None:
+    cell = results(read, rows(), STATED).cell("resnet20_cifar", "mfu")
     assert cell.value == pytest.approx(3 * 1e9 * 50 / 4e12)
     assert cell.records[0].note == "share of the vendor's dense fp32 peak of 4.000 TFLOP/s (a data sheet)"
 
 
-def test_rounds_keep_their_rounds(build: RunBuilder) -> None:
+def test_rounds_keep_their_rounds(read: Reader) -> None:
     flops, *first = rows()
     _, *second = rows(round=1)
-    read = results(build, [flops, *first, *second], MEASURED)
-    throughput, share = read.cell("resnet20_cifar", "train_images_per_s"), read.cell("resnet20_cifar", "mfu")
+    found = results(read, [flops, *first, *second], MEASURED)
+    throughput, share = found.cell("resnet20_cifar", "train_images_per_s"), found.cell("resnet20_cifar", "mfu")
     assert len(share.records) == 2
     for end in ("value", "low", "high"):
         assert getattr(share, end) == pytest.approx(getattr(throughput, end) * 3e9 / 1e12)
 
 
-def test_what_is_remarkable_of_the_throughput_is_so_of_the_share(build: RunBuilder) -> None:
-    read = results(build, rows(note="not steady: steps got 9 % slower while they were sampled"), MEASURED)
+def test_what_is_remarkable_of_the_throughput_is_so_of_the_share(read: Reader) -> None:
+    found = results(read, rows(note="not steady: steps got 9 % slower while they were sampled"), MEASURED)
     for metric in ("achieved_flops_per_s", "inference_mfu", "mfu"):
-        assert "not steady" in read.cell("resnet20_cifar", metric).records[0].note
+        assert "not steady" in found.cell("resnet20_cifar", metric).records[0].note
 
 
-def test_more_than_the_measured_peak_is_explained(build: RunBuilder) -> None:
+def test_more_than_the_measured_peak_is_explained(read: Reader) -> None:
     slow = {"cpu": {"precision": "fp32", "peak_flops_per_s": 1e11}}
-    cell = results(build, rows(), slow).cell("resnet20_cifar", "mfu")
+    cell = results(read, rows(), slow).cell("resnet20_cifar", "mfu")
     assert cell.value == pytest.approx(1.5)
     assert "busier" in cell.records[0].note
 
@@ -99,23 +97,23 @@ def test_more_than_the_measured_peak_is_explained(build: RunBuilder) -> None:
         ({"cpu": {"precision": "bf16", "peak_flops_per_s": 1e12}}, "in bf16, and this in fp32"),
     ],
 )
-def test_without_a_peak_the_share_is_skipped_with_the_reason(build: RunBuilder, limits: object, reason: str) -> None:
-    read = results(build, rows(), limits)
-    cell = read.cell("resnet20_cifar", "mfu")
+def test_without_a_peak_the_share_is_skipped_with_the_reason(read: Reader, limits: object, reason: str) -> None:
+    found = results(read, rows(), limits)
+    cell = found.cell("resnet20_cifar", "mfu")
     assert (cell.measured, cell.status) == (False, "skipped")
     assert reason in cell.records[0].note
-    assert read.cell("resnet20_cifar", "achieved_flops_per_s").value == 200e9
+    assert found.cell("resnet20_cifar", "achieved_flops_per_s").value == 200e9
 
 
-def test_nothing_is_derived_of_what_is_not_there(build: RunBuilder) -> None:
+def test_nothing_is_derived_of_what_is_not_there(read: Reader) -> None:
     failed = [rows()[0], bad("resnet20_cifar", "train_images_per_s", "oom", "too large", device="cpu")]
-    for name, records, limits, expected in (
-        ("made-before-limits-were-measured", rows(), None, ["achieved_flops_per_s"]),
-        ("without-flops", rows()[1:], MEASURED, []),
-        ("without-throughput", failed, MEASURED, []),
+    for records, limits, expected in (
+        (rows(), None, ["achieved_flops_per_s"]),  # made before limits were measured
+        (rows()[1:], MEASURED, []),  # without FLOPs
+        (failed, MEASURED, []),  # without throughput
     ):
-        found = [row.metric for row in results(build, records, limits, name).records if row.probe == DERIVED]
-        assert [metric for metric in found if metric != "published_top1"] == expected, name
+        found = [row.metric for row in results(read, records, limits).records if row.probe == DERIVED]
+        assert [metric for metric in found if metric != "published_top1"] == expected
 
 
 ROWS = list(csv.DictReader(PUBLISHED_FILE.read_text(encoding="utf-8").splitlines()))
@@ -148,11 +146,11 @@ def test_most_networks_of_the_cifar_track_have_one() -> None:
     assert "Table 6" in published_top1()["resnet20_cifar"].source
 
 
-def test_the_table_has_the_value_and_its_source_and_never_as_top1(build: RunBuilder) -> None:
+def test_the_table_has_the_value_and_its_source_and_never_as_top1(read: Reader) -> None:
     spec = REGISTRY["resnet20_cifar"]
     model = {"name": spec.name, "family": spec.family, "year": 2015, "track": "cifar", "num_classes": 10}
     other = {"name": "own_cifar", "family": "own", "track": "cifar", "num_classes": 10}
-    table = to_table(read_results(build([model, other], [ok("own_cifar", "params", 10)]))).set_index("model")
+    table = to_table(read([ok("own_cifar", "params", 10)], [model, other])).set_index("model")
     assert table.loc["resnet20_cifar", "published_top1"] == 0.9125
     assert "He et al. 2015, Table 6" in str(table.loc["resnet20_cifar", "published_source"])
     assert table["top1"].isna().all()
@@ -176,18 +174,17 @@ def test_torchvision_says_it_of_its_own_networks() -> None:
 
 
 def test_own_images_have_neither_published_accuracies_nor_a_reference(
-    build: RunBuilder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    read: Reader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They are of other pictures: beside these they would be read as the same."""
     file = tmp_path / "reference.csv"
     columns = "model,dataset,budget,seed,top1,tested,batch_size,precision,recipe,hardware,torch,torchvision,commit,run"
     file.write_text(f"{columns}\nresnet20_cifar,cifar10,1ep,0,0.6,10000,32,fp32,a recipe,CPU,2.15,,c0ffee,made\n")
     monkeypatch.setattr(derived, "REFERENCE_FILE", file)
-    models = [{"name": name, "track": track} for name, track in (("resnet20_cifar", "cifar"), ("resnet18", "imagenet"))]
     rows = [ok("resnet20_cifar", "params", 10), ok("resnet18", "params", 10)]
     for images, has in (("folder-birds", False), ("cifar10-jpeg", True), ("synthetic", True)):
         sets = {"cifar": {"name": images, "source": "there"}}
-        results = read_results(build(models, rows, images, image_sets=sets))
+        results = read(rows, image_sets=sets)
         for metric in ("published_top1", "reference_top1"):
             assert results.cell("resnet20_cifar", metric).measured is has
         assert results.cell("resnet18", "published_top1").measured
@@ -210,7 +207,7 @@ def whole(**changes: object) -> list[Record]:
 def shipped(build: RunBuilder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A table made from a run of three seeds, in place of the package's."""
     rows = [row for seed in range(3) for row in whole(seed=seed)]
-    run = build([listed(name, "Family", 2015, "cifar") for name in QUICK], rows, name="made")
+    run = build(rows, name="made")
     file = tmp_path / "reference.csv"
     assert main(["reference", run.name, "--out", str(file), "--results-dir", str(run.folder.parent)]) == 0
     monkeypatch.setattr(derived, "REFERENCE_FILE", file)
@@ -240,30 +237,30 @@ def test_the_table_has_a_row_per_network_and_seed_the_best_first(shipped: Path) 
 def test_what_is_no_reference_is_refused_and_nothing_is_written(
     rows: list[Record], complaint: str, build: RunBuilder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = build([listed(name, "Family", 2015, "cifar") for name in QUICK], rows)
+    run = build(rows)
     file = tmp_path / "reference.csv"
     assert main(["reference", run.name, "--out", str(file), "--results-dir", str(run.folder.parent)]) == 2
     assert complaint in capsys.readouterr().err
     assert not file.exists()
 
 
-def a_run(build: RunBuilder, *rows: Record) -> Run:
-    return build([listed(name, "Family", 2015, "cifar") for name in (*QUICK[:3], "mine:tiny")], rows, name="here")
+def a_run(read: Reader, *rows: Record) -> Results:
+    return read(rows, [listed(name) for name in QUICK[:3]] + [listed("mine:tiny", track="cifar")])
 
 
 def test_a_budget_that_the_run_does_not_have_is_refused(
     build: RunBuilder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = build([listed(name, "Family", 2015, "cifar") for name in QUICK], whole())
+    run = build(whole())
     words = ["reference", run.name, "--budget", "7ep", "--out", str(tmp_path / "no.csv")]
     assert main([*words, "--results-dir", str(run.folder.parent)]) == 2
     assert "has no trainings under 7ep; it has 1ep" in capsys.readouterr().err
 
 
 def test_a_network_that_was_not_trained_has_its_reference_with_the_spread_of_its_seeds(
-    shipped: Path, build: RunBuilder
+    shipped: Path, read: Reader
 ) -> None:
-    results = read_results(a_run(build))
+    results = a_run(read)
     cell = results.cell(QUICK[1], "reference_top1")
     assert cell.value == pytest.approx(0.51)
     assert not results.cell(QUICK[1], "top1").measured
@@ -283,20 +280,20 @@ def test_a_network_that_was_not_trained_has_its_reference_with_the_spread_of_its
     ],
 )
 def test_the_overview_has_accuracies_of_networks_that_were_not_trained_beside_those_that_were(
-    names: Sequence[str], first: list[str], shipped: Path, build: RunBuilder
+    names: Sequence[str], first: list[str], shipped: Path, read: Reader
 ) -> None:
     costs = [row for name in QUICK[:3] for row in (*counts(name, 1e6, 1e6, 1e6), *speeds(name, 1e6))]
-    models = [listed(name, "Family", 2015, "cifar") for name in (*QUICK[:3], "mine:tiny")]
-    run = build([listed("vgg16", "VGG", 2014, "imagenet"), *models], [*costs, *(trained(name, 0.6) for name in names)])
-    track, _ = track_tables(read_results(run))  # what this suite has trained anywhere stands before what it has not
+    models = [listed(name) for name in ("vgg16", *QUICK[:3])] + [listed("mine:tiny", track="cifar")]
+    results = read([*costs, *(trained(name, 0.6) for name in names)], models)
+    track, _ = track_tables(results)  # what this suite has trained anywhere stands before what it has not
     assert [column.name for column in track.overview.columns][:2] == first
 
 
 def test_one_axis_takes_what_was_measured_here_alike_and_the_reference_of_the_others(
-    shipped: Path, build: RunBuilder
+    shipped: Path, read: Reader
 ) -> None:
     rows = (trained(QUICK[0], 0.6), trained(QUICK[1], 0.7, recipe="tuned: SGD"), trained("mine:tiny", 0.4))
-    found = with_references(read_results(a_run(build, *rows)))
+    found = with_references(a_run(read, *rows))
     assert found is not None
     results, group, elsewhere = found
     assert elsewhere == {QUICK[1], QUICK[2]}  # a tuned recipe is not the reference's training
@@ -307,10 +304,10 @@ def test_one_axis_takes_what_was_measured_here_alike_and_the_reference_of_the_ot
 
 
 def test_the_first_screen_says_how_many_accuracies_are_the_reference_and_what_was_trained_otherwise(
-    shipped: Path, build: RunBuilder
+    shipped: Path, read: Reader
 ) -> None:
     rows = (trained(QUICK[0], 0.6), trained(QUICK[1], 0.1, recipe="tuned: SGD", batch_size=64))
-    results = read_results(a_run(build, *rows))
+    results = a_run(read, *rows)
     assert accuracy_note(results) == "Accuracies at 32×32: 1 trained here, 2 from the shipped reference."
     said = summary_of(results)[0]
     assert "is the most accurate of 3 networks (1 trained here, 2 from the shipped reference): 60.0" in said[0]
@@ -320,20 +317,20 @@ def test_the_first_screen_says_how_many_accuracies_are_the_reference_and_what_wa
     ) in said
 
 
-def test_ones_own_network_has_its_place_among_the_classics(shipped: Path, build: RunBuilder) -> None:
+def test_ones_own_network_has_its_place_among_the_classics(shipped: Path, read: Reader) -> None:
     costs = [row for name in (*QUICK[:3], "mine:tiny") for row in counts(name, 1e6, 1e6, 1e6)]
-    said = summary_of(read_results(a_run(build, trained("mine:tiny", 0.515), *costs)))[0]
+    said = summary_of(a_run(read, trained("mine:tiny", 0.515), *costs))[0]
     assert (
         "mine:tiny is 2nd of 4 with 51.50 ± 0.98 %; no network is significantly more accurate with no more MACs and "
         "parameters."
     ) in said
-    said = summary_of(read_results(a_run(build, trained("mine:tiny", 0.4), *costs)))[0]
+    said = summary_of(a_run(read, trained("mine:tiny", 0.4), *costs))[0]
     assert "mine:tiny is 4th of 4 with 40.00 ± 0.96 %; ZFNet is more accurate with no more MACs and parameters." in said
 
 
-def test_what_a_run_has_trained_longer_is_not_hidden_behind_the_reference(shipped: Path, build: RunBuilder) -> None:
+def test_what_a_run_has_trained_longer_is_not_hidden_behind_the_reference(shipped: Path, read: Reader) -> None:
     rows = [trained(name, 0.8 + place / 100, budget="10ep", batch_size=128) for place, name in enumerate(QUICK[:3])]
-    results = read_results(a_run(build, *rows))
+    results = a_run(read, *rows)
     view = short_training(results)
     assert view is not None
     assert (view[1].budget, view[2]) == ("10ep", frozenset())
@@ -351,16 +348,16 @@ def test_what_a_run_has_trained_longer_is_not_hidden_behind_the_reference(shippe
     assert column.heading == "Reference accuracy after 1 epoch"  # another budget than the column beside it
 
 
-def test_accuracies_on_generated_images_take_no_place_on_the_first_screen(shipped: Path, build: RunBuilder) -> None:
+def test_accuracies_on_generated_images_take_no_place_on_the_first_screen(shipped: Path, read: Reader) -> None:
     rows = [trained(name, 0.9, dataset="synthetic") for name in QUICK[:3]]
-    view = short_training(read_results(a_run(build, *rows)))
+    view = short_training(a_run(read, *rows))
     assert view is not None
     assert view[1].dataset == "cifar10-jpeg"
 
 
-def test_accuracies_on_other_images_stay_on_an_axis_of_their_own(shipped: Path, build: RunBuilder) -> None:
+def test_accuracies_on_other_images_stay_on_an_axis_of_their_own(shipped: Path, read: Reader) -> None:
     rows = (trained(QUICK[0], 0.9, dataset="synthetic"), trained("mine:tiny", 0.9, dataset="synthetic"))
-    found = with_references(read_results(a_run(build, *rows)))
+    found = with_references(a_run(read, *rows))
     assert found is not None
     results, group, elsewhere = found
     assert elsewhere == set(QUICK[:3])
@@ -368,8 +365,6 @@ def test_accuracies_on_other_images_stay_on_an_axis_of_their_own(shipped: Path, 
     assert "mine:tiny" not in [model.name for model in group.models]
 
 
-def test_without_a_table_there_is_no_reference(
-    build: RunBuilder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_table_there_is_no_reference(read: Reader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(derived, "REFERENCE_FILE", tmp_path / "none.csv")
-    assert with_references(read_results(a_run(build))) is None
+    assert with_references(a_run(read)) is None

@@ -16,13 +16,10 @@ from bench.records.run_folder import RunHeader
 from bench.render.results import NOT_RUN, Results, cells_of, read_results, to_table, worst_status, write_csv
 from bench.render.results.header import kept_apart, unlisted
 from tests.configs import new_run
-from tests.render.conftest import RunBuilder, bad, counts, listed, ok, speeds, training
-
-RESNET = listed("resnet20_cifar", "ResNet", 2015, "cifar")
-LENET = listed("lenet5_cifar", "LeNet", 1998, "cifar")
+from tests.render.conftest import Reader, bad, counts, listed, ok, speeds, training
 
 
-def read(results: Results) -> list[dict[str, str]]:
+def csv_of(results: Results) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(write_csv(to_table(results)))))
 
 
@@ -96,11 +93,10 @@ def test_a_count_has_no_interval() -> None:
     assert not cells_of([ok("a", "params", 7), ok("a", "params", 7, seed=1)])["a", "params"].has_interval
 
 
-def test_a_newer_row_replaces_an_older_one(build: RunBuilder) -> None:
-    run = build([RESNET], [bad("resnet20_cifar", "params", "failed", "boom"), ok("resnet20_cifar", "params", 10)])
-    results = read_results(run)
+def test_a_newer_row_replaces_an_older_one(read: Reader) -> None:
+    results = read([bad("resnet20_cifar", "params", "failed", "boom"), ok("resnet20_cifar", "params", 10)])
     assert results.cell("resnet20_cifar", "params").value == 10
-    assert read(results)[0]["status"] == "ok"
+    assert csv_of(results)[0]["status"] == "ok"
 
 
 def test_a_seed_on_other_data_is_not_averaged() -> None:
@@ -135,102 +131,75 @@ def test_worst_status(statuses: list[str], worst: str) -> None:
     assert worst_status(statuses) == worst
 
 
-def test_columns_of_the_csv(build: RunBuilder) -> None:
+def test_columns_of_the_csv(read: Reader) -> None:
     rows = [*counts("resnet20_cifar", 269_722, 40_551_000, 9e5), *speeds("resnet20_cifar", 4e7)]
-    run = build([RESNET, LENET], [*rows, *training("resnet20_cifar", 0.6)])
-    table = read(read_results(run))
+    models = [listed("resnet20_cifar"), listed("lenet5_cifar")]
+    table = csv_of(read([*rows, *training("resnet20_cifar", 0.6)], models))
     uncertain = ("inference_images_per_s", "train_images_per_s", "achieved_flops_per_s", "top1")
     intervals = [f"{name}_{end}" for name in uncertain for end in ("low", "high")]
-    facts = [
-        "model",
-        "family",
-        "year",
-        "track",
-        "dataset",
-        "budget",
-        "batch_size",
-        "precision",
-        "status",
-        "published_source",
-        "reference_source",
-    ]
-    assert sorted(table[0]) == sorted([*facts, *METRICS, *intervals])
+    facts = "model family year track dataset budget batch_size precision status published_source reference_source"
+    assert sorted(table[0]) == sorted([*facts.split(), *METRICS, *intervals])
     resnet, lenet = table
     assert (resnet["params"], resnet["year"], resnet["batch_size"]) == ("269722", "2015", "64")
-    assert (resnet["dataset"], resnet["budget"], resnet["precision"], resnet["status"]) == (
-        "cifar10",
-        "20s",
-        "fp32",
-        "ok",
-    )
+    assert [resnet[fact] for fact in ("dataset", "budget", "precision", "status")] == ["cifar10", "20s", "fp32", "ok"]
     assert (lenet["params"], lenet["status"]) == ("", NOT_RUN)
     assert float(resnet["top1_low"]) < float(resnet["top1"]) < float(resnet["top1_high"])
 
 
-def test_two_batch_sizes_are_both_named(build: RunBuilder) -> None:
+def test_two_batch_sizes_are_both_named(read: Reader) -> None:
     rows = [
         ok("resnet20_cifar", "inference_images_per_s", 10.0, batch_size=256),
         ok("resnet20_cifar", "train_images_per_s", 5.0, batch_size=64),
     ]
-    assert read(read_results(build([RESNET], rows)))[0]["batch_size"] == "256/64"
+    assert csv_of(read(rows))[0]["batch_size"] == "256/64"
 
 
 @pytest.mark.parametrize("text", ["=cmd|' /C calc'!A0", "+1+1", "-2", "@SUM(A1)", "\t=1"])
-def test_a_spreadsheet_sees_no_formula(build: RunBuilder, text: str) -> None:
-    run = build([listed(text, text, 2015, "cifar")], [ok(text, "top1", 0.5, dataset=text, budget=text, precision=text)])
-    row = read(read_results(run))[0]
+def test_a_spreadsheet_sees_no_formula(read: Reader, text: str) -> None:
+    (row,) = csv_of(read([ok(text, "top1", 0.5, dataset=text, budget=text, precision=text)]))
     for column in ("model", "family", "dataset", "budget"):
         assert row[column] == f"'{text}", column
 
 
-def test_a_negative_number_stays_a_number(build: RunBuilder) -> None:
+def test_a_negative_number_stays_a_number(read: Reader) -> None:
     rows = [ok("resnet20_cifar", "train_loss", -0.5), ok("lenet5_cifar", "train_loss", 1.25)]
-    run = build([RESNET, LENET], rows)
-    assert [row["train_loss"] for row in read(read_results(run))] == ["-0.5", "1.25"]
+    assert [row["train_loss"] for row in csv_of(read(rows))] == ["-0.5", "1.25"]
 
 
-def test_at_chance_is_wilsons_limit_over_one_test_set(build: RunBuilder) -> None:
+def test_at_chance_is_wilsons_limit_over_one_test_set(read: Reader) -> None:
     # 0.115 of 2000: Wilson's lower limit is 0.1018, above chance; of 500: 0.0899, not above.
-    run = build(
-        [RESNET, LENET],
-        [*training("resnet20_cifar", 0.115, trials=2000), *training("lenet5_cifar", 0.115, trials=500)],
-    )
-    results = read_results(run)
+    results = read([*training("resnet20_cifar", 0.115, trials=2000), *training("lenet5_cifar", 0.115, trials=500)])
     assert [results.at_chance(model) for model in results.models] == [False, True]
 
 
-def test_seeds_share_a_test_set_when_judging_chance(build: RunBuilder) -> None:
+def test_seeds_share_a_test_set_when_judging_chance(read: Reader) -> None:
     # Pooled over four seeds, 0.115 of 2000 would look better than chance.
     rows = [row for seed in range(4) for row in training("lenet5_cifar", 0.115, trials=500, seed=seed)]
-    results = read_results(build([LENET], rows))
+    results = read(rows)
     assert results.at_chance(results.models[0])
 
 
-def test_a_network_that_only_records_name_has_a_row(build: RunBuilder) -> None:
-    row = read(read_results(build([], [ok("stranger_mnist", "params", 3)])))[0]
+def test_a_network_that_only_records_name_has_a_row(read: Reader) -> None:
+    row = csv_of(read([ok("stranger_mnist", "params", 3)], []))[0]
     assert (row["model"], row["track"], row["params"], row["year"]) == ("stranger_mnist", "mnist", "3", "")
 
 
-def test_a_metric_of_a_newer_version_has_a_column(build: RunBuilder) -> None:
-    from bench.records.record import Record
-
-    run = build([LENET], [Record("lenet5_cifar", "latency", "latency_ms", 1.5, "ms", "ok")])
-    results = read_results(run)
-    assert read(results)[0]["latency_ms"] == "1.5"
+def test_a_metric_of_a_newer_version_has_a_column(read: Reader) -> None:
+    results = read([Record("lenet5_cifar", "latency", "latency_ms", 1.5, "ms", "ok")])
+    assert csv_of(results)[0]["latency_ms"] == "1.5"
     assert results.metrics()[-1].unit == "ms"
     assert math.isnan(results.cell("lenet5_cifar", "params").value)
 
 
-def test_groups_never_mix_data_sets_or_budgets(build: RunBuilder) -> None:
+def test_groups_never_mix_data_sets_or_budgets(read: Reader) -> None:
     names = ["a_cifar", "b_cifar", "c_cifar", "d_mnist"]
-    models = [listed(name, name, 2000, name[2:]) for name in names]
     rows = [
         *training("a_cifar", 0.5),
         *training("b_cifar", 0.5, dataset="synthetic"),
         *training("c_cifar", 0.5, budget="60s"),
         *training("d_mnist", 0.9, dataset="mnist"),
     ]
-    groups = read_results(build(models, rows)).accuracy_groups()
+    groups = read(rows).accuracy_groups()
     assert [[model.name for model in group.models] for group in groups] == [[name] for name in names]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 
 import numpy as np
@@ -10,10 +9,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.text import Text
-from matplotlib.transforms import Bbox
 
-from bench.records.run_folder import Run
 from bench.render.charts import Chart, draw_charts
 from bench.render.charts.accuracy import density_chart, own_accuracies, textbook_charts
 from bench.render.charts.costs import early_late_chart
@@ -21,8 +17,18 @@ from bench.render.charts.frame import style
 from bench.render.results import Results, as_published, read_results
 from bench.render.results.derived import published_top1
 from bench.render.results.kept import Layers, read_layers
-from tests.render.charts.test_costs import texts_of
-from tests.render.conftest import FIXTURE_IMAGENET, RunBuilder, counts, kept_figures, listed, ok, training
+from tests.render.conftest import (
+    FIXTURE_IMAGENET,
+    Reader,
+    RunBuilder,
+    counts,
+    kept_figures,
+    listed,
+    ok,
+    overlaps,
+    texts_of,
+    training,
+)
 
 # name, family, year, millions of parameters, GMACs: all networks with a published accuracy
 NETWORKS = (
@@ -57,16 +63,16 @@ NETWORKS = (
 )
 
 
-def textbook_run(build: RunBuilder) -> Results:
+def textbook_run(read: Reader) -> Results:
     """All networks with a published accuracy, and one without."""
     models = [listed(name, family, year, "imagenet") for name, family, year, _, _ in NETWORKS]
     models.append(listed("zfnet", "ZFNet", 2013, "imagenet"))
     rows = [ok(name, "params", 1e6 * params) for name, _, _, params, _ in NETWORKS]
     rows += [ok(name, "macs", 1e9 * macs) for name, _, _, _, macs in NETWORKS]
-    return read_results(build(models, rows))
+    return read(rows, models)
 
 
-def small_run(build: RunBuilder, accuracies: list[float]) -> Results:
+def small_run(read: Reader, accuracies: list[float]) -> Results:
     """Networks of the cifar track, two or three of each family, whose accuracies crowd."""
     names = [(f"network{number}_cifar", f"F{number // 3}", 2012 + number % 6) for number in range(len(accuracies))]
     models = [listed(name, family, year, "cifar") for name, family, year in names]
@@ -74,7 +80,7 @@ def small_run(build: RunBuilder, accuracies: list[float]) -> Results:
     for number, ((name, _, _), accuracy) in enumerate(zip(names, accuracies, strict=True)):
         rows += [ok(name, "params", 1e6 * (1 + number)), ok(name, "macs", 1e7 * 1.2**number)]
         rows += training(name, accuracy, trials=10_000)
-    return read_results(build(models, rows, name=f"of-{len(accuracies)}"))
+    return read(rows, models)
 
 
 def drawn(results: Results, layers: dict[str, Layers] | None = None) -> dict[str, tuple[Chart, Figure]]:
@@ -82,17 +88,6 @@ def drawn(results: Results, layers: dict[str, Layers] | None = None) -> dict[str
     with kept_figures() as kept:
         charts = draw_charts(results, layers=layers or {})
     return {chart.name: (chart, kept[int(chart.svg)]) for chart in charts}
-
-
-def overlaps(figure: Figure) -> list[tuple[str, str]]:
-    with style():
-        figure.draw_without_rendering()
-        boxes = [(text.get_text(), Text.get_window_extent(text)) for text in texts_of(figure)]
-    return [
-        (a, b)
-        for (a, box), (b, other) in itertools.combinations(boxes, 2)
-        if (shared := Bbox.intersection(box, other)) is not None and min(shared.width, shared.height) > 0.7
-    ]
 
 
 def test_published_accuracies_are_torchvisions_own() -> None:
@@ -104,10 +99,10 @@ def test_published_accuracies_are_torchvisions_own() -> None:
         assert published.top1 == pytest.approx(meta["_metrics"]["ImageNet-1K"]["acc@1"] / 100, abs=1e-9), name
 
 
-def test_published_accuracies_are_only_of_networks_that_are_not_trained(build: RunBuilder) -> None:
+def test_published_accuracies_are_only_of_networks_that_are_not_trained(read: Reader) -> None:
     models = [listed(name, family, year, "imagenet") for name, family, year, *_ in FIXTURE_IMAGENET]
     rows = [ok(name, "params", params) for name, _, _, params, *_ in FIXTURE_IMAGENET]
-    results = read_results(build(models, rows))
+    results = read(rows, models)
     published, group = as_published(results)
     assert group is not None
     assert {model.name for model in group.models} == {name for name, *_ in FIXTURE_IMAGENET}
@@ -115,13 +110,13 @@ def test_published_accuracies_are_only_of_networks_that_are_not_trained(build: R
     assert "published" in published.cell("alexnet", "top1").records[0].note
     assert not results.cell("alexnet", "top1").measured  # the run itself is as it was
 
-    trained = read_results(build(models, [*rows, *training("alexnet", 0.3, dataset="imagenet")], name="trained"))
+    trained = read([*rows, *training("alexnet", 0.3, dataset="imagenet")], models, name="trained")
     assert as_published(trained) == (trained, None)
     assert textbook_charts(trained) == []
 
 
-def test_the_textbooks_chart_is_as_in_the_lecture(build: RunBuilder) -> None:
-    figures = drawn(textbook_run(build))
+def test_the_textbooks_chart_is_as_in_the_lecture(read: Reader) -> None:
+    figures = drawn(textbook_run(read))
     chart, figure = figures["imagenet-published-top1-vs-macs"]
     axes = figure.axes[0]
     assert (chart.kind, axes.get_xscale(), axes.get_xlim()[0]) == ("textbook", "linear", 0)
@@ -138,25 +133,25 @@ def test_the_textbooks_chart_is_as_in_the_lecture(build: RunBuilder) -> None:
     assert areas / areas.max() == pytest.approx(np.array(sorted(params, reverse=True)) / max(params), rel=1e-6)
 
 
-def test_no_text_of_a_textbook_figure_covers_another(build: RunBuilder) -> None:
-    figures = drawn(textbook_run(build))
+def test_no_text_of_a_textbook_figure_covers_another(read: Reader) -> None:
+    figures = drawn(textbook_run(read))
     for name in ("top1-vs-macs", "bars-top1", "bars-density", "years"):
         chart, figure = figures[f"imagenet-published-{name}"]
-        assert overlaps(figure) == [], name
+        assert overlaps(figure, texts_of(figure)) == [], name
         assert "No room" not in chart.caption
 
 
-def test_forty_networks_keep_their_names_apart(build: RunBuilder) -> None:
+def test_forty_networks_keep_their_names_apart(read: Reader) -> None:
     accuracies = [0.9 + 0.001 * ((7 * number) % 40) for number in range(40)]
-    figures = drawn(small_run(build, accuracies))
+    figures = drawn(small_run(read, accuracies))
     for name in ("cifar-top1-vs-macs", "cifar-years"):
         chart, figure = figures[name]
-        assert overlaps(figure) == []
+        assert overlaps(figure, texts_of(figure)) == []
         assert "No room" not in chart.caption
 
 
-def test_density_is_percent_per_million_parameters(build: RunBuilder) -> None:
-    results = small_run(build, [0.5, 0.8, 0.1])
+def test_density_is_percent_per_million_parameters(read: Reader) -> None:
+    results = small_run(read, [0.5, 0.8, 0.1])
     group = results.accuracy_groups()[0]
     with style():
         chart = density_chart(own_accuracies(results, group, "cifar"))
@@ -165,14 +160,14 @@ def test_density_is_percent_per_million_parameters(build: RunBuilder) -> None:
     assert chart.caption == "Omitted because they did no better than chance: network2."
 
 
-def test_the_best_so_far_only_rises(build: RunBuilder) -> None:
-    chart, figure = drawn(small_run(build, [0.5, 0.4, 0.7, 0.6, 0.8, 0.3]))["cifar-years"]
+def test_the_best_so_far_only_rises(read: Reader) -> None:
+    chart, figure = drawn(small_run(read, [0.5, 0.4, 0.7, 0.6, 0.8, 0.3]))["cifar-years"]
     line = next(line for line in figure.axes[0].lines if line.get_linestyle() == "--")
     x, y = np.asarray(line.get_data())
     assert y.tolist() == [0.5, 0.7, 0.8, 0.8]
     assert x.tolist() == [-0.5, 1.5, 3.5, 5.5]  # of 2012, 2014 and 2016, each from the left edge of its column
     assert "The best of the 2012 networks has 50.0 %; the best of all, of 2016, 80.0 %." in chart.caption
-    falling, _ = drawn(small_run(build, [0.5, 0.4, 0.3]))["cifar-years"]
+    falling, _ = drawn(small_run(read, [0.5, 0.4, 0.3]))["cifar-years"]
     assert "The best of the 2012 networks has 50.0 %; no later one has more." in falling.caption
 
 
@@ -195,8 +190,8 @@ def test_thirds_are_of_the_layers_that_multiply() -> None:
     assert known.share("params", "Conv2d") == 1
 
 
-def test_where_things_sit_is_drawn_in_thirds(build: RunBuilder) -> None:
-    results = small_run(build, [0.5, 0.6, 0.7])
+def test_where_things_sit_is_drawn_in_thirds(read: Reader) -> None:
+    results = small_run(read, [0.5, 0.6, 0.7])
     names = [model.name for model in results.models]
     layers = {name: Layers(name, layer_rows((1, 6, 8), (1, 3, 1), (8, 1, 1))) for name in names[:2]}
     chart, figure = drawn(results, layers)["cifar-early-late"]
@@ -205,14 +200,13 @@ def test_where_things_sit_is_drawn_in_thirds(build: RunBuilder) -> None:
         rectangles = [patch for patch in axes.patches if isinstance(patch, Rectangle)]
         assert max(patch.get_x() + patch.get_width() for patch in rectangles) == pytest.approx(1)
     assert [tick.get_text() for tick in figure.axes[0].get_yticklabels()] == ["network0", "network1"]
-    assert overlaps(figure) == []
+    assert overlaps(figure, texts_of(figure)) == []
     with style():
         assert early_late_chart(results.models, {names[0]: layers[names[0]]}) is None
 
 
 def test_layers_that_a_run_kept_are_read_and_damaged_ones_named(build: RunBuilder) -> None:
-    models = [listed(name, "F", 2015, "cifar") for name in ("a_cifar", "b:c/d_cifar", "e_cifar")]
-    run: Run = build(models, [])
+    run = build([], [listed(name, track="cifar") for name in ("a_cifar", "b:c/d_cifar", "e_cifar")])
     run.table_path("layers", "a_cifar").parent.mkdir()
     for name in ("a_cifar", "b:c/d_cifar"):
         layer_rows((1, 2, 3)).to_parquet(run.table_path("layers", name))
@@ -223,11 +217,10 @@ def test_layers_that_a_run_kept_are_read_and_damaged_ones_named(build: RunBuilde
     assert unreadable == ["e_cifar.parquet"]
 
 
-def test_of_a_few_networks_none_is_left_out_however_far_out_it_is(build: RunBuilder) -> None:
+def test_of_a_few_networks_none_is_left_out_however_far_out_it_is(read: Reader) -> None:
     sizes = {"squeezenet1_1": (1.2e6, 3.5e8), "resnet18": (1.2e7, 1.8e9), "vgg19": (1.4e8, 1.96e10)}
-    models = [listed(name, name, 2015, "imagenet") for name in sizes]
     rows = [row for name, (params, macs) in sizes.items() for row in counts(name, params, macs, 1e6)]
-    figures = drawn(read_results(build(models, rows)))
+    figures = drawn(read(rows))
     chart, _ = figures["imagenet-published-top1-vs-macs"]
     assert "Beyond" not in chart.caption
     assert "for 3 networks" in chart.alt
