@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
 from bench.records.run_folder import Run, RunError
-from bench.render.charts import Chart, draw_charts, history_charts, image_charts
+from bench.render.charts import draw_charts, history_charts, image_charts
 from bench.render.claims import rulings, write_claims_csv
 from bench.render.findings import problems
 from bench.render.page import write_pages
@@ -52,21 +52,14 @@ def write_report(run: Run, reports: Path) -> Path:
         "report.md": short.encode(),
         "index.html": page.encode(),
     }
-    files |= figure_files(charts)
-    return swap_in(files, reports / run.name)
-
-
-def figure_files(charts: Sequence[Chart]) -> dict[str, bytes]:
-    """Name within the report's folder -> content, two files for each figure."""
-    files: dict[str, bytes] = {}
     for chart in charts:
         files[f"figures/{chart.name}.svg"] = chart.svg.encode()
         files[f"figures/{chart.name}.png"] = chart.png
-    return files
+    return swap_in(files, reports / run.name)
 
 
 def swap_in(files: Mapping[str, bytes], folder: Path) -> Path:
-    """Write a folder of files and figures, complete or not at all; an earlier one is replaced as a whole.
+    """Write a folder of files, complete or not at all; an earlier one is replaced as a whole.
 
     Raises:
         RunError: it cannot be written.
@@ -75,8 +68,8 @@ def swap_in(files: Mapping[str, bytes], folder: Path) -> Path:
     retired = folder.with_name(f".{folder.name}.{os.getpid()}.old")
     shutil.rmtree(building, ignore_errors=True)  # what a killed process with our number may have left
     try:
-        (building / "figures").mkdir(parents=True)
         for name, content in files.items():
+            (building / name).parent.mkdir(parents=True, exist_ok=True)
             (building / name).write_bytes(content)
         if folder.exists():
             folder.rename(retired)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
-import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,19 +16,15 @@ from typing import Any
 
 from markupsafe import Markup
 
-from bench.metrics import METRICS, Metric
 from bench.quantity import listing, quantity
 from bench.records.run_folder import Run
 from bench.regression import MARGIN, Verdict, percent
 from bench.regression.compare import ERROR, Change, Comparison, compare
-from bench.render.charts import Chart
-from bench.render.charts.frame import slug
-from bench.render.charts.lines import pair_chart
-from bench.render.page import as_grid, escape, inline_svg, page_environment, read_part
+from bench.render.page import as_grid, escape, page_environment, read_part
 from bench.render.page.explorer import script_digest
-from bench.render.report import figure_files, swap_in
-from bench.render.results.header import read_header, unlisted
-from bench.render.tables import OVERVIEW, aligned
+from bench.render.report import swap_in
+from bench.render.results.header import read_header
+from bench.render.tables import aligned
 
 _ALWAYS_DIFFERENT = ("created", "command", "load_average_1min")  # not worth a mark
 _LONGEST_NAME = 150  # of a folder
@@ -44,53 +39,22 @@ class FactRow:
     differs: bool
 
 
-@dataclass(frozen=True)
-class MetricRows:
-    """The changes of one metric, with their text."""
-
-    metric: Metric
-    budget: str  # of the base; empty where the metric has one only
-    rows: tuple[tuple[Change, dict[str, str]], ...]
-    verdicts: str  # "12 faster, 3 same"
-    median: str  # of the changes, "+5.1 %"
-
-    @property
-    def noteworthy(self) -> bool:
-        return self.metric.name in OVERVIEW and any(change.verdict != "same" for change, _ in self.rows)
-
-
-@dataclass(frozen=True)
-class Pair:
-    """The base and one other run."""
-
-    found: Comparison
-    summary: tuple[str, ...]
-    lists: tuple[tuple[str, tuple[str, ...]], ...]  # heading, lines: only in one of them, unfinished, ...
-    metrics: tuple[MetricRows, ...]
-    charts: tuple[Chart, ...]
-
-
 def write_side_by_side(runs: Sequence[Run], reports: Path) -> Path:
-    """Write index.html, report.md and figures/ that compare each of the other runs with the first; the folder.
+    """Write index.html and report.md that compare each of the other runs with the first; returns their folder.
 
     Raises:
         RunError: records are damaged, or the reports folder cannot be written.
     """
-    name = folder_name(runs)
+    names = [run.name for run in runs]
     facts = side_by_side_facts(runs)
-    pairs = [_pair(runs[0], other, number) for number, other in enumerate(runs[1:], start=1)]
-    charts = [chart for pair in pairs for chart in pair.charts]
-    files = {
-        "index.html": _html(runs, facts, pairs).encode(),
-        "report.md": _markdown(runs, facts, pairs).encode(),
-        **figure_files(charts),
-    }
-    return swap_in(files, reports / name)
+    pairs = [compare(runs[0], other, MARGIN, under_any_conditions=True) for other in runs[1:]]
+    files = {"index.html": _html(names, facts, pairs).encode(), "report.md": _markdown(names, facts, pairs).encode()}
+    return swap_in(files, reports / folder_name(names))
 
 
-def folder_name(runs: Sequence[Run]) -> str:
+def folder_name(names: Sequence[str]) -> str:
     """Such as "A-vs-B"; shortened, with a checksum, where that is too long for a file system."""
-    name = "-vs-".join(run.name for run in runs)
+    name = "-vs-".join(names)
     return name if len(name) <= _LONGEST_NAME else f"{name[:120]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
 
 
@@ -137,68 +101,19 @@ def _words(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _pair(base: Run, new: Run, number: int) -> Pair:
-    found = compare(base, new, MARGIN, under_any_conditions=True)
-    models = {model.name: model for run in (new, base) for model in read_header(run).models}
-    models |= {change.model: unlisted(change.model) for change in found.changes if change.model not in models}
-    metrics = _by_metric(found.changes)
-    charts = [
-        pair_chart(
-            group.metric, own, models, (found.base, found.new), f"pair{number}-{slug(f'{track} {group.budget}')}"
-        )
-        for group in metrics
-        if group.metric.name in OVERVIEW
-        for track in dict.fromkeys(models[change.model].track for change, _ in group.rows)
-        if (own := [change for change, _ in group.rows if models[change.model].track == track])
-    ]
-    return Pair(
-        found=found,
-        summary=tuple(summary_of(found, MARGIN, show_same=True)),
-        lists=tuple((heading, tuple(lines)) for heading, lines in preface_of(found) if heading != "Differences"),
-        metrics=tuple(metrics),
-        charts=tuple(chart for chart in charts if chart is not None),
-    )
-
-
-def _by_metric(changes: Sequence[Change]) -> list[MetricRows]:
-    """The metrics in the order of METRICS, each once for each budget."""
-    budgets: dict[str, set[str | None]] = {}
-    for change in changes:
-        budgets.setdefault(change.metric, set()).add(change.budget)
-    groups: dict[tuple[str, str], list[Change]] = {}
-    for change in changes:
-        budget = change.budget or "" if len(budgets[change.metric]) > 1 else ""
-        groups.setdefault((change.metric, budget), []).append(change)
-    order = {name: place for place, name in enumerate(METRICS)}
-    found = []
-    for (name, budget), own in sorted(groups.items(), key=lambda item: (order.get(item[0][0], len(order)), item[0])):
-        metric = METRICS.get(name) or Metric(name, "", own[0].unit, name, None, "")
-        own.sort(key=lambda change: (WORST_FIRST.index(change.verdict), change.model))
-        counts = Counter(change.verdict for change in own)
-        moves = [math.log(change.ratio) for change in own if change.ratio > 0]
-        found.append(
-            MetricRows(
-                metric=metric,
-                budget=budget,
-                rows=tuple((change, row_of(change)) for change in own),
-                verdicts=", ".join(f"{counts[word]} {word}" for word in WORST_FIRST if counts[word]),
-                median=percent(statistics.median(moves)) if moves else "–",
-            )
-        )
-    return found
-
-
-def _html(runs: Sequence[Run], facts: Sequence[FactRow], pairs: Sequence[Pair]) -> str:
+def _html(names: Sequence[str], facts: Sequence[FactRow], pairs: Sequence[Comparison]) -> str:
     script = read_part("table.js")
-    charts = [chart for pair in pairs for chart in pair.charts]
     return (
         page_environment()
         .get_template("side_by_side.html.j2")
         .render(
-            names=[run.name for run in runs],
+            names=names,
             facts=facts,
             pairs=pairs,
-            drawings={chart.name: inline_svg(chart, f"f{number}-") for number, chart in enumerate(charts)},
+            summary_of=lambda found: summary_of(found, MARGIN, show_same=True),
+            preface_of=preface_of,
+            worst_first=worst_first,
+            row_of=row_of,
             style=Markup(read_part("style.css")),
             script=Markup(script),
             digest=script_digest(script),
@@ -206,13 +121,10 @@ def _html(runs: Sequence[Run], facts: Sequence[FactRow], pairs: Sequence[Pair]) 
     )
 
 
-def _markdown(runs: Sequence[Run], facts: Sequence[FactRow], pairs: Sequence[Pair]) -> str:
-    names = [run.name for run in runs]
+def _markdown(names: Sequence[str], facts: Sequence[FactRow], pairs: Sequence[Comparison]) -> str:
     rows = [(f"{'≠ ' if fact.differs else ''}{fact.name}", *(text or "–" for text in fact.texts)) for fact in facts]
     parts = [f"# {escape(' and '.join(names))} side by side"]
-    for pair in pairs:
-        parts.append(as_markdown(pair.found, MARGIN, show_same=False))
-        parts += [f"![{escape(chart.alt)}](figures/{chart.name}.svg)" for chart in pair.charts]
+    parts += [as_markdown(found, MARGIN, show_same=False) for found in pairs]
     parts += ["## Environments and settings", "≠ marks what differs.", as_grid(("Fact", *names), rows)]
     return "\n\n".join(parts) + "\n"
 
@@ -289,10 +201,14 @@ def _named(names: Iterable[str], what: str) -> str:
     return ", ".join(each) if len(each) <= 6 else f"{listing(each, 5)} {what}s"
 
 
+def worst_first(found: Comparison) -> list[Change]:
+    """The changes by their verdicts."""
+    return sorted(found.changes, key=lambda change: WORST_FIRST.index(change.verdict))
+
+
 def rows_of(found: Comparison, show_same: bool) -> list[dict[str, str]]:
     """The changes as text by `COLUMNS`, the worst first."""
-    shown = [change for change in found.changes if show_same or change.verdict != "same"]
-    return [row_of(change) for change in sorted(shown, key=lambda change: WORST_FIRST.index(change.verdict))]
+    return [row_of(change) for change in worst_first(found) if show_same or change.verdict != "same"]
 
 
 def row_of(change: Change) -> dict[str, str]:
