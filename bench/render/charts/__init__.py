@@ -28,11 +28,9 @@ from bench.render.charts.accuracy import (
 from bench.render.charts.costs import (
     bar_chart,
     early_late_chart,
-    latency_chart,
     memory_chart,
     prediction_chart,
     roofline_chart,
-    throughput_chart,
     work_chart,
 )
 from bench.render.charts.frame import Chart, slug, style
@@ -131,8 +129,7 @@ def _cost_charts(results: Results, models: Sequence[Model], *, trained: bool) ->
         return bar_chart(results, models, METRICS[metric])
 
     yield work_chart(results, models) or (None if trained else bars("macs"))
-    yield throughput_chart(results, models)
-    yield latency_chart(results, models)
+    yield from map(bars, ("inference_images_per_s", "train_images_per_s", "latency_ms"))
     yield roofline_chart(results, models)
     yield memory_chart(results, models) or bars("saved_activation_bytes")  # the next best thing
     yield prediction_chart(results, models)

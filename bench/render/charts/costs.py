@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,14 +12,12 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter
 
 from bench.metrics import METRICS, Metric
-from bench.quantity import axis_label, in_sentence, listing, measured, quantity, tick
+from bench.quantity import axis_label, in_sentence, measured, quantity, tick
 from bench.render.charts.frame import (
     COLOURS,
     INK,
-    MOST_NAMED,
     MUTED,
     SMALL,
-    STATUS_WORDS,
     Chart,
     chart_name,
     comparable,
@@ -38,7 +35,7 @@ from bench.render.charts.frame import (
 )
 from bench.render.charts.points import Box, Panel, Point, exact, point_chart, span
 from bench.render.findings.machine import ms_per_image, peaks_of, work_and_time
-from bench.render.results import AccuracyGroup, Cell, Results
+from bench.render.results import AccuracyGroup, Results
 from bench.render.results.header import Limits, Model
 from bench.render.results.kept import THIRDS, Layers
 from bench.render.tables import chart_conditions, measured_conditions, track_conditions
@@ -100,133 +97,6 @@ def bar_chart(
 
 
 # --- Time ---
-
-_PERCENTILES: Mapping[str, dict[str, Any]] = {
-    "latency_ms": {"label": "median", "marker": "o", "markersize": 5.0},
-    "latency_p95_ms": {"label": "95th percentile", "marker": "|", "markersize": 8.0, "markeredgewidth": 1.4},
-    "latency_p99_ms": {"label": "99th percentile", "marker": "o", "markersize": 4.5, "markerfacecolor": "none"},
-}
-_COMMON: dict[str, Any] = {"label": "common batch", "marker": "o", "markersize": 5.0}
-_BEST: dict[str, Any] = {
-    "label": "best batch (size beside it)", "marker": "o", "markersize": 5.5, "markerfacecolor": "none",
-}  # fmt: skip
-_KINDS = {"inference": "Inference", "train": "Training step"}
-_SPEEDS = tuple(f"{which}{kind}_images_per_s" for which in ("", "best_") for kind in _KINDS)
-
-
-def _legend(*marks: dict[str, Any]) -> list[Line2D]:
-    return [Line2D([], [], linestyle="", color=MUTED, **mark) for mark in marks]
-
-
-def latency_chart(results: Results, models: Sequence[Model]) -> Chart | None:
-    """A row per network, from its median to its 99th percentile; None with fewer than two networks."""
-    metric, styles = METRICS["latency_ms"], styles_of(results)
-    rows, bad, missing = ranked(results, models, metric)
-    if len(rows) < 2:
-        return None
-    figure, (axes,) = row_figure([*rows, *bad], legend=_legend(*_PERCENTILES.values()), right=58)
-    drawn: list[float] = []
-    for row, model in enumerate(rows):
-        at = {name: results.cell(model, name).value for name in _PERCENTILES if results.cell(model, name).measured}
-        colour = styles[model.family].colour
-        axes.plot([min(at.values()), max(at.values())], [row, row], color=colour, linewidth=1.1)
-        for name, value in at.items():
-            axes.plot([value], [row], color=colour, **_PERCENTILES[name])
-        write_beside(axes, row, 1, f"{quantity(at['latency_ms'], 'ms')} ms", "axes fraction")
-        drawn += at.values()
-    for row, model in enumerate(bad, start=len(rows)):
-        write_status(axes, row, results.cell(model, metric.name).status)
-    set_log_axis(axes, "x", np.array(drawn), metric.unit)
-    axes.set_xlabel("Latency (ms); medians at the right", loc="left")
-    medians = {model: quantity(results.cell(model, metric.name).value, "ms") for model in (rows[0], rows[-1])}
-    best, last = (f"{chart_name(model)} ({median} ms)" for model, median in medians.items())
-    return finished(
-        figure,
-        name=f"{slug(models[0].track)}-latency",
-        kind="latency",
-        track=models[0].track,
-        title=metric.label,
-        conditions=measured_conditions(results, models, metric),
-        alt=f"Dot plot of the latency of {len(rows)} networks, to the 99th percentile. Medians: {best} to {last}.",
-        caption=missing,
-    )
-
-
-def throughput_chart(results: Results, models: Sequence[Model]) -> Chart | None:
-    """Images per second at the batch size common to all and at each network's best, the fastest first.
-
-    None with fewer than two networks that were timed.
-    """
-
-    def first(model: Model) -> float:
-        """What rows are sorted by: inference where it was measured, else training."""
-        return next((value for name in _SPEEDS if (value := results.cell(model, name).value) > 0), 0.0)
-
-    rows = [model for model in models if any(_tried(results.cell(model, name)) for name in _SPEEDS)]
-    rows.sort(key=lambda model: -first(model))
-    timed = [model for model in rows if first(model) > 0]
-    if len(timed) < 2:
-        return None
-    panels = [kind for kind in _KINDS if any(_tried(results.cell(model, f"{kind}_images_per_s")) for model in rows)]
-    best = any(results.cell(model, f"best_{kind}_images_per_s").measured for model in rows for kind in panels)
-    headings = [f"{_KINDS[kind]} (images/s)" for kind in panels]
-    figure, axes = row_figure(rows, headings, _legend(_COMMON, _BEST) if best else ())
-    for kind, panel in zip(panels, axes, strict=True):
-        _draw_throughputs(panel, results, rows, kind)
-    # The common batch size of those that could not be run at it.
-    sizes = {m: [results.cell(m, f"{kind}_images_per_s").asked_batch_size for kind in _KINDS] for m in rows}
-    asked = {model: next(filter(None, each)) for model, each in sizes.items() if any(each)}
-    fastest = max(value for name in _SPEEDS if (value := results.cell(timed[0], name).value) > 0)
-    return finished(
-        figure,
-        name=f"{slug(models[0].track)}-throughput",
-        kind="throughput",
-        track=models[0].track,
-        title="Throughput",
-        conditions=measured_conditions(results, models, *(METRICS[f"{kind}_images_per_s"] for kind in panels)),
-        alt=(
-            f"Dot plot of images per second in {' and '.join(_KINDS[kind].lower() for kind in panels)} for "
-            f"{len(timed)} networks; {chart_name(timed[0])} is the fastest with "
-            f"{quantity(fastest, 'images/s')} images/s."
-        ),
-        caption=f"No dot at the common batch where batch {next(iter(asked.values()))} did not fit in memory: "
-        f"{listing([*map(chart_name, asked)], MOST_NAMED)}."
-        if asked
-        else "",
-    )
-
-
-def _draw_throughputs(axes: Axes, results: Results, rows: Sequence[Model], kind: str) -> None:
-    drawn: list[float] = []
-    styles = styles_of(results)
-    for row, model in enumerate(rows):
-        colour = styles[model.family].colour
-        equal, best = (results.cell(model, f"{which}{kind}_images_per_s") for which in ("", "best_"))
-        if equal.status in STATUS_WORDS and not equal.measured and not best.measured:
-            write_status(axes, row, equal.status)
-        at = [cell.value for cell in (equal, best) if cell.measured and not (cell is equal and cell.asked_batch_size)]
-        if not at:
-            continue
-        drawn += at
-        axes.plot([min(at), max(at)], [row, row], color=MUTED, linewidth=0.9, zorder=1.5)
-        if equal.measured and not equal.asked_batch_size:
-            if equal.has_interval:
-                axes.plot([equal.low, equal.high], [row, row], color=INK, linewidth=0.9, zorder=3.5)
-            axes.plot([equal.value], [row], color=colour, zorder=3, **_COMMON)
-        if best.measured:
-            axes.plot([best.value], [row], color=colour, zorder=3, **_BEST)
-            axes.annotate(
-                str(best.batch_size or ""), (max(at), row), xytext=(6, -0.3), textcoords="offset points", va="center",
-                color=MUTED,
-            )  # fmt: skip
-    if drawn:
-        set_log_axis(axes, "x", np.array(drawn), "count")  # ticks as "200 k"
-        low, high = axes.get_xlim()
-        axes.set_xlim(low, high * (high / low) ** 0.09)  # room for the batch size of the fastest
-
-
-def _tried(cell: Cell) -> bool:
-    return cell.measured or cell.status in STATUS_WORDS
 
 
 def work_chart(results: Results, models: Sequence[Model]) -> Chart | None:

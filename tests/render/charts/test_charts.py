@@ -170,7 +170,7 @@ def test_names_are_text_and_not_mathematics(read: Reader) -> None:
         ]
     ]
     figures = draw_charts(read(rows, models))
-    assert {chart.kind for chart in figures} == {"headline", "ball", "scatter", "bars", "work", "throughput"}
+    assert {chart.kind for chart in figures} == {"headline", "ball", "scatter", "bars", "work"}
     assert not [chart.name for chart in figures if "<script" in chart.svg]
 
 

@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.text import Annotation, Text
 
+from bench.metrics import METRICS
 from bench.render.charts import Chart, draw_charts
-from bench.render.charts.costs import MEMORY_PARTS, memory_chart, prediction_chart, roofline_chart, throughput_chart
+from bench.render.charts.costs import MEMORY_PARTS, bar_chart, memory_chart, prediction_chart, roofline_chart
 from bench.render.charts.frame import style
 from bench.render.results import Results, read_results
 from tests.render.conftest import FIXTURE_CIFAR, Reader, bad, gpu_run, kept_figures, ok, overlaps, texts_of
@@ -31,7 +32,7 @@ def drawn(results: Results) -> tuple[list[Chart], dict[str, Figure]]:
     return charts, {chart.kind: kept[int(chart.svg)] for chart in charts if chart.track == "cifar"}
 
 
-@pytest.mark.parametrize("name", ["latency", "memory", "prediction", "roofline", "throughput", "work"])
+@pytest.mark.parametrize("name", ["bars", "memory", "prediction", "roofline", "work"])
 def test_no_text_covers_another_or_leaves_the_figure(drawn: tuple[list[Chart], dict[str, Figure]], name: str) -> None:
     figure = drawn[1][name]
     assert overlaps(figure, texts_of(figure)) == []
@@ -41,8 +42,8 @@ def test_no_text_covers_another_or_leaves_the_figure(drawn: tuple[list[Chart], d
 
 def test_a_run_has_about_twenty_five_figures(drawn: tuple[list[Chart], dict[str, Figure]]) -> None:
     names = [chart.name for chart in drawn[0]]
-    assert len(names) == len(set(names)) <= 28  # two of them for the first screen
-    for kind in ("time-vs-macs", "throughput", "latency", "roofline", "memory", "memory-prediction"):
+    assert len(names) == len(set(names)) <= 30  # two of them for the first screen
+    for kind in ("time-vs-macs", "bars-train_images_per_s", "bars-latency_ms", "roofline", "memory"):
         assert {f"cifar-{kind}", f"imagenet-{kind}"} <= set(names)
     for cost in ("latency_ms", "peak_training_bytes", "energy_joules_per_image"):
         assert f"cifar-top1-vs-{cost}" in names
@@ -52,20 +53,13 @@ def test_a_run_has_about_twenty_five_figures(drawn: tuple[list[Chart], dict[str,
 
 def test_who_ran_at_a_smaller_batch_is_left_out_and_named(drawn: tuple[list[Chart], dict[str, Figure]]) -> None:
     captions = {chart.name: chart.caption for chart in drawn[0]}
-    for name in ("cifar-top1-vs-inference_images_per_s", "cifar-time-vs-macs", "cifar-roofline"):
+    for name in ("cifar-top1-vs-inference_images_per_s", "cifar-bars-train_images_per_s", "cifar-roofline"):
         assert "Omitted because batch 512 did not fit in memory: WRN-28-10 (batch 256)." in captions[name]
-    assert "batch 512 did not fit in memory: WRN-28-10" in captions["cifar-throughput"]
-    assert "wide_resnet28_10" not in captions["cifar-latency"]
+    assert captions["cifar-bars-latency_ms"] == ""
 
 
 def lines(axes: Axes, style: str) -> list[np.ndarray]:
     return [np.asarray(line.get_xydata(), dtype=float) for line in axes.lines if line.get_linestyle() == style]
-
-
-def dots(axes: Axes, row: int) -> set[float]:
-    """Where the round markers of a row are."""
-    points = [np.asarray(line.get_xydata(), dtype=float) for line in axes.lines if line.get_marker() == "o"]
-    return {float(x) for x, y in np.concatenate(points) if y == row}
 
 
 def test_the_roof_is_what_was_measured(drawn: tuple[list[Chart], dict[str, Figure]]) -> None:
@@ -141,18 +135,17 @@ def test_memory_without_all_parts_is_not_stacked(read: Reader) -> None:
     assert memory_chart(results, results.models) is None
 
 
-def test_both_throughputs_of_a_network_are_on_its_row(
-    results: Results, drawn: tuple[list[Chart], dict[str, Figure]]
-) -> None:
-    inference, training = drawn[1]["throughput"].axes
-    names = [tick.get_text() for tick in inference.get_yticklabels()]
-    for axes, kind in ((inference, "inference"), (training, "train")):
-        row = names.index("ResNet-20")
-        wanted = {results.cell("resnet20_cifar", f"{best}{kind}_images_per_s").value for best in ("", "best_")}
-        assert dots(axes, row) == wanted
-        assert ("4096", row) in [(text.get_text(), text.xy[1]) for text in axes.texts if isinstance(text, Annotation)]
-        best = results.cell("wide_resnet28_10_cifar", f"best_{kind}_images_per_s").value
-        assert dots(axes, names.index("WRN-28-10")) == {best}  # at the common batch it did not fit
+def test_a_timing_is_a_bar_with_its_interval(read: Reader) -> None:
+    rows = [ok(f"{n}_cifar", "latency_ms", 5.0 + i, samples=(4.0 + i, 5.0 + i, 7.0 + i)) for i, n in enumerate("ab")]
+    results = read(rows)
+    with style(), kept_figures() as kept:
+        chart = bar_chart(results, results.models, METRICS["latency_ms"])
+    assert chart is not None
+    (axes,) = kept[0].axes
+    bars = [bar.get_width() for bar in axes.patches if isinstance(bar, Rectangle)]
+    assert bars == [5.0, 6.0]  # the fastest first
+    whiskers = [tuple(np.asarray(line.get_xdata(), dtype=float)) for line in axes.lines]
+    assert whiskers == [(cell.low, cell.high) for cell in (results.cell(f"{n}_cifar", "latency_ms") for n in "ab")]
 
 
 def test_a_failed_throughput_has_a_row_with_the_reason(read: Reader) -> None:
@@ -160,10 +153,9 @@ def test_a_failed_throughput_has_a_row_with_the_reason(read: Reader) -> None:
     rows.append(bad("c_cifar", "train_images_per_s", "oom", "too big"))
     results = read(rows)
     with style():
-        chart = throughput_chart(results, results.models)
+        chart = bar_chart(results, results.models, METRICS["train_images_per_s"])
     assert chart is not None
     assert ">out of memory</text>" in chart.svg
-    assert "inference" not in chart.alt  # nobody measured it
 
 
 def test_a_handful_of_networks_is_left_to_the_table(read: Reader) -> None:
