@@ -100,7 +100,7 @@ def chart(table: pd.DataFrame, x: str = "macs", y: str = "top1", size: str | Non
 
     with style():
         panel = Panel(points, axis_label(_with_budget(across, known)), axis_label(label), prepare)
-        figure, unnamed = point_figure([panel], family_styles(model.family for model in models), balls=balls)
+        figure, unnamed = point_figure(panel, family_styles(model.family for model in models), balls=balls)
         words = [*conditions, *filter(None, [unnamed])]
         write_heading(figure, f"{label.label} against {in_sentence(across)}", " · ".join(words))
         figure.draw_without_rendering()  # ticks are made when they are first drawn, in the style of that moment

@@ -29,13 +29,11 @@ from bench.render.charts.costs import (
     bar_chart,
     early_late_chart,
     memory_chart,
-    prediction_chart,
     roofline_chart,
     work_chart,
 )
 from bench.render.charts.frame import Chart, slug, style
-from bench.render.charts.lines import budget_chart, gradient_flow_charts, history_chart, training_curves
-from bench.render.findings.ranking import budget_tables
+from bench.render.charts.lines import gradient_flow_charts, history_chart, training_curves
 from bench.render.results import AccuracyGroup, Results, as_published, with_references
 from bench.render.results.header import Model
 from bench.render.results.kept import (
@@ -103,8 +101,6 @@ def _charts(
             trained = any(group.track == track for group in groups)
             yield from _cost_charts(results, models, trained=trained)
             yield early_late_chart(models, layers)
-    for table in budget_tables(results):
-        yield budget_chart(results, table)
     yield from gradient_flow_charts(results, flows)
 
 
@@ -132,7 +128,6 @@ def _cost_charts(results: Results, models: Sequence[Model], *, trained: bool) ->
     yield from map(bars, ("inference_images_per_s", "train_images_per_s", "latency_ms"))
     yield roofline_chart(results, models)
     yield memory_chart(results, models) or bars("saved_activation_bytes")  # the next best thing
-    yield prediction_chart(results, models)
     if not trained:
         if as_published(results)[1] is None:  # whose figures show it
             yield bars("params")

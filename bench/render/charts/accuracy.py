@@ -140,7 +140,7 @@ def scatter_chart(accuracy: Accuracies, cost: Metric, *, headline: str = "", bey
     charts = []
     for layout in (HALF, PHONE) if headline else (PAGE,):
         figure, unnamed = point_figure(
-            [Panel(points, x_label, axis_label(accuracy.metric), prepare)],
+            Panel(points, x_label, axis_label(accuracy.metric), prepare),
             styles_of(results),
             front=len(front) > 1,
             balls=(METRICS["params"], params) if balls else None,
@@ -242,7 +242,7 @@ def year_chart(accuracy: Accuracies) -> Chart | None:
     panel = Panel(points, "Year of the paper, a column each", axis_label(accuracy.metric), prepare)
     return point_chart(
         results,
-        [panel],
+        panel,
         name=f"{accuracy.stem}-years",
         kind="years",
         track=group.track,

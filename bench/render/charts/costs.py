@@ -9,7 +9,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter
 
 from bench.metrics import METRICS, Metric
 from bench.quantity import axis_label, in_sentence, measured, quantity, tick
@@ -33,7 +32,7 @@ from bench.render.charts.frame import (
     write_beside,
     write_status,
 )
-from bench.render.charts.points import Box, Panel, Point, exact, point_chart, span
+from bench.render.charts.points import Box, Panel, Point, point_chart, span
 from bench.render.findings.machine import ms_per_image, peaks_of, work_and_time
 from bench.render.results import AccuracyGroup, Results
 from bench.render.results.header import Limits, Model
@@ -120,7 +119,7 @@ def work_chart(results: Results, models: Sequence[Model]) -> Chart | None:
     panel = Panel(points, axis_label(macs), "Inference (ms per image)", prepare)
     return point_chart(
         results,
-        [panel],
+        panel,
         name=f"{slug(models[0].track)}-time-vs-macs",
         kind="work",
         track=models[0].track,
@@ -158,7 +157,7 @@ def roofline_chart(results: Results, models: Sequence[Model]) -> Chart | None:
     panel = Panel(points, axis_label(intensity), axis_label(achieved), prepare)
     return point_chart(
         results,
-        [panel],
+        panel,
         name=f"{slug(models[0].track)}-roofline",
         kind="roofline",
         track=models[0].track,
@@ -294,60 +293,3 @@ def early_late_chart(models: Sequence[Model], layers: Mapping[str, Layers]) -> C
         ),
         caption=said,
     )
-
-
-CLOSE = 0.05  # a measured peak this near to its prediction is as predicted
-
-
-def prediction_chart(results: Results, models: Sequence[Model]) -> Chart | None:
-    """Measured over predicted bytes, a point per network; None with fewer than two networks that have both.
-
-    A panel for inference and one for training.
-    """
-    found = {kind: _predictions(results, models, kind) for kind in ("inference", "training")}
-    if max(map(len, found.values())) < 2:
-        return None
-    worst = max(abs(point.y[1] - 1) for points in found.values() for point in points)
-    reach = max(1.15 * worst, 2 * CLOSE)
-
-    def panel(kind: str, points: Sequence[Point]) -> Panel:
-        def prepare(axes: Axes) -> Sequence[Box]:
-            axes.set_ylim(max(0.0, 1 - reach), 1 + reach)
-            set_log_axis(axes, "x", np.array([point.x[1] for point in points]), "bytes")
-            axes.axhspan(1 - CLOSE, 1 + CLOSE, color=MUTED, alpha=0.13, linewidth=0)
-            axes.axhline(1, color=INK, linewidth=1, linestyle="--", zorder=1.2)
-            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-            return []
-
-        y_label = f"Measured ÷ predicted (band: ±{tick(CLOSE, 'fraction')})" if kind == "inference" else ""
-        return Panel(points, "Predicted", y_label, prepare, f"Peak of {kind}", lambda point: not _is_close(point))
-
-    said = "; ".join(
-        f"{sum(map(_is_close, points))} of {len(points)} networks in {kind}" for kind, points in found.items() if points
-    )
-    return point_chart(
-        results,
-        [panel(kind, points) for kind, points in found.items()],
-        name=f"{slug(models[0].track)}-memory-prediction",
-        kind="prediction",
-        track=models[0].track,
-        title="Measured against predicted memory",
-        conditions=measured_conditions(results, models, *(METRICS[f"peak_{kind}_bytes"] for kind in found)),
-        alt=f"Scatter chart of measured over predicted peak memory. Within ±{tick(CLOSE, 'fraction')}: {said}.",
-        caption=f"Within ±{tick(CLOSE, 'fraction')} of the prediction: {said}. Only the others are named.",
-    )
-
-
-def _predictions(results: Results, models: Sequence[Model], kind: str) -> list[Point]:
-    """Predicted bytes, and measured over predicted, of the networks that have both at the same batch size."""
-    points = []
-    for model in models:
-        peak, predicted = results.cell(model, f"peak_{kind}_bytes"), results.cell(model, f"predicted_{kind}_bytes")
-        comparable = peak.measured and not peak.predicted and peak.batch_size == predicted.batch_size
-        if comparable and predicted.value > 0:
-            points.append(Point(model, exact(predicted.value), exact(peak.value / predicted.value)))
-    return points
-
-
-def _is_close(point: Point) -> bool:
-    return abs(point.y[1] - 1) <= CLOSE

@@ -1,4 +1,4 @@
-"""Lines: training curves, accuracy under several budgets, gradients by depth, a metric over stored runs."""
+"""Lines: training curves, gradients by depth, a metric over stored runs."""
 
 from __future__ import annotations
 
@@ -36,14 +36,12 @@ from bench.render.charts.frame import (
     new_figure,
     printable,
     set_log_axis,
-    slug,
     style,
     styles_of,
     ticks_in,
     without_room,
 )
 from bench.render.charts.points import Point, exact, name_points
-from bench.render.findings.ranking import BudgetTable
 from bench.render.results import AccuracyGroup, Results
 from bench.render.results.header import Model
 from bench.render.results.kept import UNITS, Currency, Curve, GradientFlow, own_currency, spent
@@ -191,40 +189,6 @@ def _mark_targets(axes: Axes, results: Results, group: AccuracyGroup, across: Cu
 
 def _end(model: Model, at: tuple[float, float], styles: Mapping[str, FamilyStyle]) -> LineEnd:
     return LineEnd(model.name, chart_name(model), at, styles[model.family].colour)
-
-
-def budget_chart(results: Results, table: BudgetTable) -> Chart | None:
-    """Accuracy under each budget: lines that cross where ranks change. None for fewer than two networks with all."""
-    rows = [row for row in table.rows if all(cell.cell.measured for cell in row.cells)]
-    if len(rows) < 2:
-        return None
-    figure = new_figure()
-    axes = add_axes(figure, *_AXES)
-    places, styles = range(len(table.budgets)), styles_of(results)
-    for row in rows:
-        axes.plot(
-            places, [cell.cell.value for cell in row.cells], color=styles[row.model.family].colour, linewidth=1.2,
-            marker="o", markersize=3,
-        )  # fmt: skip
-    axes.set_xlim(-0.08, len(table.budgets) - 1)
-    axes.set_xticks(list(places), table.headings)
-    for label in axes.get_xticklabels()[-1:]:
-        label.set_horizontalalignment("right")
-    axes.grid(visible=False, axis="y")
-    _set_accuracy_axis(axes, None)
-    unnamed = name_ends(axes, [_end(row.model, (places[-1], row.cells[-1].cell.value), styles) for row in rows])
-    moved = [row.model.name for row in rows if any(cell.gained for cell in row.cells)]
-    title = "Test accuracy under each budget"
-    return finished(
-        figure,
-        name=f"{slug(f'{table.track}-{table.dataset}')}-budgets",
-        kind="budgets",
-        track=table.track,
-        title=title,
-        conditions=f"{table.track} track · {table.dataset} · {results.header.device} · {results.header.date}",
-        alt=f"{title} ({', '.join(table.headings)}) for {len(rows)} networks; {len(moved)} change their place.",
-        caption=without_room(unnamed),
-    )
 
 
 # Of gradients by depth.

@@ -44,9 +44,8 @@ from bench.render.results import Cell, Results
 from bench.render.results.header import Model
 
 FRONT_DASHES = (0, (5, 2))
-_BOTTOM, _BETWEEN = 46.0, 40.0  # of the axes, in points
+_BOTTOM = 46.0  # of the axes, in points
 _LEGEND = 578.0  # from the left
-_PANEL_TITLE = 22.0
 _MARKER_AREA = 36.0  # square points
 _LARGEST_BALL = 44.0  # diameter in points
 
@@ -94,44 +93,33 @@ class Panel:
     # Sets the scales and draws what lies behind the points; returns boxes, as fractions of the axes, that no name may
     # cover.
     prepare: Callable[[Axes], Sequence[Box]]
-    title: str = ""
-    named: Callable[[Point], bool] = lambda _: True
 
 
 def point_figure(
-    panels: Sequence[Panel],
+    panel: Panel,
     styles: Mapping[str, FamilyStyle],
     *,
     front: bool = False,
     balls: tuple[Metric, Mapping[Model, float]] | None = None,
     layout: Layout = PAGE,
 ) -> tuple[Figure, str]:
-    """One panel, or several side by side, with a legend of the families at the right; and who has no room for a name.
+    """The panel with a legend of the families at the right; and who has no room for a name.
 
     Args:
-        front: the legend names a Pareto front, which a panel has drawn.
+        front: the legend names a Pareto front, which the panel has drawn.
         balls: networks are drawn as balls whose area is in proportion to a metric.
-        layout: of another than that of a page, no legend of the families is drawn, and one panel.
+        layout: of another than that of a page, no legend of the families is drawn.
     """
-    points = [point for panel in panels for point in panel.points]
+    points = panel.points
     figure = new_figure(layout.width, layout.height)
-    wide, tall = layout.wide, layout.tall
-    wide = (wide - _BETWEEN * (len(panels) - 1)) / len(panels)
-    tall -= _PANEL_TITLE if any(panel.title for panel in panels) else 0
-    unnamed: list[str] = []
-    for number, panel in enumerate(panels):
-        axes = add_axes(figure, layout.left + number * (wide + _BETWEEN), _BOTTOM, wide, tall)
-        axes.set_title(panel.title, loc="left", size=SMALL, weight="bold")
-        if not panel.points:
-            axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", color=MUTED)
-            continue
-        axes.set_xlabel(panel.x_label, loc="left")
-        axes.set_ylabel(panel.y_label, loc="top")
-        reserved = panel.prepare(axes)
-        if balls is not None:
-            _draw_balls(axes, panel.points, balls[1], styles, scale=min(1.0, layout.wide / HALF.wide))
-        _draw_points(axes, panel.points, styles)
-        unnamed += name_points(axes, [p for p in panel.points if panel.named(p)], reserved, layout.reach)
+    axes = add_axes(figure, layout.left, _BOTTOM, layout.wide, layout.tall)
+    axes.set_xlabel(panel.x_label, loc="left")
+    axes.set_ylabel(panel.y_label, loc="top")
+    reserved = panel.prepare(axes)
+    if balls is not None:
+        _draw_balls(axes, points, balls[1], styles, scale=min(1.0, layout.wide / HALF.wide))
+    _draw_points(axes, points, styles)
+    unnamed = name_points(axes, points, reserved, layout.reach)
     entries = _other_entries(front, {point.hollow for point in points})
     if layout is PAGE:
         families = dict.fromkeys(point.model.family for point in points)
@@ -145,9 +133,9 @@ def point_figure(
     return figure, without_room(unnamed)
 
 
-def point_chart(results: Results, panels: Sequence[Panel], *, caption: str, **facts: str) -> Chart:
-    """The figure of such panels, finished with these `facts`; its caption ends with who has no room for a name."""
-    figure, unnamed = point_figure(panels, styles_of(results))
+def point_chart(results: Results, panel: Panel, *, caption: str, **facts: str) -> Chart:
+    """The figure of a panel, finished with these `facts`; its caption ends with who has no room for a name."""
+    figure, unnamed = point_figure(panel, styles_of(results))
     return finished(figure, caption=f"{caption} {unnamed}", **facts)
 
 

@@ -33,7 +33,7 @@ from bench.render.results.header import Model, written_name
 from bench.render.tables import accuracy_conditions, dataset_words, track_tables
 
 _PARTS = Path(__file__).parent / "parts"  # templates, styles and scripts
-_ELSEWHERE = ("gradient_flow", "budgets", *IMAGE_KINDS)  # kinds of charts that are not among the figures
+_ELSEWHERE = ("gradient_flow", *IMAGE_KINDS)  # kinds of charts that are not among the figures
 _SCRIPTS = ("table.js", "pick.js", "explorer.js")
 # What figures are drawn in -> the page's variables, so that figures follow light and dark.
 _THEMED = {INK: "var(--ink)", MUTED: "var(--muted)", GRID: "var(--line)", PAPER: "var(--paper)"}
@@ -91,7 +91,6 @@ def _html(results: Results, charts: Sequence[Chart], found: Sequence[Remark], sa
             costs={chart.name: other_costs(results, chart) for chart in first} if interactive else {},
             comparisons=[chart for chart in charts if chart not in first and chart.kind not in _ELSEWHERE],
             image_charts=[chart for chart in charts if chart.kind in IMAGE_KINDS],
-            budget_charts=[chart for chart in charts if chart.kind == "budgets"],
             depth_charts=[chart for chart in charts if chart.kind == "gradient_flow"],
             drawings={chart.name: inline_svg(chart, f"f{number}-") for number, chart in enumerate(charts)},
             narrow={c.name: inline_svg(c.narrow, f"n{number}-") for number, c in enumerate(charts) if c.narrow},

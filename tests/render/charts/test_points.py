@@ -60,7 +60,7 @@ def test_on_a_telephone_a_far_name_is_left_out_and_said_but_never_one_of_the_fro
     ]
     models = [point.model for point in crowd]
     panel = Panel([*crowd, *(Point(models[0], exact(at), exact(at)) for at in (0.0, 10.0))], "x", "y", lambda _: [])
-    figure, unnamed = point_figure([panel], family_styles(m.family for m in models), layout=PHONE)
+    figure, unnamed = point_figure(panel, family_styles(m.family for m in models), layout=PHONE)
     axes = figure.axes[0]
     names = {text.get_text() for text in axes.texts}
     assert any("name_14" in name for name in names), names

@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 
 from bench.records.record import Record
-from bench.render.charts.frame import style
-from bench.render.charts.lines import budget_chart
 from bench.render.findings import problems
 from bench.render.findings.ranking import (
     FAMILY_ERROR,
@@ -23,7 +21,7 @@ from bench.render.findings.ranking import (
 )
 from bench.render.page import write_pages
 from bench.render.results import Cell, Results, cells_of, to_table, write_csv
-from tests.render.conftest import Reader, bad, kept_figures, training
+from tests.render.conftest import Reader, bad, training
 
 FIELD, FAMILIES = 10, 200
 
@@ -217,20 +215,6 @@ def test_one_budget_has_no_such_table(read: Reader) -> None:
     results = read(rows)
     assert budget_tables(results) == []
     assert "other budgets" not in write_pages(results, [], [])[0]
-
-
-def test_a_line_per_network_crosses_others_where_places_change(read: Reader) -> None:
-    results = two_budgets(read)
-    (table,) = budget_tables(results)
-    with style(), kept_figures() as kept:
-        chart = budget_chart(results, table)
-    assert chart is not None
-    assert chart.alt.endswith("for 3 networks; 2 change their place.")
-    (axes,) = kept[0].axes
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["10ep (equal epochs)", "60s (equal seconds)"]
-    drawn = [tuple(np.asarray(line.get_ydata(), dtype=float)) for line in axes.lines]
-    assert sorted(drawn) == sorted(ACCURACIES.values())
-    assert {text.get_text() for text in axes.texts} >= {"deep", "middle", "cheap"}
 
 
 def test_page_and_markdown_show_the_table_and_the_ranking(read: Reader) -> None:
