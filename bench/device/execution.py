@@ -51,72 +51,83 @@ def check(execution: Execution, devices: Arithmetics) -> None:
 def arithmetic(precision: Precision, autotune: bool = True) -> Iterator[None]:
     """Run fp32 matrix products and convolutions as `precision` says, with the fastest kernels for fixed shapes.
 
-    fp32 is 24-bit arithmetic everywhere: PyTorch's own default lets cuDNN use TF32 for convolutions.
-    Everything but fp32 allows TF32 for what is left in fp32. With `autotune`, cuDNN tries its kernels on the first step
-    of each shape, which warm-up leaves outside every measurement; without, it takes what it holds to be the best.
+    fp32 is 24-bit arithmetic everywhere: PyTorch's own default lets cuDNN use TF32 for convolutions, and a network's
+    module may have let a CPU use bf16. Everything but fp32 allows TF32 for what is left in fp32. With `autotune`, cuDNN
+    tries its kernels on the first step of each shape, which warm-up leaves outside every measurement; without, it takes
+    what it holds to be the best.
     """
-    matmul, convolution = torch.backends.cuda.matmul, torch.backends.cudnn
-    known = _matmul_precision()
-    before = matmul.allow_tf32, convolution.allow_tf32, convolution.benchmark, convolution.deterministic
-    matmul.allow_tf32 = convolution.allow_tf32 = precision != "fp32"
-    convolution.benchmark = autotune
-    # A process keeps the kernel that it first took for a shape, however that was chosen (PyTorch, Conv_v8.cpp), but
-    # apart for kernels that must be deterministic: so what is measured in either way is none of the other's.
-    convolution.deterministic = not autotune
-    try:
+    with settings_kept(_KERNELS):
+        # Whoever looks for TF32 in the older way meets an error unless both ways agree; the newer one is inherited.
+        _CUDA.matmul.allow_tf32 = _CUDNN.allow_tf32 = precision != "fp32"
+        for products in _ON_GPUS:
+            products.fp32_precision = "ieee" if precision == "fp32" else "tf32"
+        for products in _ON_CPUS:
+            products.fp32_precision = "ieee"
+        _CUDNN.benchmark = autotune
+        # A process keeps the kernel that it first took for a shape, however that was chosen (PyTorch, Conv_v8.cpp), but
+        # apart for kernels that must be deterministic: so what is measured in either way is none of the other's.
+        _CUDNN.deterministic = not autotune
         yield
-    finally:
-        matmul.allow_tf32, convolution.allow_tf32, convolution.benchmark, convolution.deterministic = before
-        if _matmul_precision() != known:  # a "medium" says more than the switch does
-            _set_matmul_precision(known)
-
-
-def _matmul_precision() -> str:
-    """Empty where PyTorch cannot say it, as both of its ways to set it were used."""
-    try:
-        return torch.get_float32_matmul_precision()
-    except RuntimeError:
-        return ""
-
-
-def _set_matmul_precision(word: str) -> None:
-    if word:  # there is no way back to what PyTorch could not say
-        torch.set_float32_matmul_precision(word)
 
 
 def _set_default_device(device: torch.device) -> None:
     torch.set_default_device(None if str(device) == "cpu" else device)  # one that is set slows every call down
 
 
-_CUDA, _CUDNN = torch.backends.cuda, torch.backends.cudnn
-_SETTINGS: tuple[tuple[Callable[[], Any], Callable[[Any], object]], ...] = (
+Setting = tuple[Callable[[], Any], Callable[[Any], object]]  # what it is now, and how to set it to that again
+
+
+def _switch(module: Any, name: str) -> Setting:
+    return partial(getattr, module, name), partial(setattr, module, name)
+
+
+_BACKENDS: Any = torch.backends
+_CUDA, _CUDNN, _ONEDNN = _BACKENDS.cuda, _BACKENDS.cudnn, _BACKENDS.mkldnn
+_ON_GPUS = (_CUDA.matmul, _CUDNN.conv, _CUDNN.rnn)
+_ON_CPUS = (_ONEDNN.matmul, _ONEDNN.conv, _ONEDNN.rnn)
+_KERNELS: tuple[Setting, ...] = (
+    _switch(_CUDA.matmul, "allow_tf32"),
+    _switch(_CUDNN, "allow_tf32"),
+    # A "medium" says more than the switch does.
+    (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+    *(_switch(products, "fp32_precision") for products in (*_ON_GPUS, *_ON_CPUS)),
+    _switch(_CUDNN, "benchmark"),
+    _switch(_CUDNN, "deterministic"),
+)
+_SETTINGS: tuple[Setting, ...] = (
     (torch.get_num_threads, torch.set_num_threads),
     (torch.get_default_dtype, torch.set_default_dtype),
     (torch.get_default_device, _set_default_device),
     (torch.is_grad_enabled, torch.set_grad_enabled),
     (torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
     (torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode),
-    (_matmul_precision, _set_matmul_precision),
     (_CUDA.flash_sdp_enabled, _CUDA.enable_flash_sdp),
     (_CUDA.mem_efficient_sdp_enabled, _CUDA.enable_mem_efficient_sdp),
     (_CUDA.math_sdp_enabled, _CUDA.enable_math_sdp),
-    *(
-        (partial(getattr, switches, name), partial(setattr, switches, name))
-        for switches, name in ((_CUDNN, "benchmark"), (_CUDNN, "deterministic"), (_CUDNN, "enabled"))
-    ),
+    (_CUDA.cudnn_sdp_enabled, _CUDA.enable_cudnn_sdp),
+    _switch(_CUDNN, "enabled"),
+    *_KERNELS,
 )
 
 
 @contextmanager
-def settings_kept() -> Iterator[None]:
+def settings_kept(settings: Sequence[Setting] = _SETTINGS) -> Iterator[None]:
     """Whatever a network switches for the whole process inside, such as its number of threads, is as it was after."""
-    before = [get() for get, _ in _SETTINGS]
+    before = [_told(get) for get, _ in settings]
     try:
         yield
     finally:
-        for (get, set_to), value in zip(_SETTINGS, before, strict=True):
-            if get() != value:
+        for (get, set_to), value in zip(settings, before, strict=True):
+            if value is not None and _told(get) != value:
                 set_to(value)
+
+
+def _told(get: Callable[[], Any]) -> Any:
+    """None where PyTorch cannot say it, as both of its ways to set it were used: there is no way back to that."""
+    try:
+        return get()
+    except RuntimeError:
+        return None
 
 
 def memory_format(execution: Execution) -> torch.memory_format:

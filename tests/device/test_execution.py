@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -17,6 +18,15 @@ from bench.runner.request import Request
 
 def switches() -> tuple[bool, bool]:
     return torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+
+
+BACKENDS: Any = torch.backends
+ON_GPUS = (BACKENDS.cuda.matmul, BACKENDS.cudnn.conv, BACKENDS.cudnn.rnn)
+ON_CPUS = (BACKENDS.mkldnn.matmul, BACKENDS.mkldnn.conv, BACKENDS.mkldnn.rnn)
+
+
+def of_products() -> list[str]:
+    return [each.fp32_precision for each in (*ON_GPUS, *ON_CPUS)]
 
 
 def choice() -> tuple[bool, bool]:
@@ -39,19 +49,55 @@ def test_both_switches_are_set_and_put_back(precision: Precision, allowed: bool,
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = found
 
 
-def test_a_precision_that_pytorch_could_not_say_is_left_without_a_warning() -> None:
+def test_a_precision_that_pytorch_could_not_say_is_put_back_without_a_warning() -> None:
     found = switches()
     try:
         torch.set_float32_matmul_precision("medium")
         torch.backends.cuda.matmul.allow_tf32 = False  # both ways to set it: neither is the whole truth any more
         with pytest.raises(RuntimeError):
             torch.get_float32_matmul_precision()
+        before = of_products()
         with settings_kept():
             torch.set_float32_matmul_precision("high")
-        assert torch.get_float32_matmul_precision() == "high"
+        assert of_products() == before
     finally:
         torch.set_float32_matmul_precision("highest")
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = found
+
+
+@pytest.mark.parametrize(
+    ("of", "word"),
+    [
+        (BACKENDS, "tf32"),
+        (BACKENDS, "ieee"),
+        (BACKENDS.cuda.matmul, "tf32"),
+        (BACKENDS.cudnn, "ieee"),
+        (BACKENDS.cudnn.conv, "ieee"),
+        (BACKENDS.mkldnn, "bf16"),
+    ],
+)
+def test_a_module_may_have_said_in_pytorchs_newer_way_how_exact_products_are(of: Any, word: str) -> None:
+    """The older way, which the suite and others still ask, raises where the newer one says something else."""
+    with settings_kept():
+        try:
+            of.fp32_precision = word
+            before = of_products()
+            for precision, on_gpus in (("fp32", "ieee"), ("bf16", "tf32")):
+                with arithmetic(precision):  # type: ignore[arg-type]
+                    assert of_products() == [on_gpus] * 3 + ["ieee"] * 3
+                    assert switches() == (on_gpus == "tf32",) * 2
+                assert of_products() == before
+        finally:
+            BACKENDS.fp32_precision = "none"
+
+
+def test_a_cpu_computes_in_fp32_though_a_module_allows_less() -> None:
+    with settings_kept():
+        torch.set_float32_matmul_precision("medium")
+        with arithmetic("fp32"):
+            assert BACKENDS.mkldnn.matmul.fp32_precision == "ieee"
+        assert BACKENDS.mkldnn.matmul.fp32_precision == "bf16"
+        assert torch.get_float32_matmul_precision() == "medium"
 
 
 def test_how_kernels_are_chosen_is_put_back() -> None:
@@ -102,6 +148,7 @@ def with_gpus(monkeypatch: pytest.MonkeyPatch, capabilities: Sequence[tuple[int,
         return int(device.partition(":")[2])
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "init", lambda: None)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: len(capabilities))
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capabilities[number(device)])
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"card {number(device)}")

@@ -26,7 +26,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import _disable_current_modes
 
 from bench.device.accelerator import Kernels
-from bench.device.execution import as_written
+from bench.device.execution import as_written, settings_kept
 from bench.models import REGISTRY, ModelSpec
 from bench.probes.counting.operators import Mode
 from bench.probes.reading import Unsupported
@@ -90,8 +90,12 @@ def build_on_meta(spec: ModelSpec) -> nn.Module:
 
 
 def fresh_network(spec: ModelSpec, num_classes: int) -> nn.Module:
-    """The network with weights from the present random state and every layer in place."""
-    return _with_every_layer(spec.build(num_classes=num_classes), spec)
+    """The network with weights from the present random state and every layer in place.
+
+    What its constructor switches, such as TF32, is not how it is measured.
+    """
+    with settings_kept():
+        return _with_every_layer(spec.build(num_classes=num_classes), spec)
 
 
 def require_training_mode(network: nn.Module) -> None:
