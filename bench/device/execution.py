@@ -283,7 +283,8 @@ def is_out_of_memory(error: BaseException) -> bool:
             return True
         if any(text in str(error) for text in _WHERE_LITTLE_IS_FREE):
             memory = accelerator.chosen().memory
-            return memory is not None and memory.free < LITTLE * memory.total
+            with contextlib.suppress(RuntimeError):  # a device that is lost does not tell, nor do some of Intel's
+                return memory is not None and memory.free < LITTLE * memory.total
     before = error.__cause__ or error.__context__
     return before is not None and is_out_of_memory(before)
 
