@@ -163,7 +163,8 @@ class AllocatorOfTorch:
 
     @property
     def total(self) -> int:
-        return torch.accelerator.get_memory_info(self.place)[1]
+        """By its properties: asked for what is free as well, some of Intel's GPUs tell neither."""
+        return int(torch.get_device_module(self.place).get_device_properties(self.place).total_memory)
 
     @property
     def free(self) -> int:
@@ -204,7 +205,11 @@ class Cuda(TorchAccelerator):
 
     @classmethod
     def count(cls) -> int:
-        return torch.cuda.device_count() if torch.cuda.is_available() else 0
+        """By CUDA: until it is set up, PyTorch counts by NVML, for which a part of a GPU (MIG) is no GPU."""
+        if not torch.cuda.is_available():
+            return 0
+        torch.cuda.init()
+        return torch.cuda.device_count()
 
     @classmethod
     def why_none(cls) -> str:

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from unittest.mock import MagicMock
 
 import pytest
@@ -13,7 +14,7 @@ import torch
 from bench.config import RequestError
 from bench.device import accelerator
 from bench.device.accelerator import Device, MemoryUse
-from bench.device.execution import CannotCapture, captured, failed_capture
+from bench.device.execution import CannotCapture, captured, failed_capture, is_out_of_memory
 from bench.device.torch_devices import Cuda, Mps, TorchAccelerator, Xpu
 from bench.regression.ab.revision import Revision
 from bench.runner.prepare import devices_for
@@ -187,6 +188,39 @@ def test_who_looks_for_waits_is_not_stopped_by_what_pytorch_says_of_that(monkeyp
 def test_what_amd_computes_is_never_called_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.version, "hip", "7.0")
     assert Cuda(0).precisions == {"fp32", "bf16", "fp16"}
+
+
+def test_gpus_are_those_that_cuda_enumerates_and_not_those_that_nvml_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of eight GPUs that are parted, CUDA shows one part of one; until it is set up, PyTorch counts eight."""
+    count = iter([1])
+
+    def properties(device: str) -> SimpleNamespace:
+        assert device == "cuda:0", "Invalid device id"
+        return SimpleNamespace(major=9, minor=0)
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
+    monkeypatch.setattr(
+        torch.cuda, "init", lambda: monkeypatch.setattr(torch.cuda, "device_count", lambda: next(count))
+    )
+    monkeypatch.setattr(torch.cuda, "get_device_properties", properties)
+    assert devices_for("cuda", print) == ("cuda:0",)
+
+
+def test_an_intel_gpu_that_does_not_tell_what_is_free_tells_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as Arc B580 and those of Lunar Lake."""
+
+    def refuses(device: object) -> None:
+        raise RuntimeError(
+            "The device (Intel(R) Arc(TM) B580 Graphics) doesn't support querying the available free memory"
+        )
+
+    properties = SimpleNamespace(name="Intel(R) Arc(TM) B580 Graphics", total_memory=12 << 30)
+    monkeypatch.setattr(torch.accelerator, "get_memory_info", refuses)
+    monkeypatch.setattr(torch.xpu, "get_device_properties", lambda device: properties)
+    assert Xpu(0).facts() == {"device": properties.name, "gpu_memory_gib": 12.0}
+    monkeypatch.setattr(accelerator, "_chosen", [Xpu(0)])
+    assert not is_out_of_memory(RuntimeError("unable to find an engine"))
 
 
 @pytest.fixture

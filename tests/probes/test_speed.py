@@ -28,6 +28,7 @@ from bench.runner.execute import crashed, execute
 from bench.stats import median_interval
 from bench.training.step import make_optimizer
 from tests.emulated import at_work
+from tests.emulated.allocator import Allocator
 from tests.emulated.device import SLOWNESS, Emulated, Plan
 from tests.emulated.queue import LENGTH, Queue
 
@@ -501,6 +502,22 @@ def test_whether_memory_lacked_is_found_out_while_it_does() -> None:
     with at_work("memory=64"):
         rows = execute(Task(spec, CONFIG, ("latency",)), "emulated:0").records
     assert {row.status for row in rows} == {"oom"}
+
+
+def test_a_device_that_is_lost_costs_nothing_that_was_measured_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked what it has free, to see whether that was it, it answers with an error of its own."""
+
+    def loses_the_device(task: Task, batch_size: int, passed: object) -> steps.Step:
+        device.broken = "an illegal memory access was encountered"
+        raise RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR")
+
+    monkeypatch.setattr(speed, "training_step", loses_the_device)
+    monkeypatch.setattr(Allocator, "free", property(lambda self: device.check()))
+    with at_work() as device:
+        rows = execute(Task(REGISTRY["lenet5_mnist"], CONFIG, ("throughput",)), "emulated:0").records
+    status = {row.metric: row.status for row in rows}
+    assert (status["inference_images_per_s"], status["train_images_per_s"]) == ("ok", "failed")
+    assert "CUDNN_STATUS_INTERNAL_ERROR" in next(row.note for row in rows if row.metric == "train_images_per_s")
 
 
 @pytest.mark.gpu

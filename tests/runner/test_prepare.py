@@ -32,6 +32,7 @@ def cards(
         return int(device.partition(":")[2])
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "init", lambda: None)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: len(capabilities))
     monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: list(built_for))
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capabilities[number(device)])
