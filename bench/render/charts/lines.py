@@ -44,7 +44,7 @@ from bench.render.charts.frame import (
 from bench.render.charts.points import Point, exact, name_points
 from bench.render.results import AccuracyGroup, Results
 from bench.render.results.header import Model
-from bench.render.results.kept import UNITS, Currency, Curve, GradientFlow, own_currency, spent
+from bench.render.results.kept import UNITS, Currency, Curve, GradientFlow, own_currency
 from bench.render.tables import chart_conditions
 
 _AXES = (58.0, 46.0, 490.0, 366.0)  # leaves room for names at the right
@@ -119,14 +119,14 @@ def curve_chart(
         axes.set_xlim(left=0)
         axes.xaxis.set_major_locator(MaxNLocator(7))
         ticks_in(axes.xaxis, unit)
-        unnamed = name_ends(axes, [_end(model, at, styles) for model, at in ends.items()])
+        unnamed = name_ends(
+            axes,
+            [LineEnd(model.name, chart_name(model), at, styles[model.family].colour) for model, at in ends.items()],
+        )
     else:
         set_log_axis(axes, "x", np.concatenate([points[across] for _, points in drawn]), unit)
         unnamed = name_points(axes, [Point(model, exact(x), exact(y)) for model, (x, y) in ends.items()])
     best = (min if loss else max)(ends, key=lambda model: ends[model][1])
-    said = (
-        ["One line per seed, averaged into at most 80 points."] if loss else _mark_targets(axes, results, group, across)
-    )
     title = f"{'Training loss' if loss else 'Test accuracy'} against {axis[0].lower()}{axis[1:]}"
     return finished(
         figure,
@@ -140,7 +140,7 @@ def curve_chart(
             f"{chart_name(best)} ends {'lowest' if loss else 'highest'} at "
             f"{tick(ends[best][1], METRICS['train_loss' if loss else 'top1'].unit)}."
         ),
-        caption=" ".join([*said, without_room(unnamed)]),
+        caption=f"One line per seed, averaged into at most {_POINTS} points. {without_room(unnamed)}",
     )
 
 
@@ -161,34 +161,6 @@ def _set_accuracy_axis(axes: Axes, chance: float | None) -> None:
             f"chance {tick(chance, 'fraction')}", (0, chance), xycoords=("axes fraction", "data"),
             xytext=(4, -10), textcoords="offset points", color=MUTED,
         )  # fmt: skip
-
-
-def _mark_targets(axes: Axes, results: Results, group: AccuracyGroup, across: Currency) -> list[str]:
-    """A ring where a network reached an accuracy that is timed; a sentence for each such accuracy names the first."""
-    sentences = []
-    for metric in METRICS.values():
-        currency, percent = metric.milestone or ("", 0)
-        if currency != across:
-            continue
-        cells = {model: results.cell(model, metric.name) for model in group.models}
-        reached = {model: cell.value for model, cell in cells.items() if cell.measured}
-        if not reached:
-            continue
-        axes.axhline(percent / 100, color=MUTED, linewidth=0.6, linestyle=(0, (1, 2)))
-        axes.scatter(
-            list(reached.values()), [percent / 100] * len(reached), s=18, facecolors="none", edgecolors=INK,
-            linewidths=0.7, zorder=4,
-        )  # fmt: skip
-        first = min(reached, key=lambda model: reached[model])
-        sentences.append(
-            f"{percent} % is reached by {len(reached)} of {len(cells)} networks, first by {chart_name(first)} "
-            f"({spent(reached[first], across)})."
-        )
-    return sentences
-
-
-def _end(model: Model, at: tuple[float, float], styles: Mapping[str, FamilyStyle]) -> LineEnd:
-    return LineEnd(model.name, chart_name(model), at, styles[model.family].colour)
 
 
 # Of gradients by depth.

@@ -14,7 +14,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Annotation
 
-from bench.metrics import METRICS
 from bench.records.run_folder import Run, RunHeader
 from bench.regression.history import Point as RunPoint
 from bench.regression.history import Series
@@ -95,21 +94,6 @@ def test_curves_end_where_training_ended(build: RunBuilder) -> None:
     assert left < 5000 / 4 < 500_000 < right
     # Every name is within the axes, beside the end of its line.
     assert {text.get_text() for text in images.texts} >= {"a", "b", "c"}
-
-
-def test_an_accuracy_that_is_timed_is_marked_where_it_was_reached(build: RunBuilder) -> None:
-    timed = [name for name in METRICS if name.startswith("seconds_to_")]
-    assert timed
-    percent = timed[0].removeprefix("seconds_to_")
-    run = trained(build)
-    with run.writer() as writer:
-        writer.append(
-            ok(name, timed[0], seconds, dataset="cifar10", budget="20s")
-            for name, seconds in (("b_cifar", 11.0), ("c_cifar", 7.5))
-        )
-    figure = drawn(run)["cifar-curves-top1"]
-    assert f"{percent} % is reached by 2 of 3 networks, first by c (7.50 s)." in figure.caption
-    assert "reached" not in drawn(run)["cifar-curves-loss"].caption
 
 
 def test_curves_of_another_budget_are_not_mixed_in(build: RunBuilder) -> None:
