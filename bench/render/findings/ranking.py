@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from bench.config import Budget, BudgetKind
-from bench.metrics import Metric
+from bench.metrics import METRICS, Metric
 from bench.records.record import Record
 from bench.render.results import AccuracyGroup, Cell, Results
 from bench.render.results.header import Model
-from bench.render.tables import accuracy_conditions
+from bench.render.tables import Column, Row, Table, TextCell, accuracy_conditions, text_cell
 from bench.stats import Difference, holm, mean_difference, share_difference
 
 FAMILY_ERROR = 0.05  # how often, at most, a ranking of equal networks may find any difference significant
@@ -91,7 +91,7 @@ def _ranking(results: Results, group: AccuracyGroup) -> Ranking:
     corrected = neighbour_p_values([cells[model] for model in ordered])
     values = [cells[model].value for model in ordered]
     placed = tuple(
-        Placed(1 + values.index(cells[model].value), model, cells[model], p_value)
+        Placed(_place(values, cells[model].value), model, cells[model], p_value)
         for model, p_value in zip(ordered, [*corrected, None], strict=True)
     )
     method = _method([len(cells[model].records) for model in ordered])
@@ -174,7 +174,7 @@ def _points(found: Difference) -> str:
     )
 
 
-_EQUAL: dict[BudgetKind, str] = {
+_EQUAL: dict[BudgetKind | None, str] = {
     "ep": "equal epochs",
     "kimg": "equal images",
     "s": "equal seconds",
@@ -183,98 +183,61 @@ _EQUAL: dict[BudgetKind, str] = {
 
 
 @dataclass(frozen=True)
-class BudgetCell:
-    """An accuracy under one budget and its place among the networks that have one under every budget."""
-
-    cell: Cell
-    place: int | None
-    gained: int  # places against the first budget; below zero: lost
-
-    @property
-    def accuracy(self) -> str:
-        return self.cell.text if self.cell.measured else "–"
-
-    @property
-    def standing(self) -> str:
-        """Such as "3", "3, up 2", "3, down 1"; empty without a place; the status where there is no accuracy."""
-        if not self.cell.measured:
-            return self.cell.status
-        if self.place is None:
-            return ""
-        moved = f", {'up' if self.gained > 0 else 'down'} {abs(self.gained)}" if self.gained else ""
-        return f"{self.place}{moved}"
-
-
-@dataclass(frozen=True)
-class BudgetRow:
-    model: Model
-    cells: tuple[BudgetCell, ...]
-
-
-@dataclass(frozen=True)
 class BudgetTable:
     """The networks of one track and data set that were trained under several budgets."""
 
     track: str
     dataset: str
-    budgets: tuple[str, ...]
-    rows: tuple[BudgetRow, ...]  # by falling accuracy under the first budget
+    table: Table  # a column for each budget, with ranks; by falling accuracy under the first budget
     agreement: tuple[str, ...]  # a sentence for each further budget
-
-    @property
-    def headings(self) -> tuple[str, ...]:
-        """Such as "10ep (equal epochs)"."""
-        kinds = [Budget.kind_of(budget) for budget in self.budgets]
-        return tuple(
-            f"{budget} ({_EQUAL[kind]})" if kind else budget for budget, kind in zip(self.budgets, kinds, strict=True)
-        )
 
 
 def budget_tables(results: Results) -> list[BudgetTable]:
     """One for each track and data set with accuracies under more than one budget."""
     views = {results.header.budget: results}
     views |= {budget: results.under(budget) for budget in results.header.other_budgets}
-    found: dict[tuple[str, str], dict[str, dict[Model, Cell]]] = {}  # (track, data set) -> budget -> its accuracies
+    found: dict[tuple[str, str], dict[str, tuple[Model, ...]]] = {}  # (track, data set) -> budget -> who was trained
     for budget, view in views.items():
         for group in view.accuracy_groups():
             if group.budget == budget:
-                cells = {model: view.cell(model, "top1") for model in group.models}
-                found.setdefault((group.track, group.dataset), {})[budget] = cells
+                found.setdefault((group.track, group.dataset), {})[budget] = group.models
     return [
-        _budget_table(track, dataset, {budget: views[budget] for budget in by_budget}, by_budget)
-        for (track, dataset), by_budget in found.items()
-        if len(by_budget) > 1
+        _budget_table(track, dataset, {budget: views[budget] for budget in trained}, trained)
+        for (track, dataset), trained in found.items()
+        if len(trained) > 1
     ]
 
 
 def _budget_table(
-    track: str, dataset: str, views: Mapping[str, Results], by_budget: Mapping[str, Mapping[Model, Cell]]
+    track: str, dataset: str, views: Mapping[str, Results], trained: Mapping[str, Sequence[Model]]
 ) -> BudgetTable:
-    first, *others = by_budget
-    models = list(dict.fromkeys(itertools.chain(*by_budget.values())))
-    complete = [model for model in models if all(model in cells for cells in by_budget.values())]
-    ranked = complete if len(complete) > 1 else []
-    places = {budget: _places({model: cells[model].value for model in ranked}) for budget, cells in by_budget.items()}
+    complete = [model for model in trained[next(iter(views))] if all(model in own for own in trained.values())]
+    top1 = {budget: [view.cell(model, "top1").value for model in complete] for budget, view in views.items()}
+    first, *others = top1
 
-    def cell(model: Model, budget: str) -> BudgetCell:
-        place = places[budget].get(model)
-        gained = places[first][model] - place if place is not None else 0
-        return BudgetCell(views[budget].cell(model, "top1"), place, gained)
+    def cell(model: Model, budget: str) -> TextCell:
+        """Its rank among those that have an accuracy under every budget, such as "3, up 2", stands beside it."""
+        text = text_cell(views[budget], model, METRICS["top1"])
+        if model not in complete or len(complete) < 2:
+            return replace(text, aside="")
+        before, now = (_place(top1[each], top1[each][complete.index(model)]) for each in (first, budget))
+        moved = f", {'up' if now < before else 'down'} {abs(before - now)}" if now != before else ""
+        return replace(text, aside=f"{now}{moved}", rank=(now, len(complete)))
 
-    rows = [BudgetRow(model, tuple(cell(model, budget) for budget in by_budget)) for model in models]
-    rows.sort(key=lambda row: -row.cells[0].cell.value if row.cells[0].cell.measured else 1.0)
-    agreement = tuple(
-        _agreement(first, other, [(by_budget[first][m].value, by_budget[other][m].value) for m in complete])
-        for other in others
-        if len(complete) > 2
-    )
-    return BudgetTable(track, dataset, tuple(by_budget), tuple(rows), agreement)
+    rows = [
+        Row(model, tuple(cell(model, each) for each in views))
+        for model in dict.fromkeys(itertools.chain(*trained.values()))
+    ]
+    rows.sort(key=lambda row: 1.0 if row.cells[0].order is None else -row.cells[0].order)
+    columns = tuple(Column(each, each, _EQUAL.get(Budget.kind_of(each), "")) for each in views)
+    pairs = {other: list(zip(top1[first], top1[other], strict=True)) for other in others if len(complete) > 2}
+    agreement = tuple(_agreement(first, other, both) for other, both in pairs.items())
+    return BudgetTable(track, dataset, Table("", columns, tuple(rows)), agreement)
 
 
-def _places(accuracies: Mapping[Model, float]) -> dict[Model, int]:
-    """1 for the highest; equal accuracies share a place."""
-    ordered = sorted(accuracies.values(), reverse=True)
-    return {model: 1 + ordered.index(value) for model, value in accuracies.items()}
+def _place(values: Sequence[float], value: float) -> int:
+    """1 for the highest; equal values share a place."""
+    return 1 + sum(other > value for other in values)
 
 
 def _agreement(first: str, other: str, accuracies: Sequence[tuple[float, float]]) -> str:

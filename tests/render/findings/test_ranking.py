@@ -174,8 +174,9 @@ def two_budgets(read: Reader, *extra: object) -> Results:
 
 def test_places_move_with_the_budget(read: Reader) -> None:
     (table,) = budget_tables(two_budgets(read))
-    assert table.headings == ("10ep (equal epochs)", "60s (equal seconds)")
-    assert [(row.model.name, *(cell.standing for cell in row.cells)) for row in table.rows] == [
+    columns = [(column.heading, column.detail) for column in table.table.columns]
+    assert columns == [("10ep", "equal epochs"), ("60s", "equal seconds")]
+    assert [(row.model.name, *(cell.aside for cell in row.cells)) for row in table.table.rows] == [
         ("deep_cifar", "1", "3, down 2"),
         ("middle_cifar", "2", "2"),
         ("cheap_cifar", "3", "1, up 2"),
@@ -198,10 +199,10 @@ def test_a_network_that_failed_under_one_budget_has_no_place_and_says_so(read: R
         read, *training("late_cifar", 0.9, budget="10ep"), bad("late_cifar", "top1", "timeout", "slow", **facts)
     )
     (table,) = budget_tables(results)
-    late = table.rows[0]
-    assert (late.model.name, late.cells[0].place, late.cells[0].standing) == ("late_cifar", None, "")
-    assert (late.cells[1].accuracy, late.cells[1].standing) == ("–", "timeout")
-    assert [row.cells[0].place for row in table.rows[1:]] == [1, 2, 3]
+    late, *others = table.table.rows
+    assert (late.model.name, late.cells[0].aside) == ("late_cifar", "")
+    assert (late.cells[1].text, late.cells[1].hint) == ("timeout", "slow")
+    assert [row.cells[0].aside for row in others] == ["1", "2", "3"]
     assert [(remark.models, remark.probes) for remark in problems(results) if remark.status == "timeout"] == [
         (("late_cifar",), ("accuracy under 60s",))
     ]
