@@ -53,9 +53,12 @@ def test_hostile_networks_leave_honest_rows_and_good_ones_theirs(
     specs = [hostile(name) for name in (*BAD, "PrintsWithoutEnd")] + [REGISTRY[name] for name in GOOD]
     place = LocalMachine(("cpu",), run.folder / "workers.log", PRELOAD, 1 << 28)
     hangs = specs.pop(list(BAD).index("Hangs"))
+    ended: list[str] = []
     # Only what never ends meets its time limit, however slow this machine is.
     for some, timeout_s in ((specs, 300.0), ([hangs], 2.0)):
-        run_tasks(run, plan(some, CONFIG), place, timeout_s, lambda task, device: None, lambda task, outcome: None)
+        tasks = plan(some, CONFIG)
+        run_tasks(run, tasks, place, timeout_s, lambda task, _: None, lambda task, _: ended.append(task.spec.name))
+    assert sorted(ended) == sorted([hangs.name, *(spec.name for spec in specs)])
     rates = {row.model: row for row in run.records() if row.metric == "inference_images_per_s"}
     assert set(rates) == {hangs.name, *(spec.name for spec in specs)}
     for name, (status, words) in BAD.items():
