@@ -26,10 +26,6 @@ def test_a_layer_keeps_its_input_and_appends_growth_rate_channels(bottleneck: bo
     ("name", "channels"),
     [
         # the input of the first layer of every block, and of the classifier
-        ("densenet121", [64, 128, 256, 512, 1024]),
-        ("densenet161", [96, 192, 384, 1056, 2208]),
-        ("densenet169", [64, 128, 256, 640, 1664]),
-        ("densenet201", [64, 128, 256, 896, 1920]),
         ("densenet40_k12_cifar", [16, 160, 304, 448]),  # 16 + 12 * 12 per block, nothing taken away
         ("densenet_bc100_k12_cifar", [24, 108, 150, 342]),  # (24 + 16 * 12) / 2, (108 + 192) / 2, 150 + 192
     ],

@@ -2,8 +2,8 @@
 
 Both lists of parameters (and of buffers) are in the order in which the layers work, so theirs are handed over
 in that order, one after the other. The order and every shape are compared for all networks; the numbers for all
-but the longer, wider or coarser rows of a network that is compared (VGG-13 to -19 and those without batch norm,
-ResNet-34, -101 and -152, the 101-layer wide and grouped ones, DenseNet-169, ViT-B/32, ViT-L): the code is the same, and
+but the longer, wider, grouped or coarser rows of a network that is compared (VGG-13 to -19 and those without batch
+norm, ResNet-34, -101 and -152, Wide ResNet, ResNeXt, DenseNet-169, ViT-B/32, ViT-L): the code is the same, and
 their counts are compared in test_counts.py.
 """
 
@@ -32,8 +32,6 @@ COMPARED_IN_NUMBERS = (
     "googlenet_aux",
     "resnet18",
     "resnet50",
-    "wide_resnet50_2",
-    "resnext50_32x4d",
     "densenet121",
     "squeezenet1_0",
     "squeezenet1_1",

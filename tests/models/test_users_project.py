@@ -56,7 +56,7 @@ def test_show_takes_the_users_module(project: Path) -> None:
 
 @pytest.mark.parametrize("project", ["a folder without __init__.py"], indirect=True)
 def test_a_run_measures_it_in_worker_processes(project: Path) -> None:
-    words = ["--models", "models.small:Small", "lenet5_cifar", "--input-size", "32", "--probes", "params", "latency"]
+    words = ["--models", "models.small:Small", "--input-size", "32", "--probes", "params", "latency"]
     bench(project, "run", *words, "--run", "own", "--device", "cpu", "--rounds", "1")
     rows = (project / "results" / "own" / "records.jsonl").read_text()
     assert '"status":"ok"' in rows.replace('": "', '":"')
@@ -174,7 +174,7 @@ def test_a_wheel_runs_all_and_report_in_another_folder_beside_the_users_own_benc
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    own = ["models.small:Small", "./models/small.py:Small", "--input-size", "32"]
+    own = ["models.small:Small", "--input-size", "32"]
     tiny = [
         "--budget",
         "0.1kimg",
@@ -187,7 +187,9 @@ def test_a_wheel_runs_all_and_report_in_another_folder_beside_the_users_own_benc
         "--device",
         "cpu",
     ]
-    classic_bench("all", "--models", "lenet5_cifar", *own, "--dataset", "synthetic", *tiny, "--run", "own")
+    classic_bench(
+        "all", "--models", "lenet5_cifar", *own, "--dataset", "synthetic", *tiny, "--device", "cpu", "--run", "own"
+    )
     rows = [json.loads(line) for line in (project / "results" / "own" / "records.jsonl").read_text().splitlines()]
     assert {row["status"] for row in rows} == {"ok", "skipped"}
     assert {row["value"] for row in rows if row["metric"] == "params"} == {36_122, 62_006}
