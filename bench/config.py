@@ -29,11 +29,6 @@ class RequestError(Exception):
     """The request itself is wrong (exit status 2); the message is one line that says what to do."""
 
 
-def flag_of(field: str) -> str:
-    """A field of a request as it is typed: "batch_size" is --batch-size."""
-    return f"--{field.replace('_', '-')}"
-
-
 BudgetKind = Literal["ep", "kimg", "s", "pflop"]
 
 

@@ -17,10 +17,10 @@ from typing import Any
 
 import pytest
 
-from bench.cli import ab
-from bench.cli.main import VERBS, main, parse
+from bench.cli.main import VERBS, main
 from bench.models import REGISTRY, select
 from bench.render.findings.pick import parse_limits
+from bench.runner.flags import parse
 from bench.runner.request import Request, parse_input_size, resolve
 from tests.own_repository import NET, commit
 from tests.regression.test_compare import row, store, whole_run
@@ -76,7 +76,7 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def checked(words: tuple[str, ...]) -> Any:
     """The request, once every flag, network, metric and number in it was found to exist."""
     verb, rest = words[0], list(words[1:])
-    request: Any = parse(VERBS[verb][0], ab.joined(rest) if verb == "ab" else rest, verb)
+    request: Any = parse(VERBS[verb][0], rest, verb)
     names = list(getattr(request, "models", ()))
     if isinstance(request, Request):
         names = list(resolve(request, getattr(request, "probes", ()), "cuda")[1])

@@ -9,9 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
-
-import tyro
+from typing import Literal
 
 from bench.config import RequestError
 from bench.engines import INTERRUPTED
@@ -24,11 +22,7 @@ OK, SOME_FAILED, BAD_REQUEST, GATE_WORSE, GATE_UNCLEAR = 0, 1, 2, 3, 4
 
 __all__ = ["BAD_REQUEST", "GATE_UNCLEAR", "GATE_WORSE", "INTERRUPTED", "OK", "PROG", "SOME_FAILED"]
 
-# How a choice that may be left out looks in --help.
-Track = Annotated[
-    Literal["imagenet", "cifar", "mnist"] | None,
-    tyro.conf.arg(metavar="{imagenet,cifar,mnist}", help_behavior_hint=""),
-]
+Track = Literal["imagenet", "cifar", "mnist"] | None
 
 
 def say(line: str) -> None:

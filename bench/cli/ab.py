@@ -11,13 +11,12 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import tyro
-
 from bench.cli import GATE_WORSE, INTERRUPTED, PROG, SOME_FAILED, refuse_for_registry, say
 from bench.cli.compare import Gate
-from bench.config import PRESETS, RequestError, flag_of, parse_duration
+from bench.config import PRESETS, RequestError, parse_duration
 from bench.regression import percent
-from bench.runner.request import Count, Names, Request, Word, networks, parse_input_size, resolve
+from bench.runner.flags import Argument, Count, Names, Word, flag_of, parse
+from bench.runner.request import Request, networks, parse_input_size, resolve
 
 if TYPE_CHECKING:
     from bench.regression.ab.paired import Pairing, Result
@@ -31,8 +30,8 @@ _COMMON = ("device", "batch_size", "input_size", "num_classes")  # what holds fo
 # What --a and --b can change: how the two timed steps run.
 _FLAGS = ("device", "batch_size", "precision", "memory_format", "compile", "compile_mode", "cuda_graphs")
 
-Python = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="")]
-Flags = Annotated[str, tyro.conf.arg(metavar='"FLAG ..."', help_behavior_hint="")]
+Python = Annotated[Path | None, Argument("PATH")]
+Flags = Annotated[str, Argument('"FLAG ..."', verbatim=True)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,10 +39,10 @@ class Ab(Gate):
     """Measure two networks, revisions, Python environments or sets of flags alternately, until it is clear which is
     faster. The verdict is on B: `faster`, `slower` or `same`; `unclear`: the time limit was reached first."""
 
-    base: tyro.conf.Positional[Annotated[Word, tyro.conf.arg(metavar="A")]] = None
+    base: Annotated[Word, Argument("A", positional=True)] = None
     """A network, or a revision (commit, branch, tag; "." is the working tree as it is) of the git repository of the
     current folder, which may be your own project."""
-    new: tyro.conf.Positional[Annotated[Word, tyro.conf.arg(metavar="B")]] = None
+    new: Annotated[Word, Argument("B", positional=True)] = None
     """The other side: likewise."""
     a: Flags = ""
     """Flags of A only, such as "--precision tf32"."""
@@ -71,17 +70,6 @@ class Ab(Gate):
     and never before there are as many builds as any verdict needs."""
     seed: Count = None
     """Seed of the order within pairs. Default: a new one each time."""
-
-
-def joined(arguments: Sequence[str]) -> list[str]:
-    """`--a "--precision tf32"` as `--a=--precision tf32`: a value that looks like a flag has to be tied to its name."""
-    tied: list[str] = []
-    for word in arguments:
-        if tied and tied[-1] in ("--a", "--b") and word.startswith("-"):
-            tied[-1] += f"={word}"
-        else:
-            tied.append(word)
-    return tied
 
 
 def run(request: Ab) -> int:
@@ -251,7 +239,6 @@ def _check_flags(asked: Asked, common: Mapping[str, Any]) -> None:
     Raises:
         RequestError: there is no such flag, it changes nothing here, or its value cannot be.
     """
-    from bench.cli.main import parse  # which imports this module
     from bench.device import execution
     from bench.regression.ab.sides import split_flags
     from bench.runner.prepare import devices_for

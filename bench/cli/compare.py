@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import tyro
-
 from bench.cli import GATE_UNCLEAR, GATE_WORSE, OK, say, write
 from bench.config import RequestError
 from bench.quantity import listing
 from bench.records.run_folder import find_run
 from bench.regression import MARGIN, parse_share
+from bench.runner.flags import Argument
 
 MOST_NAMED = 10  # of what a gate finds, the worst
 
@@ -24,16 +23,16 @@ MOST_NAMED = 10  # of what a gate finds, the worst
 class Gate:
     """The flags of `compare` and `ab`: margins, Markdown for a pull request, and an exit status that is a gate."""
 
-    fail_on: Annotated[str | None, tyro.conf.arg(metavar="PERCENT", help_behavior_hint="")] = None
+    fail_on: Annotated[str | None, Argument("PERCENT")] = None
     """Exit with status 3 if something is significantly worse by more than this, such as 5%; of `compare`, also if it
     failed in NEW only."""
-    fail_on_unclear: tyro.conf.FlagCreatePairsOff[bool] = False
+    fail_on_unclear: bool = False
     """Exit with status 4 if it is not clear whether something is worse by more than --fail-on."""
     margin: str = f"{MARGIN:.0%}"
     """Smaller changes of what is timed or trained count as the same. Counts have no margin."""
-    markdown: Annotated[str | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
+    markdown: Annotated[str | None, Argument("FILE")] = None
     """Write Markdown for a pull request to this file; - prints it instead of the table."""
-    json: tyro.conf.FlagCreatePairsOff[bool] = False
+    json: bool = False
     """Print JSON for machines; of `ab`, with every pair."""
 
     def shares(self) -> tuple[float, float | None]:
@@ -76,11 +75,11 @@ class Gate:
 class Compare(Gate):
     """Say what changed between two stored runs: per metric and network the ratio, its interval and a verdict."""
 
-    base: tyro.conf.Positional[str]
+    base: Annotated[str, Argument(positional=True)]
     """Name of a run, or a path to its folder."""
-    new: tyro.conf.Positional[str]
+    new: Annotated[str, Argument(positional=True)]
     """The run to compare with it."""
-    all: tyro.conf.FlagCreatePairsOff[bool] = False
+    all: bool = False
     """Also show the rows that are the same."""
     results_dir: Path = Path("results")
     """Where runs are."""

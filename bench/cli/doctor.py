@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.cli import OK
-from bench.runner.request import Folder
+from bench.runner.flags import Folder
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import tyro
-
 from bench.cli import OK, PROG, say, with_suffix, write
 from bench.config import RequestError
 from bench.regression import MARGIN, parse_share, percent
-from bench.runner.request import File, Names, Word
+from bench.runner.flags import File, Names, Word
 
 if TYPE_CHECKING:
     from bench.records.run_folder import Run
@@ -36,7 +34,7 @@ class History:
     """Smaller changes of level are not marked, except those of counts."""
     svg: File = None
     """Draw the first of the metrics over the runs into this file, NAME.svg."""
-    json: tyro.conf.FlagCreatePairsOff[bool] = False
+    json: bool = False
     """Print JSON with every point."""
     results_dir: Path = Path("results")
     """Where runs are."""

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.cli import INTERRUPTED, OK, PROG, SOME_FAILED, refuse_for_registry, say
-from bench.config import PRESETS, RequestError, flag_of
+from bench.config import PRESETS, RequestError
 from bench.metrics import measured_by, probe_named
 from bench.records.run_folder import RunError, checked_name
-from bench.runner.request import Names, Request
+from bench.runner.flags import Names, flag_of
+from bench.runner.request import Request
 
 
 @dataclass(frozen=True)

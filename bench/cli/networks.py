@@ -8,13 +8,13 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-import tyro
+from typing import Annotated
 
 from bench.cli import OK, Track, refuse_for_registry, say, with_suffix, write
 from bench.config import RequestError
 from bench.engines.isolation import spin_briefly
-from bench.runner.request import Arguments, Count, File, Word, networks, with_model_kwargs
+from bench.runner.flags import Argument, Count, File, Word
+from bench.runner.request import Arguments, networks, with_model_kwargs
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class List:
     """Only this track."""
     year: Count = None
     """Only networks of this year."""
-    json: tyro.conf.FlagCreatePairsOff[bool] = False
+    json: bool = False
     """Print JSON for machines."""
 
 
@@ -68,7 +68,7 @@ def run_list(request: List) -> int:
 class Show:
     """Show one network layer by layer: output shape, parameters, MACs, saved bytes."""
 
-    model: tyro.conf.Positional[str]
+    model: Annotated[str, Argument(positional=True)]
     """Name of the network; also torchvision:NAME, timm:NAME, package.module:factory or ./file.py:factory."""
     input_size: Word = None
     """What a network from outside the registry takes: 32, or 1x28x28."""
@@ -78,7 +78,7 @@ class Show:
     """Arguments of such a network's factory: drop_path_rate=0.1 depth=2."""
     diagram: File = None
     """Also draw its blocks, branches and skips into this file, NAME.svg."""
-    time: tyro.conf.FlagCreatePairsOff[bool] = False
+    time: bool = False
     """Also measure how long each layer takes in a forward pass in eval mode, between hooks: the median of many."""
     trace: File = None
     """Also write a profiler's trace of one training step into this file, NAME.json, for Perfetto or chrome://tracing."""
@@ -86,7 +86,7 @@ class Show:
     """For --time and --trace: auto, cpu, cuda or cuda:N."""
     batch_size: Count = None
     """For --time (default: 1) and --trace (default: that of a run)."""
-    json: tyro.conf.FlagCreatePairsOff[bool] = False
+    json: bool = False
     """Print JSON for machines."""
 
 

@@ -8,24 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-import tyro
-
 from bench.cli import OK, Track
-from bench.runner.request import Word
+from bench.runner.flags import Argument, Word
 
-Limits = Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="METRIC=NUMBER")]
+Limits = Annotated[tuple[str, ...], Argument("METRIC=NUMBER", repeats=True)]
 
-Accuracy = Annotated[
-    Literal["published_top1", "top1", "reference_top1"] | None,
-    tyro.conf.arg(metavar="{published_top1,top1,reference_top1}", help_behavior_hint=""),
-]
+Accuracy = Literal["published_top1", "top1", "reference_top1"] | None
 
 
 @dataclass(frozen=True)
 class Pick:
     """Say which networks of a run meet your limits, the most accurate first."""
 
-    run: tyro.conf.Positional[Word] = None
+    run: Annotated[Word, Argument(positional=True)] = None
     """Name of a run, or a path to its folder. Default: the newest."""
     max: Limits = ()
     """What a network may cost at most, such as latency_ms=5 or params=20M; may be given several times."""
@@ -36,7 +31,7 @@ class Pick:
     by: Accuracy = None
     """Which accuracy counts: published, measured in this run, or this suite's reference. Default: the one that most
     networks have."""
-    json: tyro.conf.FlagCreatePairsOff[bool] = False
+    json: bool = False
     """Print JSON for machines."""
     results_dir: Path = Path("results")
     """Where runs are."""

@@ -6,20 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import tyro
-
 from bench.cli import OK, say, write
 from bench.config import RequestError
-from bench.runner.request import Word
-
-Runs = Annotated[tuple[str, ...], tyro.conf.arg(metavar="[RUN ...]", help_behavior_hint="")]
+from bench.runner.flags import Argument, Word
 
 
 @dataclass(frozen=True)
 class Report:
     """Rebuild tables, charts and page of a run from its records; or of several runs, side by side."""
 
-    runs: tyro.conf.Positional[Runs] = ()
+    runs: Annotated[tuple[str, ...], Argument("RUN", positional=True)] = ()
     """Names of runs, or paths to their folders. Several: one report that compares the others with the first.
     Default: the newest."""
     results_dir: Path = Path("results")
@@ -54,7 +50,7 @@ def run(request: Report) -> int:
 class Reference:
     """Write the accuracies of a run as the reference table that is shipped with the package."""
 
-    run: tyro.conf.Positional[str]
+    run: Annotated[str, Argument(positional=True)]
     """Name of a run, or a path to its folder: every network of quick, all images, one budget."""
     budget: Word = None
     """Which budget of a run that has several."""

@@ -10,11 +10,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import tyro
-
 from bench.cli import INTERRUPTED, OK, PROG, SOME_FAILED, refuse_for_registry, say, with_suffix
 from bench.config import PRESETS, RequestError
-from bench.runner.request import Request, Setup, Word
+from bench.runner.flags import Argument, Word
+from bench.runner.request import Request, Setup
 
 if TYPE_CHECKING:
     from bench.models import ModelSpec
@@ -28,7 +27,7 @@ class Tune(Setup):
 
     budget: Word = None
     """Training budget of each trial: 10ep, 200kimg, 60s or 2pflop. Default: that of the preset."""
-    trials: Annotated[int, tyro.conf.arg(metavar="N")] = 20
+    trials: Annotated[int, Argument("N")] = 20
     """How many recipes to try for each family."""
     seed: int = 0
     """Which images are held out, which recipes are tried, and all randomness of training."""

@@ -12,8 +12,6 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import tyro
-
 from bench.config import (
     PRESETS,
     Budget,
@@ -24,12 +22,12 @@ from bench.config import (
     MemorySize,
     Precision,
     RequestError,
-    flag_of,
     parse_duration,
 )
 from bench.device import accelerator
 from bench.device.accelerator import Device
 from bench.metrics import PROBES
+from bench.runner.flags import Argument, Count, File, Folder, Names, Word, flag_of
 from bench.training.experiments import EXPERIMENTS, Experiment, experiment_named
 
 if TYPE_CHECKING:
@@ -37,14 +35,8 @@ if TYPE_CHECKING:
 
 MOST_REPEATS = 1_000  # seeds or rounds: more is a slip, and its plan fills the memory
 
-# How optional flags look in --help; the text says what happens without them.
-Count = Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")]
-Word = Annotated[str | None, tyro.conf.arg(help_behavior_hint="")]
-File = Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")]
-Folder = Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")]
-Names = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...", help_behavior_hint="")]
-Budgets = Annotated[tuple[str, ...], tyro.conf.arg(metavar="BUDGET ...", help_behavior_hint="")]
-Arguments = Annotated[tuple[str, ...], tyro.conf.arg(metavar="KEY=VALUE ...", help_behavior_hint="")]
+Budgets = Annotated[tuple[str, ...], Argument("BUDGET")]
+Arguments = Annotated[tuple[str, ...], Argument("KEY=VALUE")]
 
 
 @dataclass(frozen=True)
@@ -82,14 +74,14 @@ class Setup:
     memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
     """How images lie in memory. auto: channels_last, on a CPU too, where most networks are faster for it; contiguous
     for a network that does not run in it."""
-    compile: tyro.conf.FlagCreatePairsOff[bool] = False
+    compile: bool = False
     """Compile networks with torch.compile before they are timed or trained; compilation is timed apart. One whose
     logits change by it fails."""
     compile_mode: CompileMode = "default"
     """Mode of torch.compile; another than the default implies --compile."""
-    task_timeout_s: Annotated[float | None, tyro.conf.arg(metavar="SECONDS", help_behavior_hint="")] = None
+    task_timeout_s: Annotated[float | None, Argument("SECONDS")] = None
     """Give up on one measurement of one network after this many seconds. Default: never."""
-    task_memory_gib: Annotated[float | None, tyro.conf.arg(metavar="GIB", help_behavior_hint="")] = None
+    task_memory_gib: Annotated[float | None, Argument("GIB")] = None
     """The most memory of the machine (not of the GPU) that one measurement may take. Default: what is free."""
 
 
@@ -108,9 +100,9 @@ class Request(Setup):
     """Where reports are written."""
     run: Word = None
     """Name of the run; a run that exists is resumed. Default: date, time, device and preset."""
-    retry_failed: tyro.conf.FlagCreatePairsOff[bool] = False
+    retry_failed: bool = False
     """When resuming, try failed rows again."""
-    force: tyro.conf.FlagCreatePairsOff[bool] = False
+    force: bool = False
     """Resume a run that was made with other settings, images, hardware or PyTorch; the run says so."""
     engine: Literal["local", "ray"] = "local"
     """Where tasks run: in worker processes on this machine, or on every node of a Ray cluster."""
@@ -122,7 +114,7 @@ class Request(Setup):
     """Batch size of the throughput measurement. Default: one for each track, the same for all networks."""
     fit: Word = None
     """Find the largest batch that fits into this much memory: 16GiB, 24GB or 800MiB."""
-    cuda_graphs: Annotated[bool | None, tyro.conf.arg(metavar="{True,False}", help_behavior_hint="")] = None
+    cuda_graphs: bool | None = None
     """Replay steps as CUDA graphs. Default: not when steps are timed; in training, where the network allows it."""
     recipe: Word = None
     """Repeat a documented experiment as it was written: resnet18-cifar, finetune-224, mnist-cnn or lenet5-mnist. It
@@ -139,16 +131,16 @@ class Request(Setup):
     time_limit: Word = None
     """Leave out what does not fit into this time, such as 15min: the longest trainings first. Default: 11min for quick
     as it is, without flags for its networks, budget, seeds or rounds; no limit otherwise."""
-    dry_run: tyro.conf.FlagCreatePairsOff[bool] = False
+    dry_run: bool = False
     """Say what would be done and about how long each phase takes, reckoned from what networks compute and what the
     device can do; nothing is kept."""
-    on: Annotated[str | None, tyro.conf.arg(metavar="GPU", help_behavior_hint="")] = None
+    on: Annotated[str | None, Argument("GPU")] = None
     """With --dry-run: on a GPU that is not here, by its name: H100, "RTX 3060"."""
-    json: tyro.conf.FlagCreatePairsOff[bool] = False
+    json: bool = False
     """With --dry-run: print it as JSON, times in minutes."""
-    tensorboard: tyro.conf.FlagCreatePairsOff[bool] = False
+    tensorboard: bool = False
     """Also write training curves as TensorBoard events, to tensorboard/ in the folder of the run."""
-    checkpoint_every_s: Annotated[float, tyro.conf.arg(metavar="SECONDS")] = 30.0
+    checkpoint_every_s: Annotated[float, Argument("SECONDS")] = 30.0
     """A training that is killed goes on from its last checkpoint: one is written where an epoch or a twentieth of the
     budget ends, but no sooner than this after the one before."""
     rounds: Count = None

@@ -11,13 +11,12 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 
-import tyro
-
 from bench import models
 from bench.config import Task
 from bench.device import accelerator, execution
 from bench.probes.counting.networks import with_own_classes
 from bench.probes.steps import inference_step, training_step
+from bench.runner.flags import parse
 from bench.runner.prepare import devices_for
 from bench.runner.request import Request, parse_input_size, resolve
 
@@ -29,10 +28,9 @@ class Revision:
         """Check everything that can be wrong before a step is built.
 
         Raises:
-            SystemExit: there is no such flag; standard error says which.
-            RequestError: the device cannot do what is asked.
+            RequestError: there is no such flag, or the device cannot do what is asked.
         """
-        request = tyro.cli(Request, args=list(flags))
+        request = parse(Request, flags, "python -m bench run")
         self._input_size, self._num_classes = parse_input_size(request.input_size), request.num_classes
         self.device = devices_for(request.device, partial(print, file=sys.stderr))[0]
         can = execution.arithmetics([self.device])

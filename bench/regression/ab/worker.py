@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib
-import io
 import json
 import math
 import os
@@ -22,6 +21,7 @@ import signal
 import sys
 import time
 import traceback
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -42,19 +42,12 @@ class Side:
         sys.path[0] = str(suite)  # instead of this file's folder
         # An editable install would fill in from its own checkout whatever this revision lacks.
         sys.meta_path[:] = [finder for finder in sys.meta_path if "classic_bench" not in finder.__module__]
-        complaint = io.StringIO()
         try:
-            with contextlib.redirect_stderr(complaint):
-                self._revision = _revision(flags)
+            self._revision = _revision(flags)
         except ImportError as error:
             raise Refused(
                 f"it cannot time its own steps ({error}): it lacks a package, or it is older than bench/probes/steps.py"
             ) from error
-        except SystemExit:
-            lines = [line.strip("│|╭╮╰╯─ \t") for line in complaint.getvalue().splitlines()]
-            raise Refused(
-                f"it does not know these flags: {' '.join(flags)} ({' '.join(filter(None, lines))})"
-            ) from None
         strays = [
             name for name in sys.modules if name.split(".")[0] in self._revision.packages and not _is_from(name, suite)
         ]
@@ -127,8 +120,8 @@ def _revision(flags: list[str]) -> Any:
 
     Raises:
         ImportError: nothing here can.
-        SystemExit: it does not know the flags.
     """
+    sys.modules["tyro"] = _tyro()
     try:
         revision = importlib.import_module("bench.regression.ab.revision").Revision(flags)
     except ModuleNotFoundError as error:
@@ -149,6 +142,27 @@ def _choose(revision: Any, execution: Any) -> None:
     cuda = importlib.import_module("torch").cuda
     revision.hardware = cuda.get_device_name(revision.device) if on_gpu else "cpu"
     revision.sample_s = 0.01 if on_gpu else 0.001
+
+
+def _tyro() -> types.ModuleType:
+    """The package that read the flags of revisions before bench/runner/flags.py, as far as they use it."""
+
+    class Conf:
+        def __getattr__(self, name: str) -> Conf:
+            return self
+
+        def __getitem__(self, kind: object) -> object:
+            return kind
+
+        def __call__(self, **_: object) -> None:
+            """`arg` says how --help shows a flag."""
+
+    def cli(form: type, args: list[str]) -> object:
+        return _of_this_revision("runner", "flags.py")["parse"](form, args, "python -m bench run")
+
+    tyro = types.ModuleType("tyro")
+    vars(tyro).update(conf=Conf(), cli=cli)
+    return tyro
 
 
 class _Older:
@@ -210,8 +224,11 @@ def keep_freed_memory() -> None:
     Where the system maps memory for each tensor anew, one process is up to a tenth slower than another of the same
     code for as long as both live.
     """
-    file = Path(__file__).resolve().parents[2] / "engines" / "isolation.py"
-    runpy.run_path(str(file))["keep_freed_memory"]()
+    _of_this_revision("engines", "isolation.py")["keep_freed_memory"]()
+
+
+def _of_this_revision(room: str, file: str) -> dict[str, Any]:
+    return runpy.run_path(str(Path(__file__).resolve().parents[2] / room / file))
 
 
 def serve(suite: str, folder: str, tree: str, *flags: str) -> None:
