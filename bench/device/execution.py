@@ -314,10 +314,16 @@ def with_batch_that_fits(attempt: Callable[[int], Result], batch_size: int) -> t
 
 def release_memory() -> None:
     """Give back what nothing refers to any more, so that the next network starts as the first did."""
-    if "torch._dynamo" in sys.modules:  # it keeps what it has compiled, and graphs that it has recorded of that
-        torch.compiler.reset()
-    gc.collect()
-    memory = accelerator.chosen().memory
-    if memory is not None:
-        with contextlib.suppress(RuntimeError):  # of a device that is lost: whoever uses it next finds out
+    with contextlib.suppress(RuntimeError):  # of a device that is lost: whoever uses it next finds out
+        if _has_compiled():  # all that is kept until then, and so are graphs that were recorded of it
+            torch.compiler.reset()
+        gc.collect()
+        memory = accelerator.chosen().memory
+        if memory is not None:
             memory.release()
+
+
+def _has_compiled() -> bool:
+    """Whether this process has, since the last reset: on a GPU, a reset imports all of the compiler, for a second."""
+    compiler = sys.modules.get("torch._dynamo.convert_frame")
+    return compiler is not None and bool(getattr(compiler, "FRAME_COUNTER", True))

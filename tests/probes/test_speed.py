@@ -520,6 +520,27 @@ def test_a_device_that_is_lost_costs_nothing_that_was_measured_before(monkeypatc
     assert "CUDNN_STATUS_INTERNAL_ERROR" in next(row.note for row in rows if row.metric == "train_images_per_s")
 
 
+def test_the_compiler_is_reset_where_something_was_compiled_and_only_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker has the half of it that counts need; on a GPU, a reset would import the other half in every process."""
+    from torch._dynamo import convert_frame  # as workers have it
+
+    torch.compiler.reset()
+    resets = 0
+
+    def reset() -> None:
+        nonlocal resets
+        resets += 1
+        convert_frame.FRAME_COUNTER = 0
+
+    monkeypatch.setattr(torch.compiler, "reset", reset)
+    release_memory()
+    assert resets == 0
+    torch.compile(lambda x: x + 1, backend="eager")(torch.ones(1))
+    release_memory()
+    release_memory()
+    assert resets == 1
+
+
 @pytest.mark.gpu
 def test_a_batch_that_no_gpu_holds_is_halved_until_it_fits() -> None:
     gib = 1 << 30
