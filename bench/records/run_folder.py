@@ -107,6 +107,26 @@ class RunHeader:
         """The hardware, in words; empty where it is not known."""
         return str(self.environment.get("device") or "")
 
+    @property
+    def date(self) -> str:
+        """The day of the run, "2026-01-31", or "undated"."""
+        match = re.match(r"\d{4}-\d\d-\d\d", self.created)
+        return match[0] if match else "undated"
+
+    @property
+    def budget(self) -> str:
+        """The first one; empty where it is not known."""
+        return str(self.config.budget) if self.config else ""
+
+    @property
+    def other_budgets(self) -> tuple[str, ...]:
+        """Under which the same networks were trained too."""
+        return tuple(map(str, self.config.other_budgets)) if self.config else ()
+
+    @property
+    def execution(self) -> Execution:
+        return self.config.execution if self.config else Execution()
+
     def settings(self) -> dict[str, Any]:
         """What was asked, by name, as far as two runs are compared by it."""
         return {**(self.config.settings() if self.config else {}), "weights": self.weights}

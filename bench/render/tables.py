@@ -371,7 +371,7 @@ def accuracy_conditions(results: Results, group: AccuracyGroup) -> str:
             dataset_words(group),
             f"budget {group.budget or 'unknown'}",
             f"{seeds} seed{'' if counts[-1] == 1 else 's'}",
-            results.header.device,
+            results.device,
             results.header.date,
         )
     )
@@ -428,7 +428,7 @@ def measured_conditions(results: Results, models: Sequence[Model], *metrics: Met
     """
     steps = dict.fromkeys(step_conditions(results, models, metric) for metric in metrics)
     ran = "; ".join(words for words in steps if words)
-    where = (ran, results.header.device, results.header.date) if ran else ()
+    where = (ran, results.device, results.header.date) if ran else ()
     return " · ".join((track_conditions(models), *where))
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from bench.config import Execution
 from bench.quantity import listing, quantity, with_unit
+from bench.records.run_folder import RunHeader, Session
 from bench.render.results import Results
-from bench.render.results.derived import Peak, peak_of
-from bench.render.results.header import Header, Limits, Model, Session, written_name
+from bench.render.results.derived import Limits, Peak, limits_of, peak_of
+from bench.render.results.header import Model, written_name
 from bench.render.tables import launch_bound
 from bench.stats import rank_correlation
 
@@ -41,17 +43,28 @@ _OF_NVIDIA_ALONE = ("cudnn", "tf32", "nvidia")
 _FACTS = {"memory_gib": "memory (GiB)", "cpu_mhz": "CPU clock (MHz)", "load_average_1min": "load average, 1 min"}
 
 
-def environment_facts(environment: Mapping[str, object]) -> dict[str, str]:
+def facts_of(stored: Mapping[str, Any]) -> dict[str, str]:
+    """Facts as text: a list as its items, a group of facts as one fact each."""
+    facts: dict[str, str] = {}
+    for name, fact in stored.items():
+        if isinstance(fact, dict):
+            facts |= {f"{name} {inner}": text for inner, text in facts_of(fact).items()}
+        else:
+            facts[name] = ", ".join(map(str, fact)) if isinstance(fact, list) else "" if fact is None else str(fact)
+    return facts
+
+
+def environment_facts(environment: Mapping[str, Any]) -> dict[str, str]:
     """What an environment is, in words, without what does not apply to a CPU."""
     on_cpu = environment.get("device_kind") == "cpu"
     return {
-        _words(name): {"True": "yes", "False": "no"}.get(str(fact), str(fact))
-        for name, fact in environment.items()
-        if fact not in ("", None) and not (on_cpu and name.startswith(_OF_NVIDIA_ALONE))
+        _words(name): {"True": "yes", "False": "no"}.get(fact, fact)
+        for name, fact in facts_of(environment).items()
+        if fact and not (on_cpu and name.startswith(_OF_NVIDIA_ALONE))
     }
 
 
-def conditions_grid(header: Header) -> Grid | None:
+def conditions_grid(header: RunHeader) -> Grid | None:
     """The state of the machine, a column before and after each part of the run; None where none was recorded.
 
     Also how long each phase was said to take before, and took.
@@ -60,7 +73,7 @@ def conditions_grid(header: Header) -> Grid | None:
     if not sessions:
         return None
     states = [
-        {**state, **_times(times)}
+        {**facts_of(state), **_times(times)}
         for session in sessions
         for state, times in ((session.before, session.predicted), (session.after, session.taken))
     ]
@@ -78,12 +91,12 @@ def _times(seconds: Mapping[str, float]) -> dict[str, str]:
     return {fact: f"{needed / 60:.1f} min" for fact, needed in {**whole, **each}.items()}
 
 
-def limits_grid(header: Header) -> Grid | None:
+def limits_grid(header: RunHeader) -> Grid | None:
     """What each device can do at most, a row per device; None where a run has no such measurement."""
     if not header.limits:
         return None
     headings = ("", "Precision", "Matrix products", "Memory traffic", "Ridge", "Vendor's dense peak")
-    return Grid(headings, tuple(_limits_row(limits) for limits in header.limits))
+    return Grid(headings, tuple(_limits_row(limits) for limits in limits_of(header).values()))
 
 
 def _limits_row(limits: Limits) -> tuple[str, ...]:
@@ -115,7 +128,7 @@ def _words(fact: str) -> str:
 
 def peaks_of(results: Results, models: Sequence[Model]) -> Limits | None:
     """The limits of the device that timed most of the networks; None where they were not measured."""
-    known = {limits.device: limits for limits in results.header.limits if limits.ridge}
+    known = {device: limits for device, limits in limits_of(results.header).items() if limits.ridge}
     timed = [results.cell(model, "inference_images_per_s").records for model in models]
     devices = [records[-1].device for records in timed if records and records[-1].device in known]
     return known[max(sorted(set(devices)), key=devices.count)] if devices else None
@@ -141,8 +154,9 @@ def lowest_use(results: Results, models: Sequence[Model]) -> list[str]:
 def _sentence(results: Results, model: Model) -> str:
     cell = results.cell(model, "mfu")
     row = cell.records[-1]
-    peaks = [peak_of(limits, row.precision) for limits in results.header.limits if limits.device == row.device]
-    name = next((peak.name for peak in peaks if isinstance(peak, Peak)), "the peak")
+    limits = limits_of(results.header).get(row.device)
+    peak = limits and peak_of(limits, row.precision)
+    name = peak.name if isinstance(peak, Peak) else "the peak"
     share = f"{quantity(cell.value, 'fraction', digits=2)} of {name}"
     reasons = [
         reason for reason in (_launches(results, model), _memory(results, model), _batch(results, model)) if reason

@@ -186,6 +186,6 @@ def _what_is_missing(results: Results, limits: Sequence[Limit], track: str | Non
         return f"{where} has no {names}: nothing is trained on ImageNet here; its networks have published_top1"
     probes = " ".join(dict.fromkeys(metric.probe for metric in unseen if metric.probe in PROBES))
     command = f"run --run {results.header.name} --probes {probes}"
-    if track == TRACK and results.header.preset == "quick":  # which only counts there
+    if track == TRACK and results.header.settings().get("preset") == "quick":  # which only counts there
         command = "all --preset backbones"
     return f"{where} has no {names}" + (f": `python -m bench {command}` measures it" if probes else "")

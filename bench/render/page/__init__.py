@@ -24,7 +24,14 @@ from bench.render.charts.frame import FONTS, GRID, INK, MUTED, PAPER
 from bench.render.claims import Ruling, summary, worth_showing
 from bench.render.diagram import style_sheet
 from bench.render.findings import Remark, named, remarks, summary_of
-from bench.render.findings.machine import conditions_grid, environment_facts, execution_line, limits_grid, lowest_use
+from bench.render.findings.machine import (
+    conditions_grid,
+    environment_facts,
+    execution_line,
+    facts_of,
+    limits_grid,
+    lowest_use,
+)
 from bench.render.findings.ranking import budget_tables, degradation, rankings
 from bench.render.page.architecture import Architecture
 from bench.render.page.explorer import explorer, other_costs, script_digest
@@ -95,7 +102,7 @@ def _html(results: Results, charts: Sequence[Chart], found: Sequence[Remark], sa
             drawings={chart.name: inline_svg(chart, f"f{number}-") for number, chart in enumerate(charts)},
             narrow={c.name: inline_svg(c.narrow, f"n{number}-") for number, c in enumerate(charts) if c.narrow},
             methods=[(metric, _conditions(results, metric)) for metric in results.metrics()],
-            sources={name: text for name, text in results.header.sources.items() if text},
+            sources={e.get("name", ""): e["source"] for e in results.header.image_sets.values() if e.get("source")},
             incomplete=dict.fromkeys(
                 f"{name} ({r.status})" for r in found if r.status != "skipped" for name in r.models
             ),
@@ -204,16 +211,17 @@ def conditions_line(results: Results) -> str:
     header = results.header
     groups = results.accuracy_groups()
     datasets = dict.fromkeys(dataset_words(group) for group in groups)
-    seeds = "" if header.seeds is None else f"{header.seeds} seed{'' if header.seeds == 1 else 's'}"
+    seeds = f"{header.config.seeds} seed{'' if header.config.seeds == 1 else 's'}" if header.config else ""
+    facts = facts_of(header.environment)
     words = (
         " and ".join(datasets),
         f"budget {header.budget}" if header.budget and groups else "",
         seeds if groups else "",
         str(header.execution),
-        header.device,
-        f"PyTorch {header.environment['torch']}" if header.environment.get("torch") else "",
+        results.device,
+        f"PyTorch {facts['torch']}" if facts.get("torch") else "",
         header.date,
-        f"commit {header.environment['commit'][:12]}" if header.environment.get("commit") else "",
+        f"commit {facts['commit'][:12]}" if facts.get("commit") else "",
     )
     return " · ".join(word for word in words if word)
 
@@ -229,7 +237,7 @@ def warning(results: Results) -> str:
 
 def forced_warning(results: Results) -> str:
     """That parts of the run were not made alike, and in what they differ; empty where they were."""
-    differences = dict.fromkeys(results.header.forced)
+    differences = dict.fromkeys(words for forced in results.header.forced for words in forced.differences)
     if not differences:
         return ""
     return (

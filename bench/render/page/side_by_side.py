@@ -20,10 +20,10 @@ from bench.quantity import listing, quantity
 from bench.records.run_folder import Run
 from bench.regression import MARGIN, Verdict, percent
 from bench.regression.compare import ERROR, Change, Comparison, compare
+from bench.render.findings.machine import facts_of
 from bench.render.page import as_grid, escape, page_environment, read_part
 from bench.render.page.explorer import script_digest
 from bench.render.report import swap_in
-from bench.render.results.header import read_header
 from bench.render.tables import aligned
 
 _ALWAYS_DIFFERENT = ("created", "command", "load_average_1min")  # not worth a mark
@@ -61,7 +61,7 @@ def folder_name(names: Sequence[str]) -> str:
 def side_by_side_facts(runs: Sequence[Run]) -> list[FactRow]:
     """The environments, then what was asked, then the images; what no run says is left out."""
     facts = (
-        [read_header(run).environment for run in runs],
+        [facts_of(run.header.environment) for run in runs],
         [_settings(run) for run in runs],
         [_image_sets(run) for run in runs],
     )

@@ -3,7 +3,7 @@
 Intervals are 95 %: Student's t over seeds, between the medians of rounds or over the order statistics of the samples
 of a single one, or Wilson's for a single fraction. A metric of one sample and one seed has none.
 
-header    run.json with every gap filled, and its networks by name;  kept  curves, layers and images of a run
+header    the networks of a run, their names and who is kept apart;  kept  curves, layers and images of a run
 derived   rows that no run measures: shares of a peak, published accuracies, the shipped reference
 """
 
@@ -17,22 +17,23 @@ from typing import Any
 
 import pandas as pd
 
-from bench.config import Budget
+from bench.config import Budget, Config
 from bench.metrics import METRICS, Metric, probe_named
 from bench.quantity import measured, quantity
 from bench.records.record import Record, at_the_asked_batch
-from bench.records.run_folder import Run
+from bench.records.run_folder import Run, RunHeader
 from bench.render.results.derived import (
     PUBLISHED,
     REFERENCE,
     derived_records,
+    limits_of,
     published_of,
     published_records,
     reference_records,
     reference_source,
     with_lower_bounds,
 )
-from bench.render.results.header import Header, Model, kept_apart, read_header, unlisted
+from bench.render.results.header import Model, kept_apart, unlisted, with_track
 from bench.stats import Interval, mean_interval, median_interval, rounds_interval, wilson_interval
 
 NO_INTERVAL: Interval = (math.nan, math.nan)
@@ -125,20 +126,20 @@ class Results:
     `under` names.
     """
 
-    header: Header
+    header: RunHeader
     models: tuple[Model, ...]  # of the header, then those that only records name
     records: tuple[Record, ...]  # of all budgets
     cells: Mapping[tuple[str, str], Cell]  # (model, metric)
 
     def under(self, budget: str) -> Results:
         """The same run as if this had been its only budget."""
+        config = replace(self.header.config or Config(), budget=Budget.parse(budget), other_budgets=())
         records = tuple(record for record in self.records if record.budget in (None, budget))
-        return replace(
-            self,
-            header=replace(self.header, budget=budget, other_budgets=()),
-            records=records,
-            cells=cells_of(records),
-        )
+        return replace(self, header=replace(self.header, config=config), records=records, cells=cells_of(records))
+
+    @property
+    def device(self) -> str:
+        return self.header.device or "unknown device"
 
     def cell(self, model: Model | str, metric: str) -> Cell:
         """The cell of a model and metric; an unmeasured one where there are no records."""
@@ -199,18 +200,20 @@ def read_results(run: Run) -> Results:
     Raises:
         RunError: a line of records.jsonl is damaged.
     """
-    return results_of(read_header(run), run.records())
+    return results_of(replace(run.header, name=run.name), run.records())
 
 
-def results_of(header: Header, measured: list[Record]) -> Results:
+def results_of(header: RunHeader, measured: list[Record]) -> Results:
     """Records with what is derived from them, published or in the shipped reference."""
     known = {model.name for model in header.models}
     others = dict.fromkeys(record.model for record in measured if record.model not in known)
-    models, measured = kept_apart([*header.models, *map(unlisted, others)], measured)
+    models, measured = kept_apart([*map(with_track, header.models), *map(unlisted, others)], measured)
     measured = with_lower_bounds(measured)
-    alike = [model for model in models if model.track not in header.own_images]
+    # Nothing is published of a user's own images.
+    own = [track for track, entry in header.image_sets.items() if str(entry.get("name")).startswith("folder-")]
+    alike = [model for model in models if model.track not in own]
     elsewhere = (*reference_records(alike, header.budget), *published_records(alike))
-    records = (*measured, *derived_records(measured, header.limits), *elsewhere)
+    records = (*measured, *derived_records(measured, limits_of(header)), *elsewhere)
     return Results(
         header=header,
         models=tuple(models),
@@ -219,7 +222,7 @@ def results_of(header: Header, measured: list[Record]) -> Results:
     )
 
 
-def _of_first_budget(header: Header, records: Iterable[Record]) -> list[Record]:
+def _of_first_budget(header: RunHeader, records: Iterable[Record]) -> list[Record]:
     return [record for record in records if record.budget not in header.other_budgets]
 
 

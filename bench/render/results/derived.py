@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -22,11 +23,49 @@ from bench.config import PRESETS, Budget, RequestError
 from bench.metrics import DERIVED, METRICS
 from bench.quantity import with_unit
 from bench.records.record import Record
-from bench.records.run_folder import Run
-from bench.render.results.header import Limits, Model
+from bench.records.run_folder import Model, Run, RunHeader
 from bench.stats import wilson_interval
 
 TRAINING_PASSES = 3  # a backward pass computes two products for each of the forward pass
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one device can do at the run's precision, as measured in the run and as its vendor states it; 0: unknown."""
+
+    device: str  # "cpu", "cuda:0"
+    precision: str
+    flops_per_s: float  # of the best large matrix product or convolution
+    bytes_per_s: float  # of the best large copy, bytes read and written
+    vendor_flops_per_s: float  # dense
+    vendor_source: str
+    reason: str  # why it was not measured
+
+    @property
+    def ridge(self) -> float:
+        """FLOP/byte above which the device's arithmetic, and not its memory, is the limit; 0 where that is unknown."""
+        return self.flops_per_s / self.bytes_per_s if self.bytes_per_s else 0.0
+
+
+def limits_of(header: RunHeader) -> dict[str, Limits]:
+    """By device."""
+    return {
+        device: Limits(
+            device=device,
+            precision=str(entry.get("precision") or ""),
+            flops_per_s=_positive(entry.get("peak_flops_per_s")),
+            bytes_per_s=_positive(entry.get("bandwidth_bytes_per_s")),
+            vendor_flops_per_s=_positive(entry.get("vendor_flops_per_s")),
+            vendor_source=str(entry.get("vendor_source") or ""),
+            reason=str(entry.get("reason") or ""),
+        )
+        for device, entry in header.limits.items()
+    }
+
+
+def _positive(value: object) -> float:
+    number = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+    return float(value) if number else 0.0  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -39,7 +78,7 @@ class Peak:
     measured: bool
 
 
-def derived_records(records: Sequence[Record], limits: Iterable[Limits]) -> list[Record]:
+def derived_records(records: Sequence[Record], limits: Mapping[str, Limits]) -> list[Record]:
     """A row of `achieved_flops_per_s`, `inference_mfu` or `mfu` for every measured throughput whose FLOPs are known.
 
     Each takes over the conditions, round and remarks of its throughput and all of its samples, so that its interval is
@@ -47,12 +86,11 @@ def derived_records(records: Sequence[Record], limits: Iterable[Limits]) -> list
     limits were measured gives none.
     """
     flops = {r.model: r for r in records if r.metric == "flops" and r.value is not None}
-    by_device = {limit.device: limit for limit in limits}
     derived: list[Record] = []
     for row in records:
         if row.value is None or row.model not in flops:
             continue
-        work, known = flops[row.model], by_device.get(row.device)
+        work, known = flops[row.model], limits.get(row.device)
         if row.metric == "inference_images_per_s":
             derived.append(_scaled(row, "achieved_flops_per_s", work, 1.0, row.note))
             derived += _share_of_peak(row, "inference_mfu", work, 1, known)

@@ -1,134 +1,25 @@
-"""What run.json says, with every gap filled, and its networks: their written names, and who is measured apart."""
+"""The networks of a run: their written names, and who is measured apart."""
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
-from bench.config import Execution
 from bench.metrics import probe_named
 from bench.records.record import Record
-from bench.records.run_folder import Model, Run, Session
+from bench.records.run_folder import Model
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What one device can do at the run's precision, as measured in the run and as its vendor states it; 0: unknown."""
-
-    device: str  # "cpu", "cuda:0"
-    precision: str
-    flops_per_s: float  # of the best large matrix product or convolution
-    bytes_per_s: float  # of the best large copy, bytes read and written
-    vendor_flops_per_s: float  # dense
-    vendor_source: str
-    reason: str  # why it was not measured
-
-    @property
-    def ridge(self) -> float:
-        """FLOP/byte above which the device's arithmetic, and not its memory, is the limit; 0 where that is unknown."""
-        return self.flops_per_s / self.bytes_per_s if self.bytes_per_s else 0.0
-
-
-@dataclass(frozen=True)
-class Header:
-    """run.json as text and numbers that are safe to format; anything may be empty, nothing is missing."""
-
-    name: str
-    created: str  # ISO time
-    command: str
-    preset: str
-    budget: str
-    other_budgets: tuple[str, ...]  # under which the same networks were trained too
-    seeds: int | None
-    execution: Execution
-    environment: Mapping[str, str]
-    limits: tuple[Limits, ...]  # one per device
-    sessions: tuple[Session, ...]
-    forced: tuple[str, ...]  # "budget 10ep (now 20ep)": differences that --force let pass when the run was resumed
-    sources: Mapping[str, str]  # data set name -> one sentence: where its images came from
-    own_images: frozenset[str]  # tracks whose images are the user's own: nothing is published of them
-    models: tuple[Model, ...]  # in registry order
-
-    @property
-    def device(self) -> str:
-        return self.environment.get("device", "") or "unknown device"
-
-    @property
-    def date(self) -> str:
-        """The day of the run, "2026-01-31", or "undated"."""
-        match = re.match(r"\d{4}-\d\d-\d\d", self.created)
-        return match[0] if match else "undated"
-
-
-def read_header(run: Run) -> Header:
-    """The header of a run, with every gap filled."""
-    raw = run.header
-    settings = raw.settings()
-    return Header(
-        name=run.name,
-        created=raw.created,
-        command=" ".join(raw.command),
-        preset=settings.get("preset", ""),
-        budget=settings.get("budget", ""),
-        other_budgets=tuple(settings.get("other_budgets", ())),
-        seeds=settings.get("seeds"),
-        execution=raw.config.execution if raw.config else Execution(),
-        environment=_facts(raw.environment),
-        limits=tuple(_limits(device, entry) for device, entry in raw.limits.items()),
-        sessions=tuple(
-            replace(session, before=_facts(session.before), after=_facts(session.after)) for session in raw.sessions
-        ),
-        forced=tuple(difference for forced in raw.forced for difference in forced.differences),
-        sources={_text(entry.get("name")): _text(entry.get("source")) for entry in raw.image_sets.values()},
-        own_images=frozenset(
-            track for track, entry in raw.image_sets.items() if _text(entry.get("name")).startswith("folder-")
-        ),
-        models=tuple(
-            replace(model, track=model.track or unlisted(model.name).track, own=model.own or ":" in model.name)
-            for model in raw.models
-        ),
-    )
+def with_track(model: Model) -> Model:
+    """A network of run.json; of an old one, its name says of which track it is, and whether it is a user's own."""
+    return replace(model, track=model.track or unlisted(model.name).track, own=model.own or ":" in model.name)
 
 
 def unlisted(name: str) -> Model:
     """A network that has records but no entry in run.json: its track is read off its name."""
     track = next((track for track in ("cifar", "mnist") if name.endswith(f"_{track}")), "imagenet")
     return Model(name, track=track, listed=False)
-
-
-def _limits(device: str, entry: Mapping[str, Any]) -> Limits:
-    return Limits(
-        device=device,
-        precision=_text(entry.get("precision")),
-        flops_per_s=_positive(entry.get("peak_flops_per_s")),
-        bytes_per_s=_positive(entry.get("bandwidth_bytes_per_s")),
-        vendor_flops_per_s=_positive(entry.get("vendor_flops_per_s")),
-        vendor_source=_text(entry.get("vendor_source")),
-        reason=_text(entry.get("reason")),
-    )
-
-
-def _facts(value: Mapping[str, Any]) -> dict[str, str]:
-    """Facts as text: a list as its items, a group of facts as one fact each."""
-    facts: dict[str, str] = {}
-    for key, fact in value.items():
-        if isinstance(fact, dict):
-            facts |= {f"{key} {inner}": text for inner, text in _facts(fact).items()}
-        else:
-            facts[str(key)] = ", ".join(map(_text, fact)) if isinstance(fact, list) else _text(fact)
-    return facts
-
-
-def _text(value: object) -> str:
-    return "" if value is None else str(value)
-
-
-def _positive(value: object) -> float:
-    number = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
-    return float(value) if number else 0.0  # type: ignore[arg-type]
 
 
 # An identifier, without its track -> the name that figures and sentences use.

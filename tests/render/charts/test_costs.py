@@ -87,7 +87,7 @@ def test_a_point_of_the_roofline_is_flops_times_speed(
 
 
 def test_no_roofline_without_limits(results: Results) -> None:
-    bare = replace(results, header=replace(results.header, limits=()))
+    bare = replace(results, header=replace(results.header, limits={}))
     models = bare.tracks()["cifar"]
     assert roofline_chart(bare, models) is None
 

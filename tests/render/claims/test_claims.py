@@ -5,14 +5,13 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
 from bench.records.record import Record
-from bench.records.run_folder import Run, header_of
+from bench.records.run_folder import header_of
 from bench.render.claims import (
     NOT_MEASURED,
     Finding,
@@ -28,7 +27,6 @@ from bench.render.claims import (
 )
 from bench.render.results import Results, cells_of
 from bench.render.results.derived import published_records
-from bench.render.results.header import read_header
 from bench.render.results.kept import Layers
 from tests.render.conftest import header, listed, ok
 
@@ -70,7 +68,7 @@ def results_of(facts: Mapping[str, Mapping[str, float]], **changes: Any) -> Resu
         for metric, value in metrics.items():
             accuracy = {"dataset": "cifar10", "budget": "5ep", "trials": 10_000} if metric == "top1" else {}
             records.append(ok(name, metric, value, **{**changes, **accuracy}))
-    known = read_header(Run(Path("made-up"), header_of(header(models))))
+    known = header_of(header(models))
     records += published_records(known.models)
     return Results(known, known.models, tuple(records), cells_of(records))
 

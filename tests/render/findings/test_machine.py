@@ -18,13 +18,13 @@ from bench.render.findings.machine import (
     work_and_time,
 )
 from bench.render.results import Results, read_results
-from bench.render.results.header import read_header
+from bench.render.results.derived import limits_of
 from tests.render.conftest import FIXTURE_CONDITIONS, FIXTURE_LIMITS, Reader, RunBuilder, gpu_run, ok
 
 
 def test_conditions_stand_side_by_side(build: RunBuilder) -> None:
     cut_short = {"started": "2026-02-01T08:00:00+00:00", "before": {"load_average_1min": 7.5}}
-    grid = conditions_grid(read_header(build([], conditions=[*FIXTURE_CONDITIONS, cut_short])))
+    grid = conditions_grid(build([], conditions=[*FIXTURE_CONDITIONS, cut_short]).header)
     assert grid is not None
     assert grid.headings == (
         "",
@@ -42,7 +42,7 @@ def test_conditions_stand_side_by_side(build: RunBuilder) -> None:
 
 def test_what_the_run_said_of_its_time_stands_beside_what_it_took(build: RunBuilder) -> None:
     times = {"predicted": {"throughput": 60.0, "trainings": 240.0}, "taken": {"throughput": 90.0, "trainings": 210.0}}
-    grid = conditions_grid(read_header(build([], conditions=[{**FIXTURE_CONDITIONS[0], **times}])))
+    grid = conditions_grid(build([], conditions=[{**FIXTURE_CONDITIONS[0], **times}]).header)
     assert grid is not None
     assert grid.rows[-3:] == (
         ("time of all tasks", "5.0 min", "5.0 min"),
@@ -52,7 +52,7 @@ def test_what_the_run_said_of_its_time_stands_beside_what_it_took(build: RunBuil
 
 
 def test_limits_have_a_ridge_and_a_source(build: RunBuilder) -> None:
-    grid = limits_grid(read_header(build([], limits=FIXTURE_LIMITS)))
+    grid = limits_grid(build([], limits=FIXTURE_LIMITS).header)
     assert grid is not None
     assert grid.rows == (
         ("cuda:0", "bf16", "650 TFLOP/s", "4.10 TB/s", "159 FLOP/byte", "990 TFLOP/s (fixture data sheet)"),
@@ -60,13 +60,13 @@ def test_limits_have_a_ridge_and_a_source(build: RunBuilder) -> None:
 
 
 def test_limits_that_could_not_be_measured_say_why(build: RunBuilder) -> None:
-    grid = limits_grid(read_header(build([], limits={"cpu": {"precision": "fp32", "reason": "it broke"}})))
+    grid = limits_grid(build([], limits={"cpu": {"precision": "fp32", "reason": "it broke"}}).header)
     assert grid is not None
     assert grid.rows == (("cpu", "fp32", "not measured: it broke", "not measured: it broke", "–", "not known"),)
 
 
 def test_a_header_without_them_has_no_grids(build: RunBuilder) -> None:
-    header = read_header(build([]))
+    header = build([]).header
     assert conditions_grid(header) is None
     assert limits_grid(header) is None
 
@@ -88,12 +88,12 @@ def test_a_damaged_header_is_refused_with_the_place(build: RunBuilder, damaged: 
 
 @pytest.mark.parametrize("wrong", [None, "1e12", True, 0, -1.0])
 def test_a_limit_that_is_no_rate_is_no_limit(build: RunBuilder, wrong: object) -> None:
-    header = read_header(build([], limits={"cpu": {"peak_flops_per_s": wrong, "bandwidth_bytes_per_s": 1e9}}))
-    assert header.limits[0].flops_per_s == header.limits[0].ridge == 0
+    header = build([], limits={"cpu": {"peak_flops_per_s": wrong, "bandwidth_bytes_per_s": 1e9}}).header
+    assert limits_of(header)["cpu"].flops_per_s == limits_of(header)["cpu"].ridge == 0
 
 
 def test_execution_in_words(build: RunBuilder) -> None:
-    header = read_header(build([], memory_format="channels_last", cuda_graphs=None))
+    header = build([], memory_format="channels_last", cuda_graphs=None).header
     words = "fp32, channels_last memory format, not compiled, CUDA graphs in training where the network allows them"
     assert execution_line(header.execution) == words
     compiled = replace(header.execution, compile=True, cuda_graphs=False)
