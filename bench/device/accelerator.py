@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 VARIABLE = "BENCH_ACCELERATOR"
 Kernels = Literal["cpu", "cuda"]  # whose casts, attention and allocator a replay imitates
 Result = TypeVar("Result")
+Facts = dict[str, str | int | float | bool]
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,10 @@ class Board(Protocol):
 
 
 class Device(Protocol):
-    """One device. `kind` is its word on the command line, `word` that of this one ("cuda:1")."""
+    """One device. `kind` is its word on the command line, `word` that of this one ("cuda:1").
+
+    A kind inherits what is here of a device without queue, clock, allocator or generator, and says what it has.
+    """
 
     kind: ClassVar[str]
     is_host: ClassVar[bool] = False  # it computes where Python runs: no queue, no clock and no allocator of its own
@@ -124,6 +128,8 @@ class Device(Protocol):
     word: str
     place: torch.device  # where its tensors lie
 
+    def __init__(self, number: int = 0) -> None: ...
+
     @classmethod
     def count(cls) -> int:
         """How many there are."""
@@ -131,9 +137,11 @@ class Device(Protocol):
     @classmethod
     def why_none(cls) -> str:
         """What the system knows of such devices though PyTorch finds none, and what helps; empty where nothing."""
+        return ""
 
     def unusable(self) -> str:
         """Why this PyTorch cannot use the device, and what helps; empty where it can."""
+        return ""
 
     @property
     def name(self) -> str:
@@ -142,24 +150,31 @@ class Device(Protocol):
     @property
     def precisions(self) -> frozenset[Precision]:
         """In which arithmetic it computes."""
+        return frozenset(("fp32", "bf16", "fp16"))
 
-    def facts(self) -> dict[str, str | int | float | bool]:
+    def facts(self) -> Facts:
         """What else there is to know of it that does not change."""
+        return {}
 
-    def choose(self) -> None:
+    def choose(self) -> None:  # without `return`, mypy would take it for abstract
         """Make it the one that this process works on."""
+        return
 
     def synchronise(self) -> None:
         """Wait until it has done everything that was asked of it."""
+        return
 
     def event(self) -> Event | None:
         """A mark at the present end of its queue; None without a queue."""
+        return None
 
     def sleep(self, seconds: float) -> bool:
         """Keep it busy for about so long without waiting for it; whether it can be."""
+        return False
 
     def waiting_is_an_error(self) -> AbstractContextManager[None]:
         """A context in which whatever makes the host wait for it raises RuntimeError, as far as that is noticed."""
+        return nullcontext()
 
     def capture(self, work: Callable[[], Result], warm_up: Callable[[], object]) -> tuple[Result, Callable[[], None]]:
         """Record what `work` asks of the device: what it returned, and what replays it all into the same memory.
@@ -167,15 +182,20 @@ class Device(Protocol):
         Raises:
             Exception: it holds something that cannot be recorded. The device is in no known state from then on.
         """
+        raise RuntimeError(f"{self.word} records no graphs")
 
     @property
     def memory(self) -> Memory | None:
         """Its allocator, if it can be asked."""
+        return None
 
     def rng_state(self) -> Tensor | None:
         """Of its own generator of random numbers, if it has one."""
+        return None
 
-    def set_rng_state(self, state: Tensor) -> None: ...
+    def set_rng_state(self, state: Tensor) -> None:
+        """Let its generator go on from there."""
+        return
 
     def board(self) -> AbstractContextManager[Board]:
         """Readings of energy and power; an accelerator's is an `nvml.Gpu`, with clocks and heat.
@@ -226,7 +246,7 @@ def _device(kind: str, number: int) -> Device:
     known = kind_named(kind)
     if known is None:
         raise ValueError(f"no kind of device is called {kind!r}")
-    return known(number)  # type: ignore[call-arg]  # a protocol says nothing of constructors
+    return known(number)
 
 
 def _brought() -> type[Device] | None:

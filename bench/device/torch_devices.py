@@ -15,21 +15,19 @@ from torch import Tensor
 
 from bench.config import Precision
 from bench.device import energy, environment, nvml
-from bench.device.accelerator import OF_ACCELERATOR, OF_HOST, Board, Device, Event, Kernels, MemoryUse, Sizes
+from bench.device.accelerator import OF_HOST, Board, Device, Event, Facts, Kernels, MemoryUse, Sizes
 
 Result = TypeVar("Result")
 CYCLES_PER_SECOND = 2e9  # of a GPU, roughly: only the length of a wait depends on it
-_Facts = dict[str, str | int | float | bool]
 
 
-class Host:
+class Host(Device):
     """The processors that Python runs on: nothing is queued, so nothing is waited for."""
 
     kind: ClassVar[str] = "cpu"
     is_host: ClassVar[bool] = True
     preset: ClassVar[str] = "quick"
     kernels: ClassVar[Kernels] = "cpu"
-    captures: ClassVar[bool] = False
     sizes: ClassVar[Sizes] = OF_HOST
     word = "cpu"
     place = torch.device("cpu")
@@ -45,63 +43,15 @@ class Host:
     def name(self) -> str:
         return environment.processor_model()
 
-    @property
-    def precisions(self) -> frozenset[Precision]:
-        return frozenset(("fp32", "bf16", "fp16"))
-
-    @classmethod
-    def why_none(cls) -> str:
-        return ""
-
-    def unusable(self) -> str:
-        return ""
-
-    def facts(self) -> _Facts:
-        return {}
-
-    def choose(self) -> None:
-        pass
-
-    def synchronise(self) -> None:
-        pass
-
-    def event(self) -> Event | None:
-        return None
-
-    def sleep(self, seconds: float) -> bool:
-        return False
-
-    def waiting_is_an_error(self) -> AbstractContextManager[None]:
-        return nullcontext()
-
-    def capture(self, work: Callable[[], Result], warm_up: Callable[[], object]) -> tuple[Result, Callable[[], None]]:
-        raise RuntimeError(f"{self.word} records no graphs")
-
-    @property
-    def memory(self) -> AllocatorOfTorch | None:
-        return None
-
-    def rng_state(self) -> Tensor | None:
-        return None
-
-    def set_rng_state(self, state: Tensor) -> None:
-        pass
-
     def board(self) -> AbstractContextManager[Board]:
         return nullcontext(energy.Processors())
 
 
-class TorchAccelerator(Host):
+class TorchAccelerator(Device):
     """An accelerator as `torch.accelerator` has it: Intel's XPU, Apple's MPS, a vendor's own. PyTorch knows one kind at
     a time."""
 
-    kind: ClassVar[str] = ""
-    is_host: ClassVar[bool] = False
-    preset: ClassVar[str] = "standard"
-    kernels: ClassVar[Kernels] = "cuda"
-    sizes: ClassVar[Sizes] = OF_ACCELERATOR
-
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int = 0) -> None:
         self.word = f"{self.kind}:{number}"
         self.place = torch.device(self.kind, number)
 
@@ -122,7 +72,7 @@ class TorchAccelerator(Host):
     def board(self) -> AbstractContextManager[Board]:
         raise nvml.Unavailable("needs an NVIDIA GPU: its driver's library (NVML) reads no other device")
 
-    def facts(self) -> _Facts:
+    def facts(self) -> Facts:
         memory = self.memory
         return {"device": self.name} | ({"gpu_memory_gib": round(memory.total / 2**30, 1)} if memory else {})
 
@@ -241,7 +191,7 @@ class Cuda(TorchAccelerator):
             return frozenset(("fp32", "fp16"))
         return frozenset(("fp32", "tf32", "bf16", "fp16"))
 
-    def facts(self) -> _Facts:
+    def facts(self) -> Facts:
         properties = torch.cuda.get_device_properties(self.word)
         return {
             "device": properties.name,
