@@ -13,6 +13,7 @@ network's calls are.
 
 from __future__ import annotations
 
+import sys
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -293,35 +294,19 @@ def largest_batch(peak: Callable[[int], int], limit: int, start: int) -> int:
     from there the answer is enclosed until one batch fits and the next does not.
     """
     known: dict[int, int] = {}
-
-    def fits(batch_size: int) -> bool:
-        known[batch_size] = peak(batch_size)
-        return known[batch_size] <= limit
-
-    low, high = 0, None  # fits; does not
-    guess = start
-    while high is None or high - low > 1:
-        if fits(guess):
-            low = guess
+    low, high, guess = 0, sys.maxsize, start  # fits; does not
+    while high - low > 1:
+        known[guess] = peak(guess)
+        low, high = (guess, high) if known[guess] <= limit else (low, guess)
+        *before, last = sorted(known)
+        slope = (known[last] - known[before[-1]]) / (last - before[-1]) if before else 0.0
+        if slope > 0:
+            guess = last + int((limit - known[last]) // slope)
+            guess += guess in known  # exact where the line is right: this one fits and the next does not
         else:
-            high = guess
-        guess = _next_guess(known, limit, low, high)
+            guess = 2 * last if low == last else last // 2
+        guess = min(max(guess, low + 1), high - 1)
     return low
-
-
-def _next_guess(known: dict[int, int], limit: int, low: int, high: int | None) -> int:
-    """Where the line through the two largest known batches meets the limit, within what is still open."""
-    if len(known) == 1:
-        guess = 2 * low if low else max(1, (high or 1) // 2)
-    else:
-        before, last = sorted(known)[-2:]
-        slope = (known[last] - known[before]) / (last - before)
-        guess = last + int((limit - known[last]) // slope) if slope > 0 else 2 * last
-        # Exact where the line is right: then this guess fits and the next one does not.
-        if guess in known:
-            guess += 1
-    guess = max(guess, low + 1)
-    return guess if high is None else min(guess, max(low + 1, high - 1))
 
 
 IN_HALF: frozenset[Callable[..., Any]] = frozenset(
