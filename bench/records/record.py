@@ -29,6 +29,25 @@ class Conditions(NamedTuple):
     budget: str | None
 
     @property
+    def named(self) -> dict[str, object]:
+        """Each under the name that reports and comparisons use; None where there is no such condition."""
+        execution = self.execution
+        return {
+            "hardware": self.hardware or None,
+            "precision": execution.precision,
+            "memory format": execution.memory_format,
+            "compiled": execution.compile,
+            "compile mode": execution.compile_mode if execution.compile else None,
+            "CUDA graphs": execution.cuda_graphs,
+            "batch size": self.batch_size,
+            "predicted": self.predicted,
+            "data set": self.dataset,
+            "test images": self.test_images,
+            "recipe": self.recipe,
+            "budget": self.budget,
+        }
+
+    @property
     def words(self) -> tuple[str, ...]:
         """ "batch 16", "bf16, channels_last", "cifar10", "1ep": all but the hardware."""
         words = (

@@ -12,7 +12,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from operator import attrgetter
 from typing import Any, Literal
 
 from scipy import stats
@@ -24,21 +23,6 @@ from bench.regression import Verdict, verdict, zone
 from bench.stats import Interval, shared_variances
 
 ERROR = 0.05  # the chance that any interval of a comparison is wrong
-
-# What each of `Record.conditions` is called; the images are compared by their content.
-_CONDITIONS = {
-    "hardware": "measured on another device",
-    "batch_size": "batch size",
-    "execution.precision": "precision",
-    "execution.memory_format": "memory format",
-    "execution.compile": "torch.compile",
-    "execution.compile_mode": "mode of torch.compile",
-    "execution.cuda_graphs": "CUDA graphs",
-    "recipe": "recipe",
-    "predicted": "predicted",
-    "test_images": "test images",
-    "budget": "budget",
-}
 
 # Facts of an environment that change from minute to minute.
 _FLEETING = ("load_average_1min",)
@@ -218,13 +202,15 @@ class _Pair:
         return ""
 
     def conditions_apart(self) -> list[str]:
-        """Say in what the rows differ that their values may depend on."""
+        """Say in what the rows differ that their values may depend on; the images are compared by their content."""
+        sides = [[row.conditions.named for row in rows] for rows in self.measured]
         found = []
-        for field, name in _CONDITIONS.items():
-            base, new = (dict.fromkeys(attrgetter(field)(row.conditions) for row in rows) for rows in self.measured)
-            anywhere = field == "hardware" and not (all(base) and all(new))
-            if set(base) != set(new) and not anywhere:
-                found.append(f"{name}: {_words(base)} in base, {_words(new)} in new")
+        for name in sides[0][0]:
+            base, new = (dict.fromkeys(named[name] for named in side) for side in sides)
+            anywhere = name == "hardware" and not (all(base) and all(new))
+            if name != "data set" and set(base) != set(new) and not anywhere:
+                words = "measured on another device" if name == "hardware" else name
+                found.append(f"{words}: {_words(base)} in base, {_words(new)} in new")
         return found
 
     def other_images(self, runs: tuple[Run, Run]) -> str:

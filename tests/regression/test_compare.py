@@ -163,7 +163,7 @@ def test_another_device_is_compared_only_where_it_does_not_matter(tmp_path: Path
     [
         ({"batch_size": 32}, "batch size: 16 in base, 32 in new"),
         ({"precision": "bf16"}, "precision: fp32 in base, bf16 in new"),
-        ({"compile": True}, "torch.compile: no in base, yes in new"),
+        ({"compile": True}, "compiled: no in base, yes in new"),
         ({"memory_format": "channels_last"}, "memory format: contiguous in base, channels_last in new"),
     ],
 )

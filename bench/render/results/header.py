@@ -130,22 +130,10 @@ def _conditions_apart(rows: Sequence[Record]) -> list[dict[str, object]]:
 
 
 def _stated(row: Record) -> dict[str, object]:
-    """The conditions of a row by name, without those that it does not have."""
-    conditions = row.conditions
-    stated: dict[str, object] = {
-        "hardware": conditions.hardware or None,
-        "precision": conditions.execution.precision,
-        "memory format": conditions.execution.memory_format,
-        "compiled": conditions.execution.compile,
-        "compile mode": f"{conditions.execution.compile_mode} mode" if conditions.execution.compile else None,
-        "CUDA graphs": conditions.execution.cuda_graphs if row.status == "ok" else None,
-        "batch": row.asked_batch_size or row.batch_size,
-        "predicted": row.predicted if row.status == "ok" else None,
-        "images": conditions.dataset,
-        "test images": conditions.test_images,
-        "recipe": conditions.recipe,
-    }
-    return {field: value for field, value in stated.items() if value is not None}
+    """The conditions of a row that it has, but for its budget, by name."""
+    unknown = ("budget",) if row.status == "ok" else ("budget", "CUDA graphs", "predicted")
+    named = {**row.conditions.named, "batch size": row.asked_batch_size or row.batch_size}
+    return {name: value for name, value in named.items() if value is not None and name not in unknown}
 
 
 def _words_of(conditions: Mapping[str, object]) -> list[str]:
@@ -155,7 +143,9 @@ def _words_of(conditions: Mapping[str, object]) -> list[str]:
         if isinstance(value, bool):
             words.append(field if value else f"not {field}" if field != "CUDA graphs" else f"no {field}")
         elif isinstance(value, int):
-            words.append(f"batch {value}" if field == "batch" else f"{value} {field}")
+            words.append(f"batch {value}" if field == "batch size" else f"{value} {field}")
+        elif field == "compile mode":
+            words.append(f"{value} mode")
         elif field != "hardware":
             words.append(str(value))
     hardware = [f"on {conditions['hardware']}"] if "hardware" in conditions else []
