@@ -225,6 +225,13 @@ def words() -> tuple[str, ...]:
     return ("cpu", "cuda or cuda:N", "mps", "xpu", *([brought.kind] if brought else ()))
 
 
+def present() -> list[Device]:
+    """The first device of each kind that there is here, but for the host."""
+    from bench.device.torch_devices import KINDS
+
+    return [named(kind) for kind, known in KINDS.items() if not known.is_host and known.count()]
+
+
 def preferred_kind() -> str:
     """What `--device auto` looks for: what somebody brought, else CUDA; other kinds are taken where they are named."""
     brought = _brought()

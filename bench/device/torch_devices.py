@@ -18,7 +18,7 @@ from bench.device import energy, environment, nvml
 from bench.device.accelerator import OF_HOST, Board, Device, Event, Facts, Kernels, MemoryUse, Sizes
 
 Result = TypeVar("Result")
-CYCLES_PER_SECOND = 2e9  # of a GPU, roughly: only the length of a wait depends on it
+SPUN_CYCLES = 1_000_000  # to see how fast the clock is by which a device is kept busy: half a millisecond at 2 GHz
 
 
 class Host(Device):
@@ -90,8 +90,17 @@ class TorchAccelerator(Device):
     def sleep(self, seconds: float) -> bool:
         if not hasattr(self._module, "_sleep"):
             return False
-        self._module._sleep(int(seconds * CYCLES_PER_SECOND))
+        self._module._sleep(int(seconds * self._cycles_per_second))
         return True
+
+    @cached_property
+    def _cycles_per_second(self) -> float:
+        """Of the clock that `_sleep` counts: that of the processors, 0.2 to 3 GHz, or on AMD's RDNA 3 one of 0.1."""
+        self.synchronise()
+        begin, _, end = self.event(), self._module._sleep(SPUN_CYCLES), self.event()
+        self.synchronise()
+        assert begin is not None
+        return 1e3 * SPUN_CYCLES / begin.elapsed_time(end)
 
     @property
     def memory(self) -> AllocatorOfTorch | None:

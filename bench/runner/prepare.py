@@ -152,6 +152,8 @@ def devices_for(word: str, say: Callable[[str], None]) -> tuple[str, ...]:
             raise RequestError(f"--device {word}: {reason or f'PyTorch sees no {kind.upper()} device here'}")
         if reason and "hides" not in reason:
             say(f"{ON_CPU}{reason}")
+        for other in accelerator.present():
+            say(f"{ON_CPU}--device {other.kind} takes the {other.name}")
         return ("cpu",)
     if index:
         if int(index) >= count:

@@ -15,11 +15,12 @@ from bench.config import RequestError
 from bench.device import accelerator
 from bench.device.accelerator import Device, MemoryUse
 from bench.device.execution import CannotCapture, captured, failed_capture, is_out_of_memory
-from bench.device.torch_devices import Cuda, Mps, TorchAccelerator, Xpu
+from bench.device.torch_devices import SPUN_CYCLES, Cuda, Mps, TorchAccelerator, Xpu
 from bench.regression.ab.revision import Revision
 from bench.runner.prepare import devices_for
 from bench.runner.request import Request, resolve
 from tests.emulated import Emulated, at_work
+from tests.emulated.queue import Queue
 
 BENCH = Path(accelerator.__file__).parents[1]
 SEAM = {"device/accelerator.py", "device/torch_devices.py", "device/nvml.py"}
@@ -190,6 +191,32 @@ def test_what_amd_computes_is_never_called_tf32(monkeypatch: pytest.MonkeyPatch)
     assert Cuda(0).precisions == {"fp32", "bf16", "fp16"}
 
 
+@pytest.mark.parametrize("hertz", [2.5e9, 1e8])  # an RTX 4090; an RX 7900, which counts by another clock
+def test_a_device_is_kept_busy_for_as_long_as_asked_whatever_clock_it_counts_by(
+    monkeypatch: pytest.MonkeyPatch, hertz: float
+) -> None:
+    queue = Queue(clock=lambda: 0.0, wait=lambda seconds: None)
+    device = Cuda(0)
+    monkeypatch.setattr(torch.cuda, "_sleep", lambda cycles: queue.launch(cycles / hertz))
+    monkeypatch.setattr(torch.accelerator, "synchronize", lambda place: None)
+    monkeypatch.setattr(device, "event", queue.event)
+    assert device.sleep(0.0)
+    before = queue.busy_seconds
+    for _ in range(2):
+        device.sleep(0.25)
+    assert queue.busy_seconds - before == pytest.approx(0.5)
+    assert before == pytest.approx(SPUN_CYCLES / hertz)
+
+
+def test_an_accelerator_that_is_passed_over_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: torch.device("mps"))
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.backends.mps, "get_name", lambda: "Apple M3")
+    said = list[str]()
+    assert devices_for("auto", said.append) == ("cpu",)
+    assert said == ["MEASURING ON THE CPU: --device mps takes the Apple M3"]
+
+
 def test_gpus_are_those_that_cuda_enumerates_and_not_those_that_nvml_knows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of eight GPUs that are parted, CUDA shows one part of one; until it is set up, PyTorch counts eight."""
     count = iter([1])
@@ -234,7 +261,7 @@ def test_a_gpu_and_its_allocator_are_what_torch_says_of_them(gpu: Device) -> Non
     assert (gpu.name, gpu.unusable()) == (torch.cuda.get_device_name(0), "")
     memory = gpu.memory
     assert memory is not None
-    assert memory.total == torch.cuda.mem_get_info(0)[1]
+    assert memory.total == pytest.approx(torch.cuda.mem_get_info(0)[1], rel=0.01)
     memory.reset()
     before = memory.now()
     assert before.held == torch.cuda.memory_allocated(0)
@@ -254,7 +281,7 @@ def test_a_gpu_is_kept_busy_and_tells_the_time_between_two_marks(gpu: Device) ->
     assert end is not None
     assert not end.query()
     gpu.synchronise()
-    assert 30 < begin.elapsed_time(end) < 1000  # milliseconds, at clocks between 0.2 and 6 GHz
+    assert 10 < begin.elapsed_time(end) < 1000  # milliseconds: its clock may change on the way
 
 
 @pytest.mark.gpu
