@@ -237,7 +237,7 @@ class Estimate:
         phases = ", ".join(f"{name} {minutes(seconds)}" for name, seconds in self.phases.items() if seconds >= 1)
         said = f"about {minutes(self.seconds)} for {_counted(len(self.tasks), 'task')}"
         said += f": {phases}" if phases else ""
-        return f"{said}\n{self.omissions}" if self.left_out else said
+        return "\n".join(filter(None, (said if self.tasks else "", self.omissions)))
 
     def table(self) -> str:
         """A line for each phase."""
@@ -250,11 +250,15 @@ class Estimate:
 
     @property
     def omissions(self) -> str:
-        """A line for each rule that leaves something out."""
-        names: dict[str, list[str]] = {}
+        """A line for each rule that leaves something out: every training by name, and how many of the others."""
+        said: dict[str, dict[str, list[LeftOut]]] = {}
         for each in self.left_out:
-            names.setdefault(each.rule, []).append(f"{each.task.label} ({minutes(each.seconds)})")
-        return "\n".join(f"left out by {rule}: {', '.join(labels)}" for rule, labels in names.items())
+            label, name = each.task.label, each.task.spec.name
+            what = label if PROBES[each.task.probes[0]].trains else label.removeprefix(f"{name} ")
+            said.setdefault(each.rule, {}).setdefault(what, []).append(each)
+        return "\n".join(
+            f"left out by {rule}: {', '.join(map(_omitted, kinds, kinds.values()))}" for rule, kinds in said.items()
+        )
 
     def to_json(self) -> dict[str, Any]:
         """What `--dry-run --json` prints."""
@@ -448,9 +452,10 @@ def estimate(
 ) -> Estimate:
     """Leave out trainings above `config.max_train_time_s`, then what does not fit into `config.time_limit_s`.
 
-    A user's own network has no reference that could stand for its training, so the first of these is not for it. Of
-    what does not fit, the longest trainings go first, then the last rounds of timings, then what takes longest. The
-    counts always stay. `spent_s` of the limit are gone already; `before` are seconds of phases that have no tasks.
+    A user's own network has no reference that could stand for its training, so it is not among the trainings. Those are
+    the first that a run can do without, then come the last rounds of timings; of each, what takes longest. What still
+    fits stays, and the counts always do. `spent_s` of the limit are gone already; `before` are seconds of phases that
+    have no tasks.
     """
     left_out: dict[int, LeftOut] = {}  # by the task's place
     longest, whole = config.max_train_time_s, config.time_limit_s
@@ -461,13 +466,13 @@ def estimate(
         if longest is not None and needs is not None and needs > longest:
             left_out[place] = LeftOut(task, needs, f"--max-train-time {minutes(longest)}")
     if whole is not None:
+        room = (1 - CLOSING_SHARE) * whole - spent_s
         left = [place for place, task in enumerate(tasks) if place not in left_out and not task.static]
-        over = spent_s + sum(seconds[place] for place in left) - (1 - CLOSING_SHARE) * whole
-        for place in sorted(left, key=lambda place: _first_to_go(tasks[place], seconds[place])):
-            if over <= 0:
-                break
-            over -= seconds[place]
-            left_out[place] = LeftOut(tasks[place], seconds[place], f"--time-limit {minutes(whole)} of the run")
+        for place in sorted(left, key=lambda place: _last_to_go(tasks[place], seconds[place])):
+            if seconds[place] <= room:
+                room -= seconds[place]
+            else:
+                left_out[place] = LeftOut(tasks[place], seconds[place], f"--time-limit {minutes(whole)} of the run")
     kept = [task for place, task in enumerate(tasks) if place not in left_out]
     phases = dict(before)
     for task, needed in zip(kept, pace.seconds(kept), strict=True):
@@ -484,9 +489,15 @@ def phase_of(task: Task) -> str:
     return named.get(PROBES[name].when) or " and ".join(task.probes).replace("_", " ")
 
 
-def _first_to_go(task: Task, seconds: float) -> tuple[bool, int, float]:
-    """For sorting: what a run can do without first comes first."""
-    return not PROBES[task.probes[0]].trains, -task.round, -seconds
+def _last_to_go(task: Task, seconds: float) -> tuple[bool, int, float]:
+    """For sorting: what a run can do without first comes last."""
+    return PROBES[task.probes[0]].trains and task.spec.name in REGISTRY, task.round, seconds
+
+
+def _omitted(what: str, several: Sequence[LeftOut]) -> str:
+    """Such as "googlenet_cifar accuracy (8 min)", or "throughput, round 4, of 20 networks (3 min)"."""
+    who = several[0].task.label if len(several) == 1 else f"{what}, of {len(several)} networks"
+    return f"{who} ({minutes(sum(each.seconds for each in several))})"
 
 
 def _counted(number: int, what: str, plural: str = "s") -> str:
@@ -499,4 +510,4 @@ def minutes(seconds: float) -> str:
         return f"{seconds / 3600:.1f} h"
     if 0 < seconds < 1:
         return f"{seconds:.1g} s"
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

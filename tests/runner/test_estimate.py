@@ -184,6 +184,28 @@ def test_other_budgets_follow_from_the_same_steps(budget: str, trained: float) -
     assert pace.training_s(task) == pytest.approx(trained)
 
 
+def test_what_still_fits_is_measured_and_ones_own_network_is_trained_first() -> None:
+    own = replace(SPECS[0], name="mine:light")
+    forecasts = [*RECORDS, replace(RECORDS[0], model="mine:light")]
+    tight = replace(CONFIG, max_train_time_s=None, time_limit_s=60.0)
+    pace = Pace(tight, IMAGES, forecasts)
+    found = estimate(plan([*SPECS, own], tight, pace=pace), pace, tight)
+    assert [each.task.label for each in found.left_out] == ["googlenet_cifar accuracy"]  # 5 s of another fit beside it
+    shorter = replace(tight, time_limit_s=found.seconds - 1)
+    short = estimate(plan([*SPECS, own], shorter, pace=pace), pace, shorter)
+    assert names(short.tasks, "accuracy") == ["mine:light"]
+
+
+def test_what_is_left_out_is_said_in_one_line_however_many_networks_it_is() -> None:
+    hurried = replace(CONFIG, max_train_time_s=None, time_limit_s=10.0)
+    said = str(reckoned(hurried)).splitlines()[-1]
+    assert "lenet5_cifar accuracy (" in said
+    assert "throughput, round 3, of 2 networks (" in said
+    assert "round 3" not in said.replace("throughput, round 3, of 2 networks", "")
+    nothing = reckoned(hurried, spent_s=100.0)
+    assert str(replace(nothing, tasks=())).startswith("left out by --time-limit 10 s of the run: ")
+
+
 def test_what_was_not_timed_is_never_left_out_for_its_length() -> None:
     assert names(reckoned(CONFIG, records=()).tasks, "accuracy") == ["lenet5_cifar", "googlenet_cifar"]
 
@@ -329,4 +351,4 @@ def test_what_takes_longer_than_was_reckoned_leaves_less_of_the_time_limit(
 
 
 def test_a_time_below_a_second_is_not_nought() -> None:
-    assert [minutes(s) for s in (0.0, 0.1, 0.96, 45, 720)] == ["0 s", "0.1 s", "1 s", "45 s", "12 min"]
+    assert [minutes(s) for s in (0.0, 0.1, 0.96, 45, 90, 720)] == ["0 s", "0.1 s", "1 s", "45 s", "90 s", "12 min"]
