@@ -19,7 +19,7 @@ from typing import Literal
 
 from bench.config import Budget
 from bench.metrics import METRICS
-from bench.quantity import quantity, with_unit
+from bench.quantity import listing, quantity, with_unit
 from bench.render.results import TRACK, AccuracyGroup, Cell, Results, as_published, inert, with_references
 from bench.render.results.header import Model, with_written_names
 from bench.render.results.kept import Layers
@@ -208,6 +208,12 @@ def finding(parts: Sequence[Part]) -> Finding:
     failed = with_written_names(", ".join(part.words for part in known if not part.holds))
     missing = with_written_names(", ".join(part.words for part in parts if part.holds is None))
     return Finding(EXCEPT if failed else PARTLY if missing else HOLDS, evidence, failed, missing)
+
+
+def lacking(at: Setting, words: str, what: str, networks: Iterable[str], *metrics: str) -> Part:
+    """What a part lacks: `what` of those of some networks that have not all of some metrics."""
+    without = [at.name(network) for network in networks if not at.having((network,), *metrics)]
+    return unknown(words, f"{what} of {listing(list(dict.fromkeys(without)))}")
 
 
 def unknown(words: str, missing: str) -> Part:

@@ -17,6 +17,7 @@ from bench.render.claims import (
     Test,
     amount,
     coefficient_of_variation,
+    lacking,
     percent,
     short,
     unknown,
@@ -95,11 +96,10 @@ def _operations_tell_time(at: Setting) -> list[Part]:
 
 
 def _information_density(at: Setting) -> list[Part]:
-    if len(at.having(("googlenet", "alexnet", "vgg16"), "top1", "params")) < 3:
-        return [unknown("ratios", "accuracy and parameters of GoogLeNet, AlexNet and VGG-16")]
-    density = {
-        name: 1e8 * at.value(name, "top1") / at.value(name, "params") for name in ("googlenet", "alexnet", "vgg16")
-    }
+    networks = ("googlenet", "alexnet", "vgg16")
+    if not at.has_all(networks, "top1", "params"):
+        return [lacking(at, "ratios", "accuracy or parameters", networks, "top1", "params")]
+    density = {name: 1e8 * at.value(name, "top1") / at.value(name, "params") for name in networks}
     parts = []
     for other, said, low, high in (("alexnet", 10, 9, 13), ("vgg16", 20, 17, 23)):
         ratio = density["googlenet"] / density[other]

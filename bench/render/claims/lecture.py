@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from bench.quantity import ordinal
-from bench.render.claims import LECTURE, RESNETS, VGGS, Part, Setting, Test, amount, percent, short, unknown
+from bench.render.claims import LECTURE, RESNETS, VGGS, Part, Setting, Test, amount, lacking, percent, short, unknown
 from bench.render.findings.ranking import NETWORKS, depth_gaps, difference
 
 _NEAR_BEST = 0.85  # of the best accuracy: who is further off buys efficiency with accuracy
@@ -153,7 +153,7 @@ def _vgg16_totals(at: Setting) -> list[Part]:
 def _googlenet_has_few_parameters(at: Setting) -> list[Part]:
     ratio, shown = at.against("googlenet", "alexnet")
     if not ratio > 0:
-        return [unknown("parameters", "parameters of GoogLeNet and AlexNet")]
+        return [lacking(at, "parameters", "parameters", ("googlenet", "alexnet"), "params")]
     return [
         Part("fewer than AlexNet", ratio > 1, shown),
         Part("5 million", 4.5e6 <= at.value("googlenet", "params") < 5.5e6, ""),
@@ -210,14 +210,14 @@ def _nin_needs_few_parameters(at: Setting) -> list[Part]:
     return [
         Part(f"the ratio to {network}", ratio >= 5, shown)
         if ratio > 0
-        else unknown(f"the ratio to {network}", f"parameters of NiN and {network}")
+        else lacking(at, f"the ratio to {network}", "parameters", ("nin", network), "params")
         for network, (ratio, shown) in found.items()
     ]
 
 
 def _squeezenet_matches_alexnet(at: Setting) -> list[Part]:
     ratio = at.against("squeezenet1_0", "alexnet")[0]
-    parts = [unknown("50 times fewer parameters", "parameters of SqueezeNet and AlexNet")]
+    parts = [lacking(at, "50 times fewer parameters", "parameters", ("squeezenet1_0", "alexnet"), "params")]
     if ratio > 0:
         shown = f"{at.said('alexnet', 'params')}, {at.said('squeezenet1_0', 'params')}: {short(ratio)} times"
         shown += f", {at.value('squeezenet1_0', 'params') * 4 / 2**20:.2g} MiB in fp32"
@@ -232,7 +232,7 @@ def _wide_beats_deep(at: Setting) -> list[Part]:
     parts = [_accuracies(at, wide, deep, more=True)]
     speed = "inference_images_per_s"
     if not at.has_all((wide, deep), speed):
-        return [*parts, unknown("faster", f"throughput of {wide} and {deep}")]
+        return [*parts, lacking(at, "faster", "throughput", (wide, deep), speed)]
     shown = f"{at.said(wide, speed)}, {at.said(deep, speed)}"
     return [*parts, Part("faster", at.value(wide, speed) > at.value(deep, speed), shown)]
 
@@ -241,7 +241,7 @@ def _densenet_reuses_features(at: Setting) -> list[Part]:
     dense, deep = ("densenet201", "resnet101") if at.large else ("densenet_bc100_k12_cifar", "preact_resnet1001_cifar")
     ratio, shown = at.against(dense, deep)
     if not ratio > 0:
-        return [unknown("fewer parameters", f"parameters of {dense} and {deep}")]
+        return [lacking(at, "fewer parameters", "parameters", (dense, deep), "params")]
     if at.has_all((dense, deep), "saved_activation_bytes"):
         saved = (at.said(dense, "saved_activation_bytes"), at.said(deep, "saved_activation_bytes"))
         shown += f" (saved activations per image: {saved[0]}, {saved[1]})"
@@ -255,13 +255,14 @@ def _residuals_are_not_essential(at: Setting) -> list[Part]:
 
 def _stochastic_depth_trains_faster(at: Setting) -> list[Part]:
     dropped, whole = "stochastic_depth_resnet110_cifar", "resnet110_cifar"
-    faster = unknown("faster training", f"training throughput of {dropped} and {whole}")
-    same = unknown("the whole network at inference", f"MACs of {dropped} and {whole}")
-    if at.has_all((dropped, whole), "train_images_per_s"):
+    both = (dropped, whole)
+    faster = lacking(at, "faster training", "training throughput", both, "train_images_per_s")
+    same = lacking(at, "the whole network at inference", "MACs", both, "macs", "params")
+    if at.has_all(both, "train_images_per_s"):
         ratio = at.value(dropped, "train_images_per_s") / at.value(whole, "train_images_per_s")
-        said = [at.said(name, "train_images_per_s") for name in (dropped, whole)]
+        said = [at.said(name, "train_images_per_s") for name in both]
         faster = replace(faster, holds=ratio >= 1.15, evidence=f"{', '.join(said)}: {short(ratio)} times")
-    if at.has_all((dropped, whole), "macs", "params"):
+    if at.has_all(both, "macs", "params"):
         equal = all(at.value(dropped, metric) == at.value(whole, metric) for metric in ("macs", "params"))
         shown = f"MACs: {at.said(dropped, 'macs')}, {at.said(whole, 'macs')}"
         same = replace(same, holds=equal, evidence=shown)
@@ -285,7 +286,7 @@ def _with(names: Sequence[str], name: str) -> list[str]:
 def _accuracies(at: Setting, network: str, other: str, *, more: bool = False) -> Part:
     """Whether a network has more accuracy; or no less, by what a test can tell, or by a point where there is none."""
     if not at.has_all((network, other), "top1"):
-        return unknown("accuracy", f"accuracy of {at.name(network)} and {at.name(other)}")
+        return lacking(at, "accuracy", "accuracy", (network, other), "top1")
     found = difference(at.cell(network, "top1"), at.cell(other, "top1"))
     low, high = found.interval if found else (math.nan, math.nan)
     first, second = at.value(network, "top1"), at.value(other, "top1")
@@ -354,7 +355,7 @@ def _bottlenecks_buy_depth(at: Setting) -> list[Part]:
     for metric, words in (("macs", "operations"), ("params", "parameters")):
         deep, shallow = at.value("resnet50", metric), at.value("resnet34", metric)
         if not (deep > 0 and shallow > 0):
-            parts.append(unknown(words, f"{words} of ResNet-50 and ResNet-34"))
+            parts.append(lacking(at, words, words, ("resnet50", "resnet34"), metric))
             continue
         shown = f"{words}: {at.said('resnet50', metric)}, {at.said('resnet34', metric)}"
         parts.append(Part(words, deep / shallow < 1.25, shown))

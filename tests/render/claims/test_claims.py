@@ -387,6 +387,13 @@ def test_a_run_without_numbers_tests_nothing_but_arithmetic() -> None:
     assert summary(ruled).startswith(f"Of {len(claims())} claims, 1 ")
 
 
+def test_what_is_missing_is_named_without_what_is_there() -> None:
+    facts = changed(LARGE, wide_resnet50_2={"inference_images_per_s": 9.0})
+    assert verdicts(facts)["S13"].evidence.endswith("missing: throughput of ResNet-152")
+    dense = {"densenet_bc100_k12_cifar": {"params": 769e3}}
+    assert verdicts(dense)["S14"].evidence == "missing: parameters of PreAct-ResNet-1001"
+
+
 def test_claims_csv_has_the_promised_columns_and_no_formula() -> None:
     facts = {**LARGE, "=cmd()|inception_v4": {"params": 1.0}}
     rows = list(csv.DictReader(io.StringIO(write_claims_csv(rulings(results_of(facts), {})))))
