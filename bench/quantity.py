@@ -31,6 +31,7 @@ _AXIS_UNIT = {
     "bytes": "",
 }
 
+_TINY = 1e-4  # below it, zeros would hide the number
 
 SECONDS = {"s": 1, "min": 60, "h": 3600}
 MEMORY_UNITS = {"MB": 10**6, "GB": 10**9, "TB": 10**12, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
@@ -57,6 +58,8 @@ def quantity(value: float, unit: str, digits: int = 3) -> str:
         return "–"
     scale, suffix = _scale(value, unit, digits)
     scaled = value / scale
+    if 0 < abs(scaled) < _TINY:
+        return f"{scaled:.{digits - 1}e}{suffix}"
     whole = unit in _PREFIXED and scale == 1 and value == round(value)
     decimals = 0 if whole or scaled == 0 else max(0, digits - 1 - _exponent(scaled, digits))
     return f"{scaled:,.{decimals}f}{suffix}"
@@ -80,6 +83,8 @@ def measured(value: float, low: float, high: float, unit: str) -> str:
     if half >= abs(value) and low >= 0:
         return f"{quantity(value, unit, 2)} ({quantity(low, unit, 2)} to {quantity(high, unit, 2)})"
     scale, suffix = _scale(value, unit, 3)
+    if abs(value / scale) < _TINY:
+        return f"{value / scale:.2e} ± {half / scale:.1e}{suffix}"
     decimals = 1 - _exponent(half / scale, 2)
     shown = max(0, decimals)
     return f"{round(value / scale, decimals):,.{shown}f} ± {round(half / scale, decimals):,.{shown}f}{suffix}"

@@ -37,6 +37,7 @@ from bench.quantity import (
         (9.996, "images/s", "10.0"),
         (20.05, "s", "20.1 s"),
         (math.nan, "count", "–"),
+        (2.2e-7, "ratio", "2.20e-07"),  # zeros would hide it
     ],
 )
 def test_quantity(value: float, unit: str, text: str) -> None:
@@ -47,6 +48,7 @@ def test_quantity(value: float, unit: str, text: str) -> None:
     ("value", "low", "high", "unit", "text"),
     [
         (0.7123, 0.7034, 0.7210, "fraction", "71.23 ± 0.89 %"),
+        (2.21e-7, 1.5e-7, 2.9e-7, "ratio", "2.21e-07 ± 7.1e-08"),
         (45_123, 44_785, 45_400, "images/s", "45,120 ± 340"),
         (0.5, 0.49, 0.53, "fraction", "50.0 ± 3.0 %"),  # the larger half
         (7.0, math.nan, math.nan, "images/s", "7.00"),

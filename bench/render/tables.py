@@ -256,11 +256,17 @@ def _of_track(results: Results, track: str, models: Sequence[Model]) -> TrackTab
         ),
         overview=_table(results, "Overview", models, first, usual),
         topics=tuple(
-            _table(results, title, models, metrics, usual)
+            _without_empty_rows(_table(results, title, models, metrics, usual))
             for title, metrics in topics
             if not set(metrics) <= set(first)
         ),
     )
+
+
+def _without_empty_rows(table: Table) -> Table:
+    """The rows that have a number or a failure: why the others have none is said where it says what was skipped."""
+    said = [row for row in table.rows if any(cell.status not in (NOT_RUN, "skipped") for cell in row.cells)]
+    return replace(table, rows=tuple(said))
 
 
 def _accuracies(results: Results, models: Sequence[Model]) -> Iterator[str]:
@@ -279,7 +285,10 @@ def _tried(results: Results, models: Sequence[Model], metric: Metric) -> bool:
         return False
     if restates_a_peak(results, models, metric):
         return False
-    return any(results.cell(model, metric.name).status not in (NOT_RUN, "skipped") for model in models)
+    cells = [results.cell(model, metric.name) for model in models]
+    if metric.name == "uncounted_share" and not any(cell.value > 0 for cell in cells):
+        return False  # everything was counted: nothing to warn of
+    return any(cell.status not in (NOT_RUN, "skipped") for cell in cells)
 
 
 def restates_a_peak(results: Results, models: Sequence[Model], metric: Metric) -> bool:

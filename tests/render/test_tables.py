@@ -91,6 +91,20 @@ def test_a_small_run_has_one_table(read: Reader) -> None:
     assert {"Saved activations", "Training throughput"} <= {column.heading for column in track.overview.columns}
 
 
+def test_a_table_leaves_out_networks_without_a_number_and_a_warning_that_warns_of_nothing(read: Reader) -> None:
+    rows = [row for name in ("a_cifar", "b_cifar") for row in [*counts(name, 1, 2, 3), *speeds(name, 1e6)]]
+    rows += [row for name in ("a_cifar", "b_cifar") for row in training(name, 0.5)]
+    rows += [ok("a_cifar", metric, 1.0) for metric in ("traffic_bytes", "arithmetic_intensity", "latency_ms")]
+    rows += [ok(name, "uncounted_share", 0.0) for name in ("a_cifar", "b_cifar")]
+    rows += [ok("a_cifar", "gradient_norm_ratio", 0.1), bad("b_cifar", "gradient_norm_ratio", "skipped", "no twin")]
+    (track,) = track_tables(read(rows))
+    shown = {table.title: [row.model.name for row in table.rows] for table in track.topics}
+    assert shown["Gradients from the first layer to the last"] == ["a_cifar"]
+    assert "Other measurements" not in shown
+    (track,) = track_tables(read([*rows[:-3], ok("b_cifar", "uncounted_share", 0.1), *rows[-2:]]))
+    assert "Other measurements" in [table.title for table in track.topics]
+
+
 def test_the_batch_size_stands_beside_the_best_throughput(cifar: dict[str, Table]) -> None:
     speed = cifar["Speed"]
     assert cell(speed, "resnet20_cifar", "Training throughput at its best batch").aside == "batch 4096"
