@@ -202,7 +202,7 @@ _MEANINGS: dict[Metric, str] = {
     Metric("weight_bytes", "predicted_memory", "bytes", "Weights", "lower"): (
         "Weights and buffers at the moment of the predicted peak of training."
     ),
-    Metric("gradient_bytes", "predicted_memory", "bytes", "Gradients", "lower"): (
+    Metric("gradient_bytes", "predicted_memory", "bytes", "Gradients at the peak", "lower"): (
         "Gradients of weights at the moment of the predicted peak of training."
     ),
     Metric("optimizer_bytes", "predicted_memory", "bytes", "Optimizer state", "lower"): (

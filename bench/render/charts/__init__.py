@@ -7,7 +7,6 @@ metric. A file for each kind of figure draws it and ends in `frame.finished`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 
 from bench.metrics import METRICS
 from bench.records.run_folder import Run
@@ -93,7 +92,7 @@ def _charts(
         yield from training_curves(results, group, curves, stem, everything=several)
         yield _accuracy_bars(results, group, stem)
         if several:
-            yield density_chart(replace(accuracy, results=results, group=group))
+            yield density_chart(own_accuracies(results, group, stem))
             yield year_chart(accuracy)
     yield from textbook_charts(results)
     for track, models in results.tracks().items():

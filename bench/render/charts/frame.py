@@ -322,6 +322,9 @@ class _BinaryLocator(MaxNLocator):
         unit = 1.0
         while vmax / unit >= 1024:
             unit *= 1024
+        if unit > 1 and vmax < 6 * unit:  # a fifth of a GiB is no round number of MiB
+            step = unit * 2.0 ** math.ceil(math.log2(vmax / unit / 6))
+            return [step * i for i in range(math.floor(vmax / step) + 1)]
         return [float(value) * unit for value in super().tick_values(vmin / unit, vmax / unit)]
 
 

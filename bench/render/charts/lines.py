@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -136,7 +136,7 @@ def curve_chart(
         title=title,
         conditions=chart_conditions(results, group),
         alt=(
-            f"{title} on {group.dataset} for {len(ends)} networks, one line per seed; "
+            f"{title} for {len(ends)} networks on {group.dataset}, one line per seed; "
             f"{chart_name(best)} ends {'lowest' if loss else 'highest'} at "
             f"{tick(ends[best][1], METRICS['train_loss' if loss else 'top1'].unit)}."
         ),
@@ -190,6 +190,7 @@ def _flow_chart(results: Results, depth: str, found: Sequence[tuple[Model, Gradi
     figure, styles = new_figure(height=_FLOW_HEIGHT), styles_of(results)
     names = " and ".join(chart_name(model) for model, _ in found)
     title = f"Gradient that reaches each layer of {names}"
+    ratios = _ratios(results, [model for model, _ in found])
     limits = {
         norm: _flow_limits([flow.rows[flow.rows.batch_norm == norm] for _, flow in found]) for norm in (False, True)
     }
@@ -223,8 +224,8 @@ def _flow_chart(results: Results, depth: str, found: Sequence[tuple[Model, Gradi
         track=found[0][0].track,
         title=title,
         conditions=_flow_conditions(results, found),
-        alt=f"{title}: norm by depth on a logarithmic axis, a panel for each of eight variants. {_ratios(found)}",
-        caption=_ratios(found),
+        alt=f"{title}: norm by depth on a logarithmic axis, a panel for each of eight variants. {ratios}",
+        caption=ratios,
     )
 
 
@@ -268,20 +269,12 @@ def _draw_flow_legend(
     figure.text(_LEFT / WIDTH, 46 / _FLOW_HEIGHT, "Convolution, counted from the input")
 
 
-def _ratios(found: Sequence[tuple[Model, GradientFlow]]) -> str:
+def _ratios(results: Results, models: Iterable[Model]) -> str:
     """A sentence on the first norm over the last at initialisation, where it says most."""
     sentences = []
-    for words, variant in (
-        ("sigmoid", ("sigmoid", "he", False)),
-        ("ReLU", ("relu", "he", False)),
-        ("ReLU and batch norm", ("relu", "he", True)),
-    ):
-        ratios = []
-        for model, flow in found:
-            norms = flow.norms(*variant, last=False)
-            if len(norms) and norms.iloc[-1] > 0:
-                ratios.append(f"{norms.iloc[0] / norms.iloc[-1]:.2g} in {chart_name(model)}")
-        if ratios:
+    for words, kind in (("sigmoid", "_sigmoid"), ("ReLU", ""), ("ReLU and batch norm", "_batch_norm")):
+        cells = {chart_name(model): results.cell(model, f"gradient_norm_ratio{kind}") for model in models}
+        if ratios := [f"{cell.value:.2g} in {name}" for name, cell in cells.items() if cell.measured]:
             sentences.append(f"with {words} {' and '.join(ratios)}")
     return (
         f"First layer's norm over the last's at initialisation with He's weights: {'; '.join(sentences)}. "

@@ -9,7 +9,7 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from bench.metrics import METRICS
+from bench.metrics import DERIVED, METRICS
 from bench.quantity import in_sentence, listing, ordinal, quantity, with_unit
 from bench.records.record import Record
 from bench.render.findings.machine import work_and_time
@@ -328,9 +328,14 @@ def remarks(results: Results) -> dict[str, list[Remark]]:
     31 to 34% of the step".
     """
     merged: dict[tuple[str, str, str], list[str]] = {}  # probe, network, remark without its numbers
-    for record in results.records:
-        if record.status == "ok" and record.note:
-            merged.setdefault((record.probe, record.model, _NUMBER.sub("#", record.note)), []).append(record.note)
+    noted = [record for record in results.records if record.status == "ok" and record.note]
+    known = {(record.model, part) for record in noted if record.probe != DERIVED for part in record.note.split("; ")}
+    for record in noted:
+        parts = record.note.split("; ")
+        if record.probe == DERIVED:  # what is computed from a timing repeats its remarks
+            parts = [part for part in parts if (record.model, part) not in known]
+        if note := "; ".join(parts):
+            merged.setdefault((record.probe, record.model, _NUMBER.sub("#", note)), []).append(note)
     said: dict[str, dict[str, list[str]]] = {}
     for (probe, model, _), notes in merged.items():
         said.setdefault(probe, {}).setdefault(_in_one(notes), []).append(model)

@@ -86,9 +86,8 @@ def conditions_grid(header: RunHeader) -> Grid | None:
 
 def _times(seconds: Mapping[str, float]) -> dict[str, str]:
     """Seconds by phase as facts, and of all together."""
-    whole = {"time of all tasks": sum(seconds.values())} if seconds else {}
-    each = {f"time of {phase}": needed for phase, needed in seconds.items()}
-    return {fact: f"{needed / 60:.1f} min" for fact, needed in {**whole, **each}.items()}
+    whole = {"all tasks": sum(seconds.values())} if seconds else {}
+    return {f"time of {what}: predicted, taken": f"{s / 60:.1f} min" for what, s in {**whole, **seconds}.items()}
 
 
 def limits_grid(header: RunHeader) -> Grid | None:
@@ -158,11 +157,17 @@ def _sentence(results: Results, model: Model) -> str:
     peak = limits and peak_of(limits, row.precision)
     name = peak.name if isinstance(peak, Peak) else "the peak"
     share = f"{quantity(cell.value, 'fraction', digits=2)} of {name}"
-    reasons = [
-        reason for reason in (_launches(results, model), _memory(results, model), _batch(results, model)) if reason
-    ]
-    why = (
-        "; ".join(reasons) or "none of the measured causes (kernel launches, memory traffic, batch size) explains this"
+    causes = {
+        "kernel launches": (_launches(results, model), results.cell(model, "train_device_ms").measured),
+        "memory traffic": (
+            _memory(results, model),
+            peaks_of(results, [model]) is not None and results.cell(model, "arithmetic_intensity").measured,
+        ),
+        "batch size": (_batch(results, model), results.cell(model, "best_train_images_per_s").measured),
+    }
+    asked = ", ".join(cause for cause, (_, known) in causes.items() if known)
+    why = "; ".join(reason for reason, _ in causes.values() if reason) or (
+        f"what was measured of the causes ({asked}) does not explain this" if asked else "no cause of this was measured"
     )
     return f"In training {written_name(model)} reaches {share}: {why}."
 

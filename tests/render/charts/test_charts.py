@@ -23,16 +23,34 @@ from matplotlib.text import Annotation, Text
 
 from bench.metrics import METRICS
 from bench.models import REGISTRY
+from bench.quantity import tick
 from bench.render import charts
 from bench.render.charts import draw_charts
 from bench.render.charts.accuracy import own_accuracies, scatter_chart
-from bench.render.charts.frame import COLOURS, MARKERS, PAPER, chart_name, family_styles, marker_size, printable, style
+from bench.render.charts.frame import (
+    COLOURS,
+    MARKERS,
+    PAPER,
+    chart_name,
+    family_styles,
+    marker_size,
+    printable,
+    scale_from_zero,
+    style,
+)
 from bench.render.charts.points import ball_areas
 from bench.render.results import Results, read_results
 from bench.render.results.header import Model
 from tests.render.conftest import Reader, bad, counts, full_run, kept_figures, listed, overlaps, speeds, training
 
 COSTS = ("macs", "inference_images_per_s", "train_images_per_s", "saved_activation_bytes")
+
+
+def test_bytes_on_an_axis_are_round_where_the_unit_has_just_changed() -> None:
+    axes = Figure().add_subplot()
+    scale_from_zero(axes, 2.0 * 2**30, "bytes")
+    shown = [tick(at, "bytes") for at in axes.xaxis.get_majorticklocs()]
+    assert shown == ["0 B", "512 MiB", "1 GiB", "1.5 GiB", "2 GiB"]
 
 
 @pytest.fixture(scope="module")

@@ -187,6 +187,16 @@ def test_rounds_that_differ_in_numbers_are_one_remark(read: Reader) -> None:
     ]
 
 
+def test_what_is_computed_from_a_timing_does_not_repeat_its_remarks(read: Reader) -> None:
+    timed = ok("a_cifar", "train_images_per_s", 9.0, batch_size=8, device="cuda:0", note="not steady: 9% slower")
+    limits = {"cuda:0": {"precision": "fp32", "peak_flops_per_s": 1e12, "bandwidth_bytes_per_s": 1e10}}
+    found = remarks(read([ok("a_cifar", "flops", 1e9), timed], limits=limits))
+    assert {probe: [remark.reason for remark in said] for probe, said in found.items()} == {
+        "throughput": ["not steady: 9% slower"],
+        "derived": ["share of 1.000 TFLOP/s, the fastest fp32 matrix product or convolution measured here"],
+    }
+
+
 def test_networks_with_the_same_remark_share_it(read: Reader) -> None:
     rows = [ok(name, "latency_ms", 1.0, note="warm 2.15.0") for name in ("a_cifar", "b_cifar")]
     rows.append(ok("b_cifar", "params", 1.0, note="odd"))
