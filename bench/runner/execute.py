@@ -261,12 +261,13 @@ class Outcome:
 @contextmanager
 def only_new_garbage() -> Iterator[None]:
     """Let the collector look at what is made from here on: a look through PyTorch takes longer than a count."""
-    mine = gc.get_freeze_count() == 0
-    gc.freeze()
+    mine = gc.get_freeze_count() == 0  # else who calls `bench.measure` has frozen what there was before
+    if mine:
+        gc.freeze()
     try:
         yield
     finally:
-        if mine:  # else who calls `bench.measure` has frozen something, and nothing tells it apart
+        if mine:
             gc.unfreeze()
 
 

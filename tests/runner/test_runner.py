@@ -297,6 +297,11 @@ def test_the_collector_looks_at_what_a_probe_has_made_only(unfrozen: None, monke
     assert row.value < 0.1 * len(gc.get_objects())  # of PyTorch's own, which takes longer to look through than to count
     assert [ref() for ref in made] == [None, kept]
     assert gc.get_freeze_count() == 0  # as it was
+    gc.freeze()
+    frozen = gc.get_freeze_count()
+    rows_of(SPECS[0], "params")
+    assert gc.get_freeze_count() == frozen  # nothing that is garbage by now stays for good
+    assert made[2]() is None
 
 
 def test_workers_start_with_the_library_that_a_network_comes_from() -> None:
