@@ -17,10 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.config import Budget, Config, Task
+from bench.config import Task
 from bench.models import REGISTRY, ModelSpec
 from bench.probes import MEASURE
 from bench.probes.reading import Reading
+from tests.configs import config
 
 FILE = Path(__file__).with_name("counts.json")
 METRICS = ("params", "macs", "activations", "saved_activation_bytes")  # named as the probes that count them
@@ -30,10 +31,9 @@ Counts = dict[str, float]
 
 
 def counts_of(spec: ModelSpec) -> Counts:
-    config = Config("quick", (), Budget(1, "ep"), 1, "auto", {}, None, None, 0.1, None)
     counts: Counts = {}
     for metric in METRICS:
-        reading = MEASURE[metric](Task(spec, config)).readings[metric]
+        reading = MEASURE[metric](Task(spec, config())).readings[metric]
         assert isinstance(reading, Reading)
         counts[metric] = int(reading.value) if reading.value == int(reading.value) else reading.value
     return counts

@@ -8,13 +8,11 @@ import pytest
 from torch import Tensor, nn
 
 from bench.cli.main import main
-from bench.config import Budget, Config, Task
+from bench.config import Task
 from bench.device.timing import Laps
-from bench.models import ModelSpec
 from bench.probes import speed
-
-CONFIG = Config("quick", (), Budget(1, "ep"), 1, "auto", {"cifar": 2}, None, None, 0.2, None)
-
+from tests.configs import config
+from tests.own_network import own_spec
 
 NOW = [0.0]  # by a clock that only a planted layer moves
 
@@ -42,8 +40,7 @@ class Planted(nn.Module):
 
 def test_time_is_told_by_call_and_what_is_between_the_layers_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speed, "Laps", partial(Laps, clock=lambda: NOW[0]))
-    spec = ModelSpec("planted_cifar", "Own", 2024, "none", "cifar", (3, 8, 8), 10, Planted)
-    found = speed.layer_milliseconds(Task(spec, CONFIG))
+    found = speed.layer_milliseconds(Task(own_spec(Planted), config(measure_seconds=0.2)))
     slow = {("", 0): 10.0, ("slow", 0): 20.0, ("slow", 1): 20.0}
     assert found == pytest.approx({**slow, ("head", 0): 0.0, ("head.0", 0): 0.0, ("head.1", 0): 0.0}, abs=1e-6)
 

@@ -15,35 +15,26 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.config import Budget, Config, Execution, Task
+from bench.config import Execution, Task
 from bench.device import energy as counters
 from bench.device import nvml, torch_devices
 from bench.device.timing import steady_samples
 from bench.metrics import metrics_of
-from bench.models import REGISTRY, ModelSpec
+from bench.models import REGISTRY
 from bench.probes import energy
 from bench.probes.reading import Answer, Reading, Unsupported
 from bench.runner.execute import execute
+from tests.configs import config
 from tests.device.nvml_library import UUID, Install
 from tests.device.test_timing import Time
 from tests.emulated import at_work
 from tests.emulated.device import BUSY_WATTS, SLOWNESS
 from tests.emulated.queue import Queue
+from tests.own_network import own_spec
 
 BATCH, STEP_S = 4, 0.004
 IDLE_WATTS, JOULES, TRAINING_JOULES = 1.0, 2.0, 6.0  # each step costs so much, however long it takes
-CONFIG = Config(
-    "quick",
-    ("energy",),
-    Budget(1, "ep"),
-    1,
-    "auto",
-    {"cifar": BATCH, "mnist": BATCH, "imagenet": 1},
-    None,
-    None,
-    0.06,
-    None,
-)
+CONFIG = config("energy", batch=BATCH, measure_seconds=0.06)
 
 
 class Board:
@@ -91,7 +82,7 @@ class Slow(nn.Module):
         return self.fc(x.mean((2, 3)))
 
 
-SPEC = ModelSpec("costly_cifar", "Own", 2024, "none", "cifar", (3, 8, 8), 10, Costly)
+SPEC = own_spec(Costly)
 
 
 def on(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,8 +143,8 @@ def test_a_gpu_that_tells_no_energy_of_its_own_is_skipped_with_the_reason(
 def test_steps_that_are_graphs_are_not_queued_by_the_thousand(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each takes the device a quarter longer than the host, so in 3 s it would fall 0.6 s behind."""
     now, ahead = Time(), [0.0]
-    slow = ModelSpec("slow_cifar", "Own", 2024, "none", "cifar", (3, 8, 8), 10, partial(Slow, now))
-    config = replace(CONFIG, execution=Execution(cuda_graphs=True))
+    slow = own_spec(partial(Slow, now))
+    graphs = replace(CONFIG, execution=Execution(cuda_graphs=True))
     monkeypatch.setattr(energy, "steady_samples", partial(steady_samples, clock=now))
     monkeypatch.setattr(energy, "measure_steps", partial(counters.measure_steps, clock=now))
     monkeypatch.setattr(energy, "update_period", partial(counters.update_period, clock=now, sleep=now.spend))
@@ -166,7 +157,7 @@ def test_steps_that_are_graphs_are_not_queued_by_the_thousand(monkeypatch: pytes
             ahead.append(device.queue.free_at - now.now)
 
         device.queue.launch = watched  # type: ignore[method-assign]
-        found = energy.measure(Task(slow, config, device="emulated:0")).readings["energy_joules_per_image"]
+        found = energy.measure(Task(slow, graphs, device="emulated:0")).readings["energy_joules_per_image"]
     assert isinstance(found, Reading)
     assert found.value == pytest.approx(BUSY_WATTS * SLOWNESS * STEP_S / BATCH, rel=0.02)
     assert max(ahead) < 4 * energy.AHEAD_S

@@ -31,6 +31,7 @@ from bench.runner.execute import execute
 from bench.training.step import training_loss
 from tests.configs import config
 from tests.data import fakes
+from tests.own_network import own_spec
 from tests.probes.field_networks import FIELD, SIZE, LazyNever, LazySpare, between, plain, typed
 from tests.probes.random_networks import applied
 
@@ -46,7 +47,7 @@ COUNTS = ("params", "macs", "activations", "saved_activation_bytes", "traffic")
 
 
 def spec_of(name: str) -> ModelSpec:
-    return ModelSpec(f"{name}_cifar", "Own", 2024, "none", "cifar", SIZE, 10, FIELD[name].build)
+    return own_spec(FIELD[name].build, SIZE, f"{name}_cifar")
 
 
 def rows(spec: ModelSpec, *probes: str, config: Config = CONFIG, inputs: Inputs = Inputs()) -> dict[str, Record]:

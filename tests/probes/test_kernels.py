@@ -10,6 +10,7 @@ from bench.models import REGISTRY, ModelSpec
 from bench.probes.counting.kernels import BATCH, Kernel, KernelsTask, count_kernels
 from bench.probes.counting.layers import layer_products
 from bench.training.recipes import RECIPES
+from tests.own_network import own_spec
 
 
 class Small(nn.Module):
@@ -25,7 +26,7 @@ class Small(nn.Module):
         return self.fc(self.second(self.first(x)).relu().mean((2, 3)))
 
 
-SPEC = ModelSpec("small_cifar", "Own", 2024, "none", "cifar", (4, 8, 8), 10, Small)
+SPEC = own_spec(Small, (4, 8, 8))
 
 
 def counted(spec: ModelSpec, precision: str = "fp32") -> Any:

@@ -36,6 +36,8 @@ from bench.probes.steps import Batch, MakeStep, Step, inference_step, training_s
 from bench.runner.request import Request, resolve
 from bench.training.recipes import Recipe, recipe_for
 from tests.configs import config
+from tests.own_network import own_spec
+from tests.probes.random_networks import applied
 
 FP32, BF16 = Execution(), Execution("bf16")
 MOMENTUM = Recipe("sgd", 0.1, 0.0, 4, "for these tests")
@@ -51,29 +53,24 @@ def task(
     return Task(spec, config(batch=batch_size, execution=execution, dedicated=device != "cpu", fit=fit), device=device)
 
 
-def spec_of(build: Callable[..., nn.Module], input_size: tuple[int, int, int] = (3, 2, 2)) -> ModelSpec:
-    return ModelSpec("own_cifar", "Own", 2024, "none", "cifar", input_size, 10, build)
-
-
-class TwoLayers(nn.Module):
+class TwoLayers(nn.Sequential):
     """12 numbers an image, 32 features, 10 classes; no biases."""
 
     def __init__(self, num_classes: int) -> None:
-        super().__init__()
-        self.first = nn.Linear(12, 32, bias=False)
-        self.second = nn.Linear(32, num_classes, bias=False)
+        hidden = nn.Linear(12, 32, bias=False), nn.ReLU()
+        super().__init__(nn.Flatten(), *hidden, nn.Linear(32, num_classes, bias=False))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.second(F.relu(self.first(x.flatten(1))))
+
+SPEC = own_spec(TwoLayers, (3, 2, 2))
 
 
 def test_inference_is_what_was_worked_out_by_hand() -> None:
     """The peak is at the ReLU: weights, images, what goes into it and what comes out."""
     weights, images, hidden = 4 * (12 * 32 + 32 * 10), 4 * 4 * 12, 4 * 4 * 32
-    found = inference_footprint(spec_of(TwoLayers), FP32, "cpu", batch_size=4)
+    found = inference_footprint(SPEC, FP32, "cpu", batch_size=4)
     assert found == Footprint(weight=weights, activation=images, workspace=2 * hidden)
     assert found.peak == 2_816 + 192 + 1_024
-    assert inference_footprint(spec_of(TwoLayers), BF16, "cpu", batch_size=4).peak == found.peak // 2
+    assert inference_footprint(SPEC, BF16, "cpu", batch_size=4).peak == found.peak // 2
 
 
 def test_a_training_step_is_what_was_worked_out_by_hand() -> None:
@@ -83,7 +80,7 @@ def test_a_training_step_is_what_was_worked_out_by_hand() -> None:
     the logits (40 B an image), the loss and its own gradient, and that of the first layer's output (128 B an image).
     """
     weights = 4 * (12 * 32 + 32 * 10)
-    found = training_footprint(spec_of(TwoLayers), MOMENTUM, FP32, "cpu", batch_size=4)
+    found = training_footprint(SPEC, MOMENTUM, FP32, "cpu", batch_size=4)
     assert found == Footprint(
         weight=weights, gradient=weights, optimizer=weights, activation=4 * (48 + 8), workspace=4 * (40 + 128) + 8
     )
@@ -92,12 +89,12 @@ def test_a_training_step_is_what_was_worked_out_by_hand() -> None:
 
 def test_a_gpu_hands_out_blocks_of_512_bytes() -> None:
     """12 x 32 floats fill three blocks; 32 x 10 floats, 1,280 bytes, take three as well; everything else takes one."""
-    found = training_footprint(spec_of(TwoLayers), MOMENTUM, FP32, "cuda", batch_size=4)
+    found = training_footprint(SPEC, MOMENTUM, FP32, "cuda", batch_size=4)
     assert found == Footprint(weight=3_072, gradient=3_072, optimizer=3_072, activation=1_024, workspace=2_048)
 
 
 def test_adam_keeps_two_moments_and_a_count_of_steps() -> None:
-    found = training_footprint(spec_of(TwoLayers), replace(MOMENTUM, optimizer="adam"), FP32, "cpu", batch_size=4)
+    found = training_footprint(SPEC, replace(MOMENTUM, optimizer="adam"), FP32, "cpu", batch_size=4)
     assert found.optimizer == 2 * found.weight + 2 * 4
 
 
@@ -111,7 +108,7 @@ def test_what_kernels_happen_to_be_fastest_changes_no_peak() -> None:
                 chosen_by_time.append(torch.backends.cudnn.benchmark)
             return super().forward(x)
 
-    memory.measure(task(spec_of(Asks)))
+    memory.measure(task(own_spec(Asks, (3, 2, 2))))
     assert chosen_by_time
     assert not any(chosen_by_time)
 
@@ -149,10 +146,8 @@ def allocated_on_cpu(make: MakeStep, task: Task, folder: Path) -> int:
 
 
 def test_the_step_worked_out_by_hand_is_what_the_cpu_allocates(tmp_path: Path) -> None:
-    measured = allocated_on_cpu(
-        training_step, replace(task(spec_of(TwoLayers)), inputs=Inputs(recipes={"Own": MOMENTUM})), tmp_path
-    )
-    assert measured == training_footprint(spec_of(TwoLayers), MOMENTUM, FP32, "cpu", 4).peak
+    measured = allocated_on_cpu(training_step, replace(task(SPEC), inputs=Inputs(recipes={"Own": MOMENTUM})), tmp_path)
+    assert measured == training_footprint(SPEC, MOMENTUM, FP32, "cpu", 4).peak
 
 
 # The CPU's convolutions copy the weights of one layer at a time into an order of their own: where weights are most of
@@ -267,7 +262,8 @@ class Dropped(nn.Module):
 def test_a_network_that_drops_blocks_is_weighed_with_all_of_them(keep_above: float) -> None:
     state = torch.get_rng_state()
     dropping, whole = (
-        training_footprint(spec_of(partial(Dropped, which)), MOMENTUM, FP32, "cpu", 64) for which in (keep_above, None)
+        training_footprint(own_spec(partial(Dropped, which), (3, 2, 2)), MOMENTUM, FP32, "cpu", 64)
+        for which in (keep_above, None)
     )
     assert dropping.activation == whole.activation
     assert dropping.peak == pytest.approx(whole.peak, abs=8)  # the coin itself
@@ -275,18 +271,12 @@ def test_a_network_that_drops_blocks_is_weighed_with_all_of_them(keep_above: flo
 
 
 def test_a_gpu_keeps_a_byte_for_each_element_that_dropout_may_drop() -> None:
-    class Dropout(nn.Module):
-        def __init__(self, num_classes: int) -> None:
-            super().__init__()
-            self.features = nn.Linear(12, 2048)
-            self.head = nn.Linear(2048, num_classes)
+    def dropping(num_classes: int) -> nn.Module:
+        return nn.Sequential(nn.Flatten(), nn.Linear(12, 2048), nn.Dropout(0.5), nn.Linear(2048, num_classes))
 
-        def forward(self, x: Tensor) -> Tensor:
-            return self.head(F.dropout(self.features(x.flatten(1)), 0.5, self.training))
-
-    batch_size = 4096
+    spec, batch_size = own_spec(dropping, (3, 2, 2)), 4096
     on: dict[Kernels, Footprint] = {
-        kind: training_footprint(spec_of(Dropout), MOMENTUM, FP32, kind, batch_size) for kind in ("cpu", "cuda")
+        kind: training_footprint(spec, MOMENTUM, FP32, kind, batch_size) for kind in ("cpu", "cuda")
     }
     assert on["cpu"].activation - on["cuda"].activation == 3 * 2048 * batch_size
 
@@ -312,24 +302,20 @@ def test_attention_does_not_hold_the_scores_of_all_pairs(module: bool, kind: Ker
                 tokens = F.scaled_dot_product_attention(heads, heads, heads).squeeze(1)
             return self.head(tokens.mean(1))
 
-    spec, scores, tokens = spec_of(Attention, (16, 32, 32)), 4 * 1024 * 1024, 4 * 1024 * 16
+    spec, scores, tokens = own_spec(Attention, (16, 32, 32)), 4 * 1024 * 1024, 4 * 1024 * 16
     assert training_footprint(spec, MOMENTUM, FP32, kind, 2).peak < 2 * scores
     assert inference_footprint(spec, FP32, kind, 2).peak < 2 * 8 * tokens
 
 
 def test_a_network_that_looks_at_numbers_is_replayed_on_the_cpu_and_said() -> None:
-    class Looks(nn.Module):
-        """TwoLayers, with images that are divided by their largest value."""
-
-        def __init__(self, num_classes: int) -> None:
-            super().__init__()
-            self.first = nn.Linear(12, 32, bias=False)
-            self.second = nn.Linear(32, num_classes, bias=False)
+    class Looks(TwoLayers):
+        """With images that are divided by their largest value."""
 
         def forward(self, x: Tensor) -> Tensor:
-            return self.second(F.relu(self.first(x.flatten(1) / x.abs().max().item())))
+            output: Tensor = super().forward(x / x.abs().max().item())
+            return output
 
-    for spec in (spec_of(Looks), spec_of(TwoLayers)):
+    for spec in (own_spec(Looks, (3, 2, 2)), SPEC):
         readings = of_both(replace(task(spec), inputs=Inputs(recipes={"Own": MOMENTUM})))
         peaks = [readings[f"peak_{step}_bytes"] for step in ("inference", "training")]
         notes = [peak.note for peak in peaks if isinstance(peak, Reading)]
@@ -342,29 +328,15 @@ def test_a_network_that_looks_at_numbers_is_replayed_on_the_cpu_and_said() -> No
 
 
 def test_a_broken_network_fails_with_its_own_error() -> None:
-    class Wrong(nn.Module):
-        def __init__(self, num_classes: int) -> None:
-            super().__init__()
-            self.fc = nn.Linear(13, num_classes)
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.fc(x.flatten(1))
-
-    for reason in of_both(task(spec_of(Wrong))).values():
+    wrong = own_spec(lambda num_classes: nn.Sequential(nn.Flatten(), nn.Linear(13, num_classes)), (3, 2, 2))
+    for reason in of_both(task(wrong)).values():
         assert isinstance(reason, RuntimeError)
         assert "mat1 and mat2 shapes cannot be multiplied (2x12 and 13x10)" in str(reason)
 
 
 def test_buffers_alone_have_an_inference_pass_and_nothing_to_train() -> None:
-    class Fixed(nn.Module):
-        def __init__(self, num_classes: int) -> None:
-            super().__init__()
-            self.register_buffer("weight", torch.ones(num_classes, 12))
-
-        def forward(self, x: Tensor) -> Tensor:
-            return x.flatten(1) @ self.get_buffer("weight").T
-
-    readings = of_both(task(spec_of(Fixed)))
+    fixed = applied(lambda self, x: x.flatten(1) @ self.weight, weight=lambda: nn.Buffer(torch.ones(12, 10)))
+    readings = of_both(task(own_spec(lambda num_classes: fixed(), (3, 2, 2))))
     assert value(readings["peak_inference_bytes"]) == 480 + 192 + 160  # the buffer, four images and their logits
     assert "nothing to train" in str(readings["peak_training_bytes"])
     assert "nothing to train" in str(readings["gradient_bytes"])
@@ -602,7 +574,7 @@ class Scales(nn.Sequential):
 def test_the_copy_for_a_network_that_changes_its_input_in_place_is_not_weighed() -> None:
     peaks = []
     for factor in (1.0, 2.0):
-        spec = spec_of(lambda num_classes, factor=factor: Scales(factor), (3, 8, 8))
+        spec = own_spec(lambda num_classes, factor=factor: Scales(factor))
         rows = memory.measure(task(spec, 16, device="cuda:0")).readings
         peaks.append([rows[f"peak_{step}_bytes"] for step in ("inference", "training")])
     assert peaks[0] == peaks[1]

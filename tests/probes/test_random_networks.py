@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
-from bench.models import ModelSpec
+from tests.own_network import own_spec
 from tests.probes.random_networks import Example, networks
 from tests.probes.test_field_networks import rows
 
@@ -21,7 +21,7 @@ from tests.probes.test_field_networks import rows
 )
 @given(networks())
 def test_the_counts_of_any_network_are_right_or_marked(example: Example) -> None:
-    spec = ModelSpec("random_cifar", "Own", 2024, "none", "cifar", example.input_size, 10, example.build)
+    spec = own_spec(example.build, example.input_size)
     found = rows(spec, "params", "macs", "saved_activation_bytes")
     params, macs, saved = (found[metric] for metric in ("params", "macs", "saved_activation_bytes"))
     if "unsized" in example.marks:

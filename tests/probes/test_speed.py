@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.config import Budget, Config, Execution, MemoryFormat, Precision, Task
+from bench.config import Config, Execution, MemoryFormat, Precision, Task
 from bench.device import accelerator
 from bench.device.execution import arithmetic, for_inference, is_out_of_memory, release_memory, with_batch_that_fits
 from bench.device.timing import Laps, Timing, device_seconds, steady_samples
@@ -25,25 +25,15 @@ from bench.probes.reading import Answer, Reading, Unsupported
 from bench.probes.speed import sweep
 from bench.probes.steps import MakeStep, inference_step, training_step
 from bench.runner.execute import crashed, execute
-from bench.stats import median_interval
 from bench.training.step import make_optimizer
+from tests.configs import config
 from tests.emulated import at_work
 from tests.emulated.allocator import Allocator
 from tests.emulated.device import SLOWNESS, Emulated, Plan
 from tests.emulated.queue import LENGTH, Queue
+from tests.own_network import own_spec
 
-CONFIG = Config(
-    "quick",
-    (),
-    Budget(1, "ep"),
-    1,
-    "auto",
-    {"cifar": 8, "mnist": 8, "imagenet": 2},
-    None,
-    None,
-    0.2,
-    None,
-)
+CONFIG = config(batch=8, measure_seconds=0.2)
 
 
 class Clock:
@@ -112,7 +102,7 @@ class Planted(nn.Module):
 
 def planted(**what: float | None) -> ModelSpec:
     build: Callable[..., nn.Module] = partial(Planted, **what)  # type: ignore[arg-type]
-    return ModelSpec("planted_cifar", "Own", 2024, "none", "cifar", (3, 8, 8), 10, build)
+    return own_spec(build)
 
 
 def reading(probe: str, metric: str, spec: ModelSpec, config: Config = CONFIG) -> Reading:
@@ -412,14 +402,6 @@ def test_a_device_that_one_step_breaks_takes_the_other_one_in_a_fresh_process(pl
     assert outcome.again is None  # nothing is left
     (row,) = crashed(task, Crash("failed", "", 0.0)).records
     assert row.metric == "best_train_images_per_s"
-
-
-def test_five_percent_between_two_networks_are_seen_by_the_intervals(clock: Clock) -> None:
-    slow, fast = (
-        reading("throughput", "train_images_per_s", planted(seconds=seconds), replace(CONFIG, measure_seconds=0.6))
-        for seconds in (0.021, 0.020)
-    )
-    assert median_interval(slow.samples)[1] < median_interval(fast.samples)[0]
 
 
 def test_out_of_memory_halves_the_batch_and_says_so(clock: Clock) -> None:

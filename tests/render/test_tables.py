@@ -16,13 +16,11 @@ from bench.render.findings.machine import lowest_use
 from bench.render.findings.ranking import accuracy_front
 from bench.render.results import Results, read_results
 from bench.render.tables import (
-    ABOVE_PEAK,
     CHANCE,
     INCOMPLETE,
     LAUNCH_BOUND,
     LOWER_BOUND,
     OVERVIEW,
-    PREDICTED,
     SMALLER_BATCH,
     THROTTLED,
     TOPICS,
@@ -36,6 +34,7 @@ from bench.render.tables import (
     summary,
     track_tables,
 )
+from tests.configs import config
 from tests.render.conftest import Reader, RunBuilder, bad, counts, gpu_run, listed, ok, speeds, training
 
 
@@ -252,15 +251,14 @@ def test_a_clock_that_was_held_back(read: Reader) -> None:
 
 
 def test_a_launch_bound_step_marks_its_throughput_too(read: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
-    from bench.config import Budget, Config, Task
+    from bench.config import Task
     from bench.device.timing import Timing
     from bench.models import REGISTRY
     from bench.probes import speed
 
     # 30 ms per step of which the device works 10: what the probe makes of it, without a GPU.
     monkeypatch.setattr(speed, "_timed", lambda *_: (Timing((0.03,) * 9, 1, ""), ((0.01,) * 9, ""), {}))
-    config = Config("quick", (), Budget(1, "ep"), 1, "auto", {"cifar": 8}, None, None, 0.1, None)
-    readings = speed.throughput(Task(REGISTRY["lenet5_cifar"], config)).readings
+    readings = speed.throughput(Task(REGISTRY["lenet5_cifar"], config(batch=8))).readings
     rows = [ok("a_cifar", name, r.value, flags=r.flags) for name, r in readings.items() if not isinstance(r, Exception)]
     assert {row.metric for row in rows} >= {"train_images_per_s", "train_device_ms"}
     results = read(rows)
@@ -278,23 +276,6 @@ def test_a_count_that_is_a_lower_bound_marks_all_that_rests_on_it(read: Reader) 
     assert marks(results, "params") == marks(results, "train_images_per_s") == ()
     epochs = [ok("a_cifar", "macs", 1.0, flags=("lower_bound",)), ok("a_cifar", "train_loss", 5, budget="2ep")]
     assert marks(read(epochs), "train_loss") == ()
-
-
-def test_more_than_the_device_can_do_is_no_share(read: Reader) -> None:
-    rows = [ok("a_cifar", "flops", 1e9), ok("a_cifar", "train_images_per_s", 500, batch_size=8, device="cpu")]
-    results = read(rows, limits={"cpu": {"precision": "fp32", "peak_flops_per_s": 1e12}})
-    assert results.cell("a_cifar", "mfu").value == 1.5
-    assert marks(results, "mfu") == (ABOVE_PEAK,)
-
-
-def test_another_batch_than_asked(read: Reader) -> None:
-    rows = [ok("a_cifar", "train_images_per_s", 10, batch_size=4, asked_batch_size=8)]
-    assert marks(read(rows), "train_images_per_s") == (SMALLER_BATCH,)
-
-
-def test_a_prediction(read: Reader) -> None:
-    rows = [ok("a_cifar", "peak_training_bytes", 10, predicted=True)]
-    assert marks(read(rows), "peak_training_bytes") == (PREDICTED,)
 
 
 def test_a_failed_round_among_good_ones(read: Reader) -> None:

@@ -18,7 +18,7 @@ import pytest
 
 from bench.cli.main import main
 from bench.engines.local import LocalMachine
-from bench.models import REGISTRY, ModelSpec
+from bench.models import REGISTRY
 from bench.records.record import Record
 from bench.records.run_folder import Run, RunHeader
 from bench.render.findings import problems
@@ -27,6 +27,7 @@ from bench.runner.execute import PRELOAD, run_tasks
 from bench.runner.plan import plan
 from tests.configs import config, new_run
 from tests.data.fakes import write_image_folder
+from tests.own_network import own_spec
 from tests.system import hostile_networks
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,15 +43,12 @@ BAD = {  # network -> the status of its rows, and words of their reason
 CONFIG = config("throughput", measure_seconds=0.02)
 
 
-def hostile(name: str) -> ModelSpec:
-    return ModelSpec(name, "Own", None, "none", "cifar", (3, 32, 32), 10, getattr(hostile_networks, name))
-
-
 def test_hostile_networks_leave_honest_rows_and_good_ones_theirs(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     run = new_run(tmp_path / "results", "a", RunHeader())
-    specs = [hostile(name) for name in (*BAD, "PrintsWithoutEnd")] + [REGISTRY[name] for name in GOOD]
+    specs = [own_spec(getattr(hostile_networks, name), name=name) for name in (*BAD, "PrintsWithoutEnd")]
+    specs += [REGISTRY[name] for name in GOOD]
     place = LocalMachine(("cpu",), run.folder / "workers.log", PRELOAD, 1 << 28)
     hangs = specs.pop(list(BAD).index("Hangs"))
     ended: list[str] = []
