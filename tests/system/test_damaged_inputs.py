@@ -96,6 +96,8 @@ def test_a_record_of_other_values_is_read_right_or_refused(changes: dict[str, ob
         record = Record.from_json(json.dumps(wanted))
     except ValueError:
         return
+    if wanted.get("flags") == []:  # a row without flags has no such field
+        del wanted["flags"]
     assert json.loads(record.to_json()) == wanted
 
 
