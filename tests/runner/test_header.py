@@ -186,6 +186,16 @@ def test_a_network_that_fails_has_its_reason_and_is_not_tried_again(run: Run) ->
     assert place.asked == ["lenet5_mnist"]
 
 
+def test_of_a_whole_library_a_few_are_drawn_and_the_others_say_how(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(header, "MOST_DESCRIBED", 1)
+    place = Here()
+    keep_descriptions(run, place, [REGISTRY[name] for name in ("lenet5_mnist", "cnn_mnist", "alexnet_cifar")])
+    assert place.asked == ["lenet5_mnist"]
+    kept = run.networks()
+    assert list(kept) == ["lenet5_mnist", "cnn_mnist", "alexnet_cifar"]
+    assert "show NAME --diagram" in kept["cnn_mnist"]["reason"]
+
+
 def test_a_damaged_file_is_made_anew(run: Run) -> None:
     (run.folder / "networks.json").write_text("{")
     keep_descriptions(run, Here(), [REGISTRY["lenet5_mnist"]])
