@@ -73,11 +73,6 @@ class Ab(Gate):
 
 
 def run(request: Ab) -> int:
-    """Do it; returns the exit status.
-
-    Raises:
-        RequestError: what was typed makes no two sides that can be compared.
-    """
     from bench.regression.ab.paired import Rules, run_all
 
     margin, fail_on = request.shares()
@@ -158,11 +153,7 @@ def _pairings(request: Ab) -> tuple[list[Pairing], Repository | None]:
 
 
 def _own(names: Sequence[str], here: Repository) -> list[str]:
-    """Networks of a user's repository, which only the sides can import: each has its own revision of them.
-
-    Raises:
-        RequestError: there are none, or one is not of that repository.
-    """
+    """Networks of a user's repository, which only the sides can import: each has its own revision of them."""
     from bench.models import in_a_package_called_bench
 
     for name in names or ("",):
@@ -234,11 +225,7 @@ def _terminable() -> Iterator[None]:
 
 
 def _check_flags(asked: Asked, common: Mapping[str, Any]) -> None:
-    """Find a wrong flag before anything starts; what another interpreter can do, only its own worker knows.
-
-    Raises:
-        RequestError: there is no such flag, it changes nothing here, or its value cannot be.
-    """
+    """Find a wrong flag before anything starts; what another interpreter can do, only its own worker knows."""
     from bench.device import execution
     from bench.regression.ab.sides import split_flags
     from bench.runner.prepare import devices_for

@@ -86,11 +86,6 @@ class Compare(Gate):
 
 
 def run(request: Compare) -> int:
-    """Do it; returns the exit status.
-
-    Raises:
-        RequestError, RunError: a percentage or a run is wrong.
-    """
     from bench.regression import percent
     from bench.regression.compare import Change, Incomparable, compare
     from bench.render.page.side_by_side import as_markdown, as_text

@@ -24,7 +24,6 @@ class Doctor:
 
 
 def run(request: Doctor) -> int:
-    """Do it; returns the exit status."""
     for line in examine(request.data_dir, request.cache_dir, request.results_dir):
         print(line)
     return OK

@@ -41,11 +41,6 @@ class History:
 
 
 def run(request: History) -> int:
-    """Do it; returns the exit status.
-
-    Raises:
-        RequestError: there are no such runs or metrics.
-    """
     from bench.metrics import METRICS
     from bench.regression.history import DEFAULT_METRICS, history, runs_in
 

@@ -30,7 +30,8 @@ from bench.config import RequestError
 from bench.records.run_folder import RunError
 from bench.runner.flags import parse
 
-# A verb's flags, and what does it, given these and the words as typed.
+# A verb's flags, and what does it: given these and the words as typed, it returns the exit status, or raises
+# RequestError or RunError where what was asked is wrong.
 VERBS: Mapping[str, tuple[type, Callable[[Any, Sequence[str]], int]]] = {
     "all": (measure.All, lambda request, typed: measure.run(request, (), typed, report=True)),
     "run": (measure.RunProbes, lambda request, typed: measure.run(request, request.probes, typed, report=False)),

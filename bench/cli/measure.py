@@ -29,11 +29,7 @@ class RunProbes(Request):
 
 
 def _refuse_idle(request: Request, probes: Sequence[str]) -> None:
-    """Refuse flags that none of some probes obeys; a run with a name keeps them for when it is resumed.
-
-    Raises:
-        RequestError: there is one.
-    """
+    """Refuse flags that none of some probes obeys; a run with a name keeps them for when it is resumed."""
     if not probes or request.run is not None or request.recipe is not None:
         return
     untouched, kinds = Request(), [probe_named(probe) for probe in probes]
@@ -49,11 +45,6 @@ def _refuse_idle(request: Request, probes: Sequence[str]) -> None:
 
 
 def run(request: Request, probes: tuple[str, ...], arguments: Sequence[str], report: bool) -> int:
-    """Do it; returns the exit status.
-
-    Raises:
-        RequestError, RunError: what was asked is wrong, or the run cannot be written.
-    """
     from bench.runner.execute import preview, work
     from bench.runner.header import open_run
     from bench.runner.prepare import prepare

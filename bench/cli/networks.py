@@ -32,11 +32,6 @@ class List:
 
 
 def run_list(request: List) -> int:
-    """Do it; returns the exit status.
-
-    Raises:
-        RequestError: no network matches.
-    """
     from bench.models import REGISTRY
     from bench.quantity import quantity
     from bench.render.tables import aligned
@@ -91,11 +86,6 @@ class Show:
 
 
 def run_show(request: Show) -> int:
-    """Do it; returns the exit status.
-
-    Raises:
-        RequestError: there is no such network, or it cannot be shown.
-    """
     # Before torch is loaded: threads spin as in a run, and the profiler says nothing of its own.
     spin_briefly()
     os.environ.setdefault("KINETO_LOG_LEVEL", "6")
@@ -179,5 +169,4 @@ _HEADINGS = {
 
 
 def _headed(rows: Sequence[Mapping[str, object]]) -> list[dict[str, object]]:
-    """Rows of --json under headings as people write them."""
     return [{_HEADINGS.get(name, name.replace("_", " ")): value for name, value in row.items()} for row in rows]

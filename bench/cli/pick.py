@@ -38,11 +38,6 @@ class Pick:
 
 
 def run(request: Pick) -> int:
-    """Do it; returns the exit status.
-
-    Raises:
-        RequestError, RunError: a limit or the run is wrong.
-    """
     from bench.metrics import METRICS
     from bench.records.run_folder import find_run
     from bench.render.findings.pick import parse_limits, select

@@ -25,11 +25,6 @@ class Report:
 
 
 def run(request: Report) -> int:
-    """Do it; returns the exit status.
-
-    Raises:
-        RequestError, RunError: there is no such run, or it is damaged.
-    """
     from bench.records.run_folder import find_run
     from bench.render.page.side_by_side import write_side_by_side
     from bench.render.report import write_report
@@ -61,11 +56,6 @@ class Reference:
 
 
 def run_reference(request: Reference) -> int:
-    """Do it; returns the exit status.
-
-    Raises:
-        RequestError, RunError: there is no such run, or it cannot be a reference.
-    """
     from bench.records.run_folder import find_run
     from bench.render.results.derived import REFERENCE_FILE, reference_table
 

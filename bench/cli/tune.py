@@ -36,12 +36,6 @@ class Tune(Setup):
 
 
 def run(request: Tune, arguments: Sequence[str]) -> int:
-    """Do it; returns the exit status.
-
-    Raises:
-        RequestError: what was asked is wrong.
-        OSError: the file cannot be written.
-    """
     if importlib.util.find_spec("optuna") is None:
         raise RequestError("tune needs Optuna, which is not installed: pip install 'optuna>=4,<5'")
     if request.trials <= 0:

@@ -131,11 +131,7 @@ def sha256_of(arrays: Arrays) -> str:
 
 
 def _written(entry: Path, make: Callable[[], tuple[ImageSet, Arrays]]) -> ImageSet:
-    """The image set of a new entry; where another run has written it meanwhile, that one stays.
-
-    Raises:
-        RequestError: the cache cannot be written.
-    """
+    """The image set of a new entry; where another run has written it meanwhile, that one stays."""
     building = entry.with_name(f"{entry.name}.{secrets.token_hex(4)}.building")
     try:
         building.mkdir(parents=True)

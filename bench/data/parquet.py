@@ -106,11 +106,7 @@ def _decode_split(paths: list[Path], published: Published, encodings: set[str]) 
 
 
 def _read(path: Path, batches: int | None = None) -> tuple[list[bytes], NDArray[np.int64]]:
-    """Encoded images and labels of one file, or of its first batches.
-
-    Raises:
-        RequestError: it is not Parquet, is damaged, or lacks a column or a value.
-    """
+    """Encoded images and labels of one file, or of its first batches."""
     import pyarrow as pa  # here, so that commands that read no images start without it
     import pyarrow.parquet as pq
 

@@ -257,11 +257,7 @@ def _device(kind: str, number: int) -> Device:
 
 
 def _brought() -> type[Device] | None:
-    """The class that the environment names.
-
-    Raises:
-        RequestError: it cannot be imported.
-    """
+    """The class that the environment names."""
     place = os.environ.get(VARIABLE)
     if not place:
         return None

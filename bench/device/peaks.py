@@ -75,7 +75,6 @@ def measure_limits(task: LimitsTask, word: str) -> dict[str, Any]:
 
 
 def _best(rates: list[_Rate]) -> _Rate:
-    """The fastest of those that were steady, or of all where none was."""
     steady = [rate for rate in rates if "unsteady" not in rate.timing.flags]
     return max(steady or rates, key=lambda rate: rate.per_second)
 

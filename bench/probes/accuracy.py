@@ -148,11 +148,7 @@ def _is_trained_again(task: Task) -> bool:
 
 
 def _forward_flops(task: Task) -> tuple[float, str, tuple[Flag, ...]]:
-    """Of one image, with a note and a flag where they are a lower bound; not a number where they cannot be counted.
-
-    Raises:
-        Unsupported: they cannot be counted, and the budget is one of FLOPs.
-    """
+    """Of one image, with a note and a flag where they are a lower bound; not a number where they cannot be counted."""
     try:
         found = layer_products(task.spec)
     except Exception as error:

@@ -239,7 +239,6 @@ def _changed(expected: Callable[[], Tensor], other: Callable[[], Tensor], execut
 
 
 def _apart(expected: Tensor, other: Tensor) -> float:
-    """How far one is from the other, as a share of the norm of what is expected."""
     expected, other = (each.detach().cpu().double() for each in (expected, other))  # some devices have no such numbers
     return float((other - expected).norm() / expected.norm())
 

@@ -308,7 +308,6 @@ def _missing(key: Key, rows: tuple[Rows, Rows]) -> list[Incomparable]:
 
 
 def _only(these: Rows, those: Rows) -> list[str]:
-    """Networks and metrics of one run that the other lacks altogether."""
     found = []
     for place, what in ((0, "network"), (1, "metric")):
         known = {key[place] for key in those}

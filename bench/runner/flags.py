@@ -130,11 +130,7 @@ class _Flag:
 
 
 def _values(every: Sequence[_Flag], arguments: Sequence[str], prog: str) -> dict[str, Any]:
-    """What each field that was typed has become.
-
-    Raises:
-        RequestError: the first thing that is wrong.
-    """
+    """What each field that was typed has become."""
     flags = {flag.name: flag for flag in every if not flag.argument.positional}
     found: dict[str, Any] = {}
     loose: list[tuple[str, str]] = []  # words without a flag, and the flag before them that has its value already

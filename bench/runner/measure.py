@@ -305,12 +305,7 @@ def _specs(
 
 
 def _named(name: str, input_size: InputSize | None, num_classes: int | None) -> list[ModelSpec]:
-    """The networks of a name or glob.
-
-    Raises:
-        UnknownModel: there is none.
-        RequestError: networks of the registry fix their images and classes themselves.
-    """
+    """The networks of a name or glob."""
     specs = models.select([name], input_size if ":" not in name else input_size or _size_for(name), num_classes)
     for spec in specs:
         known = models.REGISTRY.get(spec.name)

@@ -110,11 +110,7 @@ def prepare(
 
 
 def _continued(request: Request, run: Run) -> Request:
-    """The request with every flag that was not given taken from the run that it resumes.
-
-    Raises:
-        RunError: run.json is damaged.
-    """
+    """The request with every flag that was not given taken from the run that it resumes."""
     before, untouched, hints = run.header.request, Request(), get_type_hints(Request)
     kept: dict[str, Any] = {}
     for name in (each.name for each in fields(Request)):
@@ -179,11 +175,7 @@ def data_dir_of(request_value: Path | None) -> Path:
 def _documented(
     config: Config, request: Request, experiment: Experiment, spec: ModelSpec, say: Callable[[str], None]
 ) -> Inputs:
-    """The recipe of an experiment, and the file of weights that it starts from.
-
-    Raises:
-        RequestError: the images are of another kind, or the weights cannot be had or are of another network.
-    """
+    """The recipe of an experiment, and the file of weights that it starts from."""
     if spec.track not in data.tracks_of(config.dataset):
         raise RequestError(
             f"--recipe {request.recipe} needs {experiment.dataset}: leave out --dataset {config.dataset}"
@@ -196,11 +188,7 @@ def _documented(
 
 
 def _check_channels(inputs: Inputs, specs: Sequence[ModelSpec]) -> None:
-    """Check that recipes and networks have as many channels.
-
-    Raises:
-        RequestError: a recipe normalises another number of channels than a network of its family takes.
-    """
+    """Check that recipes and networks have as many channels."""
     for spec in specs:
         recipe = inputs.recipes.get(spec.family)
         channels = spec.input_size[0]
@@ -211,11 +199,7 @@ def _check_channels(inputs: Inputs, specs: Sequence[ModelSpec]) -> None:
 
 
 def _with_classes_of_images(spec: ModelSpec, classes: int | None, request: Request) -> ModelSpec:
-    """A network as every probe of the run builds it: with as many classes as the images that its track is trained on.
-
-    Raises:
-        RequestError: --num-classes asks for another number.
-    """
+    """A network as every probe of the run builds it: with as many classes as the images that its track is trained on."""
     if classes is None:
         return spec
     if classes == spec.num_classes:

@@ -281,11 +281,7 @@ def _with_forecasts(probes: tuple[str, ...], needed: bool) -> tuple[str, ...]:
 
 
 def _refuse_conflicts(request: Request, experiment: Experiment | None) -> None:
-    """Check that no flag contradicts another.
-
-    Raises:
-        RequestError: two flags say how training goes, or one says nothing without another.
-    """
+    """Check that no flag contradicts another."""
     if experiment is not None:
         for field in ("models", "input_size", "num_classes", "model_kwargs", "train_batch_size", "recipes"):
             if getattr(request, field):
@@ -307,11 +303,7 @@ def _refuse_conflicts(request: Request, experiment: Experiment | None) -> None:
 
 
 def _execution(request: Request, kind: type[Device], bf16: bool) -> Execution:
-    """What "auto" means on a kind of device.
-
-    Raises:
-        RequestError: the device cannot do what was asked.
-    """
+    """What "auto" means on a kind of device."""
     fast: Precision = "bf16" if not kind.is_host and bf16 and request.recipe is None else "fp32"
     precision: Precision = request.precision if request.precision != "auto" else fast
     memory_format: MemoryFormat = request.memory_format if request.memory_format != "auto" else "channels_last"

@@ -156,11 +156,7 @@ def _entry(default: TrialTask, best: Trial, trials: list[Trial]) -> dict[str, An
 
 
 def _trials(default: TrialTask, before: object) -> list[Trial]:
-    """Those of an entry that an earlier search left.
-
-    Raises:
-        RequestError: it was made under other conditions, or is damaged.
-    """
+    """Those of an entry that an earlier search left."""
     if before is None:
         return []
     before = before if isinstance(before, Mapping) else {}

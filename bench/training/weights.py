@@ -76,11 +76,7 @@ def _published(weights: Weights, data_dir: Path, say: Callable[[str], None]) -> 
 
 
 def _fitting(path: Path, network: nn.Module) -> dict[str, Tensor]:
-    """The tensors of a file for every parameter and buffer of `network` but those of its last linear layer.
-
-    Raises:
-        RequestError: the file cannot be read, or lacks a tensor, or has one too many or of another shape.
-    """
+    """The tensors of a file for every parameter and buffer of `network` but those of its last linear layer."""
     found = _read(path)
     last = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)][-1]
     own = {f"{last}.weight", f"{last}.bias"}

@@ -149,11 +149,7 @@ def _dropped(network: nn.Module) -> nn.Module:
 
 
 def _with_every_layer(network: nn.Module, spec: ModelSpec) -> nn.Module:
-    """Itself, after a pass if that is where its layers are made or find out their sizes.
-
-    Raises:
-        Unsupported: no pass comes to all of them.
-    """
+    """Itself, after a pass if that is where its layers are made or find out their sizes."""
     if _unsized(network) or _grows(spec):
         _pass(network, spec)
     if _unsized(network):  # an auxiliary head, perhaps

@@ -178,7 +178,6 @@ def _counted_by(flops: Callable[..., int]) -> Formula:
 
 
 def _elements(out: Any) -> int:
-    """Of the first tensor that an operator returns."""
     return next((leaf.numel() for leaf in tree_leaves(out) if isinstance(leaf, Tensor)), 0)
 
 
