@@ -20,8 +20,6 @@ from torch import Tensor
 from bench.data.cache import read_array
 from bench.data.image_set import ImageSet
 
-PREPARED_BYTES = 2 << 20  # of input made at once, but never less than a batch: as much as a CPU's cache holds
-
 
 @dataclass(frozen=True, eq=False)
 class Split:
@@ -83,11 +81,11 @@ class TrainingBatches(Iterator[tuple[Tensor, Tensor]]):
         prepare: Preparation,
         batch_size: int,
         generator: torch.Generator,
+        prepared_bytes: int,
         crop_padding: int = 4,
         flip: bool = True,
-        prepared_bytes: int = PREPARED_BYTES,
     ) -> None:
-        """Draw nothing yet.
+        """Draw nothing yet. Of input, so many bytes are made at once, but never less than a batch.
 
         Raises:
             ValueError: the batch size is below one.

@@ -34,7 +34,6 @@ class Timing:
     """
 
     seconds: tuple[float, ...]
-    steps_per_sample: int
     unsteady: str
     throttled: str = ""
     clock_mhz: float | None = None
@@ -87,7 +86,7 @@ def steady_samples(
             clocks.look()
     note = "" if steady else f"not steady: step times still moved by over {AGREEMENT:.0%} when sampling began"
     seen = (clocks.throttled, clocks.mhz) if clocks is not None else ("", None)
-    return Timing(tuple(seconds), steps, drift_note(seconds) or note, *seen)
+    return Timing(tuple(seconds), drift_note(seconds) or note, *seen)
 
 
 def _warm_up(sample: Callable[[int], float], clock: Clock, measure_seconds: float) -> tuple[bool, float]:

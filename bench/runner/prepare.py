@@ -199,7 +199,7 @@ def _check_channels(inputs: Inputs, specs: Sequence[ModelSpec]) -> None:
 
 
 def _with_classes_of_images(spec: ModelSpec, classes: int | None, request: Request) -> ModelSpec:
-    """A network as every probe of the run builds it: with as many classes as the images that its track is trained on."""
+    """A network as every probe of the run builds it: with as many classes as the images of its track."""
     if classes is None:
         return spec
     if classes == spec.num_classes:

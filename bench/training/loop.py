@@ -86,7 +86,7 @@ class Trainee:
         prepare = Preparation(images.image_set, images.input_size, place, memory_format(execution), images.resize)
         generator, prepared_bytes = torch.Generator(place).manual_seed(seed), device.sizes.prepared_bytes
         batches = TrainingBatches(
-            images.train, prepare, batch_size, generator, recipe.crop_padding, recipe.flip, prepared_bytes
+            images.train, prepare, batch_size, generator, prepared_bytes, recipe.crop_padding, recipe.flip
         )
         meter = Meter(budget, len(images.train.labels), forward_flops)
         on_the_way = replace(images, test=first_of_each_class(images.test, CURVE_TEST_IMAGES))

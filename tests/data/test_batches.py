@@ -79,7 +79,9 @@ def training_batches(
     memory_format: torch.memory_format = torch.contiguous_format,
 ) -> TrainingBatches:
     prepare = Preparation(image_set, input_size, split.images.device, memory_format)
-    return TrainingBatches(split, prepare, batch_size, generator, crop_padding, flip)
+    return TrainingBatches(
+        split, prepare, batch_size, generator, accelerator.OF_HOST.prepared_bytes, crop_padding, flip
+    )
 
 
 # --- splits ------------------------------------------------------------------------------------------------

