@@ -39,7 +39,7 @@ def test_training_batches(benchmark: BenchmarkFixture, batch_size: int) -> None:
     )
     generator = torch.Generator(device).manual_seed(0)
     prepare = Preparation(image_set, (3, 32, 32), split.images.device)
-    batches = TrainingBatches(split, prepare, batch_size, generator)
+    batches = TrainingBatches(split, prepare, batch_size, generator, accelerator.of(device).sizes.prepared_bytes)
     benchmark.group = "input pipeline"
     benchmark.extra_info.update(batch_size=batch_size)
 

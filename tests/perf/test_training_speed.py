@@ -25,6 +25,7 @@ from bench.config import Execution
 from bench.data import synthetic
 from bench.data.batches import Preparation, Split, TrainingBatches
 from bench.data.image_set import ImageSet
+from bench.device.accelerator import OF_HOST
 from bench.device.execution import for_training, memory_format
 from bench.engines.isolation import keep_freed_memory
 from bench.models import REGISTRY
@@ -93,7 +94,7 @@ def our_batches(split: Split) -> TrainingBatches:
     image_set = ImageSet("", "", "", synthetic.CLASSES, (3, 32, 32), 1, 1, MEAN, STD, "")
     generator = torch.Generator().manual_seed(0)
     prepare = Preparation(image_set, (3, 32, 32), split.images.device, memory_format(OURS))
-    return TrainingBatches(split, prepare, BATCH, generator)
+    return TrainingBatches(split, prepare, BATCH, generator, OF_HOST.prepared_bytes)
 
 
 def their_training(name: str, split: Split) -> Turn:
