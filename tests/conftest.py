@@ -2,6 +2,7 @@
 
 import gc
 import os
+from collections.abc import Callable
 
 import pytest
 from hypothesis import settings
@@ -18,6 +19,27 @@ spin_briefly()  # as workers do: tests stay fast beside anything else that runs
 settings.register_profile("few", max_examples=40, deadline=None, derandomize=True, database=None)
 settings.register_profile("full", max_examples=2500, deadline=None, database=None)
 settings.load_profile("few")
+
+
+WORDS_OF_THE_PARSER = "instantiated NoneType Unrecognized helptext Missing STR {None} Traceback"
+
+
+@pytest.fixture
+def refused(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """What is said of a wrong request: one line on stderr in nobody's words but ours, with exit status 2."""
+
+    def refused(*words: str) -> str:
+        from bench.cli.main import main
+
+        capsys.readouterr()  # of what was asked before
+        assert main(words) == 2
+        said = capsys.readouterr()
+        lines = [line for line in said.err.splitlines() if not line.startswith(("preparing ", "images: "))]
+        assert (said.out, len(lines)) == ("", 1), said
+        assert not any(word in lines[0] for word in WORDS_OF_THE_PARSER.split()), lines[0]
+        return lines[0]
+
+    return refused
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -1,6 +1,7 @@
 """The verb: what it prints, in three forms, and how it exits."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -82,11 +83,9 @@ def test_markdown_is_a_table(results: Path, capsys: pytest.CaptureFixture[str]) 
     ],
 )
 def test_a_wrong_request_is_one_line(
-    results: Path, words: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+    results: Path, words: list[str], complaint: str, refused: Callable[..., str]
 ) -> None:
-    assert main(["compare", *words, "--results-dir", str(results)]) == 2
-    (line,) = capsys.readouterr().err.strip().splitlines()
-    assert complaint in line
+    assert complaint in refused("compare", *words, "--results-dir", str(results))
 
 
 def test_a_machine_that_is_slower_as_a_whole_is_said_before_the_table_and_at_the_gate(

@@ -6,7 +6,7 @@ from bench.config import Task
 from bench.models import REGISTRY
 from bench.probes import MEASURE
 from bench.probes.reading import Reading
-from bench.runner.measure import layer_rows, network_row
+from bench.runner.measure import layer_rows
 from tests.configs import config
 
 CONFIG = config()
@@ -36,12 +36,6 @@ def test_lenet5_reads_as_in_the_lecture_notes() -> None:
     assert [tuple(row["output_shape"]) for row in rows] == [(6, 28, 28), (16, 10, 10), (120,), (84,), (10,)]
     assert [row["params"] for row in rows] == [156, 2_416, 48_120, 10_164, 850]
     assert [row["macs"] for row in rows] == [117_600, 240_000, 48_000, 10_080, 840]
-
-
-def test_a_row_of_the_list_has_the_promised_fields() -> None:
-    row = network_row(REGISTRY["resnet20_cifar"])
-    assert list(row) == ["name", "family", "year", "track", "input_size", "params", "macs", "paper"]
-    assert row["params"] == 269_722
 
 
 def test_the_layers_that_a_run_keeps_are_those_of_the_table() -> None:

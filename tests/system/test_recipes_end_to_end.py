@@ -1,6 +1,7 @@
 """`tune`, --recipe, --recipes and --weights through the command line, on a few synthetic images."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -189,13 +190,13 @@ def test_a_named_recipe_runs(
     assert str(experiment.published_top1 or experiment.published) in said
 
 
-def test_resuming_a_named_recipe_needs_only_its_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_resuming_a_named_recipe_needs_only_its_name(tmp_path: Path, refused: Callable[..., str]) -> None:
     flags = ("--recipe", "lenet5-mnist", *BUDGET)
     assert run(tmp_path, "lenet", *flags)[0] == 0
     _, done = run(tmp_path, "lenet")
     assert len({record.key for record in done.records()}) == len(done.records())
-    assert main(["run", "--run", "lenet", "--results-dir", str(tmp_path / "results"), "--recipe", "mnist-cnn"]) == 2
-    assert "other recipes" in capsys.readouterr().err
+    said = refused("run", "--run", "lenet", "--results-dir", str(tmp_path / "results"), "--recipe", "mnist-cnn")
+    assert "other recipes" in said
 
 
 @pytest.mark.parametrize(
@@ -213,32 +214,23 @@ def test_resuming_a_named_recipe_needs_only_its_name(tmp_path: Path, capsys: pyt
     ],
 )
 def test_a_wrong_request_is_one_line_and_leaves_nothing(
-    arguments: list[str],
-    words: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    arguments: list[str], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(["run", "--device", "cpu", *arguments]) == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    (line,) = said.err.strip().splitlines()
-    assert words in line
+    assert words in refused("run", "--device", "cpu", *arguments)
     assert not list(tmp_path.glob("results/*"))
 
 
 def test_weights_that_cannot_be_downloaded_are_said_in_seconds(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str]
 ) -> None:
     experiment = EXPERIMENTS["finetune-224"]
     assert experiment.weights is not None
     unreachable = replace(experiment.weights, url=fakes.refused_url())
     monkeypatch.setitem(EXPERIMENTS, "finetune-224", replace(experiment, weights=unreachable))
     monkeypatch.chdir(tmp_path)
-    assert main(["run", "--recipe", "finetune-224", "--device", "cpu", "--probes", "accuracy"]) == 2
-    (line,) = capsys.readouterr().err.strip().splitlines()
-    assert "--weights FILE or --weights random" in line
+    said = refused("run", "--recipe", "finetune-224", "--device", "cpu", "--probes", "accuracy")
+    assert "--weights FILE or --weights random" in said
 
 
 def test_tuning_needs_its_package(

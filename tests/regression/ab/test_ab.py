@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -167,15 +168,13 @@ def test_flags_of_a_side_may_follow_its_name_or_be_tied_to_it() -> None:
     ],
 )
 def test_a_wrong_request_is_said_in_one_line_before_any_work(
-    words: list[str], complaint: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    words: list[str], complaint: str, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no_work(*_: object, **__: object) -> None:
         raise AssertionError("a worker was started")
 
     monkeypatch.setattr("bench.regression.ab.sides.workers", no_work)
-    assert main(["ab", *words]) == 2
-    (line,) = capsys.readouterr().err.strip().splitlines()
-    assert complaint in line
+    assert complaint in refused("ab", *words)
 
 
 def result(low: float, high: float) -> Result:
@@ -258,30 +257,27 @@ def test_revisions_of_a_repository_of_ones_own_are_compared_and_the_gate_sees_a_
     ],
 )
 def test_a_wrong_request_about_a_repository_of_ones_own_is_one_line(
-    own_repository: Path, words: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+    own_repository: Path, words: list[str], complaint: str, refused: Callable[..., str]
 ) -> None:
-    assert main(["ab", *words]) == 2
-    (line,) = capsys.readouterr().err.strip().splitlines()
-    assert complaint.format(here=own_repository) in line
+    assert complaint.format(here=own_repository) in refused("ab", *words)
 
 
 def test_a_shallow_clone_says_how_to_get_the_revision(
-    own_repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    own_repository: Path, tmp_path: Path, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clone = ["git", "clone", "-q", "--depth", "1", f"file://{own_repository}", str(tmp_path / "shallow")]
     subprocess.run(clone, check=True)
     monkeypatch.chdir(tmp_path / "shallow")
-    assert main(["ab", "HEAD~1", "HEAD", "--models", "mine:Net"]) == 2
-    assert "it is a shallow clone: `git fetch --unshallow`, or fetch-depth: 0" in capsys.readouterr().err
+    said = refused("ab", "HEAD~1", "HEAD", "--models", "mine:Net")
+    assert "it is a shallow clone: `git fetch --unshallow`, or fetch-depth: 0" in said
 
 
 def test_a_repository_that_git_refuses_is_not_taken_for_the_suites_own(
-    own_repository: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    own_repository: Path, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # as in a container that mounts somebody's repository
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
-    assert main(["ab", "HEAD~1", "HEAD", "--models", "torchvision:resnet18"]) == 2
-    (line,) = capsys.readouterr().err.strip().splitlines()
+    line = refused("ab", "HEAD~1", "HEAD", "--models", "torchvision:resnet18")
     assert f"git refuses {own_repository}: detected dubious ownership" in line
     assert line.endswith(f"`git config --global --add safe.directory {own_repository}`")
 

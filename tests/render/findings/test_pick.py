@@ -1,6 +1,7 @@
 """Who meets limits: judged by hand on a run of five networks."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -102,7 +103,7 @@ def test_a_run_without_any_accuracy_says_that(read: Reader) -> None:
 
 
 def test_it_says_which_accuracy_counts_and_never_advises_training_on_imagenet(
-    build: RunBuilder, capsys: pytest.CaptureFixture[str]
+    build: RunBuilder, capsys: pytest.CaptureFixture[str], refused: Callable[..., str]
 ) -> None:
     names = ("alexnet", "resnet18")
     run = build([ok(name, "params", 5e6) for name in names])
@@ -110,11 +111,10 @@ def test_it_says_which_accuracy_counts_and_never_advises_training_on_imagenet(
     assert main(["pick", run.name, *where]) == 0
     assert "By published_top1: accuracy after full training, from the literature and not" in capsys.readouterr().out
     for words in (["--by", "top1"], ["--min", "top1=50%"]):
-        assert main(["pick", run.name, "--track", "imagenet", *words, *where]) == 2
-        said = capsys.readouterr().err
+        said = refused("pick", run.name, "--track", "imagenet", *words, *where)
         assert "has no top1: nothing is trained on ImageNet here; its networks have published_top1" in said
-    assert main(["pick", run.name, "--track", "imagenet", "--max", "latency_ms=5", *where]) == 2
-    assert "`python -m bench all --preset backbones` measures it" in capsys.readouterr().err
+    said = refused("pick", run.name, "--track", "imagenet", "--max", "latency_ms=5", *where)
+    assert "`python -m bench all --preset backbones` measures it" in said
 
 
 def test_a_short_training_is_said_with_its_budget(read: Reader) -> None:
@@ -174,10 +174,9 @@ def test_the_only_network_that_qualifies_is_said_to_be_that(run: Run) -> None:
     ],
 )
 def test_a_word_that_is_no_limit_is_refused_in_one_line(
-    word: str, complaint: str, run: Run, capsys: pytest.CaptureFixture[str]
+    word: str, complaint: str, run: Run, refused: Callable[..., str]
 ) -> None:
-    assert main(["pick", run.name, "--max", word, "--results-dir", str(run.folder.parent)]) == 2
-    assert complaint in capsys.readouterr().err
+    assert complaint in refused("pick", run.name, "--max", word, "--results-dir", str(run.folder.parent))
 
 
 def test_what_was_not_measured_is_named_with_the_command_that_measures_it(run: Run) -> None:
@@ -185,6 +184,5 @@ def test_what_was_not_measured_is_named_with_the_command_that_measures_it(run: R
         select(read_results(run), parse_limits(["energy_joules_per_image=1"], "max"))
 
 
-def test_without_any_run_it_says_how_to_make_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["pick", "--results-dir", str(tmp_path)]) == 2
-    assert "--preset backbones" in capsys.readouterr().err
+def test_without_any_run_it_says_how_to_make_one(tmp_path: Path, refused: Callable[..., str]) -> None:
+    assert "--preset backbones" in refused("pick", "--results-dir", str(tmp_path))

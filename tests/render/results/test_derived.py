@@ -1,7 +1,7 @@
 """Shares of the device's peak, published accuracies with their sources, and the reference that the package ships."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -235,12 +235,12 @@ def test_the_table_has_a_row_per_network_and_seed_the_best_first(shipped: Path) 
     ],
 )
 def test_what_is_no_reference_is_refused_and_nothing_is_written(
-    rows: list[Record], complaint: str, build: RunBuilder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    rows: list[Record], complaint: str, build: RunBuilder, tmp_path: Path, refused: Callable[..., str]
 ) -> None:
     run = build(rows)
     file = tmp_path / "reference.csv"
-    assert main(["reference", run.name, "--out", str(file), "--results-dir", str(run.folder.parent)]) == 2
-    assert complaint in capsys.readouterr().err
+    said = refused("reference", run.name, "--out", str(file), "--results-dir", str(run.folder.parent))
+    assert complaint in said
     assert not file.exists()
 
 
@@ -249,12 +249,12 @@ def a_run(read: Reader, *rows: Record) -> Results:
 
 
 def test_a_budget_that_the_run_does_not_have_is_refused(
-    build: RunBuilder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    build: RunBuilder, tmp_path: Path, refused: Callable[..., str]
 ) -> None:
     run = build(whole())
     words = ["reference", run.name, "--budget", "7ep", "--out", str(tmp_path / "no.csv")]
-    assert main([*words, "--results-dir", str(run.folder.parent)]) == 2
-    assert "has no trainings under 7ep; it has 1ep" in capsys.readouterr().err
+    said = refused(*words, "--results-dir", str(run.folder.parent))
+    assert "has no trainings under 7ep; it has 1ep" in said
 
 
 def test_a_network_that_was_not_trained_has_its_reference_with_the_spread_of_its_seeds(
