@@ -14,14 +14,13 @@ from bench.regression import MARGIN
 from bench.regression.history import DEFAULT_METRICS, history, runs_in
 from bench.render.charts.accuracy import (
     FEW,
+    accuracies,
     confusion_chart,
     density_chart,
     headline_charts,
-    own_accuracies,
     sample_chart,
     scatter_chart,
     textbook_charts,
-    with_reference,
     year_chart,
 )
 from bench.render.charts.costs import (
@@ -79,20 +78,19 @@ def _charts(
     if filled is not None and not any(
         group.track == filled[1].track and (len(group.models) >= FEW or _is_like(group, filled[1])) for group in groups
     ):  # where enough was trained here under another budget, the reference adds nothing but figures
-        accuracy = with_reference(filled, f"{slug(filled[1].track)}-reference")
+        accuracy = accuracies(*filled, f"{slug(filled[1].track)}-reference")
         for cost in _costs(accuracy.group):
             yield scatter_chart(accuracy, METRICS[cost])
     for group, stem in zip(groups, _stems(groups), strict=True):
         several = len(group.models) >= FEW
-        accuracy = own_accuracies(results, group, stem)
-        if filled is not None and _is_like(group, filled[1]):
-            accuracy = with_reference(filled, stem)
+        own = accuracies(results, group, stem)
+        accuracy = accuracies(*filled, stem) if filled is not None and _is_like(group, filled[1]) else own
         for cost in _costs(accuracy.group):
             yield scatter_chart(accuracy, METRICS[cost])
         yield from training_curves(results, group, curves, stem, everything=several)
         yield _accuracy_bars(results, group, stem)
         if several:
-            yield density_chart(own_accuracies(results, group, stem))
+            yield density_chart(own)
             yield year_chart(accuracy)
     yield from textbook_charts(results)
     for track, models in results.tracks().items():
@@ -128,7 +126,7 @@ def _cost_charts(results: Results, models: Sequence[Model], *, trained: bool) ->
     yield roofline_chart(results, models)
     yield memory_chart(results, models) or bars("saved_activation_bytes")  # the next best thing
     if not trained:
-        if as_published(results)[1] is None:  # whose figures show it
+        if as_published(results) is None:  # whose figures show it
             yield bars("params")
         yield bars("energy_joules_per_image")
 

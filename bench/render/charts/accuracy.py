@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -77,24 +77,15 @@ class Accuracies:
     metric: Metric  # top1, under the label that is meant
     conditions: str  # under the title
     published: bool = False  # not of this run: then drawn as in the lecture, MACs from zero and no line for guessing
-    reference: Collection[str] = ()  # networks whose accuracy was measured elsewhere: drawn hollow
 
 
-def own_accuracies(results: Results, group: AccuracyGroup, stem: str) -> Accuracies:
-    """What the run itself has measured, which says after how much training."""
-    return Accuracies(results, group, stem, _after(group), chart_conditions(results, group))
-
-
-def with_reference(view: tuple[Results, AccuracyGroup, Collection[str]], stem: str) -> Accuracies:
-    """What was measured in the same way as the shipped reference, which fills the gaps."""
-    results, group, elsewhere = view
-    words = f"{group.track} track · {dataset_words(group)} · budget {group.budget} · {whose(group.models, elsewhere)}"
-    return Accuracies(results, group, stem, _after(group), words, reference=elsewhere)
-
-
-def _after(group: AccuracyGroup) -> Metric:
-    """Test accuracy, with how much training it is after."""
-    return replace(METRICS["top1"], label=f"{METRICS['top1'].label} after {budget_words(group.budget)}")
+def accuracies(results: Results, group: AccuracyGroup, stem: str) -> Accuracies:
+    """After how much training they are, and what is the shipped reference's among them, is said."""
+    words = chart_conditions(results, group)
+    if group.elsewhere:
+        words = f"{group.track} track · {dataset_words(group)} · budget {group.budget} · {whose(group, group.models)}"
+    metric = replace(METRICS["top1"], label=f"{METRICS['top1'].label} after {budget_words(group.budget)}")
+    return Accuracies(results, group, stem, metric, words)
 
 
 def scatter_chart(accuracy: Accuracies, cost: Metric, *, headline: str = "", beyond: str = "") -> Chart | None:
@@ -111,9 +102,7 @@ def scatter_chart(accuracy: Accuracies, cost: Metric, *, headline: str = "", bey
     label = replace(cost, label=label_of(results, models, cost))
     front = accuracy_front(results, models, cost)
     points = [
-        Point(
-            m, span(results.cell(m, cost.name)), span(results.cell(m, "top1")), m.name in accuracy.reference, i in front
-        )
+        Point(m, span(results.cell(m, cost.name)), span(results.cell(m, "top1")), m.name in group.elsewhere, i in front)
         for i, m in enumerate(models)
     ]
 
@@ -171,17 +160,17 @@ def headline_charts(results: Results) -> Iterator[Chart | None]:
         near, beyond = _within_an_axis(published)
         near = replace(near, conditions=f"{near.group.dataset} · {sources(published.group.models)} · MACs counted here")
         yield scatter_chart(near, METRICS["macs"], headline="After full training (published)", beyond=beyond)
-    view = short_training(results)
-    if view is not None:
-        short = with_reference(view, f"{slug(view[1].track)}-trained")
+    if view := short_training(results):
+        short = accuracies(*view, f"{slug(view[1].track)}-trained")
         yield scatter_chart(short, METRICS["macs"], headline=f"After {budget_words(short.group.budget)}")
 
 
 def _published(results: Results) -> Accuracies | None:
     """As others published them; None where the run has fewer than three such, or accuracies of its own."""
-    published, group = as_published(results)
-    if group is None or len(group.models) < FEW:
+    found = as_published(results)
+    if found is None or len(found[1].models) < FEW:
         return None
+    published, group = found
     words = f"{track_conditions(group.models)} · accuracies: {sources(group.models)} · all else counted here"
     return Accuracies(published, group, f"{TRACK}-published", PUBLISHED, words, published=True)
 
@@ -219,7 +208,7 @@ def year_chart(accuracy: Accuracies) -> Chart | None:
     if len(years) < 2:
         return None
     places = _places(shown, years)
-    points = [Point(m, exact(places[m]), span(results.cell(m, "top1")), m.name in accuracy.reference) for m in shown]
+    points = [Point(m, exact(places[m]), span(results.cell(m, "top1")), m.name in group.elsewhere) for m in shown]
     best = _best_so_far(results, shown)
 
     def prepare(axes: Axes) -> Sequence[Box]:

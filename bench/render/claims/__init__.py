@@ -116,17 +116,17 @@ def settings(results: Results, layers: Mapping[str, Layers]) -> dict[str, Settin
     Accuracies after less than an epoch say how fast a network begins to learn and not how good it is: no claim is
     held against them.
     """
-    published, known = as_published(results)
+    published = as_published(results)
     filled = with_references(results)
     groups = results.accuracy_groups()
     found = {}
     for track in ("imagenet", "cifar"):
         view, group = results, next((group for group in groups if group.track == track), None)
         if filled is not None and filled[1].track == track:
-            view, group, _ = filled
+            view, group = filled
         source = f"{group.dataset} after {group.budget or 'an unknown budget'}" if group else "published"
-        if group is None and track == TRACK:
-            view, group = published, known
+        if group is None and track == TRACK and published:
+            view, group = published
         trained = [model for model in group.models if _saw_an_epoch(view, model, group)] if group else []
         found[track] = Setting(view, track, source, frozenset(model.name for model in trained), layers)
     return found

@@ -6,7 +6,7 @@ ranking  significant differences, budgets, Pareto fronts;  pick  who meets limit
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bench.metrics import DERIVED, METRICS
@@ -40,16 +40,15 @@ def summary_of(results: Results) -> tuple[list[str], list[str]]:
     The first ones say the same on every machine, the second ones depend on the one that measured.
     """
     headline: list[str] = []
-    published, group = as_published(results)
-    if group is not None and len(group.models) > 2:
-        headline += _comparison(published, group, "After full training (published)")
-    view = short_training(results)
-    if view is not None:
-        trained, group, elsewhere = view
+    published = as_published(results)
+    if published and len(published[1].models) > 2:
+        headline += _comparison(*published, "After full training (published)")
+    if view := short_training(results):
+        trained, group = view
         where = f"After {budget_words(group.budget)} on {dataset_words(group)}"
-        headline += _comparison(trained, group, where, elsewhere)
+        headline += _comparison(trained, group, where)
         headline += _own(trained, group)
-        headline += _otherwise(results, group, elsewhere) if elsewhere else []
+        headline += _otherwise(results, group) if group.elsewhere else []
         headline += _trust(results, trained, group)
     elif groups := results.accuracy_groups():
         headline += _few_networks(results, groups[0])
@@ -57,9 +56,7 @@ def summary_of(results: Results) -> tuple[list[str], list[str]]:
     return headline or _costs(results), here
 
 
-def _comparison(
-    results: Results, group: AccuracyGroup, where: str, elsewhere: Collection[str] = frozenset()
-) -> list[str]:
+def _comparison(results: Results, group: AccuracyGroup, where: str) -> list[str]:
     """Who is best, who comes close with the fewest parameters, and who is beaten in everything."""
     telling = [model for model in group.models if not results.at_chance(model)]
     if not telling:
@@ -67,7 +64,7 @@ def _comparison(
     return [
         sentence
         for sentence in (
-            _most_accurate(results, telling, where, elsewhere),
+            _most_accurate(results, group, telling, where),
             _smallest_close_to_the_best(results, telling),
             _dominated(results, telling),
             _at_chance(results, [model for model in group.models if model not in telling], group),
@@ -76,10 +73,10 @@ def _comparison(
     ]
 
 
-def _most_accurate(results: Results, models: Sequence[Model], where: str, elsewhere: Collection[str]) -> str:
+def _most_accurate(results: Results, group: AccuracyGroup, models: Sequence[Model], where: str) -> str:
     best = max(results.cell(model, "top1").value for model in models)
     first = [model for model in models if results.cell(model, "top1").value == best]
-    number = f"{len(models)} networks" + (f" ({whose(models, elsewhere)})" if elsewhere else "")
+    number = f"{len(models)} networks" + (f" ({whose(group, models)})" if group.elsewhere else "")
     if len(first) > 1:
         names = listing([written_name(model) for model in first])
         return f"{where}, {names} share the highest accuracy of {number}: {quantity(best, 'fraction')}."
@@ -163,9 +160,9 @@ def _at_chance(results: Results, models: Sequence[Model], group: AccuracyGroup) 
     return f"No better than chance ({quantity(group.chance, 'fraction')}) so far: {names}."
 
 
-def _otherwise(results: Results, group: AccuracyGroup, elsewhere: Collection[str]) -> list[str]:
+def _otherwise(results: Results, group: AccuracyGroup) -> list[str]:
     """What the run has trained itself that is not in a comparison with references, and why not."""
-    models, differing = trained_otherwise(results, group, elsewhere)
+    models, differing = trained_otherwise(results, group)
     if not models:
         return []
     reached = [

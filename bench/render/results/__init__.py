@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -105,6 +105,7 @@ class AccuracyGroup:
     dataset: str
     budget: str
     models: tuple[Model, ...]
+    elsewhere: frozenset[str] = frozenset()  # those of them whose accuracy is the shipped reference's
 
     @property
     def chance(self) -> float | None:
@@ -350,15 +351,18 @@ TRACK = "imagenet"
 DATASET = "ImageNet"
 
 
-def as_published(results: Results) -> tuple[Results, AccuracyGroup | None]:
-    """The same run with published accuracies in place of those that it lacks on the imagenet track, and who has one.
+View = tuple[Results, AccuracyGroup]  # accuracies of more than the run, and the networks that have one
+
+
+def as_published(results: Results) -> View | None:
+    """The same run with published accuracies in place of those that it lacks on the imagenet track.
 
     None where the run has trained on that track itself, or has no network with a published accuracy.
     """
     models = results.tracks().get(TRACK, ())
     known = tuple(model for model in models if results.cell(model, PUBLISHED).measured)
     if not known or any(results.cell(model, "top1").measured for model in models):
-        return results, None
+        return None
     cells = {}
     for model in known:
         cell = results.cell(model, PUBLISHED)
@@ -367,9 +371,9 @@ def as_published(results: Results) -> tuple[Results, AccuracyGroup | None]:
     return replace(results, cells={**results.cells, **cells}), AccuracyGroup(TRACK, DATASET, "", known)
 
 
-def with_references(results: Results) -> tuple[Results, AccuracyGroup, frozenset[str]] | None:
+def with_references(results: Results) -> View | None:
     """The networks of the table on one axis: the accuracy that the run measured where it is of the reference's kind,
-    else the reference. Also their group, and the names of those that were measured elsewhere.
+    else the reference.
 
     None where the run has none of these networks, or has itself made a comparison of them in another way, such as under
     a larger budget: on real images, and in passes over them, since seconds measure the machine.
@@ -396,17 +400,14 @@ def with_references(results: Results) -> tuple[Results, AccuracyGroup, frozenset
     for group in results.accuracy_groups():
         alike = group.track == models[0].track and not group.synthetic and Budget.kind_of(group.budget) != "s"
         mostly_otherwise = 2 * sum(model.name in taken for model in group.models) < len(group.models)
-        if alike and mostly_otherwise and _is_a_comparison(results, (results, group, frozenset())):
+        if alike and mostly_otherwise and _is_a_comparison(results, (results, group)):
             return None
     others = {pair: cell for pair, cell in results.cells.items() if pair[1] != "top1"}
-    return (
-        replace(results, cells={**others, **kept}),
-        AccuracyGroup(models[0].track, dataset, budget, models),
-        frozenset(elsewhere),
-    )
+    group = AccuracyGroup(models[0].track, dataset, budget, models, frozenset(elsewhere))
+    return replace(results, cells={**others, **kept}), group
 
 
-def short_training(results: Results) -> tuple[Results, AccuracyGroup, frozenset[str]] | None:
+def short_training(results: Results) -> View | None:
     """What the first screen compares after a short training: as `with_references`, else what the run itself trained.
 
     A budget in seconds measures the machine too, so it only stands there where nothing else would. None with fewer than
@@ -414,14 +415,14 @@ def short_training(results: Results) -> tuple[Results, AccuracyGroup, frozenset[
     was to train: the ones that train fast are not the good ones.
     """
     groups = results.accuracy_groups()
-    alike = [group for group in groups if Budget.kind_of(group.budget) != "s" or as_published(results)[1] is None]
+    alike = [group for group in groups if Budget.kind_of(group.budget) != "s" or as_published(results) is None]
     own = next(iter(alike), None)
-    found = with_references(results) or (own and (results, own, frozenset[str]()))
+    found = with_references(results) or (own and (results, own))
     return found if found and _is_a_comparison(results, found) else None
 
 
-def _is_a_comparison(results: Results, view: tuple[Results, AccuracyGroup, frozenset[str]]) -> bool:
-    seen, group, _ = view
+def _is_a_comparison(results: Results, view: View) -> bool:
+    seen, group = view
     guessing = sum(map(seen.at_chance, group.models))
     enough = len(group.models) >= max(3, len(to_be_trained(results, group.track)) / 2)
     return enough and 2 * guessing < len(group.models)
@@ -447,11 +448,9 @@ def _training(cell: Cell) -> tuple[object, ...]:
 _TRAINING = ("data set", "budget", "number of test images", "recipe", "batch size")  # what `_training` compares
 
 
-def trained_otherwise(
-    results: Results, group: AccuracyGroup, elsewhere: Collection[str]
-) -> tuple[list[Model], list[str]]:
+def trained_otherwise(results: Results, group: AccuracyGroup) -> tuple[list[Model], list[str]]:
     """Networks that the run has trained in another way than those of a group `with_references`, and in what way."""
-    alike = {model.name for model in group.models} - set(elsewhere)
+    alike = {model.name for model in group.models} - group.elsewhere
     own = [model for model in results.tracks()[group.track] if model.name not in alike]
     own = [model for model in own if results.cell(model, "top1").measured]
     shipped = next(c for m in group.models if (c := results.cell(m, "reference_top1")).measured)
@@ -464,9 +463,9 @@ def trained_otherwise(
     return own, [_TRAINING[place] for place in sorted(differing)]
 
 
-def whose(models: Sequence[Model], elsewhere: Collection[str]) -> str:
-    """Such as "4 trained here, 14 from the shipped reference"."""
-    taken = sum(model.name in elsewhere for model in models)
+def whose(group: AccuracyGroup, models: Sequence[Model]) -> str:
+    """Such as "4 trained here, 14 from the shipped reference": of some networks of a group."""
+    taken = sum(model.name in group.elsewhere for model in models)
     if taken == len(models):
         return "all from the shipped reference"
     return f"{len(models) - taken} trained here, {taken} from the shipped reference" if taken else "all trained here"
@@ -480,12 +479,12 @@ def sources(models: Sequence[Model]) -> str:
 
 def accuracy_note(results: Results) -> str:
     """Whose accuracies stand for networks that are not trained here; empty where there is none."""
-    group, filled = as_published(results)[1], with_references(results)
     said = []
-    if group is not None:
-        said.append(f"Accuracies at 224×224 are published ones ({sources(group.models)}): nothing is trained there.")
-    if filled is not None and filled[2]:
-        said.append(f"Accuracies at 32×32: {whose(filled[1].models, filled[2])}.")
+    if published := as_published(results):
+        names = sources(published[1].models)
+        said.append(f"Accuracies at 224×224 are published ones ({names}): nothing is trained there.")
+    if (filled := with_references(results)) and filled[1].elsewhere:
+        said.append(f"Accuracies at 32×32: {whose(filled[1], filled[1].models)}.")
     return " ".join(said)
 
 

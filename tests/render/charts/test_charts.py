@@ -26,7 +26,7 @@ from bench.models import REGISTRY
 from bench.quantity import tick
 from bench.render import charts
 from bench.render.charts import draw_charts
-from bench.render.charts.accuracy import own_accuracies, scatter_chart
+from bench.render.charts.accuracy import accuracies, scatter_chart
 from bench.render.charts.frame import (
     COLOURS,
     MARKERS,
@@ -72,7 +72,7 @@ def drawn(results: Results, cost: str) -> tuple[Figure, list[Text]]:
     """A scatter of the first group, and its labels: the annotations that say something."""
     group = results.accuracy_groups()[0]
     with kept_figures() as kept:
-        chart = scatter_chart(own_accuracies(results, group, "cifar"), METRICS[cost])
+        chart = scatter_chart(accuracies(results, group, "cifar"), METRICS[cost])
     assert chart is not None
     assert "No room" not in chart.caption
     return kept[0], [text for text in kept[0].axes[0].texts if isinstance(text, Annotation) and text.get_text()]
@@ -160,7 +160,7 @@ def test_a_network_without_the_cost_is_named(read: Reader) -> None:
     results = read([*rows, *(row for name in "abc" for row in training(f"{name}_cifar", 0.5))])
     with style():
         group = results.accuracy_groups()[0]
-        chart = scatter_chart(own_accuracies(results, group, "cifar"), METRICS["macs"])
+        chart = scatter_chart(accuracies(results, group, "cifar"), METRICS["macs"])
     assert chart is not None
     assert chart.caption == "No MACs measured for c."
     assert "for 2 networks" in chart.alt
@@ -249,8 +249,8 @@ def test_a_marker_and_a_name_say_the_identifier(read: Reader) -> None:
 
 def test_accuracies_of_elsewhere_are_hollow_and_the_legend_says_so(read: Reader) -> None:
     results = pair(read, (0.3, 0.6))
-    group = results.accuracy_groups()[0]
-    accuracy = replace(own_accuracies(results, group, "cifar"), reference=("b_cifar",))
+    group = replace(results.accuracy_groups()[0], elsewhere=frozenset({"b_cifar"}))
+    accuracy = accuracies(results, group, "cifar")
     with style(), kept_figures() as kept:
         for cost in ("macs", "params"):
             assert scatter_chart(accuracy, METRICS[cost])

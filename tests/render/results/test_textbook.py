@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from bench.render.charts import Chart, draw_charts
-from bench.render.charts.accuracy import density_chart, own_accuracies, textbook_charts
+from bench.render.charts.accuracy import accuracies, density_chart, textbook_charts
 from bench.render.charts.costs import early_late_chart
 from bench.render.charts.frame import style
 from bench.render.results import Results, as_published, read_results
@@ -103,15 +103,16 @@ def test_published_accuracies_are_only_of_networks_that_are_not_trained(read: Re
     models = [listed(name, family, year, "imagenet") for name, family, year, *_ in FIXTURE_IMAGENET]
     rows = [ok(name, "params", params) for name, _, _, params, *_ in FIXTURE_IMAGENET]
     results = read(rows, models)
-    published, group = as_published(results)
-    assert group is not None
+    view = as_published(results)
+    assert view is not None
+    published, group = view
     assert {model.name for model in group.models} == {name for name, *_ in FIXTURE_IMAGENET}
     assert published.cell("alexnet", "top1").value == published_top1()["alexnet"].top1
     assert "published" in published.cell("alexnet", "top1").records[0].note
     assert not results.cell("alexnet", "top1").measured  # the run itself is as it was
 
     trained = read([*rows, *training("alexnet", 0.3, dataset="imagenet")], models, name="trained")
-    assert as_published(trained) == (trained, None)
+    assert as_published(trained) is None
     assert textbook_charts(trained) == []
 
 
@@ -154,7 +155,7 @@ def test_density_is_percent_per_million_parameters(read: Reader) -> None:
     results = small_run(read, [0.5, 0.8, 0.1])
     group = results.accuracy_groups()[0]
     with style():
-        chart = density_chart(own_accuracies(results, group, "cifar"))
+        chart = density_chart(accuracies(results, group, "cifar"))
     assert chart is not None
     assert "for 2 networks, from network0 (50.00 ± 0.98) to network1 (40.00" in chart.alt
     assert chart.caption == "Omitted because they did no better than chance: network2."
