@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -113,7 +113,8 @@ def scatter_chart(accuracy: Accuracies, cost: Metric, *, headline: str = "", bey
             ticks_in(axes.xaxis, cost.unit)
         else:
             set_log_axis(axes, "x", x, cost.unit)
-        reserved = _set_accuracy_axis(axes, points, None if accuracy.published else group.chance)
+        chance = None if accuracy.published else group.chance
+        reserved = set_accuracy_axis(axes, [end for point in points for end in point.y], chance)
         # A staircase: between two networks of the front, the cheaper one is what can be had.
         steps = "steps-post" if cost.better == "lower" else "steps-pre"
         axes.plot(x[front], y[front], drawstyle=steps, color=MUTED, linewidth=1.2, linestyle=FRONT_DASHES, zorder=1.5)
@@ -175,13 +176,13 @@ def _published(results: Results) -> Accuracies | None:
     return Accuracies(published, group, f"{TRACK}-published", PUBLISHED, words, published=True)
 
 
-def _set_accuracy_axis(axes: Axes, points: Sequence[Point], chance: float | None) -> list[Box]:
+def set_accuracy_axis(axes: Axes, values: Iterable[float], chance: float | None) -> list[Box]:
     """Limits of the accuracy axis and the line of `chance`; returns the box of its text as fractions of the axes.
 
     That line is on the axis unless that would squeeze the networks into less than a quarter of it: then a
     sentence says where it lies.
     """
-    low, high = min(point.y[0] for point in points), max(point.y[2] for point in points)
+    low, *_, high = sorted(values)
     ticks_in(axes.yaxis, "fraction")
     shown = chance is not None and (high - low) >= (high - chance) / 4
     if shown and chance is not None:
@@ -212,7 +213,7 @@ def year_chart(accuracy: Accuracies) -> Chart | None:
     best = _best_so_far(results, shown)
 
     def prepare(axes: Axes) -> Sequence[Box]:
-        _set_accuracy_axis(axes, points, None)
+        set_accuracy_axis(axes, [end for point in points for end in point.y], None)
         axes.set_xlim(-0.5, len(years) - 0.5)
         axes.set_xticks(range(len(years)), [str(year) for year in years])
         axes.grid(visible=False, axis="x")

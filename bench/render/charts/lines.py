@@ -19,6 +19,7 @@ from bench.metrics import METRICS
 from bench.quantity import axis_label, tick
 from bench.regression.history import Point as RunPoint
 from bench.regression.history import Series
+from bench.render.charts.accuracy import set_accuracy_axis
 from bench.render.charts.frame import (
     COLOURS,
     INK,
@@ -110,8 +111,10 @@ def curve_chart(
     if loss:
         axes.set_ylabel("Training loss (nats)", loc="top")
         axes.set_ylim(bottom=0)
+        reserved = []
     else:
-        _set_accuracy_axis(axes, group.chance)
+        axes.set_ylabel(axis_label(METRICS["top1"]), loc="top")
+        reserved = set_accuracy_axis(axes, [top1 for _, points in drawn for top1 in points[column]], group.chance)
     axes.set_xlabel(axis, loc="left")
     ends = {model: (float(points[across].iloc[-1]), float(points[column].iloc[-1])) for model, points in drawn}
     if own:
@@ -125,7 +128,7 @@ def curve_chart(
         )
     else:
         set_log_axis(axes, "x", np.concatenate([points[across] for _, points in drawn]), unit)
-        unnamed = name_points(axes, [Point(model, exact(x), exact(y)) for model, (x, y) in ends.items()])
+        unnamed = name_points(axes, [Point(model, exact(x), exact(y)) for model, (x, y) in ends.items()], reserved)
     best = (min if loss else max)(ends, key=lambda model: ends[model][1])
     title = f"{'Training loss' if loss else 'Test accuracy'} against {axis[0].lower()}{axis[1:]}"
     return finished(
@@ -150,17 +153,6 @@ def _points(curve: Curve, across: Currency, column: Column) -> pd.DataFrame:
     if len(steps) <= _POINTS:
         return steps
     return steps.groupby(np.arange(len(steps)) * _POINTS // len(steps)).mean()
-
-
-def _set_accuracy_axis(axes: Axes, chance: float | None) -> None:
-    axes.set_ylabel(axis_label(METRICS["top1"]), loc="top")
-    ticks_in(axes.yaxis, "fraction")
-    if chance is not None:
-        axes.axhline(chance, color=INK, linewidth=1, linestyle="--")
-        axes.annotate(
-            f"chance {tick(chance, 'fraction')}", (0, chance), xycoords=("axes fraction", "data"),
-            xytext=(4, -10), textcoords="offset points", color=MUTED,
-        )  # fmt: skip
 
 
 # Of gradients by depth.
