@@ -48,7 +48,13 @@ def run(request: Pick) -> int:
     run = find_run(request.run, request.results_dir, made_by="all --preset backbones")
     results = read_results(run)
     selection = select(results, limits, request.track, request.by)
-    columns = tuple(dict.fromkeys((selection.accuracy, *(limit.metric.name for limit in limits), "params", "macs")))
+    timed = (
+        ("latency_ms",)
+        if any(results.cell(choice.model, "latency_ms").measured for choice in selection.choices)
+        else ()
+    )
+    limited = (limit.metric.name for limit in limits)
+    columns = tuple(dict.fromkeys((selection.accuracy, *limited, "params", "macs", *timed)))
     if request.json:
         rows = []
         for choice in selection.choices:
@@ -70,5 +76,5 @@ def run(request: Pick) -> int:
         who = "1 more network was" if number == 1 else f"{number} more networks were"
         print(f"{who} not measured, or not reliably, and could not be judged.")
     print(selection.basis)
-    print(selection.sentence)
+    print(" ".join(filter(None, (selection.sentence, selection.nearest))))
     return OK

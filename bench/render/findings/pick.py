@@ -63,6 +63,7 @@ class Selection:
     choices: tuple[Choice, ...]
     considered: int  # networks of the track with this accuracy and all limited metrics
     unmeasured: tuple[Model, ...]  # with this accuracy, but without a reliable value of one of the limited metrics
+    nearest: str = ""  # a sentence on each limit that no network meets: the best value that there is
 
     @property
     def basis(self) -> str:
@@ -155,7 +156,20 @@ def select(results: Results, limits: Sequence[Limit], track: str | None = None, 
         for model in _judged(results, results.tracks()[chosen], kind, ())
         if not all(results.cell(model, limit.metric.name).reliable for limit in limits)
     )
-    return Selection(chosen, kind, tuple(limits), tuple(choices), len(judged), unmeasured)
+    nearest = _nearest(results, judged, limits)
+    return Selection(chosen, kind, tuple(limits), tuple(choices), len(judged), unmeasured, nearest)
+
+
+def _nearest(results: Results, models: Sequence[Model], limits: Sequence[Limit]) -> str:
+    said = []
+    for limit in limits:
+        values = {model: results.cell(model, limit.metric.name).value for model in models}
+        if not any(map(limit.met_by, values.values())):
+            extreme, choose = ("Lowest", min) if limit.kind == "max" else ("Highest", max)
+            best = choose(values, key=values.__getitem__)
+            amount = with_unit(values[best], limit.metric.unit)
+            said.append(f"{extreme} {in_sentence(limit.metric)} here: {amount}, {name_and_identifier(best)}.")
+    return " ".join(said)
 
 
 def _judged(results: Results, models: Sequence[Model], kind: str, limits: Sequence[Limit]) -> list[Model]:

@@ -282,8 +282,10 @@ def missing_charts(results: Results, charts: Sequence[Chart]) -> list[str]:
     kinds = {chart.kind for chart in charts}
     trained = sum(len(group.models) for group in results.accuracy_groups())
     sentences = []
-    if trained == 0:
+    if trained == 0 and not kinds & {"headline", "textbook", "ball", "scatter"}:
         sentences.append("No accuracy was measured, so the charts of accuracy against cost are left out.")
+    elif trained == 0:
+        sentences.append("Nothing was trained in this run: its charts show the accuracies of others.")
     elif not kinds & {"ball", "scatter"}:
         sentences.append(
             "No two networks have both an accuracy on the same data and a cost, so the charts that compare "

@@ -72,8 +72,13 @@ def test_nobody_within_the_limits_is_an_answer(run: Run, capsys: pytest.CaptureF
     assert main(["pick", run.name, "--max", "params=10", "--results-dir", str(run.folder.parent)]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "By top1: test accuracy of this run.",
-        "None of the 4 cifar networks qualifies with parameters ≤ 10.",
+        "None of the 4 cifar networks qualifies with parameters ≤ 10. Lowest parameters here: 5.00 M, fast "
+        "(fast_cifar).",
     ]
+    both = select(read_results(run), parse_limits(["params=10", "latency_ms=5"], "max"))
+    assert both.nearest == "Lowest parameters here: 5.00 M, fast (fast_cifar)."  # latency is kept by some
+    assert main(["pick", run.name, "--results-dir", str(run.folder.parent)]) == 0
+    assert "Latency" in capsys.readouterr().out.splitlines()[0]
 
 
 def test_a_single_network_is_not_spoken_of_in_the_plural(read: Reader) -> None:

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.records.record import Record
+from bench.render.charts.frame import Chart
 from bench.render.findings import named
-from bench.render.page import noise_warning
+from bench.render.page import missing_charts, noise_warning
 from bench.render.report import write_report
 from tests.render.conftest import Reader, RunBuilder, bad, ok
 
@@ -95,3 +96,11 @@ def test_a_noisy_run_is_called_noisy(read: Reader) -> None:
     assert warned(0.1) == ""
     assert warned(4.0).startswith("Noisy timings: 4 of 4 had not settled or have an interval wider than half")
     assert warned(0.1, flags=("unsteady",)).startswith("Noisy timings: 4 of 4")
+
+
+def test_a_page_with_accuracies_of_others_does_not_say_that_it_has_none(read: Reader) -> None:
+    results = read([ok("resnet18", "params", 1.0)])
+    drawn = Chart("imagenet-published-headline", "headline", "imagenet", "", "", "", "", b"")
+    assert missing_charts(results, [drawn]) == [
+        "Nothing was trained in this run: its charts show the accuracies of others."
+    ]
