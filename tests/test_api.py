@@ -110,15 +110,11 @@ def run_python(code: str, folder: Path) -> str:
     return done.stdout
 
 
-def test_importing_the_package_loads_nothing_heavy(tmp_path: Path) -> None:
+def test_importing_the_package_loads_nothing_heavy_and_records_table_and_chart_no_torch(tmp_path: Path) -> None:
     heavy = "{'torch', 'numpy', 'pandas', 'matplotlib', 'msgspec'}"
-    code = f"import sys, bench\nprint(sorted({heavy} & set(sys.modules)), 'measure' in dir(bench))"
-    assert run_python(code, tmp_path) == "[] True\n"
-
-
-def test_records_table_and_chart_need_no_torch(tmp_path: Path) -> None:
-    code = "import sys, bench\nbench.records, bench.table, bench.chart\nprint('torch' in sys.modules)"
-    assert run_python(code, tmp_path) == "False\n"
+    code = f"import sys, bench\nprint(sorted({heavy} & set(sys.modules)), 'measure' in dir(bench))\n"
+    code += "bench.records, bench.table, bench.chart\nprint('torch' in sys.modules)"
+    assert run_python(code, tmp_path) == "[] True\nFalse\n"
 
 
 def test_the_package_has_no_other_names() -> None:

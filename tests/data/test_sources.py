@@ -237,13 +237,6 @@ def test_digit_labels_that_do_not_fit_are_an_error(disk: fakes.Disk, monkeypatch
         disk.prepare("auto", "mnist")
 
 
-def test_digits_in_parquet_are_read(disk: fakes.Disk) -> None:
-    train, test = fakes.write_parquet_pair(disk.data / "mnist", (1, 28, 28))
-    image_set = disk.prepare("mnist", "mnist")
-    fakes.assert_holds(image_set, train, test)
-    assert (image_set.name, image_set.mirror_ok) == ("mnist-subset", False)
-
-
 def test_an_interrupted_download_of_digits_is_completed(
     disk: fakes.Disk, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -31,15 +29,6 @@ def digest(images: NDArray[np.uint8]) -> str:
 def test_the_pixels_of_this_version_never_change(shape: tuple[int, int, int], expected: str) -> None:
     assert synthetic.VERSION == 3, "a new version has new constants"
     assert digest(synthetic.draw(np.arange(20), shape, seed=0)) == expected
-
-
-def test_another_process_draws_the_same() -> None:
-    program = (
-        "import hashlib, numpy; from bench.data import synthetic; "
-        "print(hashlib.sha256(synthetic.draw(numpy.arange(30), (3, 32, 32), 7).tobytes()).hexdigest())"
-    )
-    other = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
-    assert other.stdout.strip() == digest(synthetic.draw(np.arange(30), COLOUR, 7))
 
 
 def test_an_image_depends_on_its_number_and_the_seed_only() -> None:

@@ -114,7 +114,7 @@ def test_features_as_wide_as_the_classes_are_ambiguous() -> None:
         logits((FEATURES, torch.ones(4, 64)), 64)
 
 
-def test_googlenet_names_its_auxiliary_heads() -> None:
+def test_auxiliary_heads_are_those_that_a_network_names_and_count_three_tenths() -> None:
     first, second = torch.randn(4, 10), torch.randn(4, 10)
     output = GoogLeNetOutputs(LOGITS, second, first)
     assert logits(output, 10) is LOGITS
@@ -122,6 +122,8 @@ def test_googlenet_names_its_auxiliary_heads() -> None:
         F.cross_entropy(first, LABELS) + F.cross_entropy(second, LABELS)
     )
     torch.testing.assert_close(training_loss(output, LABELS, 10), expected)
+    alone = GoogLeNetOutputs(LOGITS, None, None)  # as in eval mode, or where they are left out
+    torch.testing.assert_close(training_loss(alone, LABELS, 10), F.cross_entropy(LOGITS, LABELS))
 
 
 def test_a_head_too_narrow_for_the_data_is_said() -> None:

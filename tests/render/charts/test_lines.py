@@ -109,12 +109,12 @@ def test_curves_of_another_budget_are_not_mixed_in(build: RunBuilder) -> None:
 def test_a_curve_belongs_to_the_network_whatever_its_name(tmp_path: Path) -> None:
     run = Run(tmp_path, RunHeader())
     run.curves.mkdir()
-    for name in ("timm:x/y", "a-seed1", "../b"):
+    names = ("timm:x/y", "a-seed1", "../b", "../../../escaped", "| cell | `code`")
+    for name in names:
         curve(0.5, 100).to_parquet(run.table_path("curves", name, "seed12-0.5ep"))
     curves, _ = read_curves(run.curves)
-    assert {(c.model, c.seed, c.budget) for c in curves} == {
-        (name, 12, "0.5ep") for name in ("timm:x/y", "a-seed1", "../b")
-    }
+    assert {(c.model, c.seed, c.budget) for c in curves} == {(name, 12, "0.5ep") for name in names}
+    assert len(run.table_path("curves", "x" * 400, "seed12-0.5ep").name) < 255  # what a file's name may be
 
 
 def test_one_accuracy_is_no_curve(build: RunBuilder) -> None:

@@ -99,17 +99,6 @@ def test_a_newer_row_replaces_an_older_one(read: Reader) -> None:
     assert csv_of(results)[0]["status"] == "ok"
 
 
-def test_a_seed_on_other_data_is_not_averaged() -> None:
-    rows = [
-        *training("a_cifar", 0.9, seed=0, dataset="synthetic"),
-        *training("a_cifar", 0.5, seed=1),
-        *training("a_cifar", 0.7, seed=2),
-    ]
-    cell = cells_of(rows)["a_cifar", "top1"]
-    assert cell.value == pytest.approx(0.6)
-    assert {record.dataset for record in cell.records} == {"cifar10"}
-
-
 def test_a_failed_seed_shows_in_the_status_and_not_in_the_mean() -> None:
     rows = [*training("a_cifar", 0.5), bad("a_cifar", "top1", "timeout", "too slow", seed=1)]
     cell = cells_of(rows)["a_cifar", "top1"]
