@@ -16,7 +16,7 @@ from rich.text import Text
 
 from bench.config import Budget, execution_words
 from bench.metrics import DERIVED, METRICS, Metric, probe_named
-from bench.quantity import in_sentence, measured, ordinal
+from bench.quantity import in_sentence, ordinal
 from bench.records.record import Record
 from bench.records.run_folder import Run
 from bench.render.results import NOT_RUN, AccuracyGroup, Cell, Results, read_results
@@ -345,7 +345,7 @@ def text_cell(results: Results, model: Model, metric: Metric) -> TextCell:
         text = "–" if cell.status in (NOT_RUN, "skipped") else cell.status
         return TextCell(text, status=cell.status, hint="; ".join(notes) or cell.status)
     return TextCell(
-        measured(cell.value, cell.low, cell.high, metric.unit),
+        cell.text,
         order=cell.value,
         interval=(cell.low, cell.high) if cell.has_interval else None,
         marks=marks_of(results, model, metric.name),

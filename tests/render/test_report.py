@@ -177,7 +177,7 @@ def test_chance_and_best_are_marked(page: Page) -> None:
 
 def test_the_page_says_how_it_was_measured(page: Page) -> None:
     for words in (
-        "batch size 64 (27 networks)",
+        "batch 64, fp32.",
         "python -m bench all",
         "Fixture CPU, 2 threads",
         "Trainable parameters, shared tensors once.",

@@ -7,7 +7,6 @@ side_by_side  the page of several runs;  parts/  templates, styles and scripts
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,7 +16,7 @@ import jinja2
 import markupsafe
 from markupsafe import Markup
 
-from bench.metrics import METRICS, Metric, probe_named
+from bench.metrics import METRICS, probe_named
 from bench.render.charts import Chart
 from bench.render.charts.accuracy import IMAGE_KINDS
 from bench.render.charts.frame import FONTS, GRID, INK, MUTED, PAPER
@@ -37,7 +36,7 @@ from bench.render.page.architecture import Architecture
 from bench.render.page.explorer import explorer, other_costs, script_digest
 from bench.render.results import TRACK, Results, accuracy_note
 from bench.render.results.header import Model, written_name
-from bench.render.tables import accuracy_conditions, dataset_words, track_tables
+from bench.render.tables import accuracy_conditions, dataset_words, step_conditions, track_tables
 
 _PARTS = Path(__file__).parent / "parts"  # templates, styles and scripts
 _ELSEWHERE = ("gradient_flow", *IMAGE_KINDS)  # kinds of charts that are not among the figures
@@ -101,7 +100,7 @@ def _html(results: Results, charts: Sequence[Chart], found: Sequence[Remark], sa
             depth_charts=[chart for chart in charts if chart.kind == "gradient_flow"],
             drawings={chart.name: inline_svg(chart, f"f{number}-") for number, chart in enumerate(charts)},
             narrow={c.name: inline_svg(c.narrow, f"n{number}-") for number, c in enumerate(charts) if c.narrow},
-            methods=[(metric, _conditions(results, metric)) for metric in results.metrics()],
+            methods=[(metric, step_conditions(results, results.models, metric)) for metric in results.metrics()],
             sources={e.get("name", ""): e["source"] for e in results.header.image_sets.values() if e.get("source")},
             incomplete=dict.fromkeys(
                 f"{name} ({r.status})" for r in found if r.status != "skipped" for name in r.models
@@ -188,17 +187,6 @@ def name_cell(model: Model) -> Markup:
     """
     name = breakable(written_name(model))
     return Markup('<th scope="row" class="name" title="{0}" data-name="{0}">{1}</th>').format(model.name, name)
-
-
-def _conditions(results: Results, metric: Metric) -> str:
-    """Such as "batch 256 (19 networks), 64 (1 network); fp32", for metrics that depend on these."""
-    rows = {r.model: r for r in results.records if r.metric == metric.name and r.status == "ok"}.values()
-    sizes = Counter(row.batch_size for row in rows if row.batch_size)
-    batches = ", ".join(f"{size} ({count} network{'' if count == 1 else 's'})" for size, count in sorted(sizes.items()))
-    precisions = ", ".join(dict.fromkeys(row.precision for row in rows))
-    devices = ", ".join(dict.fromkeys(row.device for row in rows if row.device))
-    words = (f"batch size {batches}" if batches else "", precisions, f"on {devices}" if devices else "")
-    return "; ".join(word for word in words if word)
 
 
 _WIDE = 0.5  # an interval over its value

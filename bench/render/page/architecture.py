@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 from bench.metrics import METRICS
 from bench.quantity import in_sentence, listing, ordinal, quantity
 from bench.records.run_folder import Run, RunError
-from bench.render.charts.frame import chart_name, family_styles
+from bench.render.charts.frame import chart_name, styles_of
 from bench.render.diagram import draw
 from bench.render.results import Results
 from bench.render.results.header import Model
@@ -74,7 +74,7 @@ def architectures(
     for model in results.models:
         if model.listed:
             groups.setdefault(model.family if model.year is not None else model.name, []).append(model)
-    styles = family_styles(model.family for model in results.models)
+    styles = styles_of(results)
     found = []
     for number, (title, models) in enumerate(groups.items()):
         years = sorted({model.year for model in models if model.year is not None})

@@ -21,7 +21,7 @@ from plotly.offline import get_plotlyjs
 
 from bench.metrics import METRICS, Metric
 from bench.quantity import in_sentence, is_bytes, typed_units
-from bench.render.charts.frame import MARKERS, Chart, Marker, chart_name, family_styles
+from bench.render.charts.frame import MARKERS, Chart, Marker, chart_name, styles_of
 from bench.render.findings.pick import ACCURACIES
 from bench.render.results import TRACK, Results
 from bench.render.results.header import Model
@@ -103,7 +103,7 @@ def explorer(results: Results) -> Explorer | None:
     if any(model.year is not None for model in results.models):
         metrics.append(_YEAR)
     axes = {metric.name: _axis(results, metric) for metric in metrics}
-    styles = family_styles(model.family for model in results.models)
+    styles = styles_of(results)
     content = {
         "axes": {name: asdict(axis) for name, axis in axes.items()},
         "key": [name for name in OVERVIEW if name in axes],
