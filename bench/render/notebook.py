@@ -164,7 +164,6 @@ def _conditions(rows: Sequence[Row], metric: Metric) -> list[str]:
 
 
 def _with_budget(metric: Metric, rows: Sequence[Row]) -> Metric:
-    """A measured accuracy says after how much training it is."""
     budget = str(rows[0].get("budget") or "")
     return replace(metric, label=f"{metric.label} after {budget_words(budget)}") if metric.name == "top1" else metric
 

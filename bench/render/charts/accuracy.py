@@ -244,7 +244,6 @@ def year_chart(accuracy: Accuracies) -> Chart | None:
 
 
 def _places(models: Sequence[Model], years: Sequence[int]) -> dict[Model, float]:
-    """Where each network is drawn: within the column of its year, those of a year side by side."""
     places: dict[Model, float] = {}
     for column, year in enumerate(years):
         same = [model for model in models if model.year == year]
@@ -253,7 +252,6 @@ def _places(models: Sequence[Model], years: Sequence[int]) -> dict[Model, float]
 
 
 def _best_so_far(results: Results, models: Sequence[Model]) -> list[tuple[int, float]]:
-    """Year and accuracy wherever a year has raised the best."""
     best: dict[float, int] = {}  # accuracy -> the first year that has it
     for year, top in sorted((model.year or 0, -results.cell(model, "top1").value) for model in models):
         best.setdefault(max([-top, *best]), year)

@@ -400,7 +400,6 @@ def _price_among(boxes: Array, point: Array, others: Array, other_points: Array)
 
 
 def _drop_faulty(placed: Array, price: list[float]) -> None:
-    """Set to nan the labels without a fault-free place, one of each overlapping pair."""
     for i, box in enumerate(placed):
         rest = np.delete(placed, i, axis=0)
         if price[i] >= _OUTSIDE or _overlaps(box[None], rest).any():

@@ -229,7 +229,6 @@ def _front_of_time(at: Setting) -> tuple[np.ndarray, np.ndarray, list[str]]:
 
 
 def _at_common_batch(at: Setting, names: Sequence[str]) -> list[str]:
-    """Without those whose memory did not suffice for it."""
     return [name for name in names if at.cell(name, "inference_images_per_s").asked_batch_size is None]
 
 

@@ -270,7 +270,6 @@ def _stochastic_depth_trains_faster(at: Setting) -> list[Part]:
 
 
 def _ranked(at: Setting, networks: Sequence[str], metric: str) -> list[str]:
-    """Those that have the metric, the largest first."""
     return sorted(at.having(networks, metric), key=lambda name: -at.value(name, metric))
 
 
@@ -279,7 +278,6 @@ def _family(at: Setting, name: str) -> str:
 
 
 def _with(names: Sequence[str], name: str) -> list[str]:
-    """Some names and another, once."""
     return list(dict.fromkeys([*names, name]))
 
 

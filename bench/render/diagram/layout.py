@@ -235,7 +235,6 @@ class _Router:
         return *start, (x, above), (there.middle[0], above), (there.middle[0], there.y)
 
     def _crossed_beside(self, node: int, column: int) -> bool:
-        """Something stands or passes between a node and that column, at the height of the node."""
         own = self.grid.columns[node]
         between = range(own + 1, column) if column > own else range(column + 1, own)
         return self.grid.is_crossed(self.grid.rows[node], between)

@@ -85,7 +85,6 @@ def conditions_grid(header: RunHeader) -> Grid | None:
 
 
 def _times(seconds: Mapping[str, float]) -> dict[str, str]:
-    """Seconds by phase as facts, and of all together."""
     whole = {"all tasks": sum(seconds.values())} if seconds else {}
     return {f"time of {what}: predicted, taken": f"{s / 60:.1f} min" for what, s in {**whole, **seconds}.items()}
 
@@ -121,7 +120,6 @@ def _time(iso: str) -> str:
 
 
 def _words(fact: str) -> str:
-    """Such as "uncommitted changes" of what a record calls uncommitted_changes."""
     return _FACTS.get(fact) or fact.replace("_", " ").replace("cpu", "CPU")
 
 

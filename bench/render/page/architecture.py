@@ -134,7 +134,6 @@ def _in_quarter(
 
 
 def _listed(inside: Sequence[tuple[int, Model]]) -> str:
-    """Such as "resnet18 1st, resnet34 2nd and 4 more"."""
     return listing([f"{chart_name(model)} {ordinal(place)}" for place, model in inside], _NAMED)
 
 
@@ -173,7 +172,6 @@ def _curves(
 
 
 def _line(curve: Curve | None, across: Any) -> Line:
-    """Nothing where there are no two points, or they cannot be drawn."""
     if curve is None:
         return []
     steps = curve.steps.filter([across, "test_top1"]).dropna()

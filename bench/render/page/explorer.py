@@ -172,7 +172,6 @@ def _start(results: Results, names: Sequence[str], track: str) -> dict[str, str]
 
 
 def _grouped(metrics: Sequence[Metric]) -> list[tuple[str, list[str]]]:
-    """Every metric once, under the titles of the tables' topics; what no table shows comes last."""
     topics = [(title, [metric.name for metric in members]) for title, members in by_topic(metrics)]
     shown = {name for _, names in topics for name in names}
     left = [metric.name for metric in metrics if metric.name not in shown]

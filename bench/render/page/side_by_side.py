@@ -83,7 +83,6 @@ def _settings(run: Run) -> dict[str, str]:
 
 
 def _image_sets(run: Run) -> dict[str, str]:
-    """Of each track, the name of its images and the start of their SHA-256."""
     return {
         f"{track} images": " ".join(str(entry[key])[:12] for key in ("name", "sha256") if entry.get(key))
         for track, entry in run.header.image_sets.items()
@@ -196,7 +195,6 @@ def _by_kind(things: Sequence[str]) -> list[str]:
 
 
 def _named(names: Iterable[str], what: str) -> str:
-    """Each name once, or how many they are where they are many."""
     each = list(dict.fromkeys(names))
     return ", ".join(each) if len(each) <= 6 else f"{listing(each, 5)} {what}s"
 

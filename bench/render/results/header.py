@@ -130,7 +130,6 @@ def _conditions_apart(rows: Sequence[Record]) -> list[dict[str, object]]:
 
 
 def _stated(row: Record) -> dict[str, object]:
-    """The conditions of a row that it has, but for its budget, by name."""
     unknown = ("budget",) if row.status == "ok" else ("budget", "CUDA graphs", "predicted")
     named = {**row.conditions.named, "batch size": row.asked_batch_size or row.batch_size}
     return {name: value for name, value in named.items() if value is not None and name not in unknown}
