@@ -23,7 +23,7 @@ from bench.records.run_folder import Run, RunHeader, find_run
 from bench.render.charts.frame import MOST_NAMED, family_styles, save_png, set_log_axis, style, ticks_in, write_heading
 from bench.render.charts.points import Box, Panel, Point, Span, exact, point_figure
 from bench.render.results import read_results, results_of, to_table
-from bench.render.results.header import Model
+from bench.render.results.networks import Model
 from bench.render.tables import budget_words
 
 _SCREEN_DPI = 144  # two pixels per point, as in the PNG files of a report

@@ -20,7 +20,7 @@ from bench.quantity import in_sentence, ordinal
 from bench.records.record import Record
 from bench.records.run_folder import Run
 from bench.render.results import NOT_RUN, AccuracyGroup, Cell, Results, read_results
-from bench.render.results.header import Model
+from bench.render.results.networks import Model
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from bench.records.run_folder import Run
 from bench.render.findings.ranking import accuracy_front
 from bench.render.report import write_report
 from bench.render.results import Results, read_results
-from bench.render.results.header import written_name
+from bench.render.results.networks import written_name
 from tests.browser.conftest import DESKTOP, PHONE, Opened, Opener
 from tests.render.conftest import (
     EIGHTY_CIFAR,

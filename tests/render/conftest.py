@@ -21,7 +21,7 @@ from bench.records.run_folder import Run, header_of, unused_name
 from bench.render.charts import frame
 from bench.render.charts.frame import style
 from bench.render.results import Results, derived, read_results
-from bench.render.results.header import unlisted
+from bench.render.results.networks import unlisted
 from tests.configs import new_run
 
 # name, family, year, params, MACs, saved bytes, accuracy: plausible magnitudes, crowded on purpose.

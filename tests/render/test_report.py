@@ -20,7 +20,7 @@ from bench.records.run_folder import Run, RunError
 from bench.render import report
 from bench.render.page import escape, paper_link
 from bench.render.report import write_report
-from bench.render.results.header import unlisted, written_name
+from bench.render.results.networks import unlisted, written_name
 from tests.render.conftest import (
     FIXTURE_CIFAR,
     RunBuilder,

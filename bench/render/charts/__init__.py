@@ -33,7 +33,6 @@ from bench.render.charts.costs import (
 from bench.render.charts.frame import Chart, slug, style
 from bench.render.charts.lines import gradient_flow_charts, history_chart, training_curves
 from bench.render.results import AccuracyGroup, Results, as_published, with_references
-from bench.render.results.header import Model
 from bench.render.results.kept import (
     Curve,
     GradientFlow,
@@ -42,6 +41,7 @@ from bench.render.results.kept import (
     read_confusions,
     read_data_sets,
 )
+from bench.render.results.networks import Model
 
 _COSTS = (
     "macs",

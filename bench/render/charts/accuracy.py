@@ -50,8 +50,8 @@ from bench.render.charts.points import (
 )
 from bench.render.findings.ranking import accuracy_front
 from bench.render.results import TRACK, AccuracyGroup, Cell, Results, as_published, short_training, sources, whose
-from bench.render.results.header import Model, written_name
 from bench.render.results.kept import Confusions, DataSet
+from bench.render.results.networks import Model, written_name
 from bench.render.tables import (
     budget_words,
     chart_conditions,

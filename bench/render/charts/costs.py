@@ -36,8 +36,8 @@ from bench.render.charts.points import Box, Panel, Point, point_chart, span
 from bench.render.findings.machine import ms_per_image, peaks_of, work_and_time
 from bench.render.results import AccuracyGroup, Results
 from bench.render.results.derived import Limits
-from bench.render.results.header import Model
 from bench.render.results.kept import THIRDS, Layers
+from bench.render.results.networks import Model
 from bench.render.tables import chart_conditions, measured_conditions, track_conditions
 
 

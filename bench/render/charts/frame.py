@@ -38,7 +38,7 @@ from scipy.optimize import isotonic_regression
 from bench.metrics import METRICS, Metric
 from bench.quantity import in_sentence, is_bytes, listing, tick
 from bench.render.results import Results
-from bench.render.results.header import Model, written_name
+from bench.render.results.networks import Model, written_name
 
 INK = "#1b1f24"  # the page swaps these four for its own variables, which is what makes figures follow dark mode
 MUTED = "#59636e"

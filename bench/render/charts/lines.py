@@ -44,8 +44,8 @@ from bench.render.charts.frame import (
 )
 from bench.render.charts.points import Point, exact, name_points
 from bench.render.results import AccuracyGroup, Results
-from bench.render.results.header import Model
 from bench.render.results.kept import UNITS, Currency, Curve, GradientFlow, own_currency
+from bench.render.results.networks import Model
 from bench.render.tables import chart_conditions
 
 _AXES = (58.0, 46.0, 490.0, 366.0)  # leaves room for names at the right

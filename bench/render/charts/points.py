@@ -41,7 +41,7 @@ from bench.render.charts.frame import (
     without_room,
 )
 from bench.render.results import Cell, Results
-from bench.render.results.header import Model
+from bench.render.results.networks import Model
 
 FRONT_DASHES = (0, (5, 2))
 _BOTTOM = 46.0  # of the axes, in points

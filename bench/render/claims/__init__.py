@@ -21,8 +21,8 @@ from bench.config import Budget
 from bench.metrics import METRICS
 from bench.quantity import listing, quantity, with_unit
 from bench.render.results import TRACK, AccuracyGroup, Cell, Results, as_published, inert, with_references
-from bench.render.results.header import Model, with_written_names
 from bench.render.results.kept import Layers
+from bench.render.results.networks import Model, with_written_names
 
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 VGGS = ("vgg11", "vgg13", "vgg16", "vgg19", "vgg11_bn", "vgg13_bn", "vgg16_bn", "vgg19_bn")

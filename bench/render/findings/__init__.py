@@ -24,7 +24,7 @@ from bench.render.results import (
     trained_otherwise,
     whose,
 )
-from bench.render.results.header import Model, written_name
+from bench.render.results.networks import Model, written_name
 from bench.render.tables import budget_words, dataset_words, launch_bound
 from bench.stats import rank_correlation
 

@@ -12,7 +12,7 @@ from bench.quantity import listing, quantity, with_unit
 from bench.records.run_folder import RunHeader, Session
 from bench.render.results import Results
 from bench.render.results.derived import Limits, Peak, limits_of, peak_of
-from bench.render.results.header import Model, written_name
+from bench.render.results.networks import Model, written_name
 from bench.render.tables import launch_bound
 from bench.stats import rank_correlation
 

@@ -11,7 +11,7 @@ from bench.config import Budget, BudgetKind
 from bench.metrics import METRICS, Metric
 from bench.records.record import Record
 from bench.render.results import AccuracyGroup, Cell, Results
-from bench.render.results.header import Model
+from bench.render.results.networks import Model
 from bench.render.tables import Column, Row, Table, TextCell, accuracy_conditions, text_cell
 from bench.stats import Difference, holm, mean_difference, share_difference
 

@@ -35,7 +35,7 @@ from bench.render.findings.ranking import budget_tables, degradation, rankings
 from bench.render.page.architecture import Architecture
 from bench.render.page.explorer import explorer, other_costs, script_digest
 from bench.render.results import TRACK, Results, accuracy_note
-from bench.render.results.header import Model, written_name
+from bench.render.results.networks import Model, written_name
 from bench.render.tables import accuracy_conditions, dataset_words, step_conditions, track_tables
 
 _PARTS = Path(__file__).parent / "parts"  # templates, styles and scripts

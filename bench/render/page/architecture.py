@@ -14,8 +14,8 @@ from bench.records.run_folder import Run, RunError
 from bench.render.charts.frame import chart_name, styles_of
 from bench.render.diagram import draw
 from bench.render.results import Results
-from bench.render.results.header import Model
 from bench.render.results.kept import COLUMNS, Currency, Curve, Layers, own_currency, spent
+from bench.render.results.networks import Model
 from bench.render.tables import Table, TrackTables
 from bench.structure import Structure
 

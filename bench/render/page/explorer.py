@@ -24,7 +24,7 @@ from bench.quantity import in_sentence, is_bytes, typed_units
 from bench.render.charts.frame import MARKERS, Chart, Marker, chart_name, styles_of
 from bench.render.findings.pick import ACCURACIES
 from bench.render.results import TRACK, Results
-from bench.render.results.header import Model
+from bench.render.results.networks import Model
 from bench.render.tables import (
     ACCURACY_COLUMNS,
     MARKS,

@@ -17,7 +17,7 @@ from bench.config import Budget
 from bench.quantity import with_unit
 from bench.records.record import Record
 from bench.records.run_folder import Run
-from bench.render.results.header import Model
+from bench.render.results.networks import Model
 
 Currency = Literal["images", "seconds", "flops"]
 _CURRENCIES: dict[str, Currency] = {"ep": "images", "kimg": "images", "s": "seconds", "pflop": "flops"}

@@ -40,7 +40,7 @@ from bench.render.charts.frame import (
 )
 from bench.render.charts.points import ball_areas
 from bench.render.results import Results, read_results
-from bench.render.results.header import Model
+from bench.render.results.networks import Model
 from tests.render.conftest import Reader, bad, counts, full_run, kept_figures, listed, overlaps, speeds, training
 
 COSTS = ("macs", "inference_images_per_s", "train_images_per_s", "saved_activation_bytes")

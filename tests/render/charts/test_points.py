@@ -7,7 +7,7 @@ import pytest
 
 from bench.render.charts.frame import family_styles, spread
 from bench.render.charts.points import PHONE, Panel, Point, exact, place_labels, point_figure
-from bench.render.results.header import unlisted
+from bench.render.results.networks import unlisted
 
 BOUNDS = (0.0, 0.0, 500.0, 360.0)
 NOTHING = np.empty((0, 4))

@@ -25,7 +25,7 @@ from bench.render.results import (
     with_references,
 )
 from bench.render.results.derived import PUBLISHED_FILE, published_of, published_top1
-from bench.render.results.header import Model
+from bench.render.results.networks import Model
 from bench.render.tables import track_tables
 from tests.render.conftest import Reader, RunBuilder, bad, counts, listed, ok, speeds
 

@@ -14,7 +14,7 @@ from bench.metrics import METRICS
 from bench.records.record import Record
 from bench.records.run_folder import RunHeader
 from bench.render.results import NOT_RUN, Results, cells_of, read_results, to_table, worst_status, write_csv
-from bench.render.results.header import kept_apart, unlisted
+from bench.render.results.networks import kept_apart, unlisted
 from tests.configs import new_run
 from tests.render.conftest import Reader, bad, counts, listed, ok, speeds, training
 
