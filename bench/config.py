@@ -203,6 +203,13 @@ class Inputs:
     checkpoints: Path | None = None  # folder from which a training that was killed goes on
 
 
+def group_without_device(what: str, spec: ModelSpec) -> str:
+    """Of tasks that compute nothing: those of the suite's own networks share a process, any other has its own."""
+    from bench.models import REGISTRY
+
+    return f"{what} of {'networks of the suite' if spec.name in REGISTRY else spec.name}"
+
+
 @dataclass(frozen=True)
 class Task:
     """What one piece of work is: probes of one network that are measured in one go, on one device."""
@@ -249,11 +256,9 @@ class Task:
         On a dedicated device all that is measured of a network shares one, and so do its trainings: libraries choose
         kernels once. Elsewhere every task has a fresh one, so that rounds find the machine at other times.
         """
-        from bench.models import REGISTRY
-
-        if self.static and self.spec.name in REGISTRY:
-            return "counts of networks of the suite"
-        if not self.config.dedicated or self.static or self.round:
+        if self.static:
+            return group_without_device("counts", self.spec)
+        if not self.config.dedicated or self.round:
             return f"{self.label}, round {self.round}"
         return f"{self.spec.name} {'trained' if PROBES[self.probes[0]].when == 'seeds' else 'measured'}"
 

@@ -25,18 +25,6 @@ LARGEST_SIZE = 16384
 
 
 @dataclass(frozen=True)
-class LimitsTask:
-    """What a worker process is asked for; a task of its own for each device."""
-
-    precision: Precision
-    number: int
-
-    @property
-    def group(self) -> str:
-        return f"limits {self.number}"
-
-
-@dataclass(frozen=True)
 class _Rate:
     """Work per second of one operation."""
 
@@ -54,15 +42,15 @@ class _Rate:
         return [self.work / seconds for seconds in self.timing.seconds]
 
 
-def measure_limits(task: LimitsTask, word: str) -> dict[str, Any]:
+def measure_limits(precision: Precision, word: str) -> dict[str, Any]:
     """What run.json keeps of a device: both rates with their samples, and the vendor's peak where it is known."""
     device = accelerator.choose(word)
-    with arithmetic(task.precision):
-        product = _best([*_products(task.precision, device), _convolution(task.precision, device)])
-        copy = _best(_copies(task.precision, device))
-    vendor = vendor_peak(device.name, task.precision)
+    with arithmetic(precision):
+        product = _best([*_products(precision, device), _convolution(precision, device)])
+        copy = _best(_copies(precision, device))
+    vendor = vendor_peak(device.name, precision)
     return {
-        "precision": task.precision,
+        "precision": precision,
         "peak_flops_per_s": product.per_second,
         "peak": product.what,
         "peak_samples": product.samples,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from multiprocessing import Pipe
 from types import FrameType, TracebackType
-from typing import Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 
 class GroupedTask(Protocol):
@@ -21,6 +21,20 @@ class GroupedTask(Protocol):
 Task = TypeVar("Task", bound=GroupedTask)
 Result = TypeVar("Result")
 Execute = Callable[[Task, str], Result]  # (task, device); must be importable by name
+
+
+@dataclass(frozen=True)
+class Call:
+    """A task that is no more than a function, importable by name, with its arguments but the last: the device."""
+
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    group: str
+
+
+def called(task: Call, device: str) -> Any:
+    """What the function returns, as an executor calls it."""
+    return task.function(*task.arguments, device)
 
 
 @dataclass(frozen=True)

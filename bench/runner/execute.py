@@ -27,7 +27,7 @@ from bench.data.cache import preview_sheet
 from bench.data.image_set import ImageSet
 from bench.device import accelerator, environment
 from bench.device.execution import CaptureFailed, failed_capture, is_out_of_memory, release_memory, settings_kept
-from bench.device.peaks import LimitsTask, measure_limits, vendor_named
+from bench.device.peaks import measure_limits, vendor_named
 from bench.engines import Crash, EngineLost, Executor, Interrupts, Stop
 from bench.engines.local import LocalMachine
 from bench.metrics import METRICS, PROBES, Flag, metrics_of
@@ -312,7 +312,7 @@ def execute(task: Task, device: str) -> Outcome:
 def _limits(task: Task) -> Mapping[str, Mapping[str, Any]]:
     """What the task's device can do by now; nothing if that cannot be measured, as an earlier measurement stands."""
     with contextlib.suppress(Exception):
-        return {task.device: measure_limits(LimitsTask(task.config.execution.precision, 0), task.device)}
+        return {task.device: measure_limits(task.config.execution.precision, task.device)}
     return {}
 
 

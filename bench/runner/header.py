@@ -10,16 +10,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, fields, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from bench.config import Precision, RequestError
+from bench.config import Precision, RequestError, group_without_device
 from bench.data import ImageSet
 from bench.device import environment, execution
-from bench.device.peaks import LimitsTask, measure_limits
-from bench.engines import Crash, Executor, Stop
+from bench.device.peaks import measure_limits
+from bench.engines import Call, Crash, Executor, Stop, called
 from bench.models import REGISTRY, ModelSpec
 from bench.records.run_folder import (
     Forced,
@@ -206,9 +206,9 @@ def keep_limits(
     limits: dict[str, Any] = dict(run.header.limits)
     if all("peak_flops_per_s" in limits.get(device, {}) for device in devices):
         return
-    tasks = [LimitsTask(precision, number) for number in range(len(devices))]
-    at: dict[LimitsTask, str] = {}
-    with closing(executor.run(measure_limits, tasks, TIME_LIMIT_S, at.__setitem__, stop)) as ended:
+    tasks = [Call(measure_limits, (precision,), f"limits {number}") for number in range(len(devices))]
+    at: dict[Call, str] = {}
+    with closing(executor.run(called, tasks, TIME_LIMIT_S, at.__setitem__, stop)) as ended:
         for task, found in ended:
             if isinstance(found, Crash):
                 found = {"precision": precision, "reason": found.reason}
@@ -237,25 +237,13 @@ def _now() -> str:
     return datetime.now().astimezone().isoformat(timespec="seconds")
 
 
-@dataclass(frozen=True)
-class DescribeTask:
-    """What a worker process is asked for."""
-
-    spec: ModelSpec
-
-    @property
-    def group(self) -> str:
-        own = self.spec.name not in REGISTRY
-        return f"description of {self.spec.name}" if own else "descriptions of networks of the suite"
-
-
-def describe(task: DescribeTask, device: str) -> dict[str, Any]:
+def describe(spec: ModelSpec, device: str) -> dict[str, Any]:
     """The structure of one network, as plain JSON; `device` is not used.
 
     Raises:
         Exception: whatever the network raises.
     """
-    return {"structure": structure(task.spec).to_json()}
+    return {"structure": structure(spec).to_json()}
 
 
 def representatives(specs: Sequence[ModelSpec]) -> list[ModelSpec]:
@@ -275,14 +263,15 @@ def keep_descriptions(run: Run, executor: Executor, specs: Sequence[ModelSpec], 
     kept: dict[str, Any] = {}
     with suppress(RunError):  # a damaged file is made anew
         kept = run.networks()
-    tasks = [DescribeTask(spec) for spec in representatives(specs) if spec.name not in kept]
-    if not tasks:
+    missing = [spec for spec in representatives(specs) if spec.name not in kept]
+    if not missing:
         return
-    drawn, others = tasks[:MOST_DESCRIBED], tasks[MOST_DESCRIBED:]
+    drawn, others = missing[:MOST_DESCRIBED], missing[MOST_DESCRIBED:]
+    tasks = {Call(describe, (spec,), group_without_device("descriptions", spec)): spec.name for spec in drawn}
     reason = f"a run draws {MOST_DESCRIBED} of one's own; python -m bench show NAME --diagram FILE draws any"
-    found: dict[str, Any] = {task.spec.name: {"reason": reason} for task in others}
-    with closing(executor.run(describe, drawn, TIME_LIMIT_S, stop=stop, needs_device=False)) as ended:
+    found: dict[str, Any] = {spec.name: {"reason": reason} for spec in others}
+    with closing(executor.run(called, list(tasks), TIME_LIMIT_S, stop=stop, needs_device=False)) as ended:
         for task, described in ended:
-            found[task.spec.name] = {"reason": described.reason} if isinstance(described, Crash) else described
-    order = [task.spec.name for task in tasks if task.spec.name in found]  # whichever worker was first
+            found[tasks[task]] = {"reason": described.reason} if isinstance(described, Crash) else described
+    order = [spec.name for spec in missing if spec.name in found]  # whichever worker was first
     run.keep_networks({**kept, **{name: found[name] for name in order}})

@@ -18,14 +18,14 @@ from operator import itemgetter
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from bench.config import Budget, Config, Inputs, Task
+from bench.config import Budget, Config, Inputs, Task, group_without_device
 from bench.device import accelerator
 from bench.device.peaks import VendorPeak, vendor_named
-from bench.engines import Crash, Executor, Stop
+from bench.engines import Call, Crash, Executor, Stop, called
 from bench.metrics import PROBES, metrics_of
 from bench.models import REGISTRY, ModelSpec
 from bench.probes import gradient_flow
-from bench.probes.counting.kernels import Kernel, Kernels, KernelsTask, StepKernels, count_kernels
+from bench.probes.counting.kernels import Kernel, Kernels, StepKernels, count_kernels
 from bench.probes.energy import WINDOW_S
 from bench.probes.speed import SWEEP_S
 from bench.records.record import Record, RecordKey
@@ -201,9 +201,12 @@ def counted_kernels(
 ) -> dict[str, StepKernels]:
     """The kernels of each network's steps; none of a network that fails."""
     kind: accelerator.Kernels = "cuda" if config.dedicated else "cpu"
-    tasks = [KernelsTask(spec, recipe_for(spec.family, inputs.recipes), config.execution, kind) for spec in specs]
-    with closing(executor.run(count_kernels, tasks, KERNELS_LIMIT_S, stop=stop, needs_device=False)) as ended:
-        return {task.spec.name: found for task, found in ended if not isinstance(found, Crash)}
+    tasks = {}
+    for spec in specs:
+        arguments = spec, recipe_for(spec.family, inputs.recipes), config.execution, kind
+        tasks[Call(count_kernels, arguments, group_without_device("kernels", spec))] = spec.name
+    with closing(executor.run(called, list(tasks), KERNELS_LIMIT_S, stop=stop, needs_device=False)) as ended:
+        return {tasks[task]: found for task, found in ended if not isinstance(found, Crash)}
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch
 from bench.config import Precision
 from bench.device import peaks
 from bench.device.accelerator import OF_HOST
-from bench.device.peaks import LimitsTask, measure_limits, vendor_peak
+from bench.device.peaks import measure_limits, vendor_peak
 from bench.device.timing import Timing
 from bench.device.torch_devices import Host
 
@@ -29,7 +29,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_small")
 def test_a_cpu_is_measured() -> None:
-    found = measure_limits(LimitsTask("fp32", 0), "cpu")
+    found = measure_limits("fp32", "cpu")
     assert found["precision"] == "fp32"
     assert found["peak"] == "256 x 256 matrices"
     assert found["bandwidth"] in ("copy", "scaled sum")
@@ -48,10 +48,10 @@ def test_work_is_counted_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peaks, "LONG_STEP_S", 1.0)
     monkeypatch.setattr(peaks, "LARGEST_SIZE", 512)
     resize(monkeypatch, buffer_bytes=4000, convolution=(1, 4, 4, 3))
-    found = measure_limits(LimitsTask("fp32", 0), "cpu")
+    found = measure_limits("fp32", "cpu")
     assert found["peak_flops_per_s"] == 2 * 512**3 / 0.5
     resize(monkeypatch, buffer_bytes=4000, convolution=(8, 64, 30, 3))
-    found = measure_limits(LimitsTask("fp32", 0), "cpu")
+    found = measure_limits("fp32", "cpu")
     assert found["peak"] == "3 x 3 convolution, 64 channels"
     assert found["peak_flops_per_s"] == 2 * 8 * 28 * 28 * 64 * 64 * 9 / 0.5
     assert (found["bandwidth"], found["bandwidth_bytes_per_s"]) == ("scaled sum", 3 * 4000 / 0.5)
@@ -78,8 +78,8 @@ def test_the_precision_is_that_of_the_run() -> None:
     with pytest.MonkeyPatch.context() as patch, Look():
         patch.setattr(peaks, "_timed", lambda step, device: (step(), Timing((1.0,), ""))[1])
         resize(patch, buffer_bytes=4000, convolution=(1, 4, 4, 3))
-        measure_limits(LimitsTask("fp32", 0), "cpu")
-        measure_limits(LimitsTask("bf16", 0), "cpu")
+        measure_limits("fp32", "cpu")
+        measure_limits("bf16", "cpu")
     assert seen == [(torch.float32, False)] * 2 + [(torch.bfloat16, True)] * 2
 
 
@@ -139,7 +139,7 @@ def test_no_peak_is_the_sparse_one() -> None:
 
 @pytest.mark.gpu
 def test_a_gpu_stays_below_what_its_vendor_states() -> None:
-    found = measure_limits(LimitsTask("bf16", 0), "cuda:0")
+    found = measure_limits("bf16", "cuda:0")
     stated = found.get("vendor_flops_per_s")
     if stated is None:
         pytest.skip(f"no peak is known of {torch.cuda.get_device_name(0)}")

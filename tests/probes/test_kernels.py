@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from bench.config import Execution
 from bench.models import REGISTRY, ModelSpec
-from bench.probes.counting.kernels import BATCH, Kernel, KernelsTask, count_kernels
+from bench.probes.counting.kernels import BATCH, Kernel, count_kernels
 from bench.probes.counting.layers import layer_products
 from bench.training.recipes import RECIPES
 from tests.own_network import own_spec
@@ -30,7 +30,7 @@ SPEC = own_spec(Small, (4, 8, 8))
 
 
 def counted(spec: ModelSpec, precision: str = "fp32") -> Any:
-    return count_kernels(KernelsTask(spec, RECIPES["ResNet"], Execution(precision), "cuda"), "meta")  # type: ignore[arg-type]
+    return count_kernels(spec, RECIPES["ResNet"], Execution(precision), "cuda", "meta")  # type: ignore[arg-type]
 
 
 def test_a_forward_pass_is_its_operators_with_what_they_move_and_compute() -> None:

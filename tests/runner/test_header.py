@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bench.config import group_without_device
 from bench.device import environment
-from bench.device.peaks import LimitsTask
 from bench.engines import Crash
 from bench.engines.local import LocalMachine
-from bench.models import REGISTRY, select
+from bench.models import REGISTRY, ModelSpec, select
 from bench.records.run_folder import Run, RunHeader
 from bench.runner import header
 from bench.runner.header import (
-    DescribeTask,
     conditions_kept,
-    describe,
     keep_descriptions,
     keep_faster_limits,
     keep_limits,
@@ -70,11 +68,11 @@ def test_conditions_before_are_there_while_it_works_and_those_after_also_if_it_i
     assert ended.after
 
 
-def answers(task: LimitsTask, device: str) -> dict:
-    return {"precision": task.precision, "peak_flops_per_s": 1e12, "process": os.getpid()}
+def answers(precision: str, device: str) -> dict:
+    return {"precision": precision, "peak_flops_per_s": 1e12, "process": os.getpid()}
 
 
-def dies(task: LimitsTask, device: str) -> dict:
+def dies(precision: str, device: str) -> dict:
     os.abort()
 
 
@@ -125,7 +123,6 @@ class Here:
     """A workplace that runs everything in this process, the last task first; what raises has crashed."""
 
     asked: list[str] = field(default_factory=list)
-    execute: Callable[[DescribeTask, str], dict[str, Any]] = describe
 
     def run(
         self,
@@ -139,9 +136,9 @@ class Here:
     ) -> Generator[Any]:
         assert not needs_device
         for task in reversed(tasks):
-            self.asked.append(task.spec.name)
+            self.asked.append(task.arguments[0].name)
             try:
-                yield task, self.execute(task, "meta")
+                yield task, execute(task, "meta")
             except RuntimeError as error:
                 yield task, Crash("failed", str(error), 0.0)
 
@@ -155,7 +152,7 @@ def test_the_first_of_each_family_stands_for_it() -> None:
 def test_each_network_of_a_users_own_stands_for_itself() -> None:
     own = select(["torchvision:mobilenet_v3_small", "torchvision:mobilenet_v3_large"], None, None)
     assert representatives(own) == list(own)
-    assert len({DescribeTask(spec).group for spec in own}) == 2  # a process each
+    assert len({group_without_device("descriptions", spec) for spec in own}) == 2  # a process each
 
 
 def test_what_is_kept_adds_up(run: Run) -> None:
@@ -175,11 +172,12 @@ def test_a_resumed_run_keeps_what_it_has_and_the_order_of_the_networks(run: Run)
     assert list(run.networks()) == ["lenet5_mnist", "cnn_mnist", "alexnet_cifar"]
 
 
-def test_a_network_that_fails_has_its_reason_and_is_not_tried_again(run: Run) -> None:
-    def fail(task: DescribeTask, device: str) -> dict[str, Any]:
+def test_a_network_that_fails_has_its_reason_and_is_not_tried_again(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(spec: ModelSpec, device: str) -> dict[str, Any]:
         raise RuntimeError("no such layer")
 
-    place = Here(execute=fail)
+    monkeypatch.setattr(header, "describe", fail)
+    place = Here()
     for _ in range(2):
         keep_descriptions(run, place, [REGISTRY["lenet5_mnist"]])
     assert run.networks() == {"lenet5_mnist": {"reason": "no such layer"}}

@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_leaves
 from bench.config import Execution
 from bench.device import accelerator
 from bench.device.execution import for_inference, inference_dtype, memory_format
-from bench.models import REGISTRY, ModelSpec
+from bench.models import ModelSpec
 from bench.probes.counting.networks import Shortcuts, counted, fused_attention, images_for, open_attention
 from bench.probes.counting.operators import Mode, decomposed, formula_of, is_composite, parts_of, work_of
 from bench.probes.counting.replay import replayed_step
@@ -58,21 +58,6 @@ class Kernels:
 
 
 @dataclass(frozen=True)
-class KernelsTask:
-    """What a worker process is asked for."""
-
-    spec: ModelSpec
-    recipe: Recipe
-    execution: Execution
-    kind: accelerator.Kernels
-
-    @property
-    def group(self) -> str:
-        own = self.spec.name not in REGISTRY
-        return f"kernels of {self.spec.name}" if own else "kernels of networks of the suite"
-
-
-@dataclass(frozen=True)
 class StepKernels:
     """Of a network's two steps."""
 
@@ -81,27 +66,29 @@ class StepKernels:
     params: int
 
 
-def count_kernels(task: KernelsTask, device: str) -> StepKernels:
+def count_kernels(
+    spec: ModelSpec, recipe: Recipe, execution: Execution, kind: accelerator.Kernels, device: str
+) -> StepKernels:
     """Those of a forward pass and of a training step; `device` is not used.
 
     Raises:
         Exception: whatever the network raises.
     """
-    spec, execution = task.spec, replace(task.execution, compile=False)
+    execution = replace(execution, compile=False)
 
     def inference(network: nn.Module) -> Kernels:
         images = images_for(network, BATCH, spec.input_size).to(inference_dtype(execution))
         network = for_inference(network, execution, images.device)
         counter = KernelCounter()
-        with torch.inference_mode(), open_attention(), fused_attention(task.kind), Shortcuts(), counter:
+        with torch.inference_mode(), open_attention(), fused_attention(kind), Shortcuts(), counter:
             network(images.to(memory_format=memory_format(execution)))
         return counter.kernels()
 
     def training(network: nn.Module) -> tuple[Kernels, int]:
-        step, counter = replayed_step(network, spec, task.recipe, execution, task.kind, BATCH), KernelCounter()
+        step, counter = replayed_step(network, spec, recipe, execution, kind, BATCH), KernelCounter()
         step.optimizer.register_step_pre_hook(lambda *_: counter.pause())
         step.optimizer.register_step_post_hook(lambda *_: counter.pause(False))
-        with fused_attention(task.kind), Shortcuts(), counter:
+        with fused_attention(kind), Shortcuts(), counter:
             step.take()
         counter.add_update(step.trainable)
         return counter.kernels(), sum(weight.numel() for weight in step.trainable)
