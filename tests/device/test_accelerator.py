@@ -209,6 +209,8 @@ def test_a_device_is_kept_busy_for_as_long_as_asked_whatever_clock_it_counts_by(
 
 
 def test_an_accelerator_that_is_passed_over_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Cuda, "count", lambda: 0)
+    monkeypatch.setattr(Cuda, "why_none", lambda: "")
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: torch.device("mps"))
     monkeypatch.setattr(torch.accelerator, "device_count", lambda: 1)
     monkeypatch.setattr(torch.backends.mps, "get_name", lambda: "Apple M3")
