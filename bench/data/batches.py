@@ -84,8 +84,11 @@ class TrainingBatches(Iterator[tuple[Tensor, Tensor]]):
         prepared_bytes: int,
         crop_padding: int = 4,
         flip: bool = True,
+        by_runs: bool = True,
     ) -> None:
         """Draw nothing yet. Of input, so many bytes are made at once, but never less than a batch.
+
+        Lines are copied as runs of bytes, as a processor does best, or byte by byte.
 
         Raises:
             ValueError: the batch size is below one.
@@ -98,7 +101,7 @@ class TrainingBatches(Iterator[tuple[Tensor, Tensor]]):
         self._generator = generator
         self._offsets = 2 * crop_padding + 1
         self._flip = flip and prepare.mirror_ok
-        self._windows = _Windows(split.images, crop_padding, prepare.memory_format, mirror=self._flip)
+        self._windows = _Windows(split.images, crop_padding, prepare.memory_format, self._flip, by_runs)
         self._prepare = prepare
         self._batches_at_once = max(1, prepared_bytes // (batch_size * prepare.bytes_per_image))
         # What is to come: image, rows down, columns right, mirrored or not; one column per image.
@@ -208,10 +211,13 @@ def _size(size: tuple[int, int, int]) -> str:
 class _Windows:
     """A padded copy of all images, from which crops are taken as runs of bytes: a crop is one such run per line.
 
-    With `mirror`, all mirrored images follow: turning a crop round costs as much as taking it.
+    With `mirror`, all mirrored images follow: turning a crop round costs as much as taking it. Without `by_runs`, there
+    is no view of all runs: of CIFAR-10 it has 43 GiB, and MPS copies a view before it takes something from it.
     """
 
-    def __init__(self, images: Tensor, padding: int, memory_format: torch.memory_format, mirror: bool) -> None:
+    def __init__(
+        self, images: Tensor, padding: int, memory_format: torch.memory_format, mirror: bool, by_runs: bool
+    ) -> None:
         self._images, channels, self._height, self._width = images.shape
         self._channels_last = memory_format == torch.channels_last
         self._offsets = 2 * padding
@@ -223,7 +229,8 @@ class _Windows:
         bytes_ = (padded.permute(0, 2, 3, 1) if self._channels_last else padded).contiguous().view(-1)
         self._lines, self._line = padded.shape[2], padded.shape[3] * self._pixel  # per plane; bytes of one
         run = self._width * self._pixel
-        self._runs = bytes_.as_strided((bytes_.numel() - run + 1, run), (1, 1))
+        self._bytes, self._run = bytes_, torch.arange(run, device=images.device)
+        self._runs = bytes_.as_strided((bytes_.numel() - run + 1, run), (1, 1)) if by_runs else None
         planes = torch.arange(self._planes, device=images.device)[:, None] * self._lines
         lines = torch.arange(self._height, device=images.device)
         self._starts = ((planes + lines) * self._line).flatten()  # of the lines of an image, from its first byte
@@ -234,7 +241,11 @@ class _Windows:
             rows = rows + self._images * mirrored
             right = torch.where(mirrored.bool(), self._offsets - right, right)  # the same pixels, from the other side
         first = (rows * (self._planes * self._lines) + down) * self._line + right * self._pixel
-        images = self._runs.index_select(0, (first[:, None] + self._starts).flatten())
+        starts = (first[:, None] + self._starts).flatten()
+        if self._runs is not None:
+            images = self._runs.index_select(0, starts)
+        else:
+            images = self._bytes[starts[:, None] + self._run]
         images = images.view(len(rows), self._planes, self._height, self._width, self._pixel)
         return images.squeeze(1).permute(0, 3, 1, 2) if self._channels_last else images.squeeze(4)
 

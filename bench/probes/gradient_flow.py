@@ -182,7 +182,8 @@ def _batches(task: Task, device: Device) -> Iterator[tuple[Tensor, Tensor]]:
     if image_set is not None:
         split = load_split(image_set, "train", device.place, limit=100 * len(image_set.classes))
         prepare = Preparation(image_set, spec.input_size, device.place)
-        yield from TrainingBatches(split, prepare, BATCH_SIZE, generator, device.sizes.prepared_bytes)
+        at_once = device.sizes.prepared_bytes
+        yield from TrainingBatches(split, prepare, BATCH_SIZE, generator, at_once, by_runs=device.is_host)
     while True:
         images = torch.randn(BATCH_SIZE, *spec.input_size, generator=generator, device=device.place)
         yield images, torch.randint(spec.num_classes, (BATCH_SIZE,), generator=generator, device=device.place)

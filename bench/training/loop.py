@@ -84,9 +84,9 @@ class Trainee:
         device = accelerator.of(place)
         rate = recipe.rate_at(batch_size)
         prepare = Preparation(images.image_set, images.input_size, place, memory_format(execution), images.resize)
-        generator, prepared_bytes = torch.Generator(place).manual_seed(seed), device.sizes.prepared_bytes
+        generator, at_once = torch.Generator(place).manual_seed(seed), device.sizes.prepared_bytes
         batches = TrainingBatches(
-            images.train, prepare, batch_size, generator, prepared_bytes, recipe.crop_padding, recipe.flip
+            images.train, prepare, batch_size, generator, at_once, recipe.crop_padding, recipe.flip, device.is_host
         )
         meter = Meter(budget, len(images.train.labels), forward_flops)
         on_the_way = replace(images, test=first_of_each_class(images.test, CURVE_TEST_IMAGES))

@@ -77,11 +77,11 @@ def training_batches(
     crop_padding: int = 4,
     flip: bool = True,
     memory_format: torch.memory_format = torch.contiguous_format,
+    by_runs: bool | None = None,
 ) -> TrainingBatches:
     prepare = Preparation(image_set, input_size, split.images.device, memory_format)
-    return TrainingBatches(
-        split, prepare, batch_size, generator, accelerator.OF_HOST.prepared_bytes, crop_padding, flip
-    )
+    by_runs, at_once = split.images.is_cpu if by_runs is None else by_runs, accelerator.OF_HOST.prepared_bytes
+    return TrainingBatches(split, prepare, batch_size, generator, at_once, crop_padding, flip, by_runs)
 
 
 # --- splits ------------------------------------------------------------------------------------------------
@@ -294,17 +294,21 @@ def test_batches_go_on_from_their_state(colour: ImageSet, device: torch.device, 
 
 
 @pytest.mark.parametrize(("images", "size"), [("colour", (3, 32, 32)), ("grey", (1, 32, 32))])
-def test_the_memory_format_changes_no_number(
+def test_neither_the_memory_format_nor_the_way_of_copying_changes_a_number(
     images: str, size: tuple[int, int, int], request: pytest.FixtureRequest
 ) -> None:
     image_set = request.getfixturevalue(images)
     split = load_split(image_set, "train", CPU)
-    (plain, _), (last, _) = (
-        next(training_batches(split, image_set, size, 50, seeded(CPU), memory_format=memory_format))
-        for memory_format in (torch.contiguous_format, torch.channels_last)
+    plain, *others = (
+        next(training_batches(split, image_set, size, 50, seeded(CPU), memory_format=laid_out, by_runs=by_runs))[0]
+        for by_runs in (True, False)
+        for laid_out in (torch.contiguous_format, torch.channels_last)
     )
-    assert torch.equal(plain, last)
-    assert last.is_contiguous(memory_format=torch.channels_last)
+    for other, laid_out in zip(
+        others, (torch.channels_last, torch.contiguous_format, torch.channels_last), strict=True
+    ):
+        assert torch.equal(plain, other)
+        assert other.is_contiguous(memory_format=laid_out)
 
 
 @pytest.mark.gpu
