@@ -10,7 +10,6 @@ import itertools
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from bench.quantity import listing, quantity
 from bench.records.run_folder import Run
 from bench.regression import MARGIN, Verdict, percent
 from bench.regression.compare import ERROR, Change, Comparison, compare
-from bench.render.findings.machine import facts_of
+from bench.render.findings.machine import Grid, facts_of
 from bench.render.page import as_grid, escape, page_environment, read_part
 from bench.render.page.explorer import script_digest
 from bench.render.report import swap_in
@@ -28,15 +27,6 @@ from bench.render.tables import aligned
 
 _ALWAYS_DIFFERENT = ("created", "command", "load_average_1min")  # not worth a mark
 _LONGEST_NAME = 150  # of a folder
-
-
-@dataclass(frozen=True)
-class FactRow:
-    """One fact of the environment or of what was asked, in each run."""
-
-    name: str
-    texts: tuple[str, ...]
-    differs: bool
 
 
 def write_side_by_side(runs: Sequence[Run], reports: Path) -> Path:
@@ -58,23 +48,21 @@ def folder_name(names: Sequence[str]) -> str:
     return name if len(name) <= _LONGEST_NAME else f"{name[:120]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
 
 
-def side_by_side_facts(runs: Sequence[Run]) -> list[FactRow]:
-    """The environments, then what was asked, then the images; what no run says is left out."""
+def side_by_side_facts(runs: Sequence[Run]) -> Grid:
+    """The environments, then what was asked, then the images; what no run says is left out, what differs is marked."""
     facts = (
         [facts_of(run.header.environment) for run in runs],
         [_settings(run) for run in runs],
         [_image_sets(run) for run in runs],
     )
-    rows = [
-        (name, tuple(texts.get(name, "") for texts in each))
-        for each in facts
-        for name in dict.fromkeys(itertools.chain(*each))
-    ]
-    return [
-        FactRow(name, texts, len(set(texts)) > 1 and name not in _ALWAYS_DIFFERENT)
-        for name, texts in rows
-        if any(texts)
-    ]
+    rows = []
+    for each in facts:
+        for name in dict.fromkeys(itertools.chain(*each)):
+            texts = [found.get(name, "") for found in each]
+            mark = "≠ " if len(set(texts)) > 1 and name not in _ALWAYS_DIFFERENT else ""
+            if any(texts):
+                rows.append((f"{mark}{name}", *(text or "–" for text in texts)))
+    return Grid(("Fact", *(run.name for run in runs)), tuple(rows))
 
 
 def _settings(run: Run) -> dict[str, str]:
@@ -100,7 +88,7 @@ def _words(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _html(names: Sequence[str], facts: Sequence[FactRow], pairs: Sequence[Comparison]) -> str:
+def _html(names: Sequence[str], facts: Grid, pairs: Sequence[Comparison]) -> str:
     script = read_part("table.js")
     return (
         page_environment()
@@ -120,11 +108,10 @@ def _html(names: Sequence[str], facts: Sequence[FactRow], pairs: Sequence[Compar
     )
 
 
-def _markdown(names: Sequence[str], facts: Sequence[FactRow], pairs: Sequence[Comparison]) -> str:
-    rows = [(f"{'≠ ' if fact.differs else ''}{fact.name}", *(text or "–" for text in fact.texts)) for fact in facts]
+def _markdown(names: Sequence[str], facts: Grid, pairs: Sequence[Comparison]) -> str:
     parts = [f"# {escape(' and '.join(names))} side by side"]
     parts += [as_markdown(found, MARGIN, show_same=False) for found in pairs]
-    parts += ["## Environments and settings", "≠ marks what differs.", as_grid(("Fact", *names), rows)]
+    parts += ["## Environments and settings", "≠ marks what differs.", as_grid(facts.headings, facts.rows)]
     return "\n\n".join(parts) + "\n"
 
 

@@ -70,7 +70,7 @@ def test_the_report_of_two_gpus_and_two_budgets(two: list[Run], tmp_path: Path) 
     assert "2 faster" in summary[1]
     assert "2 better" in summary[1]  # accuracy and loss
     assert "+100.0 %" in page
-    assert "<strong>slow GPU</strong>" in page
+    assert '<th scope="row">≠ device</th><td>slow GPU</td><td>fast GPU</td>' in page
     assert "| ≠ device | slow GPU | fast GPU |" in markdown
     assert "| torch | 2.15.0 | 2.15.0 |" in markdown
 
@@ -123,11 +123,15 @@ def test_accuracies_on_other_images_are_not_compared(build: RunBuilder, tmp_path
 
 
 def test_facts_and_their_differences(two: list[Run]) -> None:
-    facts = {fact.name: fact for fact in side_by_side_facts(two)}
-    assert facts["device"].differs
-    assert facts["budget"].texts == ("10s", "20s")
-    assert not facts["torch"].differs
-    assert facts["cifar images"].texts == ("cifar10 aa", "cifar10 aa")
+    grid = side_by_side_facts(two)
+    assert grid.headings == ("Fact", "slow", "fast")
+    for row in (
+        ("≠ device", "slow GPU", "fast GPU"),
+        ("torch", "2.15.0", "2.15.0"),
+        ("≠ budget", "10s", "20s"),
+        ("cifar images", "cifar10 aa", "cifar10 aa"),
+    ):
+        assert row in grid.rows
 
 
 def test_hostile_text_is_only_text(build: RunBuilder, tmp_path: Path) -> None:
