@@ -65,6 +65,7 @@ COLOURS = (
     "#1e78c8",
 )
 
+Array = NDArray[np.float64]
 Marker = str | tuple[int, int, int]  # matplotlib's: a letter, or (corners, 0 polygon | 1 star, angle)
 
 # With Plotly's symbol and its angle in degrees. One more than colours, so that no pair returns before 306 families.
@@ -107,10 +108,15 @@ def styles_of(results: Results) -> dict[str, FamilyStyle]:
     return family_styles(model.family for model in results.models)
 
 
+def outline(marker: Marker) -> Array:
+    """The corners of a marker, (n, 2)."""
+    style = MarkerStyle(marker)
+    return np.asarray(style.get_path().transformed(style.get_transform()).to_polygons()[0])
+
+
 def marker_size(marker: Marker, area: float) -> float:
     """matplotlib's `s` for a marker of `area` square points: a star weighs as much as a square."""
-    style = MarkerStyle(marker)
-    x, y = np.asarray(style.get_path().transformed(style.get_transform()).to_polygons()[0]).T
+    x, y = outline(marker).T
     return area / (0.5 * abs(float(np.dot(x[:-1], y[1:]) - np.dot(x[1:], y[:-1]))))
 
 
@@ -430,9 +436,6 @@ def name_ends(axes: Axes, ends: Sequence[LineEnd]) -> list[str]:
         )
         identify(text, end.name)
     return list(dict.fromkeys(end.words for end in ends[room:]))
-
-
-Array = NDArray[np.float64]
 
 
 def spread(wanted: Array, gap: float, low: float, high: float) -> Array:

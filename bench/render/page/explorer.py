@@ -16,12 +16,11 @@ from urllib.parse import urlencode
 
 import numpy as np
 from markupsafe import Markup
-from matplotlib.markers import MarkerStyle
 from plotly.offline import get_plotlyjs
 
 from bench.metrics import METRICS, Metric
 from bench.quantity import in_sentence, is_bytes, typed_units
-from bench.render.charts.frame import MARKERS, Chart, Marker, chart_name, styles_of
+from bench.render.charts.frame import MARKERS, Chart, Marker, chart_name, outline, styles_of
 from bench.render.findings.pick import ACCURACIES
 from bench.render.results import TRACK, Results
 from bench.render.results.networks import Model
@@ -245,7 +244,6 @@ def _rounded(value: float) -> float:
 
 def _outline(marker: Marker) -> str:
     """The marker as an SVG path, y downwards, as large as fits into -1..1."""
-    style = MarkerStyle(marker)
-    polygon = np.asarray(style.get_path().transformed(style.get_transform()).to_polygons()[0])
+    polygon = outline(marker)
     points = (polygon / np.abs(polygon).max() * (1, -1)).round(2) + 0.0  # + 0.0: no "-0.0"
     return "M" + "L".join(f"{x:g} {y:g}" for x, y in points) + "Z"
