@@ -6,10 +6,12 @@ hold random numbers: on zeros a GPU draws less power and runs faster than on any
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 import torch
 
@@ -129,76 +131,20 @@ class VendorPeak:
     source: str
 
 
-_AMPERE = "NVIDIA A100 Tensor Core GPU Architecture white paper (2020), table of peak rates"
-_HOPPER = "NVIDIA H100 Tensor Core GPU Architecture white paper (2023), table of peak rates"
+def _vendor_peaks() -> tuple[VendorPeak, ...]:
+    text = Path(__file__).with_name("vendor_peaks.csv").read_text(encoding="utf-8")
+    return tuple(
+        VendorPeak(
+            row["name"],
+            {precision: float(row[precision]) for precision in get_args(Precision) if row[precision]},
+            float(row["gbytes_per_s"]),
+            row["source"],
+        )
+        for row in csv.DictReader(text.splitlines())
+    )
 
-_PEAKS = (
-    VendorPeak(
-        r"NVIDIA H200",  # the SXM module; the H200 NVL is slower
-        {"fp32": 66.9, "tf32": 494.7, "bf16": 989.4, "fp16": 989.4},
-        4800,
-        f"NVIDIA H200 data sheet (2024), whose figures for sparsity are twice these; {_HOPPER}, H100 SXM5",
-    ),
-    VendorPeak(
-        r"NVIDIA H100 80GB HBM3",
-        {"fp32": 66.9, "tf32": 494.7, "bf16": 989.4, "fp16": 989.4},
-        3352,
-        f"{_HOPPER}, H100 SXM5",
-    ),
-    VendorPeak(
-        r"NVIDIA H100 PCIe", {"fp32": 51.2, "tf32": 378.0, "bf16": 756.0, "fp16": 756.0}, 2039, f"{_HOPPER}, H100 PCIe"
-    ),
-    VendorPeak(
-        r"(NVIDIA )?A100[ -](SXM4|PCIE|80GB).*",
-        {"fp32": 19.5, "tf32": 156.0, "bf16": 312.0, "fp16": 312.0},
-        1555,
-        _AMPERE,
-    ),
-    VendorPeak(
-        r"(NVIDIA |Tesla )?V100-SXM2-.*", {"fp32": 15.7, "fp16": 125.0}, 900, "NVIDIA V100 data sheet (2020), SXM2"
-    ),
-    VendorPeak(
-        r"(NVIDIA |Tesla )?V100-PCIE-.*", {"fp32": 14.0, "fp16": 112.0}, 900, "NVIDIA V100 data sheet (2020), PCIe"
-    ),
-    VendorPeak(r"(NVIDIA |Tesla )?T4", {"fp32": 8.1, "fp16": 65.0}, 320, "NVIDIA T4 data sheet (2019)"),
-    VendorPeak(
-        r"NVIDIA L4",
-        {"fp32": 30.3, "tf32": 60.0, "bf16": 121.0, "fp16": 121.0},
-        300,
-        "NVIDIA L4 data sheet (2023), half of its figures for sparsity",
-    ),
-    VendorPeak(
-        r"NVIDIA L40S",
-        {"fp32": 91.6, "tf32": 183.0, "bf16": 362.05, "fp16": 362.05},
-        864,
-        "NVIDIA L40S data sheet (2023), without sparsity",
-    ),
-    VendorPeak(
-        r"NVIDIA GeForce RTX 3090",
-        {"fp32": 35.6, "tf32": 35.6, "bf16": 71.0, "fp16": 71.0},
-        936,
-        "NVIDIA Ampere GA102 GPU Architecture white paper (2021), RTX 3090",
-    ),
-    VendorPeak(
-        r"NVIDIA GeForce RTX 4090",
-        {"fp32": 82.6, "tf32": 82.6, "bf16": 165.2, "fp16": 165.2},
-        1008,
-        "NVIDIA Ada GPU Architecture white paper (2022), RTX 4090",
-    ),
-    VendorPeak(
-        r"NVIDIA GeForce RTX 3060",
-        {"fp32": 12.7, "tf32": 12.7, "bf16": 25.5, "fp16": 25.5},
-        360,
-        "NVIDIA GeForce RTX 3060 specifications (2021): 28 multiprocessors at 1.777 GHz, 12 GB; each does what the "
-        "Ampere GA102 white paper says of one",
-    ),
-    VendorPeak(
-        r"NVIDIA A10",
-        {"fp32": 31.2, "tf32": 62.5, "bf16": 125.0, "fp16": 125.0},
-        600,
-        "NVIDIA A10 data sheet (2021), without sparsity",
-    ),
-)
+
+_PEAKS = _vendor_peaks()  # of an H200 that of the SXM module; the NVL is slower
 
 
 def vendor_peak(device_name: str, precision: Precision) -> tuple[float, str] | None:
