@@ -136,20 +136,26 @@ def memory_format(execution: Execution) -> torch.memory_format:
 
 def for_inference(network: nn.Module, execution: Execution, device: torch.device) -> nn.Module:
     """The network on the device in eval mode, with weights of the type that it computes in; changed in place."""
-    network = _cast(network.to(device), inference_dtype(execution)).to(memory_format=memory_format(execution)).eval()
+    _place(network, execution, device, inference_dtype(execution))
+    network.eval()
     return _compiled(network, execution)
 
 
 def for_training(network: nn.Module, execution: Execution, device: torch.device) -> nn.Module:
     """The network on the device in training mode, with fp32 weights; each forward pass goes under `autocast`."""
-    network = _cast(network.to(device), torch.float32).to(memory_format=memory_format(execution)).train()
+    _place(network, execution, device, torch.float32)
+    network.train()
     return _compiled(network, execution)
 
 
-def _cast(network: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """Its real weights in another type, whatever their author made them; `Module.to` would make complex ones real."""
-    casts = {torch.float32: network.float, torch.bfloat16: network.bfloat16, torch.float16: network.half}
-    return casts[dtype]()
+def _place(network: nn.Module, execution: Execution, device: torch.device, dtype: torch.dtype) -> None:
+    """Its real weights in one type, whatever their author made them; `Module.to` would make complex ones real.
+
+    What the network's own methods of these names return is left alone: many return nothing.
+    """
+    network.to(device)
+    {torch.float32: network.float, torch.bfloat16: network.bfloat16, torch.float16: network.half}[dtype]()
+    nn.Module.to(network, memory_format=memory_format(execution))
 
 
 def inference_dtype(execution: Execution) -> torch.dtype:

@@ -386,7 +386,8 @@ class Borrowed:
         if device.type == "meta":
             raise RuntimeError(self.as_it_is)
         self._state.put_back()
-        return self._network.to(device)
+        self._network.to(device)
+        return self._network
 
     @contextmanager
     def held(self) -> Iterator[None]:

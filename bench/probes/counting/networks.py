@@ -71,7 +71,9 @@ def counted(spec: ModelSpec, work: Callable[[nn.Module], Result]) -> tuple[Resul
 def build(spec: ModelSpec) -> nn.Module:
     """The network on the CPU in fp32, always with the same weights; complex and integer ones as they are."""
     with seeded(0):
-        return fresh_network(spec, spec.num_classes).float()
+        network = fresh_network(spec, spec.num_classes)
+        network.float()
+    return network
 
 
 def build_on_meta(spec: ModelSpec) -> nn.Module:
@@ -83,7 +85,8 @@ def build_on_meta(spec: ModelSpec) -> nn.Module:
     """
     with seeded(0):
         _grows(spec)  # which builds it with data first, and for a reason
-        network = _with_every_layer(_without_data(spec), spec).float()
+        network = _with_every_layer(_without_data(spec), spec)
+        network.float()
     if any(isinstance(module, nn.RNNBase | nn.EmbeddingBag) for module in network.modules()):
         raise TypeError("recurrent layers and bags have kernels of their own on a CPU, which keep more")
     return network
@@ -112,7 +115,8 @@ def with_own_classes(spec: ModelSpec) -> ModelSpec:
     """With as many classes as the network returns, where nobody says; one that fails says so where it is measured."""
     for make in (build, build_on_meta) if spec.guessed_classes else ():
         with suppress(Exception, SystemExit), torch.no_grad():
-            network = make(spec).eval()
+            network = make(spec)
+            network.eval()
             output = network(images_for(network, 2, spec.input_size))
             found = logits(output, spec.num_classes).shape[1]
             return replace(spec, num_classes=found, guessed_classes=False)
@@ -141,7 +145,7 @@ def _dropped(network: nn.Module) -> nn.Module:
     for name, parameter in network.named_parameters(remove_duplicate=False):
         if (first := owners.setdefault(parameter, name)) != name:
             shared.append((name, first))
-    network = network.to(META)
+    network.to(META)
     for name, first in shared:
         path, _, leaf = name.rpartition(".")
         setattr(network.get_submodule(path), leaf, network.get_parameter(first))
@@ -191,7 +195,9 @@ def _pass(network: nn.Module, spec: ModelSpec, training: bool = False) -> None:
     """One pass of two images that trains nothing, in fp32 as the images are."""
     before = network.training
     with torch.no_grad(), Shortcuts(), open_attention(), as_written():
-        network.float().train(training)(images_for(network, 2, spec.input_size))
+        network.float()
+        network.train(training)
+        network(images_for(network, 2, spec.input_size))
     network.train(before)
 
 
