@@ -79,7 +79,8 @@ def own_spec(name: str, written: Any, build: Build, input_size: InputSize, num_c
     source = "own" if module.partition(".")[0] in ("__main__", "torch") else module
     parameters = {} if isinstance(written, nn.Module) else _parameters(written)
     spec = _spec(name, source, build, input_size, num_classes or parameters.get("num_classes"))
-    return replace(spec, guessed_classes=num_classes is None and "num_classes" not in parameters)
+    guessed = num_classes is None and "num_classes" not in parameters
+    return replace(spec, guessed_classes=guessed, asked_classes=num_classes is not None)
 
 
 def _spec(name: str, source: str, build: Build, size: InputSize, classes: int | None) -> ModelSpec:

@@ -50,6 +50,7 @@ class ModelSpec:
     published_top1: float | None = None  # of a network from elsewhere whose source says it
     published_source: str = ""
     guessed_classes: bool = False  # nobody says how many classes there are: the network has as many as it returns
+    asked_classes: bool = False  # somebody's own network is asked for a number that it may not know how to have
     as_it_is: str = ""  # why it is neither trained nor counted without data: an object that cannot be copied
 
     @property

@@ -135,6 +135,17 @@ def test_a_factory_is_told_the_number_of_classes() -> None:
     assert value_of(bench.measure(small, num_classes=11), "params") == PARAMS + 4 * (8 + 1)
 
 
+def test_a_number_of_classes_that_the_network_does_not_have_is_refused() -> None:
+    def fixed(n_classes: int = 7) -> nn.Module:
+        return small(n_classes)
+
+    for network in (fixed, small(7)):
+        assert set(bench.measure(network, num_classes=7)["status"]) == {"ok"}
+        found = bench.measure(network, num_classes=100)
+        assert set(found["status"]) == {"failed"}
+        assert found["note"].str.contains("tells 7 classes apart where 100 are asked for").all()
+
+
 def test_probes_may_be_named_by_their_metrics_or_one_alone() -> None:
     frame = bench.measure(small, probes="flops")
     assert set(frame["probe"]) == {"macs"}

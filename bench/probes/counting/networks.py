@@ -112,15 +112,27 @@ def require_training_mode(network: nn.Module) -> None:
 
 
 def with_own_classes(spec: ModelSpec) -> ModelSpec:
-    """With as many classes as the network returns, where nobody says; one that fails says so where it is measured."""
-    for make in (build, build_on_meta) if spec.guessed_classes else ():
+    """With as many classes as the network returns, where nobody says; one that fails says so where it is measured.
+
+    One that returns another number than it was asked for fails wherever it is built.
+    """
+    for make in (build, build_on_meta) if spec.guessed_classes or spec.asked_classes else ():
         with suppress(Exception, SystemExit), torch.no_grad():
             network = make(spec)
             network.eval()
             output = network(images_for(network, 2, spec.input_size))
             found = logits(output, spec.num_classes).shape[1]
+            if spec.asked_classes and found != spec.num_classes:
+                return replace(spec, build=partial(_of_other_classes, found))
             return replace(spec, num_classes=found, guessed_classes=False)
     return spec
+
+
+def _of_other_classes(found: int, num_classes: int) -> nn.Module:
+    raise ValueError(
+        f"the network tells {found} classes apart where {num_classes} are asked for: let its factory take num_classes, "
+        "or ask for no number"
+    )
 
 
 def _without_data(spec: ModelSpec) -> nn.Module:
