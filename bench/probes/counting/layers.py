@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -18,8 +18,10 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import BackwardCFunction, Function
 from torch.autograd.graph import saved_tensors_hooks
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 
 from bench.metrics import Flag
 from bench.models import ModelSpec
@@ -393,13 +395,46 @@ def saved_tensors(
 
     images = images_for(network, batch_size, input_size)
     labels = torch.zeros(batch_size, dtype=torch.int64, device=images.device)
-    hooks = saved_tensors_hooks(pack, lambda tensor: tensor)
-    with seeded(seed) as drew, hooks, ExitStack() as without_data:
+    hooks, others = saved_tensors_hooks(pack, lambda tensor: tensor), _seen_by_no_hook(pack)
+    with seeded(seed) as drew, hooks, others, ExitStack() as without_data:
         if images.is_meta:
             fused = without_data.enter_context(fused_attention("cpu"))
             without_data.enter_context(Shortcuts())
         training_loss(recorder.run(network, images), labels, num_classes)
         return SavedPass(recorder.calls, drew(), images.is_meta and fused())
+
+
+@contextmanager
+def _seen_by_no_hook(keep: Callable[[Tensor], object]) -> Iterator[None]:
+    """Tell `keep` of what autograd keeps unseen: in attributes of a function's context, and by the network's own hooks.
+
+    Hooks of the network's own take the place of all others; what they pack is kept for what they are given.
+    """
+    apply, enter = vars(Function)["apply"], saved_tensors_hooks.__enter__
+
+    def kept(values: Any) -> Any:
+        for leaf in tree_leaves(values):
+            if isinstance(leaf, Tensor):
+                keep(leaf)
+        return values
+
+    def applied(function: type[Function], *args: Any, **kwargs: Any) -> Any:
+        out = apply.__get__(None, function)(*args, **kwargs)
+        contexts = {leaf.grad_fn for leaf in tree_leaves(out) if isinstance(leaf, Tensor)}
+        kept([vars(context) for context in contexts if isinstance(context, BackwardCFunction)])
+        return out
+
+    def entered(hooks: Any) -> None:
+        pack = hooks.pack_hook
+        if type(hooks).__module__ != "torch.utils.checkpoint":  # whose hooks keep nothing, and are known by themselves
+            hooks.pack_hook = lambda tensor: kept(pack(tensor))
+        enter(hooks)
+
+    Function.apply, saved_tensors_hooks.__enter__ = classmethod(applied), entered  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Function.apply, saved_tensors_hooks.__enter__ = apply, enter  # type: ignore[method-assign]
 
 
 def _storage_id(tensor: Tensor) -> int:
