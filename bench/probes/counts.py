@@ -37,6 +37,7 @@ from bench.probes.counting.networks import (
 from bench.probes.reading import Answer, Measurement, Reading, Unsupported
 from bench.probes.steps import inference_step, read_in_a_format_that_runs, try_step
 from bench.quantity import first_line
+from bench.training import randomness
 from bench.training.step import logits
 
 
@@ -100,14 +101,22 @@ def saved_activations(task: Task) -> Measurement:
 
 
 def saved_per_image(spec: ModelSpec) -> tuple[list[BytesByCall], list[str]]:
-    """Saved bytes per image of every call, and notes: one draw, or `DRAWS` if the network decides at random."""
+    """Saved bytes per image of every call, and notes: one draw, or `DRAWS` if the network decides at random.
+
+    Raises:
+        Unsupported: it decides by a generator that no seed of ours reaches.
+    """
 
     def draws(network: nn.Module) -> tuple[list[BytesByCall], bool]:
         require_training_mode(network)
         state = State(network)  # a pass may leave what no batch of another size could use
+        own = randomness.of_its_own(network)
         first, random, fused = _slope(network, state, spec, seed=0)
-        more = [_slope(network, state, spec, seed)[0] for seed in range(1, DRAWS)] if random else []
-        return [first, *more], fused
+        by_itself = randomness.of_its_own(network) != own
+        found = [first, *(_slope(network, state, spec, seed)[0] for seed in range(1, DRAWS) if random or by_itself)]
+        if by_itself and any(draw != first for draw in found):
+            raise Unsupported("what the network keeps is drawn from a generator of its own: let it draw from torch's")
+        return found, fused
 
     (found, fused), place = counted(spec, draws)
     attention = "attention as the fused kernel of a CPU keeps it: no scores" if fused else ""

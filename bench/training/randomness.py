@@ -5,13 +5,16 @@ numpy advises against its module-level functions, but a network may use them.
 
 from __future__ import annotations
 
+import pickle
 import random
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -104,6 +107,16 @@ def why_not_repeated(warm_up: Callable[[], object], step: Callable[[], object], 
     if not compiled and decides_on_the_host(step):
         return "the network decides on the host what a step does"
     return ""
+
+
+def of_its_own(network: nn.Module) -> dict[int, bytes]:
+    """Generators that modules of the network hold, or the files that they are written in, by identity: their state."""
+    kinds = random.Random, np.random.Generator, np.random.RandomState, torch.Generator
+    modules = list(network.modules())
+    files = {type(module).__module__ for module in modules}
+    holders = [*modules, *(sys.modules[name] for name in files if name in sys.modules)]
+    values = [value for holder in holders for value in vars(holder).values()]
+    return {id(value): pickle.dumps(value) for value in values if isinstance(value, kinds)}
 
 
 def drawn_since(before: Mapping[str, Any]) -> bool:
