@@ -9,7 +9,7 @@ import math
 import statistics
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -240,13 +240,28 @@ class _Uncaught(BaseException):
 
 
 class _NothingCaught(TorchFunctionMode):
-    """Ends a trace at the first operator that fails: one that is caught leaves the tracer to crash the process."""
+    """Ends a trace at the first operator or module that fails: one that is caught leaves the tracer to crash all."""
+
+    def __enter__(self) -> Any:
+        module: Any = nn.Module
+        self._call = call = module._slow_forward  # as modules are called while they are traced
+        module._slow_forward = lambda *args, **kwargs: _uncaught(Exception, call, *args, **kwargs)
+        return super().__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        nn.Module._slow_forward = self._call  # type: ignore[method-assign]
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        try:
-            return func(*args, **(kwargs or {}))
-        except RuntimeError as error:
-            raise _Uncaught from error
+        return _uncaught(RuntimeError, func, *args, **(kwargs or {}))
+
+
+def _uncaught(kind: type[Exception], function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """What the function returns; where it fails in this way, the error gets past whoever would catch it."""
+    try:
+        return function(*args, **kwargs)
+    except kind as error:
+        raise _Uncaught from error
 
 
 class _Tensors(nn.Module):
