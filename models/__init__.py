@@ -35,6 +35,7 @@ __all__ = [
     "from_elsewhere",
     "from_factory",
     "in_a_package_called_bench",
+    "is_known",
     "own_spec",
     "register",
     "select",
@@ -77,6 +78,11 @@ REGISTRY: dict[str, ModelSpec] = register(
         *mnist_cnn.SPECS,
     )
 )
+
+
+def is_known(name: str) -> bool:
+    """Whether the network is the registry's, torchvision's or timm's, all of which behave; others may do anything."""
+    return name in REGISTRY or name.startswith(("torchvision:", "timm:", "hf-hub:"))
 
 
 def select(

@@ -295,7 +295,7 @@ def layer_milliseconds(task: Task) -> dict[Call, float]:
         laps((path, number))
         calls[path] += 1
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def forward() -> None:
         calls.clear()
         batch.given_to(network)

@@ -7,7 +7,7 @@ another.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import chain
@@ -31,7 +31,7 @@ from bench.device.execution import (
     release_memory,
 )
 from bench.device.timing import Timing
-from bench.models import REGISTRY, ModelSpec
+from bench.models import REGISTRY, ModelSpec, is_known
 from bench.probes.counting.networks import fresh_network, require_training_mode
 from bench.probes.reading import Answer, Measurement, Reading, Unsupported
 from bench.quantity import first_line
@@ -59,6 +59,7 @@ class Batch:
         self._place = device  # where the images are that are copied
         self._kept: Tensor | None = None
         self._is_new = True
+        self.note = ""  # what a reader must know
 
     def given_to(self, network: Callable[[Tensor], Result]) -> Result:
         """What it returns."""
@@ -71,17 +72,13 @@ class Batch:
             if self._sum() != before:  # others will do, drawn where no network draws
                 drawn = torch.randn(self.images.shape, generator=torch.Generator().manual_seed(0))
                 self._kept = torch.empty_like(self.images, device=self._place).copy_(drawn)
+                self.note = "the network changes its input in place: each step has a copy"
         return output
 
     def copied_from_the_host(self) -> None:
         """For a step that is weighed: what is copied is no part of it."""
         self._place = torch.device("cpu")
         self._kept = None if self._kept is None else self._kept.cpu()
-
-    @property
-    def note(self) -> str:
-        """What a reader must know."""
-        return "the network changes its input in place: each step has a copy" if self._kept is not None else ""
 
     def _sum(self) -> int:
         """Of the bits: it is exact, and takes no memory."""
@@ -113,13 +110,27 @@ def inference_step(task: Task, batch_size: int) -> Step:
     network = for_inference(_network(task), execution, device)
     batch = Batch((batch_size, *spec.input_size), execution, device, inference_dtype(execution))
 
-    @torch.inference_mode()
+    mode: Callable[[], AbstractContextManager[object]] = torch.inference_mode
+
     def forward() -> Tensor:
-        found = logits(batch.given_to(network), spec.num_classes)
+        with mode():
+            found = logits(batch.given_to(network), spec.num_classes)
         if len(found) != batch_size:
             raise ValueError(f"the network returns logits of {len(found)} images where it is given {batch_size}")
         return found
 
+    if not is_known(spec.name):
+        mode = torch.no_grad
+        with as_written():  # what it keeps for good, such as a table in its file, is then of use in training too
+            forward()
+        mode = torch.inference_mode
+        try:
+            forward()
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
+            mode = torch.no_grad
+            batch.note = "; ".join(filter(None, (batch.note, "without inference mode, in which the network fails")))
     check_compiled(forward, execution)
     step = Step(forward, batch)
     return replayed(task, step) if execution.cuda_graphs else step
@@ -361,8 +372,7 @@ def _changed_by_channels_last(spec: ModelSpec, execution: Execution, device: str
 
     Asked of a user's own networks alone.
     """
-    known = spec.name in REGISTRY or spec.name.startswith(("torchvision:", "timm:"))
-    if execution.memory_format == "contiguous" or known:
+    if execution.memory_format == "contiguous" or is_known(spec.name):
         return ""
 
     def logits_in(laid_out: MemoryFormat) -> Tensor:

@@ -60,7 +60,7 @@ def _predicted(network: nn.Module, images: Images, execution: Execution, batch_s
     network.eval()
     device = images.test.labels.device
     found: list[Tensor] = []
-    with torch.inference_mode(), as_written(), arithmetic(execution.precision, autotune=False):
+    with torch.no_grad(), as_written(), arithmetic(execution.precision, autotune=False):
         prepare = Preparation(images.image_set, images.input_size, device, memory_format(execution), images.resize)
         for pixels in images.test.images.split(batch_size):
             x = prepare(pixels)

@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch._higher_order_ops import while_loop
 from torch.autograd.graph import saved_tensors_hooks
+from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import flop_registry, register_flop_formula
 
 from bench.config import Budget, Config, Execution, Inputs, MemorySize, Task
@@ -187,9 +189,121 @@ def test_an_error_that_a_network_catches_does_not_crash_the_second_opinion() -> 
             except RuntimeError:
                 return super().forward(images.flatten(1))
 
-    found = rows(own(Caught), "macs", "macs_fvcore")
-    assert found["macs"].value == 10 * 3 * 32 * 32
-    assert found["macs_fvcore"].note.startswith("fvcore cannot count this network: RuntimeError: view size is not")
+    class Failing(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            raise RuntimeError("view size is not what it was")
+
+    class CaughtModule(nn.Linear):
+        def __init__(self, pixels: int, num_classes: int) -> None:
+            super().__init__(pixels, num_classes)
+            self.tried = Failing()
+
+        def forward(self, images: Tensor) -> Tensor:
+            with suppress(RuntimeError):
+                self.tried(images)
+            return super().forward(images.flatten(1))
+
+    for kind in (Caught, CaughtModule):
+        found = rows(own(kind), "macs", "macs_fvcore")
+        assert found["macs"].value == 10 * 3 * 32 * 32
+        assert found["macs_fvcore"].note.startswith("fvcore cannot count this network: RuntimeError: view size is not")
+
+
+def test_methods_of_its_own_may_return_nothing_and_take_little() -> None:
+    class Quiet(nn.Linear):
+        def train(self, mode: bool = True) -> None:  # type: ignore[override]
+            super().train(mode)
+
+        def eval(self) -> None:  # type: ignore[override]
+            super().eval()
+
+        def float(self) -> None:  # type: ignore[override]
+            super().float()
+
+        def to(self, device: torch.device) -> None:  # type: ignore[override]
+            super().to(device)
+
+        def forward(self, images: Tensor) -> Tensor:
+            return super().forward(images.flatten(1))
+
+    found = rows(own(Quiet), "macs", "latency", "throughput", "memory")
+    assert {metric: row.note for metric, row in found.items() if row.failed} == {}
+    assert found["latency_ms"].memory_format == "channels_last"
+
+
+class Noted(torch.autograd.Function):
+    """Keeps what it needs in attributes of its context, in a list."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.gates = [x.sigmoid()]
+        return x * ctx.gates[0]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return gradient * ctx.gates[0]
+
+
+def in_half(self: Any, x: Tensor) -> Tensor:
+    with saved_tensors_hooks(lambda kept: kept.half() if kept.shape == x.shape else kept, Tensor.float):
+        return self.fc(x)
+
+
+KEPT: dict[str, tuple[Any, int]] = {  # beyond what the last layer keeps of its eight inputs
+    "in a context": (lambda self, x: Noted.apply(x), 32),
+    "in half by hooks of its own": (in_half, 16),
+    "to compute again": (lambda self, x: checkpoint(self.fc, x, use_reentrant=False), 32),
+}
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_what_is_kept_where_no_hook_sees_it_is_kept(name: str) -> None:
+    function, more = KEPT[name]
+    make = applied(function, fc=partial(nn.Linear, 8, 8))
+    found = rows(replace(spec_of("spare"), build=partial(between, make)), "saved_activation_bytes")
+    alone = rows(replace(spec_of("spare"), build=plain), "saved_activation_bytes")
+    apart = float(found["saved_activation_bytes"].value or 0) - float(alone["saved_activation_bytes"].value or 0)
+    assert apart == more
+
+
+def test_what_is_drawn_from_a_generator_of_its_own_is_refused_where_it_decides() -> None:
+    def dropped(self: Any, x: Tensor) -> Tensor:
+        return x.sigmoid() if self.draws.random() < 0.5 else x
+
+    def shifted(self: Any, x: Tensor) -> Tensor:
+        return x + self.draws.random()
+
+    for function, status in ((dropped, "skipped"), (shifted, "ok")):
+        make = applied(function, draws=partial(np.random.default_rng, 0))
+        found = rows(replace(spec_of("spare"), build=partial(between, make)), "saved_activation_bytes")
+        row = found["saved_activation_bytes"]
+        assert (row.status, "a generator of its own" in row.note) == (status, status == "skipped")
+
+
+_tables: dict[torch.Size, Tensor] = {}
+
+
+def test_a_table_that_a_file_keeps_for_each_shape_serves_training_too() -> None:
+    def scaled(self: Any, x: Tensor) -> Tensor:
+        return x * _tables.setdefault(x.shape, torch.ones_like(x))
+
+    found = rows(replace(spec_of("spare"), build=partial(between, applied(scaled))), "throughput")
+    assert {metric: row.note for metric, row in found.items() if row.failed} == {}
+    assert not any(table.is_inference() for table in _tables.values())
+
+
+def test_a_network_that_takes_gradients_in_its_pass_runs_without_inference_mode() -> None:
+    def uphill(self: Any, x: Tensor) -> Tensor:
+        with torch.enable_grad():
+            at = x.detach().requires_grad_()
+            (slope,) = torch.autograd.grad(self.fc(at).square().sum(), at)
+        return x + slope
+
+    make = applied(uphill, fc=partial(nn.Linear, 8, 8))
+    found = rows(replace(spec_of("spare"), build=partial(between, make)), "macs", "latency")
+    assert found["macs"].value == FIELD["numpy"].macs + 2 * 64  # there and, for the image alone, back
+    assert found["latency_ms"].status == "ok"
+    assert "without inference mode, in which the network fails" in found["latency_ms"].note
 
 
 def test_a_training_step_that_fails_costs_its_own_number_only() -> None:

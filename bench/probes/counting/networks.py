@@ -27,7 +27,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from bench.device.accelerator import Kernels
 from bench.device.execution import as_written, settings_kept
-from bench.models import REGISTRY, ModelSpec
+from bench.models import ModelSpec, is_known
 from bench.probes.counting.operators import Mode
 from bench.probes.reading import Unsupported
 from bench.quantity import first_line
@@ -190,7 +190,7 @@ def _unsized(network: nn.Module) -> list[str]:
 @lru_cache(maxsize=64)
 def _grows(spec: ModelSpec) -> bool:
     """Whether the network makes layers in its first pass; none of the registry, torchvision or timm does."""
-    if spec.name in REGISTRY or spec.name.startswith(("torchvision:", "timm:")) or spec.as_it_is:
+    if is_known(spec.name) or spec.as_it_is:
         return False
     # With data first: what its module keeps for good, such as a cached table, is then none without data, on which every
     # pass to come would fail, the user's own among them.
