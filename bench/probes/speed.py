@@ -31,7 +31,7 @@ from bench.device.execution import (
 from bench.device.nvml import clocks
 from bench.device.timing import HostTooSlow, Laps, NoClock, Timing, device_seconds, steady_samples
 from bench.metrics import metrics_of
-from bench.probes.counting.networks import fresh_network
+from bench.probes.counting.networks import fresh_network, hooked
 from bench.probes.reading import Answer, Measurement, Reading, Unsupported
 from bench.probes.steps import (
     Batch,
@@ -285,7 +285,7 @@ def layer_milliseconds(task: Task) -> dict[Call, float]:
     laps = Laps(device)
     entered, calls = [network], Counter[str]()
 
-    def enter(module: nn.Module, _: object) -> None:
+    def enter(module: nn.Module, *_: object) -> None:
         laps((paths[entered[-1]], 0))
         entered.append(module)
 
@@ -301,11 +301,8 @@ def layer_milliseconds(task: Task) -> dict[Call, float]:
         batch.given_to(network)
         laps(("", 0))
 
-    for module in paths:
-        if module is not network and not isinstance(module, torch.jit.ScriptModule):
-            module.register_forward_pre_hook(enter)
-            module.register_forward_hook(leave)
-    with arithmetic(execution.precision):
+    inner = [module for module in paths if module is not network and not isinstance(module, torch.jit.ScriptModule)]
+    with hooked(inner, enter, leave), arithmetic(execution.precision):
         for _ in range(WARM_UP_STEPS):
             forward()
         found = laps.of(forward, LAYERS_S)

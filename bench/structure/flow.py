@@ -17,10 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
-from torch.utils.hooks import RemovableHandle
 
 from bench.probes.counting.layers import ProductCounter
-from bench.probes.counting.networks import open_attention
+from bench.probes.counting.networks import hooked, open_attention
 from bench.probes.reading import Unsupported
 from bench.structure import Kind
 
@@ -194,7 +193,7 @@ class _Tracer(TorchFunctionMode):
         found = (self._provenance.source(tensor) for tensor in tensors)
         return tuple(dict.fromkeys(source for source in found if source is not None))
 
-    def _enter(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+    def enter(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         path = self._paths[module]
         parent = self._scopes[-1] if self._scopes else None
         scope = Scope(path, type(module).__name__, parent, self._occurrences[path])
@@ -206,7 +205,7 @@ class _Tracer(TorchFunctionMode):
                 self._add(Phrase("input", "input", "input"), (), (), [tensor], written=False)
         scope.entered = self._sources(tensors)
 
-    def _leave(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+    def leave(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         """Where a module made its result out of sight, such as a compiled one, it is one operation."""
         scope = self._scopes[-1]
         hidden = [tensor for tensor in _tensors(output) if self._provenance.source(tensor) is None]
@@ -215,16 +214,6 @@ class _Tracer(TorchFunctionMode):
             weights = tuple(f"{scope.path}.{name}".lstrip(".") for name, _ in module.named_parameters())
             self._add(Phrase("other", scope.title, scope.title), scope.entered, weights, hidden, written=False)
         self._scopes.pop()
-
-    def attach(self) -> list[RemovableHandle]:
-        return [
-            handle
-            for module in self._paths
-            for handle in (
-                module.register_forward_pre_hook(self._enter, with_kwargs=True),
-                module.register_forward_hook(self._leave, with_kwargs=True),
-            )
-        ]
 
     def flow(self, output: Any) -> Flow:
         unused: Counter[str] = Counter()
@@ -243,16 +232,13 @@ def trace(network: nn.Module, input_size: tuple[int, int, int]) -> Flow:
     """
     network.eval()
     tracer = _Tracer(network)
-    handles = tracer.attach()
     images = torch.empty(1, *input_size, device="meta")
+    hooks = hooked(network.modules(), tracer.enter, tracer.leave)
     try:
-        with torch.no_grad(), open_attention(), ProductCounter(tracer), tracer:
+        with hooks, torch.no_grad(), open_attention(), ProductCounter(tracer), tracer:
             output = network(images)
     except NotImplementedError as error:
         raise Unsupported(f"the network cannot run without data (meta device): {error}") from error
-    finally:
-        for handle in handles:
-            handle.remove()
     flow = tracer.flow(output)
     if not flow.outputs:
         raise Unsupported("the network's result does not depend on its image")

@@ -25,7 +25,15 @@ from torch.utils._pytree import tree_leaves
 
 from bench.metrics import Flag
 from bench.models import ModelSpec
-from bench.probes.counting.networks import Shortcuts, counted, fused_attention, images_for, open_attention, seeded
+from bench.probes.counting.networks import (
+    Shortcuts,
+    counted,
+    fused_attention,
+    hooked,
+    images_for,
+    open_attention,
+    seeded,
+)
 from bench.probes.counting.operators import (
     Formula,
     Mode,
@@ -108,37 +116,21 @@ class _Recorder:
         self.calls.append(call)
         return call
 
-    def _enter(self, module: nn.Module, _inputs: object) -> None:
+    def _enter(self, module: nn.Module, *_: object) -> None:
         self._stack.append(module)
         self._open = None if any(True for _ in module.children()) else self._new_call(module)
 
-    def _leave(self, module: nn.Module, _inputs: object, output: object) -> None:
+    def _leave(self, module: nn.Module, *passed: object) -> None:
+        output = passed[-1]
         if self._open is not None and isinstance(output, Tensor):
             self._open.output_shape = tuple(output.shape)
         self._stack.pop()
         self._open = None
 
-    @contextmanager
-    def attached(self, network: nn.Module) -> Iterator[None]:
-        """While entered, operations belong to the call of the network, and of its modules as far as they take hooks."""
-        hooked = [m for m in self._paths if m is not network and not isinstance(m, torch.jit.ScriptModule)]
-        handles = [
-            handle
-            for module in hooked
-            for handle in (
-                module.register_forward_pre_hook(self._enter),
-                module.register_forward_hook(self._leave),
-            )
-        ]
-        try:
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
-
     def run(self, network: nn.Module, images: Tensor) -> Any:
-        """The network's output."""
-        with self.attached(network):
+        """The network's output; operations belong to its call, and to those of its modules that take hooks."""
+        modules = [m for m in self._paths if m is not network and not isinstance(m, torch.jit.ScriptModule)]
+        with hooked(modules, self._enter, self._leave):
             self._enter(network, images)
             output = network(images)
             self._leave(network, images, output)
@@ -450,7 +442,8 @@ def layer_table(
     where no such step runs. With the milliseconds of calls, these are a column, and the last row has those of no call
     in the table.
     """
-    saved = _mean(draws or [])
+    saved, made = _mean(draws or []), dict.fromkeys(call.key for call in calls)
+    training_only = [key for key, amount in saved.items() if key not in made and amount]
     rows = {
         call.key: {
             "layer": call.path,
@@ -461,20 +454,9 @@ def layer_table(
             "activations": call.activations,
             "saved_activation_bytes": None if draws is None else saved.get(call.key, 0),
         }
-        for call in calls
+        for call in (*calls, *(Call(path, "in training", occurrence) for path, occurrence in training_only))
     }
-    training_only = [key for key, amount in saved.items() if key not in rows and amount]
-    order = _in_order(list(rows), list(saved), training_only)
-    for path, occurrence in training_only:
-        rows[path, occurrence] = {
-            "layer": path,
-            "operation": "in training",
-            "output_shape": [],
-            "params": 0,
-            "macs": 0,
-            "activations": 0,
-            "saved_activation_bytes": saved[path, occurrence],
-        }
+    order = _in_order(list(made), list(saved), training_only)
     table = [rows[key] for key in order]
     if time_ms is not None:
         between = sum(spent for key, spent in time_ms.items() if key not in rows)

@@ -8,9 +8,9 @@ nothing moves, cannot run there; it is counted as it runs on the CPU.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import lru_cache, partial
 from textwrap import shorten
@@ -223,6 +223,16 @@ def images_for(network: nn.Module, batch_size: int, input_size: tuple[int, int, 
     """(batch_size, *input_size), random where there is data."""
     device = device_of(network)
     return (torch.empty if device == META else torch.randn)(batch_size, *input_size, device=device)
+
+
+@contextmanager
+def hooked(modules: Iterable[nn.Module], enter: Callable[..., None], leave: Callable[..., None]) -> Iterator[None]:
+    """While entered, a pass of each calls `enter(module, args, kwargs)` and `leave(module, args, kwargs, output)`."""
+    with ExitStack() as handles:
+        for module in modules:
+            handles.enter_context(module.register_forward_pre_hook(enter, with_kwargs=True))
+            handles.enter_context(module.register_forward_hook(leave, with_kwargs=True))
+        yield
 
 
 class State:
