@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from bench.device import accelerator
+from bench.quantity import first_line
 
 _HOST = torch.device("cpu")
 
@@ -74,6 +75,8 @@ def draws_on_the_host(action: Callable[[], object]) -> bool:
 class _Asked(TorchDispatchMode):
     """Every operator that is called, with its numbers and the shapes of its tensors."""
 
+    supports_higher_order_operators = True  # such as torch.cond and flex_attention, as one
+
     def __init__(self) -> None:
         super().__init__()
         self.calls: list[tuple[Any, ...]] = []
@@ -104,8 +107,11 @@ def why_not_repeated(warm_up: Callable[[], object], step: Callable[[], object], 
     """
     if draws_on_the_host(warm_up):  # a graph would repeat one draw for ever
         return "the network draws random numbers on the host"
-    if not compiled and decides_on_the_host(step):
-        return "the network decides on the host what a step does"
+    try:
+        if not compiled and decides_on_the_host(step):
+            return "the network decides on the host what a step does"
+    except Exception as error:  # it has run before: some operators do not run while others are watched
+        return f"its step cannot be watched ({type(error).__name__}: {first_line(error)})"
     return ""
 
 

@@ -11,6 +11,7 @@ from unittest.mock import MagicMock
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 from bench.config import Execution, Inputs, Task
 from bench.device.execution import CannotCapture, CaptureFailed, captured
@@ -19,6 +20,7 @@ from bench.runner import execute as runner
 from bench.runner.execute import execute
 from bench.runner.request import Request, resolve
 from bench.training.loop import warmed_up
+from bench.training.randomness import decides_on_the_host
 from tests.emulated import at_work
 from tests.probes.test_accuracy import CONFIG, SPEC, image_set
 from tests.training.test_loop import SGD, network, step_of
@@ -84,6 +86,40 @@ def test_a_step_that_differs_each_time_is_never_recorded() -> None:
     notes = {row.metric: row.note for row in outcome.records}
     assert "decides on the host" in notes["replayed_latency_ms"]
     assert outcome.records[0].value
+
+
+def test_a_step_with_operators_of_functions_is_looked_at_as_any_other() -> None:
+    x = torch.ones(4)
+
+    def step() -> None:
+        torch.cond(x.sum() > 0, torch.sin, torch.cos, (x,))
+
+    step()
+    assert not decides_on_the_host(step)
+
+
+class RefusesToBeWatched(nn.Module):
+    """As operators do that know no dispatch mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(64, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        watched = [mode for mode in _get_current_dispatch_mode_stack() if type(mode).__name__ == "_Asked"]
+        if watched:
+            raise NotImplementedError("There was no rule registered")
+        return self.fc(x.flatten(1))
+
+
+def test_a_step_that_cannot_be_watched_is_never_recorded_and_trains_on() -> None:
+    with at_work() as device:
+        device.capture = not_to_be_called  # type: ignore[method-assign,assignment]
+        warm = warmed_up(step_of(RefusesToBeWatched(), SGD), images(), 16, GRAPHS)
+        assert not warm.cuda_graphs
+        assert "its step cannot be watched (NotImplementedError: There was no rule registered)" in warm.note
+        x, labels = torch.randn(16, 1, 8, 8), torch.zeros(16, dtype=torch.int64)
+        assert torch.isfinite(warm.step(x, labels))
 
 
 def not_to_be_called(work: object, warm_up: object) -> None:
