@@ -2,7 +2,9 @@
 
 import gc
 import os
-from collections.abc import Callable
+import pickle
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -40,6 +42,22 @@ def refused(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
         return lines[0]
 
     return refused
+
+
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tasks of a run are done here: to start workers takes most of the time of a small one, and has its own tests."""
+
+    def run(
+        machine: Any, execute: Any, tasks: Any, timeout_s: Any = None, on_start: Any = None, *_: Any, **needs: bool
+    ) -> Iterator[Any]:
+        device = machine.devices[0] if needs.get("needs_device", True) else "meta"
+        for task in tasks:
+            if on_start is not None:
+                on_start(task, device)
+            yield task, pickle.loads(pickle.dumps(execute(pickle.loads(pickle.dumps(task)), device)))  # as on its way
+
+    monkeypatch.setattr("bench.engines.local.LocalMachine.run", run)
 
 
 @pytest.hookimpl(optionalhook=True)

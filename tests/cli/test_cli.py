@@ -175,7 +175,7 @@ def test_doctor_names_device_images_and_disk(tmp_path: Path, capsys: pytest.Capt
         assert word in said
 
 
-@pytest.mark.usefixtures("brief")
+@pytest.mark.usefixtures("brief", "in_this_process")
 def test_all_from_images_to_report_and_again(
     tmp_path: Path, images: Path, capsys: pytest.CaptureFixture[str], refused: Callable[..., str]
 ) -> None:
@@ -225,6 +225,7 @@ def test_all_from_images_to_report_and_again(
     assert "Resumed with --force" in warning(read_results(forced))
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_a_budget_can_join_a_run_and_is_kept_apart(tmp_path: Path, images: Path, refused: Callable[..., str]) -> None:
     def train(*budgets: str) -> list[str]:
         network = ["run", "--models", "lenet5_cifar", "--probes", "accuracy", "--train-batch-size", "20"]

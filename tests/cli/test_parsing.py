@@ -97,6 +97,7 @@ def test_a_file_whose_name_says_another_format_is_refused(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_metrics_can_be_named_in_place_of_their_probes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     network = ["run", "--models", "lenet5_mnist", "--run", "a", "--results-dir", str(tmp_path)]
     assert main([*network, "--probes", "flops", "macs"]) == 0

@@ -64,7 +64,9 @@ def test_a_run_measures_it_in_worker_processes(project: Path) -> None:
     assert rows.count("latency") > 1
 
 
-def test_two_runs_with_other_arguments_are_two_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_runs_with_other_arguments_are_two_networks(
+    in_this_process: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text(
         "from torch import nn\n"

@@ -40,7 +40,7 @@ def five():
 
 
 @pytest.fixture
-def arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def arguments(in_this_process: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """A folder of a hundred classes, and networks of one's own."""
     for split, count in (("train", 2), ("test", 1)):
         for label in range(100):
@@ -50,7 +50,6 @@ def arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
                 (folder / f"{number}.png").write_bytes(encoded(image))
     (tmp_path / "heads.py").write_text(OWN)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
     return [
         *("run", "--dataset", str(tmp_path / "hundred"), "--budget", "0.1kimg", "--train-batch-size", "20"),
         *("--run", "a", "--results-dir", str(tmp_path / "results"), "--cache-dir", str(tmp_path / "cache")),

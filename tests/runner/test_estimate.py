@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -248,7 +249,7 @@ def test_what_is_no_duration_is_refused(word: str) -> None:
 
 
 @pytest.fixture
-def arguments(tmp_path: Path) -> list[str]:
+def arguments(in_this_process: None, tmp_path: Path) -> list[str]:
     """Two networks on forty random images, in folders of this test."""
     images = write_image_folder(tmp_path / "images")
     folders = {f"--{name}-dir": str(tmp_path / name) for name in ("results", "reports", "cache")}
@@ -295,7 +296,7 @@ def test_a_run_writes_down_what_it_left_out_and_does_it_when_it_may(
 
 
 def test_what_takes_less_than_was_reckoned_lets_in_what_had_been_left_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    in_this_process: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def hurried_at_first(tasks: Sequence[Task], pace: Pace, config: Config, spent_s: float) -> Estimate:
         return estimate(tasks, pace, config, 280.0 if len(tasks) == 5 else 0.0)
@@ -334,17 +335,18 @@ def test_the_bare_quick_preset_ends_in_time_on_a_slow_machine_too(asked: dict[st
 
 
 def test_what_takes_longer_than_was_reckoned_leaves_less_of_the_time_limit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    in_this_process: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = iter((0.0, 1.0, 2.0, 3.0, 4.0))  # at every look until the second task begins; then the limit has passed
-    monkeypatch.setattr(execute, "time", SimpleNamespace(monotonic=lambda: next(clock, 1000.0)))
+    watch = SimpleNamespace(monotonic=lambda: next(clock, 1000.0), perf_counter=time.perf_counter)
+    monkeypatch.setattr(execute, "time", watch)
     words = ["run", "--models", "lenet5_cifar", "--probes", "params", "latency", "--rounds", "3", "--device", "cpu"]
     places = ["--run", "late", "--results-dir", str(tmp_path)]
     assert main([*words, "--time-limit", "5min", *places]) == 0
     rows = [row for row in Run.open(tmp_path, "late").records() if row.metric == "latency_ms"]
     assert [(row.round, row.status) for row in rows] == [(0, "ok"), (1, "ok"), (2, "skipped")]
     assert "--time-limit 5 min of the run" in rows[-1].note
-    monkeypatch.setattr(execute, "time", SimpleNamespace(monotonic=lambda: 0.0))
+    watch.monotonic = lambda: 0.0
     assert main([*words, *places]) == 0  # started again without a limit, it measures the rest
     skipped = [row for row in Run.open(tmp_path, "late").records() if row.status != "ok"]
     assert {row.metric for row in skipped} == {"replayed_latency_ms"}  # of a GPU

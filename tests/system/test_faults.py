@@ -108,7 +108,9 @@ def descendants(process: int) -> list[psutil.Process]:
     return []
 
 
-def test_a_training_that_is_killed_goes_on_and_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
+def test_a_training_that_is_killed_goes_on_and_ends_as_if_it_had_not_been(
+    in_this_process: None, tmp_path: Path
+) -> None:
     write_image_folder(tmp_path / "images", classes=2)
     flags = ("--budget", "2kimg", "--checkpoint-every-s", "0")
     killed = start(command(tmp_path, "killed", *flags))

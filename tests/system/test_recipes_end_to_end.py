@@ -68,6 +68,7 @@ def found(tmp_path: Path, family: str = "LeNet") -> dict[str, Any]:
     return entry
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_what_tune_finds_is_what_recipes_trains_with(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert tune(tmp_path, "--trials", "3") == 0
     assert f"all --recipes {tmp_path / 'recipes.json'}" in capsys.readouterr().out
@@ -86,6 +87,7 @@ def test_what_tune_finds_is_what_recipes_trains_with(tmp_path: Path, capsys: pyt
     assert row(trained, "top1").recipe == str(recipe)
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_an_interrupted_search_goes_on_and_finds_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -165,6 +167,7 @@ def test_a_damaged_recipes_file_is_named(tmp_path: Path, capsys: pytest.CaptureF
         assert "recipes.json" in line
 
 
+@pytest.mark.usefixtures("in_this_process")
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_a_named_recipe_runs(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -190,6 +193,7 @@ def test_a_named_recipe_runs(
     assert str(experiment.published_top1 or experiment.published) in said
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_resuming_a_named_recipe_needs_only_its_name(tmp_path: Path, refused: Callable[..., str]) -> None:
     flags = ("--recipe", "lenet5-mnist", *BUDGET)
     assert run(tmp_path, "lenet", *flags)[0] == 0

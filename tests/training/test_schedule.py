@@ -182,7 +182,7 @@ def test_without_the_package_the_request_is_refused(monkeypatch: pytest.MonkeyPa
         require_tensorboard()
 
 
-def test_a_run_writes_the_events_of_its_trainings(tmp_path: Path) -> None:
+def test_a_run_writes_the_events_of_its_trainings(in_this_process: None, tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     (tmp_path / "images").mkdir()
     config, inputs = replace(CONFIG, tensorboard=True), Inputs({"cifar": image_set(tmp_path / "images")})
