@@ -46,7 +46,6 @@ from bench.render.charts.points import (
     exact,
     point_chart,
     point_figure,
-    span,
 )
 from bench.render.findings.ranking import accuracy_front
 from bench.render.results import TRACK, AccuracyGroup, Cell, Results, as_published, short_training, sources, whose
@@ -102,7 +101,7 @@ def scatter_chart(accuracy: Accuracies, cost: Metric, *, headline: str = "", bey
     label = replace(cost, label=label_of(results, models, cost))
     front = accuracy_front(results, models, cost)
     points = [
-        Point(m, span(results.cell(m, cost.name)), span(results.cell(m, "top1")), m.name in group.elsewhere, i in front)
+        Point(m, results.cell(m, cost.name).span, results.cell(m, "top1").span, m.name in group.elsewhere, i in front)
         for i, m in enumerate(models)
     ]
 
@@ -209,7 +208,7 @@ def year_chart(accuracy: Accuracies) -> Chart | None:
     if len(years) < 2:
         return None
     places = _places(shown, years)
-    points = [Point(m, exact(places[m]), span(results.cell(m, "top1")), m.name in group.elsewhere) for m in shown]
+    points = [Point(m, exact(places[m]), results.cell(m, "top1").span, m.name in group.elsewhere) for m in shown]
     best = _best_so_far(results, shown)
 
     def prepare(axes: Axes) -> Sequence[Box]:

@@ -32,7 +32,7 @@ from bench.render.charts.frame import (
     write_beside,
     write_status,
 )
-from bench.render.charts.points import Box, Panel, Point, point_chart, span
+from bench.render.charts.points import Box, Panel, Point, point_chart
 from bench.render.findings.machine import ms_per_image, peaks_of, work_and_time
 from bench.render.results import AccuracyGroup, Results
 from bench.render.results.derived import Limits
@@ -58,7 +58,7 @@ def bar_chart(
     cells = [results.cell(model, metric.name) for model in good]
     if len({cell.value for cell in cells}) < 2:
         return None
-    ends = [cell.high if cell.has_interval else cell.value for cell in cells]
+    ends = [cell.span[2] for cell in cells]
     words = [measured(cell.value, cell.low, cell.high, metric.unit) for cell in cells]
 
     figure, (axes,) = row_figure([*good, *bad], right=100)
@@ -107,7 +107,7 @@ def work_chart(results: Results, models: Sequence[Model]) -> Chart | None:
     found = work_and_time(results, shown)
     if found is None:
         return None
-    points = [Point(model, span(results.cell(model, macs.name)), ms_per_image(results, model)) for model in shown]
+    points = [Point(model, results.cell(model, macs.name).span, ms_per_image(results, model)) for model in shown]
 
     def prepare(axes: Axes) -> Sequence[Box]:
         set_log_axis(axes, "x", np.array([point.x for point in points]), macs.unit)
@@ -142,7 +142,7 @@ def roofline_chart(results: Results, models: Sequence[Model]) -> Chart | None:
     peaks = peaks_of(results, shown)
     if peaks is None or len(shown) < 2:
         return None
-    points = [Point(m, span(results.cell(m, intensity.name)), span(results.cell(m, achieved.name))) for m in shown]
+    points = [Point(m, results.cell(m, intensity.name).span, results.cell(m, achieved.name).span) for m in shown]
 
     def prepare(axes: Axes) -> Sequence[Box]:
         highest = max(peaks.flops_per_s, peaks.vendor_flops_per_s)

@@ -40,7 +40,7 @@ from bench.render.charts.frame import (
     styles_of,
     without_room,
 )
-from bench.render.results import Cell, Results
+from bench.render.results import Results
 from bench.render.results.networks import Model
 
 FRONT_DASHES = (0, (5, 2))
@@ -137,12 +137,6 @@ def point_chart(results: Results, panel: Panel, *, caption: str, **facts: str) -
     """The figure of a panel, finished with these `facts`; its caption ends with who has no room for a name."""
     figure, unnamed = point_figure(panel, styles_of(results))
     return finished(figure, caption=f"{caption} {unnamed}", **facts)
-
-
-def span(cell: Cell) -> Span:
-    """A value between its limits, which are the value itself where it has no interval."""
-    low, high = (cell.low, cell.high) if cell.has_interval else (cell.value, cell.value)
-    return low, cell.value, high
 
 
 def exact(value: float) -> Span:

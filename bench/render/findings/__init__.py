@@ -125,9 +125,7 @@ def _beaten_by(results: Results, model: Model, others: Sequence[Model]) -> Model
     """The most accurate of those that cost no more and are more accurate, beyond the intervals; None without one."""
 
     def beats(other: Model) -> bool:
-        better, worse = results.cell(other, "top1"), results.cell(model, "top1")
-        least = better.low if better.has_interval else better.value
-        most = worse.high if worse.has_interval else worse.value
+        least, most = results.cell(other, "top1").span[0], results.cell(model, "top1").span[2]
         return least > most and all(  # never of a cost that was not counted: it is nan
             results.cell(other, name).value <= results.cell(model, name).value for name in ("macs", "params")
         )

@@ -253,6 +253,5 @@ def work_and_time(results: Results, models: Sequence[Model]) -> Work | None:
 
 def ms_per_image(results: Results, model: Model) -> tuple[float, float, float]:
     """Milliseconds of inference per image at the common batch: lower limit, value, upper limit."""
-    cell = results.cell(model, "inference_images_per_s")
-    fastest, slowest = (cell.high, cell.low) if cell.has_interval else (cell.value, cell.value)
-    return 1e3 / fastest, 1e3 / cell.value, 1e3 / slowest
+    slowest, usual, fastest = results.cell(model, "inference_images_per_s").span
+    return 1e3 / fastest, 1e3 / usual, 1e3 / slowest

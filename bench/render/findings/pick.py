@@ -40,8 +40,7 @@ class Limit:
 
     def certain_for(self, cell: Cell) -> bool:
         """Whether the value and the whole 95 % interval keep it; what has no interval is taken as exact."""
-        worst = cell.high if self.kind == "max" else cell.low
-        return self.met_by(cell.value) and (not cell.has_interval or self.met_by(worst))
+        return all(map(self.met_by, cell.span))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from typing import Literal
 
 from bench.config import Budget, BudgetKind
 from bench.metrics import METRICS, Metric
-from bench.records.record import Record
 from bench.render.results import AccuracyGroup, Cell, Results
 from bench.render.results.networks import Model
 from bench.render.tables import Column, Row, Table, TextCell, accuracy_conditions, text_cell
@@ -70,7 +69,7 @@ def difference(first: Cell, second: Cell) -> Difference | None:
 
     None where one has a single seed and nothing is known of its test images.
     """
-    trials = [_trials(cell.records) for cell in (first, second)]
+    trials = first.trials, second.trials
     if all(len(cell.records) > 1 for cell in (first, second)):
         values = [[row.value for row in cell.records if row.value is not None] for cell in (first, second)]
         return mean_difference(values[0], values[1], resolution=1 / max(trials[0] or 10_000, trials[1] or 10_000))
@@ -115,11 +114,6 @@ def _method(seeds: Sequence[int]) -> str:
         "(Holm): if all networks were equally good, at most one ranking in twenty would find any difference "
         "significant."
     )
-
-
-def _trials(records: Sequence[Record]) -> int | None:
-    """Of one seed: several share one test set."""
-    return min((record.trials for record in records if record.trials), default=None)
 
 
 _SHALLOW, _DEEP = 20, 56  # layers

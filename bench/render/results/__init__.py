@@ -61,6 +61,16 @@ class Cell:
         return not math.isnan(self.low)
 
     @property
+    def span(self) -> tuple[float, float, float]:
+        """Lower limit, value and upper limit; the value itself where it has no interval."""
+        return (self.low, self.value, self.high) if self.has_interval else (self.value, self.value, self.value)
+
+    @property
+    def trials(self) -> int | None:
+        """The test images behind an accuracy: several seeds share them."""
+        return min((row.trials for row in self.records if row.trials), default=None)
+
+    @property
     def text(self) -> str:
         """The value with its interval, as people read it."""
         return measured(self.value, self.low, self.high, self.records[-1].unit)
@@ -183,16 +193,12 @@ class Results:
         )
 
     def at_chance(self, model: Model) -> bool:
-        """Whether the accuracy is no better than chance: Wilson's lower limit is not above 1/num_classes.
-
-        Several seeds share one test set, so the trials of one seed count, not their sum.
-        """
+        """Whether the accuracy is no better than chance: Wilson's lower limit is not above 1/num_classes."""
         cell = self.cell(model, "top1")
         if not cell.measured or not model.num_classes:
             return False
-        trials = [record.trials for record in cell.records if record.trials]
-        low = wilson_interval(cell.value, min(trials))[0] if trials else cell.low
-        return (cell.value if math.isnan(low) else low) <= 1 / model.num_classes
+        low = wilson_interval(cell.value, cell.trials)[0] if cell.trials else cell.span[0]
+        return low <= 1 / model.num_classes
 
 
 def read_results(run: Run) -> Results:
