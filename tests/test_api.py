@@ -425,7 +425,8 @@ def test_a_wrong_argument_is_said_in_one_line(arguments: dict[str, Any], said: s
 def test_what_is_no_network_is_refused_in_one_line() -> None:
     wrong: list[tuple[Any, str]] = [
         ("resnet20_cifr", "nearest: resnet20_cifar"),
-        (3, "is int: name a class"),
+        (3, "not a value of type int: pass one nn.Module, a class or function that builds one, or a name"),
+        ([small()], "not a value of type list: pass one nn.Module"),
         (lambda depth: small(depth), "missing a required argument: 'depth'"),
     ]
     for network, said in wrong:

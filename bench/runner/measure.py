@@ -284,6 +284,9 @@ def _specs(
             raise RequestError(f"name={name!r}: {network!r} has its name already; leave name out")
         yield _named(network, input_size, num_classes)
         return
+    if not callable(network):
+        what = f"a network is needed, and not a value of type {type(network).__name__}"
+        raise RequestError(f"{what}: pass one nn.Module, a class or function that builds one, or a name")
     size = input_size or (3, 32, 32)
     written = type(network) if isinstance(network, nn.Module) else getattr(network, "func", network)
     if name is None:
