@@ -111,6 +111,7 @@ def run(request: Compare) -> int:
 
     worse, together = found.regressions(fail_on)
     if together:
-        say(f"worse in all networks together, rather the machine than the code: {listing(named(together), MOST_NAMED)}")
+        most = listing(named(together), MOST_NAMED)
+        say(f"worse in all networks together, probably the machine and not the code: {most}")
     status = request.status(named(worse), named(found.unclear(fail_on)))
     return GATE_WORSE if together else status

@@ -69,11 +69,11 @@ def parse_share(flag: str, word: str) -> float:
 
 
 def percent(log_ratio: float) -> str:
-    """Write log(1.051) as "+5.1 %", what is less than a tenth as "+0.006 %", and what is not finite as "?"."""
+    """Write log(1.051) as "+5.1 %", log(35) as "+3,400 %", little as "+0.006 %", and what is not finite as "?"."""
     if not math.isfinite(log_ratio):
         return "?"
     change = 100 * math.expm1(log_ratio)
-    digits = ".1f" if change == 0 or abs(change) >= 0.05 else ".1g"
+    digits = ",.0f" if abs(change) >= 100 else ".1f" if change == 0 or abs(change) >= 0.05 else ".1g"
     return f"{change:+{digits}} %".replace("-", "−")
 
 

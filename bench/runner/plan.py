@@ -209,6 +209,9 @@ def counted_kernels(
         return {tasks[task]: found for task, found in ended if not isinstance(found, Crash)}
 
 
+_WHOLE = "--time-limit"  # of all tasks together, not of one
+
+
 @dataclass(frozen=True)
 class LeftOut:
     """A task that the run does not take on, how long it would take, and the flag that rules it out."""
@@ -219,7 +222,8 @@ class LeftOut:
 
     @property
     def reason(self) -> str:
-        return f"it would take about {minutes(self.seconds)} here, above {self.rule}"
+        limit = f"more than {self.rule} leaves" if self.rule.startswith(_WHOLE) else f"above {self.rule}"
+        return f"it would take about {minutes(self.seconds)} here, {limit}"
 
 
 @dataclass(frozen=True)
@@ -475,7 +479,7 @@ def estimate(
             if seconds[place] <= room:
                 room -= seconds[place]
             else:
-                left_out[place] = LeftOut(tasks[place], seconds[place], f"--time-limit {minutes(whole)} of the run")
+                left_out[place] = LeftOut(tasks[place], seconds[place], f"{_WHOLE} {minutes(whole)}")
     kept = [task for place, task in enumerate(tasks) if place not in left_out]
     phases = dict(before)
     for task, needed in zip(kept, pace.seconds(kept), strict=True):

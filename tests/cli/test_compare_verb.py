@@ -96,10 +96,10 @@ def test_a_machine_that_is_slower_as_a_whole_is_said_before_the_table_and_at_the
     gate = ["--fail-on", "5%", "--markdown", "-"]
     assert main(["compare", "before", "after", "--results-dir", str(tmp_path), *gate]) == 3
     said = capsys.readouterr()
-    assert said.out.index("> train_images_per_s: all 6 networks moved the same way") < said.out.index("| verdict")
-    assert "probably the machine, not the code" in said.out
+    assert said.out.index("> all 6 networks moved the same way, probably by the machine") < said.out.index("| verdict")
+    assert said.out.count("moved the same way") == 1  # of all metrics in a line
     (line,) = said.err.splitlines()
-    assert line.startswith("worse in all networks together, rather the machine than the code: ")
+    assert line.startswith("worse in all networks together, probably the machine and not the code: ")
     assert line.count("train_images_per_s (−") == len(MODELS)
 
 

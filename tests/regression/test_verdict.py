@@ -69,6 +69,7 @@ def test_an_end_that_is_not_known_is_said_in_words() -> None:
 
 def test_small_changes_keep_a_digit() -> None:
     assert percent(math.log(1.051)) == "+5.1 %"
+    assert percent(math.log(109.55)) == "+10,855 %"  # tenths of it say nothing
     assert percent(math.log(0.9)) == "−10.0 %"
     assert percent(math.log(1 + 6e-5)) == "+0.006 %"
     assert percent(0.0) == "+0.0 %"

@@ -204,7 +204,7 @@ def test_what_is_left_out_is_said_in_one_line_however_many_networks_it_is() -> N
     assert "throughput, round 3, of 2 networks (" in said
     assert "round 3" not in said.replace("throughput, round 3, of 2 networks", "")
     nothing = reckoned(hurried, spent_s=100.0)
-    assert str(replace(nothing, tasks=())).startswith("left out by --time-limit 10 s of the run: ")
+    assert str(replace(nothing, tasks=())).startswith("left out by --time-limit 10 s: ")
 
 
 def test_what_was_not_timed_is_never_left_out_for_its_length() -> None:
@@ -307,7 +307,7 @@ def test_what_takes_less_than_was_reckoned_lets_in_what_had_been_left_out(
     rows = [row for row in Run.open(tmp_path, "soon").records() if row.metric == "latency_ms"]
     assert sorted((row.round, row.status) for row in rows) == [(number, "ok") for number in range(6)]
     written = (tmp_path / "soon" / "records.jsonl").read_text(encoding="utf-8")
-    assert written.count("above --time-limit 5 min of the run") >= 4  # a row of each metric of a round, at least
+    assert written.count("more than --time-limit 5 min leaves") >= 4  # a row of each metric of a round, at least
 
 
 @pytest.mark.parametrize(
@@ -345,7 +345,7 @@ def test_what_takes_longer_than_was_reckoned_leaves_less_of_the_time_limit(
     assert main([*words, "--time-limit", "5min", *places]) == 0
     rows = [row for row in Run.open(tmp_path, "late").records() if row.metric == "latency_ms"]
     assert [(row.round, row.status) for row in rows] == [(0, "ok"), (1, "ok"), (2, "skipped")]
-    assert "--time-limit 5 min of the run" in rows[-1].note
+    assert "--time-limit 5 min leaves" in rows[-1].note
     watch.monotonic = lambda: 0.0
     assert main([*words, *places]) == 0  # started again without a limit, it measures the rest
     skipped = [row for row in Run.open(tmp_path, "late").records() if row.status != "ok"]

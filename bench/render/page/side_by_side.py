@@ -156,10 +156,13 @@ def preface_of(found: Comparison) -> list[tuple[str, list[str]]]:
         f"{_named(models, 'network')}: {_named(itertools.chain(*models.values()), 'metric')}: {why}"
         for why, models in reasons.items()
     ]
+    together: dict[int, list[str]] = defaultdict(list)  # by how many networks moved
+    for shift in found.shifts:
+        together[shift.models].append(f"{shift.metric} {percent(shift.log_ratio)}")
     shifts = [
-        f"{shift.metric}: all {shift.models} networks moved the same way, median {percent(shift.log_ratio)}: "
-        "probably the machine, not the code (use `ab` to be sure)"
-        for shift in found.shifts
+        f"all {models} networks moved the same way, probably by the machine and not the code (use `ab` to be sure): "
+        f"medians {', '.join(medians)}"
+        for models, medians in together.items()
     ]
     sections = [
         (_MOVED, shifts),

@@ -208,7 +208,7 @@ def test_the_exit_status_is_that_of_the_gate_then_of_failures_then_of_doubt(
 
 def test_a_difference_that_is_not_clear_is_not_passed_in_silence(capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_status(Ab(fail_on="5%"), [CLEAR, result(-20, 3000)], 0.05) == 0
-    assert capsys.readouterr().err == "not clear whether worse by more than 5%: x train (+398.0 %)\n"
+    assert capsys.readouterr().err == "not clear whether worse by more than 5%: x train (+398 %)\n"
 
 
 @pytest.fixture

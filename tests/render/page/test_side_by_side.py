@@ -69,7 +69,7 @@ def test_the_report_of_two_gpus_and_two_budgets(two: list[Run], tmp_path: Path) 
     assert summary is not None
     assert "2 faster" in summary[1]
     assert "2 better" in summary[1]  # accuracy and loss
-    assert "+100.0 %" in page
+    assert "+100 %" in page
     assert '<th scope="row">≠ device</th><td>slow GPU</td><td>fast GPU</td>' in page
     assert "| ≠ device | slow GPU | fast GPU |" in markdown
     assert "| torch | 2.15.0 | 2.15.0 |" in markdown
