@@ -164,20 +164,15 @@ def speed_of(config: Config, limits: Iterable[Mapping[str, Any]], named: VendorP
     if named is not None:
         precision = config.execution.precision
         flops = named.tflops.get(precision, named.tflops["fp32"]) / _H100_VENDOR.tflops["bf16"]
-        return _scaled(
-            H100, flops * H100.flops_per_s, named.gbytes_per_s / _H100_VENDOR.gbytes_per_s * H100.bytes_per_s
-        )
+        bytes_ = named.gbytes_per_s / _H100_VENDOR.gbytes_per_s
+        return replace(H100, flops_per_s=flops * H100.flops_per_s, bytes_per_s=bytes_ * H100.bytes_per_s)
     known = [each for each in limits if each.get("peak_flops_per_s") and each.get("bandwidth_bytes_per_s")]
     if not known:
         return None
     peak, bandwidth = (min(each[f"{what}_per_s"] for each in known) for what in ("peak_flops", "bandwidth_bytes"))
     if config.dedicated:  # a large product reaches about 0.7 of the vendor's peak, a copy all that kernels come to
-        return _scaled(H100, 0.6 * peak, 0.9 * bandwidth)
-    return _scaled(CPU, CPU_SHARES[0] * peak, CPU_SHARES[1] * bandwidth)
-
-
-def _scaled(speed: Speed, flops_per_s: float, bytes_per_s: float) -> Speed:
-    return replace(speed, flops_per_s=flops_per_s, bytes_per_s=bytes_per_s)
+        return replace(H100, flops_per_s=0.6 * peak, bytes_per_s=0.9 * bandwidth)
+    return replace(CPU, flops_per_s=CPU_SHARES[0] * peak, bytes_per_s=CPU_SHARES[1] * bandwidth)
 
 
 def step_seconds(kernels: Kernels, batch_size: int, speed: Speed, replayed: bool = False) -> float:

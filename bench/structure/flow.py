@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,6 +72,11 @@ class Operation:
     params: int = 0  # of weights that no earlier operation used
     macs: int = 0
     shared: bool = False  # it has weights, and all of them were used before
+
+    @property
+    def exact_signature(self) -> Hashable:
+        """Equal for operations that agree in every width and count too."""
+        return self.phrase.signature, self.output_shape, self.params, self.macs, self.shared
 
 
 @dataclass(frozen=True)

@@ -225,7 +225,7 @@ def _box(items: list[Item], group: str, inside: Inside, blocks: Blocks, input_sh
         kinds = [op.phrase.kind for op in operations]
         kind = next((k for k in kinds if k not in _MINOR), "light" if "light" in kinds else kinds[0])
         label = _label(operations)
-        size = tuple((op.phrase.signature, op.output_shape, op.params, op.macs, op.shared) for op in operations)
+        size = tuple(op.exact_signature for op in operations)
     params = sum(op.params for op in operations)
     node = Node(
         kind=kind,
@@ -450,10 +450,7 @@ class Blocks:
 
     def _exact_signature(self, inside: Inside) -> Hashable:
         """A key that is equal for blocks of one signature that agree in every width and count too."""
-        rows: list[Hashable] = [self.signature_of[inside.scope]]
-        for item in inside.items:
-            if isinstance(item, Operation):
-                rows.append((item.phrase.signature, item.output_shape, item.params, item.macs, item.shared))
-            else:
-                rows.append(self.exact_signature_of[item])
-        return tuple(rows)
+        return self.signature_of[inside.scope], *(
+            item.exact_signature if isinstance(item, Operation) else self.exact_signature_of[item]
+            for item in inside.items
+        )

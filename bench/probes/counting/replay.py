@@ -309,60 +309,20 @@ def largest_batch(peak: Callable[[int], int], limit: int, start: int) -> int:
     return low
 
 
-IN_HALF: frozenset[Callable[..., Any]] = frozenset(
-    {
-        F.conv1d,
-        F.conv2d,
-        F.conv3d,
-        F.conv_transpose1d,
-        F.conv_transpose2d,
-        F.conv_transpose3d,
-        F.linear,
-        F.multi_head_attention_forward,
-        F.scaled_dot_product_attention,
-        torch.addmm,
-        torch.baddbmm,
-        torch.bmm,
-        torch.einsum,
-        torch.matmul,
-        torch.mm,
-        Tensor.__matmul__,
-        Tensor.__rmatmul__,
-        Tensor.bmm,
-        Tensor.matmul,
-        Tensor.mm,
-    }
-)
+def _of(place: Any, names: str) -> set[Callable[..., Any]]:
+    return {getattr(place, name) for name in names.split()}
 
-IN_FP32_ON_CUDA: frozenset[Callable[..., Any]] = frozenset(
-    {
-        F.cosine_similarity,
-        F.group_norm,
-        F.layer_norm,
-        F.log_softmax,
-        F.normalize,
-        F.softmax,
-        F.softplus,
-        torch.cumsum,
-        torch.exp,
-        torch.log,
-        torch.log_softmax,
-        torch.norm,
-        torch.pow,
-        torch.prod,
-        torch.softmax,
-        torch.sum,
-        Tensor.__pow__,
-        Tensor.cumsum,
-        Tensor.exp,
-        Tensor.log,
-        Tensor.log_softmax,
-        Tensor.norm,
-        Tensor.pow,
-        Tensor.prod,
-        Tensor.softmax,
-        Tensor.sum,
-    }
+
+IN_HALF = frozenset(
+    _of(F, "conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d linear")
+    | _of(F, "multi_head_attention_forward scaled_dot_product_attention")
+    | _of(torch, "addmm baddbmm bmm einsum matmul mm")
+    | _of(Tensor, "__matmul__ __rmatmul__ bmm matmul mm")
+)
+IN_FP32_ON_CUDA = frozenset(
+    _of(F, "cosine_similarity group_norm layer_norm log_softmax normalize softmax softplus")
+    | _of(torch, "cumsum exp log log_softmax norm pow prod softmax sum")
+    | _of(Tensor, "__pow__ cumsum exp log log_softmax norm pow prod softmax sum")
 )
 
 
