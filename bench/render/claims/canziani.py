@@ -84,10 +84,8 @@ def _energy_bounds_accuracy(at: Setting) -> list[Part]:
 
 
 def _operations_tell_time(at: Setting) -> list[Part]:
-    names = set(_at_common_batch(at, at.all_having("macs", "inference_images_per_s")))
-    models = [model for model in at.models if model.name in names]
-    found = work_and_time(at.results, models) if len(models) >= _ENOUGH else None
-    if found is None:
+    found = work_and_time(at.results, at.models)
+    if found is None or found.networks < _ENOUGH:
         return [unknown("estimate", f"{_TIME} of six networks")]
     outliers = ", ".join(name for name, _ in found.outliers)
     shown = f"{found.correlation_sentence} {found.outlier_sentence}".strip().rstrip(".")

@@ -280,10 +280,7 @@ def _speed(results: Results, models: Sequence[Model]) -> list[str]:
     """How far MACs tell the time of a network of one track, and how many networks keep the device waiting."""
     if len(models) < _ENOUGH:
         return []
-    timed = [
-        m for m in models if results.cell(m, "macs").value > 0 and results.cell(m, "inference_images_per_s").value > 0
-    ]
-    found = work_and_time(results, [m for m in timed if not results.cell(m, "inference_images_per_s").asked_batch_size])
+    found = work_and_time(results, models)
     sentences = []
     if found is not None and found.networks >= _ENOUGH:
         sentences.append(f"{found.correlation_sentence} {found.outlier_sentence}".strip())

@@ -236,19 +236,26 @@ class Work:
 
 
 def work_and_time(results: Results, models: Sequence[Model]) -> Work | None:
-    """How MACs and time of inference go together, over networks that have both; None for fewer than three."""
-    if len(models) < 3:
+    """How MACs and time of inference at the common batch go together; None for fewer than three that have both."""
+    timed = [
+        model
+        for model in models
+        if results.cell(model, "macs").value > 0
+        and (speed := results.cell(model, "inference_images_per_s")).value > 0
+        and speed.asked_batch_size is None
+    ]
+    if len(timed) < 3:
         return None
-    macs = [results.cell(model, "macs").value for model in models]
-    ms = [ms_per_image(results, model)[1] for model in models]
+    macs = [results.cell(model, "macs").value for model in timed]
+    ms = [ms_per_image(results, model)[1] for model in timed]
     per_mac = [time / count for time, count in zip(ms, macs, strict=True)]
     middle = statistics.median(per_mac)
     ratios = sorted(
-        ((written_name(model), rate / middle) for model, rate in zip(models, per_mac, strict=True)),
+        ((written_name(model), rate / middle) for model, rate in zip(timed, per_mac, strict=True)),
         key=lambda pair: -pair[1],
     )
     far = tuple((name, ratio) for name, ratio in ratios if not 1 / FAR <= ratio <= FAR)
-    return Work(len(models), rank_correlation(macs, ms), middle, far)
+    return Work(len(timed), rank_correlation(macs, ms), middle, far)
 
 
 def ms_per_image(results: Results, model: Model) -> tuple[float, float, float]:
