@@ -86,8 +86,8 @@ def draw(structure: Structure, within: str = "") -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" class="nn-structure" viewBox="0 0 {size}" '
         f'width="{_number(width)}" height="{_number(height)}" role="img" '
         f'aria-labelledby="{prefix}-title {prefix}-desc">',
-        f'<title id="{prefix}-title">{written(_plain(f"Structure of {structure.name}"))}</title>',
-        f'<desc id="{prefix}-desc">{written(_plain(described(structure)))}</desc>',
+        f'<title id="{prefix}-title">{written(f"Structure of {structure.name}")}</title>',
+        f'<desc id="{prefix}-desc">{written(described(structure))}</desc>',
         "" if within else f"<style>{style_sheet()}</style>",
         f'<defs><marker id="{prefix}-tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" '
         'markerUnits="userSpaceOnUse" orient="auto"><path class="tip" d="M0 0.5 8 4 0 7.5z"/></marker></defs>',
@@ -194,7 +194,7 @@ def _panel(one: _Placed, top: float, prefix: str) -> list[str]:
         parts.append(_text(title, x + BADGE + 6, y + 10, size, bold=bold))
         parts.append(_text(where, x, y + 28, small, quiet=True))
         y += _PANEL_TITLE
-    parts.append(f'<g transform="translate({_number(x)} {_number(y)})">')
+    parts.append(f'<g transform="translate({_number(x - one.layout.left)} {_number(y - one.layout.top)})">')
     for frame in one.layout.frames:
         parts.append(_rect("frame", frame.x, frame.y, frame.width, frame.height, 6))
         parts.append(_text(frame.label, frame.x + 1, frame.y - 4, FRAME_LABEL_SIZE, quiet=True))
@@ -266,10 +266,6 @@ def _tag(name: str, content: str = "", **attributes: str | float) -> str:
         if value != ""
     )
     return f"<{name}{said}>{content}</{name}>" if content else f"<{name}{said}/>"
-
-
-def _plain(text: str) -> str:
-    return "".join(char if char.isprintable() else " " for char in text)
 
 
 def _number(value: float) -> str:

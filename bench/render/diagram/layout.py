@@ -1,6 +1,6 @@
 """Where each box of a panel stands, and its arrows and frames: rows from input to output, a column for every branch.
 
-All places are in pixels from the panel's own upper left corner. The size of a box is that of its lines of text.
+All places are in pixels. The size of a box is that of its lines of text.
 """
 
 from __future__ import annotations
@@ -61,6 +61,8 @@ class Frame:
 
 @dataclass(frozen=True)
 class Layout:
+    left: float
+    top: float
     width: float
     height: float
     boxes: tuple[PlacedBox, ...]
@@ -77,7 +79,16 @@ def layout_of(panel: Panel, is_overview: bool) -> Layout:
     placed = _placed(boxes, grid, panel, groups, uniform=is_overview)
     frames = [frame for group in groups if (frame := _frame(group, panel, placed))]
     lines = _Router(panel, grid, placed).lines()
-    return _at_origin(placed, lines, frames)
+    xs = [x for line in lines for x, _ in line.points]
+    left = min([p.x for p in placed] + [f.x for f in frames] + xs)
+    right = max(
+        [p.x + p.width for p in placed]
+        + [f.x + max(f.width, text_width(f.label, FRAME_LABEL_SIZE)) for f in frames]
+        + xs
+    )
+    top = min([p.y for p in placed] + [f.y - FRAME_LABEL_SIZE - 4 for f in frames])
+    bottom = max([p.y + p.height for p in placed] + [f.y + f.height for f in frames])
+    return Layout(left, top, right - left, bottom - top, tuple(placed), tuple(lines), tuple(frames))
 
 
 def _framed_groups(panel: Panel, grid: Grid) -> list[str]:
@@ -253,26 +264,6 @@ def _spans(placed: PlacedBox, x: float) -> bool:
 def _side(there: PlacedBox, x: float) -> Point:
     """Where an arrow from `x` meets the box at half its height."""
     return (there.x if x < there.middle[0] else there.x + there.width), there.middle[1]
-
-
-def _at_origin(placed: list[PlacedBox], lines: list[Line], frames: list[Frame]) -> Layout:
-    """Everything moved so that the panel begins at (0, 0)."""
-    xs = [x for line in lines for x, _ in line.points]
-    left = min([p.x for p in placed] + [f.x for f in frames] + xs)
-    right = max(
-        [p.x + p.width for p in placed]
-        + [max(f.x + f.width, f.x + text_width(f.label, FRAME_LABEL_SIZE)) for f in frames]
-        + xs
-    )
-    top = min([p.y for p in placed] + [f.y - FRAME_LABEL_SIZE - 4 for f in frames])
-    bottom = max([p.y + p.height for p in placed] + [f.y + f.height for f in frames])
-    return Layout(
-        width=right - left,
-        height=bottom - top,
-        boxes=tuple(replace(p, x=p.x - left, y=p.y - top) for p in placed),
-        lines=tuple(Line(tuple((x - left, y - top) for x, y in line.points), line.skips) for line in lines),
-        frames=tuple(replace(f, x=f.x - left, y=f.y - top) for f in frames),
-    )
 
 
 # --- Rows and columns ---
@@ -510,8 +501,8 @@ def wrapped(phrases: Sequence[str], size: float, width: float, between: str = " 
 
 
 def clipped(text: str, size: float, width: float, bold: bool = False) -> str:
-    """`text` on one line without control characters, its end cut off where it is wider than `width`."""
-    line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    """`text` on one line, its end cut off where it is wider than `width`."""
+    line = " ".join(text.split())
     if text_width(line, size, bold) <= width:
         return line
     while line and text_width(line + "…", size, bold) > width:
@@ -520,5 +511,5 @@ def clipped(text: str, size: float, width: float, bold: bool = False) -> str:
 
 
 def written(text: str) -> str:
-    """`text` as XML content or as an attribute in double quotes."""
-    return escape(text, {'"': "&quot;"})
+    """`text` as XML content or as an attribute in double quotes, without control characters."""
+    return escape("".join(char if char.isprintable() else " " for char in text), {'"': "&quot;"})
