@@ -36,7 +36,7 @@ from bench.probes.counting.networks import (
 )
 from bench.probes.reading import Answer, Measurement, Reading, Unsupported
 from bench.probes.steps import inference_step, read_in_a_format_that_runs, try_step
-from bench.quantity import first_line
+from bench.quantity import first_line, quantity
 from bench.training import randomness
 from bench.training.step import logits
 
@@ -91,7 +91,8 @@ def saved_activations(task: Task) -> Measurement:
     totals = [sum(draw.values()) for draw in draws]
     reading = Reading(statistics.fmean(totals), note="; ".join(notes))
     if len(set(totals)) > 1:
-        random = f"blocks are dropped at random: mean of {DRAWS} draws, {min(totals):.0f} to {max(totals):.0f}"
+        ends = " to ".join(quantity(end, "bytes") for end in (min(totals), max(totals)))
+        random = f"blocks are dropped at random: mean of {DRAWS} draws, {ends}"
         reading = replace(reading, samples=tuple(totals), note="; ".join((random, *notes)))
     try:
         layers = tuple(layer_table(layer_products(spec).calls, draws))

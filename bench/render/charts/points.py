@@ -253,7 +253,7 @@ def _draw_legend(figure: Figure, layout: Layout, entries: Sequence[tuple[str, Li
         corner = _LEGEND / WIDTH, (HEIGHT - 58) / HEIGHT
     else:
         place = {"loc": "lower right", "handletextpad": 0.4, "labelspacing": 0.2, "columnspacing": 1.0}
-        place["ncols"] = 2 if layout is PHONE else 4
+        place |= {"ncols": 2, "handlelength": 1.4} if layout is PHONE else {"ncols": 4}
         corner = (layout.left + layout.wide) / layout.width, 3 / layout.height
     labels, handles = [label for label, _ in entries], [handle for _, handle in entries]
     figure.legend(handles, labels, bbox_to_anchor=corner, borderaxespad=0, **place)

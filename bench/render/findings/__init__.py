@@ -346,9 +346,16 @@ def remarks(results: Results) -> dict[str, list[Remark]]:
 
 
 def named(results: Results, models: Sequence[str]) -> str:
-    """The networks of a remark, or "all 20" where they are those of the whole run."""
-    whole = len(models) > 2 and set(models) >= {model.name for model in results.models}
-    return f"all {len(models)}" if whole else ", ".join(models)
+    """The networks of a remark; "all 20" where they are those of the whole run, "all 18 of cifar" of a track."""
+    left, tracks = dict.fromkeys(models), []
+    if len(left) > 2 and left.keys() >= {model.name for model in results.models}:
+        return f"all {len(left)}"
+    for track, members in results.tracks().items():
+        names = [model.name for model in members]
+        if len(names) > 2 and left.keys() >= set(names):
+            tracks.append(f"all {len(names)} of {track}")
+            left = {name: None for name in left if name not in names}
+    return ", ".join((*tracks, *left))
 
 
 _NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")

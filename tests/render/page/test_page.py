@@ -70,6 +70,9 @@ def test_a_remark_on_every_network_says_all(read: Reader) -> None:
     results = read(ok(f"{name}_cifar", "params", 10.0) for name in "abc")
     assert named(results, ["a_cifar", "b_cifar", "c_cifar"]) == "all 3"
     assert named(results, ["a_cifar", "c_cifar"]) == "a_cifar, c_cifar"
+    networks = ["a_cifar", "lenet5_mnist", "b_cifar", "c_cifar"]
+    results = read((ok(name, "params", 10.0) for name in [*networks, "resnet18"]), name="tracks")
+    assert named(results, networks) == "all 3 of cifar, lenet5_mnist"
 
 
 def test_a_cpus_environment_has_nothing_of_nvidia(build: RunBuilder, tmp_path: Path) -> None:
