@@ -272,13 +272,7 @@ class Mps(TorchAccelerator):
 
     @property
     def name(self) -> str:
-        return str(torch.backends.mps.get_name()) if hasattr(torch.backends.mps, "get_name") else "Apple GPU"
-
-    def rng_state(self) -> Tensor:
-        return torch.mps.get_rng_state()
-
-    def set_rng_state(self, state: Tensor) -> None:
-        torch.mps.set_rng_state(state)
+        return torch.backends.mps.get_name()
 
 
 KINDS: dict[str, type[Device]] = {each.kind: each for each in (Host, Cuda, Xpu, Mps)}
