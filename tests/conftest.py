@@ -47,6 +47,7 @@ def refused(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
 @pytest.fixture
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tasks of a run are done here: to start workers takes most of the time of a small one, and has its own tests."""
+    from bench.engines import Crash
 
     def run(
         machine: Any, execute: Any, tasks: Any, timeout_s: Any = None, on_start: Any = None, *_: Any, **needs: bool
@@ -55,7 +56,11 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
         for task in tasks:
             if on_start is not None:
                 on_start(task, device)
-            yield task, pickle.loads(pickle.dumps(execute(pickle.loads(pickle.dumps(task)), device)))  # as on its way
+            try:  # as on its way to a worker and back
+                outcome = pickle.loads(pickle.dumps(execute(pickle.loads(pickle.dumps(task)), device)))
+            except Exception as error:
+                outcome = Crash("failed", str(error), 0.0)
+            yield task, outcome
 
     monkeypatch.setattr("bench.engines.local.LocalMachine.run", run)
 

@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -226,27 +227,29 @@ def no_reference(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(derived, "REFERENCE_FILE", Path("none.csv"))
 
 
-@pytest.fixture
-def build(tmp_path: Path) -> RunBuilder:
-    """Write a run of these records, in a folder of its own; keyword arguments change the header.
+def kept_run(
+    results: Path,
+    records: Iterable[Record],
+    models: Iterable[dict[str, Any]] | None = None,
+    name: str = "fixture",
+    **changes: object,
+) -> Run:
+    """A run of these records, in a folder of its own; keyword arguments change the header.
 
     Its networks are those of the records, unless others are given.
     """
+    rows = list(records)
+    entries = [listed(model) for model in dict.fromkeys(row.model for row in rows)] if models is None else models
+    run = new_run(results, unused_name(results, name), header_of(header(entries, **changes)))
+    with run.writer() as writer:
+        writer.append(rows)
+    return run
 
-    def build(
-        records: Iterable[Record],
-        models: Iterable[dict[str, Any]] | None = None,
-        name: str = "fixture",
-        **changes: object,
-    ) -> Run:
-        rows, results = list(records), tmp_path / "results"
-        entries = [listed(model) for model in dict.fromkeys(row.model for row in rows)] if models is None else models
-        run = new_run(results, unused_name(results, name), header_of(header(entries, **changes)))
-        with run.writer() as writer:
-            writer.append(rows)
-        return run
 
-    return build
+@pytest.fixture
+def build(tmp_path: Path) -> RunBuilder:
+    """Write such a run."""
+    return partial(kept_run, tmp_path / "results")
 
 
 @pytest.fixture
@@ -280,9 +283,7 @@ def full_run(results: Path, *, synthetic: bool = False, seeds: int = 1, curves: 
         "cifar": {"name": cifar, "source": "Fixture images, 10 classes."},
         "mnist": {"name": mnist, "source": "Fixture digits, 10 classes."},
     }
-    run = new_run(results, "full", header_of(header(models, image_sets=sets, seeds=seeds)))
-    with run.writer() as writer:
-        writer.append(records)
+    run = kept_run(results, records, models, "full", image_sets=sets, seeds=seeds)
     if curves:
         run.curves.mkdir()
         for record in records:
@@ -428,7 +429,4 @@ def gpu_run(
         "conditions": FIXTURE_CONDITIONS,
         "environment": {"device": "Fixture GPU", "device_kind": "cuda", "torch": "2.15.0", "driver": "570.1"},
     }
-    run = new_run(results, name, header_of(header(models, **changes)))
-    with run.writer() as writer:
-        writer.append(records)
-    return run
+    return kept_run(results, records, models, name, **changes)

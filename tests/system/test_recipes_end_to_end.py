@@ -136,6 +136,7 @@ def network():
 """
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_a_search_without_a_result_is_told_and_writes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,8 +13,10 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from bench.render.charts import Chart, draw_charts
-from bench.render.charts.accuracy import accuracies, density_chart, textbook_charts
+from bench.metrics import METRICS
+from bench.models import REGISTRY
+from bench.render.charts import Chart
+from bench.render.charts.accuracy import accuracies, density_chart, scatter_chart, textbook_charts, year_chart
 from bench.render.charts.costs import early_late_chart
 from bench.render.charts.frame import style
 from bench.render.results import Results, as_published, read_results
@@ -23,6 +28,7 @@ from tests.render.conftest import (
     RunBuilder,
     counts,
     kept_figures,
+    kept_run,
     listed,
     ok,
     overlaps,
@@ -30,64 +36,44 @@ from tests.render.conftest import (
     training,
 )
 
-# name, family, year, millions of parameters, GMACs: all networks with a published accuracy
-NETWORKS = (
-    ("alexnet", "AlexNet", 2012, 61.1, 0.714),
-    ("vgg11", "VGG", 2014, 132.9, 7.61),
-    ("vgg13", "VGG", 2014, 133.0, 11.31),
-    ("vgg16", "VGG", 2014, 138.4, 15.47),
-    ("vgg19", "VGG", 2014, 143.7, 19.63),
-    ("vgg11_bn", "VGG", 2014, 132.9, 7.61),
-    ("vgg13_bn", "VGG", 2014, 133.1, 11.31),
-    ("vgg16_bn", "VGG", 2014, 138.4, 15.47),
-    ("vgg19_bn", "VGG", 2014, 143.7, 19.63),
-    ("googlenet", "GoogLeNet", 2014, 6.62, 1.498),
-    ("resnet18", "ResNet", 2015, 11.7, 1.814),
-    ("resnet34", "ResNet", 2015, 21.8, 3.664),
-    ("resnet50", "ResNet", 2015, 25.6, 4.089),
-    ("resnet101", "ResNet", 2015, 44.5, 7.801),
-    ("resnet152", "ResNet", 2015, 60.2, 11.51),
-    ("wide_resnet50_2", "Wide ResNet", 2016, 68.9, 11.4),
-    ("wide_resnet101_2", "Wide ResNet", 2016, 126.9, 22.75),
-    ("resnext50_32x4d", "ResNeXt", 2016, 25.0, 4.23),
-    ("resnext101_32x8d", "ResNeXt", 2016, 88.8, 16.41),
-    ("densenet121", "DenseNet", 2016, 7.98, 2.834),
-    ("densenet161", "DenseNet", 2016, 28.7, 7.728),
-    ("densenet169", "DenseNet", 2016, 14.1, 3.36),
-    ("densenet201", "DenseNet", 2016, 20.0, 4.291),
-    ("squeezenet1_0", "SqueezeNet", 2016, 1.25, 0.819),
-    ("squeezenet1_1", "SqueezeNet", 2016, 1.24, 0.349),
-    ("vit_b_16", "ViT", 2020, 86.6, 17.56),
-    ("vit_b_32", "ViT", 2020, 88.2, 4.41),
-    ("vit_l_16", "ViT", 2020, 304.3, 61.55),
-)
+COUNTS = json.loads((Path(__file__).parents[2] / "golden" / "counts.json").read_text(encoding="utf-8"))
+# All networks with a published accuracy, and one without.
+NETWORKS = [
+    spec for name, spec in REGISTRY.items() if (known := published_top1().get(name)) and known.dataset == "ImageNet"
+]
+ZFNET = REGISTRY["zfnet"]
 
 
-def textbook_run(read: Reader) -> Results:
-    """All networks with a published accuracy, and one without."""
-    models = [listed(name, family, year, "imagenet") for name, family, year, _, _ in NETWORKS]
-    models.append(listed("zfnet", "ZFNet", 2013, "imagenet"))
-    rows = [ok(name, "params", 1e6 * params) for name, _, _, params, _ in NETWORKS]
-    rows += [ok(name, "macs", 1e9 * macs) for name, _, _, _, macs in NETWORKS]
-    return read(rows, models)
+@pytest.fixture(scope="module")
+def textbook(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Chart, Figure]]:
+    """The charts of published accuracies of all networks that have one."""
+    models = [listed(spec.name, spec.family, spec.year or 0) for spec in (*NETWORKS, ZFNET)]
+    rows = [ok(spec.name, metric, COUNTS[spec.name][metric]) for spec in NETWORKS for metric in ("params", "macs")]
+    results = read_results(kept_run(tmp_path_factory.mktemp("results"), rows, models))
+    return drawn(lambda: textbook_charts(results))
 
 
-def small_run(read: Reader, accuracies: list[float]) -> Results:
+def small_run(read: Reader, top1: list[float]) -> Results:
     """Networks of the cifar track, two or three of each family, whose accuracies crowd."""
-    names = [(f"network{number}_cifar", f"F{number // 3}", 2012 + number % 6) for number in range(len(accuracies))]
+    names = [(f"network{number}_cifar", f"F{number // 3}", 2012 + number % 6) for number in range(len(top1))]
     models = [listed(name, family, year, "cifar") for name, family, year in names]
     rows = []
-    for number, ((name, _, _), accuracy) in enumerate(zip(names, accuracies, strict=True)):
+    for number, ((name, _, _), accuracy) in enumerate(zip(names, top1, strict=True)):
         rows += [ok(name, "params", 1e6 * (1 + number)), ok(name, "macs", 1e7 * 1.2**number)]
         rows += training(name, accuracy, trials=10_000)
     return read(rows, models)
 
 
-def drawn(results: Results, layers: dict[str, Layers] | None = None) -> dict[str, tuple[Chart, Figure]]:
+def drawn(make: Callable[[], Iterable[Chart | None]]) -> dict[str, tuple[Chart, Figure]]:
     """Charts by name, with the figures as matplotlib's objects."""
-    with kept_figures() as kept:
-        charts = draw_charts(results, layers=layers or {})
+    with style(), kept_figures() as kept:
+        charts = [chart for chart in make() if chart is not None]
     return {chart.name: (chart, kept[int(chart.svg)]) for chart in charts}
+
+
+def drawn_years(read: Reader, top1: list[float]) -> tuple[Chart, Figure]:
+    results = small_run(read, top1)
+    return drawn(lambda: [year_chart(accuracies(results, results.accuracy_groups()[0], "cifar"))])["cifar-years"]
 
 
 def test_published_accuracies_are_torchvisions_own() -> None:
@@ -116,13 +102,12 @@ def test_published_accuracies_are_only_of_networks_that_are_not_trained(read: Re
     assert textbook_charts(trained) == []
 
 
-def test_the_textbooks_chart_is_as_in_the_lecture(read: Reader) -> None:
-    figures = drawn(textbook_run(read))
-    chart, figure = figures["imagenet-published-top1-vs-macs"]
+def test_the_textbooks_chart_is_as_in_the_lecture(textbook: dict[str, tuple[Chart, Figure]]) -> None:
+    chart, figure = textbook["imagenet-published-top1-vs-macs"]
     axes = figure.axes[0]
     assert (chart.kind, axes.get_xscale(), axes.get_xlim()[0]) == ("textbook", "linear", 0)
     assert axes.get_ylim()[0] > 0.5  # nothing is wasted on guessing
-    assert "Beyond the right edge: ViT-L/16 with 61.5 G MACs and 79.7 %." in chart.caption
+    assert "Beyond the right edge: ViT-L/16 with 61.6 G MACs and 79.7 %." in chart.caption
     assert "No published accuracy of the same source for ZFNet." in chart.caption
     assert chart.alt.startswith("Bubble chart of published top-1 accuracy on ImageNet against MACs for 27 networks.")
     words = " ".join(text.get_text() for text in figure.texts)
@@ -130,21 +115,21 @@ def test_the_textbooks_chart_is_as_in_the_lecture(read: Reader) -> None:
 
     balls = next(c for c in axes.collections if np.asarray(c.get_offsets()).shape[0] == 27)
     areas = np.asarray(balls.get_sizes())  # type: ignore[attr-defined]
-    params = [1e6 * row[3] for row in NETWORKS if row[0] != "vit_l_16"]
+    params = [COUNTS[spec.name]["params"] for spec in NETWORKS if spec.name != "vit_l_16"]
     assert areas / areas.max() == pytest.approx(np.array(sorted(params, reverse=True)) / max(params), rel=1e-6)
 
 
-def test_no_text_of_a_textbook_figure_covers_another(read: Reader) -> None:
-    figures = drawn(textbook_run(read))
+def test_no_text_of_a_textbook_figure_covers_another(textbook: dict[str, tuple[Chart, Figure]]) -> None:
     for name in ("top1-vs-macs", "bars-top1", "bars-density", "years"):
-        chart, figure = figures[f"imagenet-published-{name}"]
+        chart, figure = textbook[f"imagenet-published-{name}"]
         assert overlaps(figure, texts_of(figure)) == [], name
         assert "No room" not in chart.caption
 
 
 def test_forty_networks_keep_their_names_apart(read: Reader) -> None:
-    accuracies = [0.9 + 0.001 * ((7 * number) % 40) for number in range(40)]
-    figures = drawn(small_run(read, accuracies))
+    results = small_run(read, [0.9 + 0.001 * ((7 * number) % 40) for number in range(40)])
+    own = accuracies(results, results.accuracy_groups()[0], "cifar")
+    figures = drawn(lambda: (scatter_chart(own, METRICS["macs"]), year_chart(own)))
     for name in ("cifar-top1-vs-macs", "cifar-years"):
         chart, figure = figures[name]
         assert overlaps(figure, texts_of(figure)) == []
@@ -162,13 +147,13 @@ def test_density_is_percent_per_million_parameters(read: Reader) -> None:
 
 
 def test_the_best_so_far_only_rises(read: Reader) -> None:
-    chart, figure = drawn(small_run(read, [0.5, 0.4, 0.7, 0.6, 0.8, 0.3]))["cifar-years"]
+    chart, figure = drawn_years(read, [0.5, 0.4, 0.7, 0.6, 0.8, 0.3])
     line = next(line for line in figure.axes[0].lines if line.get_linestyle() == "--")
     x, y = np.asarray(line.get_data())
     assert y.tolist() == [0.5, 0.7, 0.8, 0.8]
     assert x.tolist() == [-0.5, 1.5, 3.5, 5.5]  # of 2012, 2014 and 2016, each from the left edge of its column
     assert "The best of the 2012 networks has 50.0 %; the best of all, of 2016, 80.0 %." in chart.caption
-    falling, _ = drawn(small_run(read, [0.5, 0.4, 0.3]))["cifar-years"]
+    falling, _ = drawn_years(read, [0.5, 0.4, 0.3])
     assert "The best of the 2012 networks has 50.0 %; no later one has more." in falling.caption
 
 
@@ -195,7 +180,7 @@ def test_where_things_sit_is_drawn_in_thirds(read: Reader) -> None:
     results = small_run(read, [0.5, 0.6, 0.7])
     names = [model.name for model in results.models]
     layers = {name: Layers(name, layer_rows((1, 6, 8), (1, 3, 1), (8, 1, 1))) for name in names[:2]}
-    chart, figure = drawn(results, layers)["cifar-early-late"]
+    chart, figure = drawn(lambda: [early_late_chart(results.models, layers)])["cifar-early-late"]
     assert "has 10 % of the parameters, 60 % of the MACs and 80 % of the saved activations" in chart.caption
     for axes in figure.axes:
         rectangles = [patch for patch in axes.patches if isinstance(patch, Rectangle)]
@@ -221,7 +206,7 @@ def test_layers_that_a_run_kept_are_read_and_damaged_ones_named(build: RunBuilde
 def test_of_a_few_networks_none_is_left_out_however_far_out_it_is(read: Reader) -> None:
     sizes = {"squeezenet1_1": (1.2e6, 3.5e8), "resnet18": (1.2e7, 1.8e9), "vgg19": (1.4e8, 1.96e10)}
     rows = [row for name, (params, macs) in sizes.items() for row in counts(name, params, macs, 1e6)]
-    figures = drawn(read(rows))
+    figures = drawn(lambda: textbook_charts(read(rows)))
     chart, _ = figures["imagenet-published-top1-vs-macs"]
     assert "Beyond" not in chart.caption
     assert "for 3 networks" in chart.alt
