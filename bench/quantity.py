@@ -14,22 +14,13 @@ _PREFIXED = {
     "count": _SI, "images": _SI, "FLOPs": _SI, "FLOP/s": _SI, "bytes/s": _SI, "bytes": _BINARY, "bytes/image": _BINARY,
 }  # fmt: skip
 _SUFFIX = {"fraction": " %", "s": " s"}
-_AFTER = {
-    **dict.fromkeys(("count", "images", "fraction", "bytes", "s", "J", "ratio"), ""),
-    "bytes/s": "B/s",
+# What must be said beside a number or an axis, where a prefix or sign does not say it.
+_BESIDE = {
+    **dict.fromkeys(("count", "images", "FLOPs", "FLOP/s", "bytes", "fraction", "s", "J"), ""),
     "bytes/image": "per image",
-}  # what follows a quantity
-_SMALL = {"J": ((1.0, " J"), (1e-3, " mJ"), (1e-6, " µJ"))}  # what one image costs is far below the unit
-_AXIS_UNIT = {
-    "fraction": "%",
-    "count": "",
-    "images": "",
-    "FLOPs": "",
-    "J": "",
-    "FLOP/s": "",
-    "bytes/image": "per image",
-    "bytes": "",
 }
+_AFTER = {**_BESIDE, "FLOPs": "FLOPs", "FLOP/s": "FLOP/s", "bytes/s": "B/s", "ratio": ""}  # what follows a quantity
+_SMALL = {"J": ((1.0, " J"), (1e-3, " mJ"), (1e-6, " µJ"))}  # what one image costs is far below the unit
 
 _TINY = 1e-4  # below it, zeros would hide the number
 
@@ -49,6 +40,15 @@ def is_bytes(unit: str) -> bool:
     return _PREFIXED.get(unit) is _BINARY
 
 
+def has_si_prefix(unit: str) -> bool:
+    return _PREFIXED.get(unit) is _SI
+
+
+def unit_beside(unit: str) -> str:
+    """What a heading or a reader must be told beside a number of that unit; empty where its prefix or sign says it."""
+    return _BESIDE.get(unit, unit)
+
+
 def quantity(value: float, unit: str, digits: int = 3) -> str:
     """`value` to `digits` significant digits with its prefix: SI for counts, binary for bytes.
 
@@ -56,7 +56,7 @@ def quantity(value: float, unit: str, digits: int = 3) -> str:
     """
     if not math.isfinite(value):
         return "–"
-    scale, suffix = _scale(value, unit, digits)
+    scale, suffix = scale_of(value, unit, digits)
     scaled = value / scale
     if 0 < abs(scaled) < _TINY:
         return f"{scaled:.{digits - 1}e}{suffix}"
@@ -82,7 +82,7 @@ def measured(value: float, low: float, high: float, unit: str) -> str:
         return quantity(value, unit)
     if half >= abs(value) and low >= 0:
         return f"{quantity(value, unit, 2)} ({quantity(low, unit, 2)} to {quantity(high, unit, 2)})"
-    scale, suffix = _scale(value, unit, 3)
+    scale, suffix = scale_of(value, unit, 3)
     if abs(value / scale) < _TINY:
         return f"{value / scale:.2e} ± {half / scale:.1e}{suffix}"
     decimals = 1 - _exponent(half / scale, 2)
@@ -137,13 +137,15 @@ def ordinal(number: int) -> str:
 
 def tick(value: float, unit: str) -> str:
     """`value` on an axis: its prefix, and no digit that says nothing ("10 M", "0.5 %")."""
-    scale, suffix = _scale(value, unit, 4)
+    scale, suffix = scale_of(value, unit, 4)
     return f"{float(f'{value / scale:.4g}'):,.10g}{suffix}"
 
 
 def axis_label(metric: Metric, condition: str = "") -> str:
     """Such as "Saved activations (per image)": the metric with the unit that its ticks do not carry."""
-    words = ", ".join(word for word in (_AXIS_UNIT.get(metric.unit, metric.unit), condition) if word)
+    words = ", ".join(
+        word for word in ("%" if metric.unit == "fraction" else unit_beside(metric.unit), condition) if word
+    )
     return f"{metric.label} ({words})" if words else metric.label
 
 
@@ -152,7 +154,7 @@ def in_sentence(metric: Metric) -> str:
     return metric.label if metric.label[1:2].isupper() else metric.label[:1].lower() + metric.label[1:]
 
 
-def _scale(value: float, unit: str, digits: int) -> tuple[float, str]:
+def scale_of(value: float, unit: str, digits: int = 3) -> tuple[float, str]:
     """What to divide by and what to write behind, such that rounding never yields "1000 k"."""
     if unit in _SMALL:
         size = float(f"{abs(value):.{digits}g}")

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from bench.config import Budget, execution_words
 from bench.metrics import DERIVED, METRICS, Metric, probe_named
-from bench.quantity import in_sentence, ordinal
+from bench.quantity import in_sentence, ordinal, unit_beside
 from bench.records.record import Record
 from bench.records.run_folder import Run
 from bench.render.results import NOT_RUN, AccuracyGroup, Cell, Results, read_results
@@ -160,15 +160,6 @@ def by_topic(metrics: Sequence[Metric]) -> list[tuple[str, list[Metric]]]:
     named = {name for _, names in TOPICS for name in names}
     others = [m for m in metrics if m.name not in named and m.name not in _RESTATED and m.better is not None]
     return [(title, columns) for title, columns in [*topics, ("Other measurements", others)] if columns]
-
-
-_SAID_BY_THE_NUMBER = ("count", "images", "FLOPs", "FLOP/s", "bytes", "fraction", "s", "J")  # units with prefix or sign
-_BESIDE = {**dict.fromkeys(_SAID_BY_THE_NUMBER, ""), "bytes/image": "per image"}
-
-
-def unit_beside(unit: str) -> str:
-    """What a heading or a reader must be told beside a number of that unit; empty where its prefix or sign says it."""
-    return _BESIDE.get(unit, unit)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from bench.metrics import METRICS, Metric
-from bench.quantity import in_sentence, is_bytes, typed_units
+from bench.quantity import has_si_prefix, in_sentence, scale_of, typed_units, unit_beside
 from bench.render.charts.frame import MARKERS, Chart, Marker, chart_name, outline, styles_of
 from bench.render.findings.pick import ACCURACIES
 from bench.render.results import TRACK, Results
@@ -32,7 +32,6 @@ from bench.render.tables import (
     label_of,
     restates_a_peak,
     text_cell,
-    unit_beside,
 )
 
 NOT_TRAINED = "not trained"
@@ -44,9 +43,6 @@ _COSTS = (
     "energy_joules_per_image",
 )
 _FIRST_LIMITS = ("latency_ms", "params")
-_SI_UNITS = ("count", "images", "FLOPs", "FLOP/s")  # their ticks carry a prefix: "10M"
-_BINARY = ("B", "KiB", "MiB", "GiB", "TiB")
-_JOULES = ((1.0, "J"), (1e-3, "mJ"), (1e-6, "µJ"))
 _DIGITS = 10  # of a number in the page's data: a limit is kept here where `bench pick` finds it kept
 
 
@@ -195,18 +191,12 @@ def _axis(results: Results, metric: Metric) -> Axis:
 
 def _scale(unit: str, middle: float) -> tuple[float, str, str]:
     """(divisor, the unit that is left, d3-format of ticks) for values about as large as `middle`."""
-    if unit == "fraction":
-        return 0.01, "%", "~r"
-    if unit in _SI_UNITS:
-        return 1.0, "", "~s"
     if unit == "year":
         return 1.0, "", "d"
-    if unit == "J":
-        return (*next((joules for joules in _JOULES if middle >= joules[0]), _JOULES[-1]), ",~r")
-    if is_bytes(unit):
-        power = max(0, min(int(math.log(middle, 1024)), len(_BINARY) - 1))
-        return 1024.0**power, _BINARY[power] + (" per image" if unit == "bytes/image" else ""), ",~r"
-    return 1.0, unit, ",~r"
+    if has_si_prefix(unit):  # which Plotly writes: "10M"
+        return 1.0, "", "~s"
+    divisor, suffix = scale_of(middle, unit)
+    return divisor, f"{suffix} {unit_beside(unit)}".strip(), "~r" if unit == "fraction" else ",~r"
 
 
 def _network(results: Results, model: Model, metrics: Sequence[Metric]) -> dict[str, Any]:
