@@ -14,6 +14,7 @@ from bench.regression import MARGIN
 from bench.regression.history import DEFAULT_METRICS, history, runs_in
 from bench.render.charts.accuracy import (
     FEW,
+    Accuracies,
     accuracies,
     confusion_chart,
     density_chart,
@@ -88,7 +89,7 @@ def _charts(
         for cost in _costs(accuracy.group):
             yield scatter_chart(accuracy, METRICS[cost])
         yield from training_curves(results, group, curves, stem, everything=several)
-        yield _accuracy_bars(results, group, stem)
+        yield _accuracy_bars(own)
         if several:
             yield density_chart(own)
             yield year_chart(accuracy)
@@ -131,15 +132,16 @@ def _cost_charts(results: Results, models: Sequence[Model], *, trained: bool) ->
         yield bars("energy_joules_per_image")
 
 
-def _accuracy_bars(results: Results, group: AccuracyGroup, stem: str) -> Chart | None:
+def _accuracy_bars(own: Accuracies) -> Chart | None:
     """Bars of the accuracy; networks of the track that failed to train are shown as such."""
+    results, group = own.results, own.group
     failed = [
         model
         for model in results.tracks()[group.track]
         if not (cell := results.cell(model, "top1")).measured
         and any(row.dataset in (None, group.dataset) and row.budget in (None, group.budget) for row in cell.records)
     ]
-    return bar_chart(results, [*group.models, *failed], METRICS["top1"], stem, group)
+    return bar_chart(results, [*group.models, *failed], METRICS["top1"], own.stem, own.conditions, group.chance)
 
 
 def _stems(groups: Sequence[AccuracyGroup]) -> list[str]:

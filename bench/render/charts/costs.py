@@ -34,11 +34,11 @@ from bench.render.charts.frame import (
 )
 from bench.render.charts.points import Box, Panel, Point, point_chart
 from bench.render.findings.machine import ms_per_image, peaks_of, work_and_time
-from bench.render.results import AccuracyGroup, Results
+from bench.render.results import Results
 from bench.render.results.derived import Limits
 from bench.render.results.kept import THIRDS, Layers
 from bench.render.results.networks import Model
-from bench.render.tables import chart_conditions, measured_conditions, track_conditions
+from bench.render.tables import measured_conditions, track_conditions
 
 
 def bar_chart(
@@ -46,13 +46,13 @@ def bar_chart(
     models: Sequence[Model],
     metric: Metric,
     stem: str = "",
-    group: AccuracyGroup | None = None,
     conditions: str = "",
+    chance: float | None = None,
 ) -> Chart | None:
     """Bars for one metric, best first; None where fewer than two networks have a value or all are equal.
 
-    `group` names the data set and budget for what training measured; None for everything else. `conditions` stand
-    under the title in place of those of the measurement. The `stem` of its file's name is that of the track.
+    `conditions` stand under the title in place of those of the measurement; a line marks `chance`. The `stem` of its
+    file's name is that of the track.
     """
     good, bad, missing = ranked(results, models, metric)
     cells = [results.cell(model, metric.name) for model in good]
@@ -74,10 +74,10 @@ def bar_chart(
     for row, model in enumerate(bad, start=len(good)):
         write_status(axes, row, results.cell(model, metric.name).status)
     axes.set_xlabel(axis_label(metric), loc="left")
-    if metric.name == "top1" and group is not None and group.chance is not None:
-        axes.axvline(group.chance, color=INK, linewidth=1, linestyle="--")
+    if chance is not None:
+        axes.axvline(chance, color=INK, linewidth=1, linestyle="--")
         axes.annotate(
-            f"chance {tick(group.chance, 'fraction')}", (group.chance, 1), xycoords=("data", "axes fraction"),
+            f"chance {tick(chance, 'fraction')}", (chance, 1), xycoords=("data", "axes fraction"),
             xytext=(3, 2), textcoords="offset points", color=MUTED,
         )  # fmt: skip
     return finished(
@@ -86,8 +86,7 @@ def bar_chart(
         kind="bars",
         track=models[0].track,
         title=metric.label,
-        conditions=conditions
-        or (chart_conditions(results, group) if group else measured_conditions(results, models, metric)),
+        conditions=conditions or measured_conditions(results, models, metric),
         alt=(
             f"Bar chart of {in_sentence(metric)} for {len(good)} networks, from {chart_name(good[0])} "
             f"({words[0]}) to {chart_name(good[-1])} ({words[-1]})."
