@@ -265,6 +265,7 @@ class Mps(TorchAccelerator):
 
     kind = "mps"
     preset = "quick"
+    unscales = False  # pytorch#186360
 
     @property
     def memory(self) -> None:

@@ -141,6 +141,8 @@ class TrainingStep:
         self._device = device
         self._scaler = torch.amp.GradScaler(device.type, enabled=execution.precision == "fp16")
         self._scaler_at_first = self._scaler.state_dict()
+        if not accelerator.of(device).unscales:  # then the scaler does, which has to wait for the device
+            optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
 
     def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
         self.optimizer.zero_grad(set_to_none=True)

@@ -4,6 +4,7 @@ What networks return besides a tensor: the logits are found, or the network is r
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import pytest
@@ -13,6 +14,7 @@ from torch.nn import functional as F
 from torchvision.models.googlenet import GoogLeNetOutputs
 
 from bench.config import Execution
+from bench.device.torch_devices import Host, Mps
 from bench.training.recipes import DEFAULT_RECIPE, Recipe, recipe_for
 from bench.training.step import TrainingStep, logits, make_optimizer, training_loss
 from tests.training.toy import network
@@ -47,6 +49,31 @@ def test_adamw_leaves_norms_and_biases_alone() -> None:
     assert {p.dim() for p in decayed["params"]} == {2}
     assert {p.dim() for p in spared["params"]} == {1}
     assert (decayed["weight_decay"], spared["weight_decay"]) == (0.05, 0.0)
+
+
+@pytest.mark.parametrize("recipe", [RECIPE, DEFAULT_RECIPE], ids=["sgd", "adamw"])
+def test_scaled_gradients_are_divided_whatever_the_optimizers_kernel_makes_of_a_scale(
+    recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On MPS, kernels updated weights with gradients that were 65,536 times too large, and with infinite ones."""
+
+    def weights(ignores_scale: bool) -> list[Tensor]:
+        net = network()
+        with monkeypatch.context() as patch:
+            for name in ("_fused_sgd_", "_fused_adamw_") if ignores_scale else ():
+                patch.setattr(torch, name, partial(ignoring_scale, getattr(torch, name)))
+                patch.setattr(Host, "unscales", Mps.unscales)
+            step = TrainingStep(net, make_optimizer(recipe, net.parameters(), 0.01), recipe, Execution("fp16"), 2)
+            for scale in (1.0, 1e30, 1.0):  # the second overflows
+                step(scale * torch.ones(4, 1, 8, 8), torch.tensor([0, 1, 0, 1]))
+        return [each.detach() for each in net.parameters()]
+
+    def ignoring_scale(kernel: Any, *lists: Any, grad_scale: object, found_inf: object, **numbers: Any) -> None:
+        kernel(*lists, grad_scale=None, found_inf=None, **numbers)
+
+    for ignored, heeded in zip(weights(True), weights(False), strict=True):
+        assert torch.isfinite(ignored).all()
+        assert torch.equal(ignored, heeded)
 
 
 LOGITS = torch.randn(4, 10, generator=torch.Generator().manual_seed(0))
