@@ -48,8 +48,8 @@ def summary_of(results: Results) -> tuple[list[str], list[str]]:
         where = f"After {budget_words(group.budget)} on {dataset_words(group)}"
         headline += _comparison(trained, group, where)
         headline += _own(trained, group)
-        headline += _otherwise(results, group) if group.elsewhere else []
         headline += _trust(results, trained, group)
+        headline += _otherwise(results, group) if group.elsewhere else []
     elif groups := results.accuracy_groups():
         headline += _few_networks(results, groups[0])
     here = [*_under_a_latency(results), *_speed(results, next(iter(results.tracks().values()), ()))]
@@ -169,7 +169,7 @@ def _otherwise(results: Results, group: AccuracyGroup) -> list[str]:
         for model in models
     ]
     return [
-        f"Not in that comparison, because this run trained them with another {listing(differing)}: "
+        f"Not in the comparison, because this run trained them with another {listing(differing)}: "
         f"{listing(reached, _FEW)}."
     ]
 
