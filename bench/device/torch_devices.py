@@ -265,6 +265,7 @@ class Mps(TorchAccelerator):
 
     kind = "mps"
     preset = "quick"
+    channels_last = False  # gradients of batch norm are others: pytorch#175189, #188371
     unscales = False  # pytorch#186360
 
     @property

@@ -73,7 +73,7 @@ class Setup:
     that type for inference, and autocast over fp32 weights for training."""
     memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
     """How images lie in memory. auto: channels_last, on a CPU too, where most networks are faster for it; contiguous
-    for a network that does not run in it."""
+    on MPS, and for a network that does not run in it."""
     compile: bool = False
     """Compile networks with torch.compile before they are timed or trained; compilation is timed apart. One whose
     logits change by it fails."""
@@ -306,7 +306,12 @@ def _execution(request: Request, kind: type[Device], bf16: bool) -> Execution:
     """What "auto" means on a kind of device."""
     fast: Precision = "bf16" if not kind.is_host and bf16 and request.recipe is None else "fp32"
     precision: Precision = request.precision if request.precision != "auto" else fast
-    memory_format: MemoryFormat = request.memory_format if request.memory_format != "auto" else "channels_last"
+    usual: MemoryFormat = "channels_last" if kind.channels_last else "contiguous"
+    memory_format: MemoryFormat = request.memory_format if request.memory_format != "auto" else usual
+    if memory_format == "channels_last" != usual:
+        raise RequestError(
+            f"--memory-format channels_last: PyTorch computes other gradients in it with {kind.kind}; use contiguous"
+        )
     if kind.is_host and precision == "tf32":
         raise RequestError("--precision tf32: only GPUs have it; on a CPU use fp32 or bf16")
     if not kind.captures and request.cuda_graphs:

@@ -85,6 +85,14 @@ def test_what_a_kind_lacks_is_left_out_of_its_defaults() -> None:
         resolve(Request(cuda_graphs=True), (), "xpu")
 
 
+def test_networks_are_contiguous_where_gradients_are_wrong_otherwise() -> None:
+    """On MPS those of batch norm, up to PyTorch 2.13 (pytorch#175189, #188371)."""
+    formats = {kind: resolve(Request(), (), kind)[0].execution.memory_format for kind in ("cpu", "cuda", "xpu", "mps")}
+    assert formats == {"cpu": "channels_last", "cuda": "channels_last", "xpu": "channels_last", "mps": "contiguous"}
+    with pytest.raises(RequestError, match=r"--memory-format channels_last: .* use contiguous"):
+        resolve(Request(memory_format="channels_last"), (), "mps")
+
+
 class Hpu(TorchAccelerator):
     """A vendor's own, which PyTorch knows as an accelerator."""
 
