@@ -26,10 +26,10 @@ import bench
 from bench.device.execution import settings_kept
 from bench.models import REGISTRY
 from bench.records.record import Record
-from bench.records.run_folder import Model, Run, RunHeader
+from bench.records.run_folder import Run
 from bench.runner.measure import _crowded
 from bench.training import randomness
-from tests.configs import new_run
+from tests.render.conftest import bad, kept_run, listed, ok
 
 ROOT = Path(__file__).resolve().parents[1]
 PARAMS, MACS = 224 + 16 + 63, 8 * 30 * 30 * 27 + 8 * 7  # of `small`, by hand
@@ -464,27 +464,23 @@ def test_the_registry_is_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(table.set_index("name").loc["resnet20_cifar", ["family", "track", "params"]]) == expected
 
 
-def kept_run(folder: Path) -> Run:
-    """Two networks with an accuracy, a third without."""
-    models = tuple(Model(name, "ResNet", 2015, track="cifar", num_classes=10) for name in ("a", "b", "c"))
-    run = new_run(folder, "kept", RunHeader(name="kept", models=models))
+def three(folder: Path) -> Run:
+    """A run of two networks with an accuracy, and a third without."""
     rows = [
-        Record(name, probe, metric, value, unit, "ok", dataset=data, budget=budget, trials=trials)
+        row
         for name, macs, top1 in (("a", 1e6, 0.5), ("b", 2e6, 0.6))
-        for probe, metric, value, unit, data, budget, trials in (
-            ("params", "params", macs / 10, "count", None, None, None),
-            ("macs", "macs", macs, "count", None, None, None),
-            ("accuracy", "top1", top1, "fraction", "cifar10", "1ep", 10_000),
+        for row in (
+            ok(name, "params", macs / 10),
+            ok(name, "macs", macs),
+            ok(name, "top1", top1, dataset="cifar10", budget="1ep", trials=10_000),
         )
     ]
-    rows.append(Record("c", "macs", "macs", None, "count", "failed", note="it broke"))
-    with run.writer() as writer:
-        writer.append(rows)
-    return run
+    models = [listed(name, "ResNet", track="cifar") for name in "abc"]
+    return kept_run(folder, [*rows, bad("c", "macs", "failed", "it broke")], models, "kept")
 
 
 def test_records_and_tables_of_a_run_are_those_of_its_files(tmp_path: Path) -> None:
-    run = kept_run(tmp_path)
+    run = three(tmp_path)
     for source in (run, "kept", str(run.folder)):
         frame = bench.records(source, tmp_path)
         assert frame["model"].tolist() == ["a"] * 3 + ["b"] * 3 + ["c"]
@@ -507,7 +503,7 @@ def test_records_can_be_called_and_is_the_package() -> None:
 
 
 def test_a_chart_has_a_named_point_for_each_network_that_has_both_numbers(tmp_path: Path) -> None:
-    table = bench.table(kept_run(tmp_path))
+    table = bench.table(three(tmp_path))
     figure = bench.chart(table)
     assert isinstance(figure, Figure)
     axes = figure.axes[0]
@@ -532,7 +528,7 @@ def test_a_network_of_ones_own_stands_on_the_chart_beside_the_classics() -> None
 
 
 def test_a_chart_never_compares_what_was_measured_differently(tmp_path: Path) -> None:
-    table = bench.table(kept_run(tmp_path))
+    table = bench.table(three(tmp_path))
     other = copy.copy(table).assign(budget="2ep", model=table["model"] + "2")
     with pytest.raises(bench.RequestError, match="top1 was measured with budget 1ep and 2ep"):
         bench.chart(pd.concat([table, other]))

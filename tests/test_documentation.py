@@ -23,7 +23,8 @@ from bench.render.findings.pick import parse_limits
 from bench.runner.flags import parse
 from bench.runner.request import Request, parse_input_size, resolve
 from tests.own_repository import NET, commit
-from tests.regression.test_compare import row, store, whole_run
+from tests.regression.test_compare import store, whole_run
+from tests.rows import ok
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ("README.md", "CONTRIBUTING.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))))
@@ -67,7 +68,7 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for seed, name in enumerate(("after", "run-b", "NEW"), 4):
         store(tmp_path / "results", name, whole_run(seed, resnet20_cifar=70.0))
     published = {"name": "resnet18", "track": "imagenet", "published_top1": 0.7, "published_source": "a paper"}
-    counted = [row("resnet18", "latency_ms", 20.0), row("resnet18", "params", 9e6)]
+    counted = [ok("resnet18", "latency_ms", 20.0), ok("resnet18", "params", 9e6)]
     store(tmp_path / "results", "mine", counted, models=[published])
     monkeypatch.chdir(tmp_path)
     return tmp_path

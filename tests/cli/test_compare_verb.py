@@ -7,16 +7,15 @@ from pathlib import Path
 import pytest
 
 from bench.cli.main import main
-from tests.regression.test_compare import MODELS, row, store, whole_run
+from tests.regression.test_compare import MODELS, store, whole_run
+from tests.rows import ok
 
 
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
     store(tmp_path, "before", whole_run(1))
     slower = [r for r in whole_run(2, resnet20_cifar=70.0) if r.model != "nin_cifar"]
-    store(
-        tmp_path, "after", [*slower, row("lenet5_cifar", "macs", 5)], environment={"device": "Fixture CPU, 2 threads"}
-    )
+    store(tmp_path, "after", [*slower, ok("lenet5_cifar", "macs", 5)], environment={"device": "Fixture CPU, 2 threads"})
     return tmp_path
 
 
@@ -105,8 +104,8 @@ def test_a_machine_that_is_slower_as_a_whole_is_said_before_the_table_and_at_the
 
 def test_a_gate_names_the_worst_ten_of_many(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names = [f"net{number:02}" for number in range(14)]
-    store(tmp_path, "before", [row(name, "params", 100) for name in names])
-    store(tmp_path, "after", [row(name, "params", 110 + number) for number, name in enumerate(names)])
+    store(tmp_path, "before", [ok(name, "params", 100) for name in names])
+    store(tmp_path, "after", [ok(name, "params", 110 + number) for number, name in enumerate(names)])
     assert main(["compare", "before", "after", "--results-dir", str(tmp_path), "--fail-on", "5%"]) == 3
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("worse by more than 5%: net13 params (+23.0 %), net12 params (+22.0 %), net11")

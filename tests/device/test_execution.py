@@ -1,19 +1,17 @@
 """TF32 is said, not inherited: set both ways, undone afterwards, and visible in the arithmetic where a GPU has it."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
 from bench.config import Execution, Precision, RequestError
-from bench.device import accelerator
 from bench.device.execution import arithmetic, arithmetics, check, settings_kept
 from bench.regression.ab.revision import Revision
 from bench.runner.prepare import prepare
 from bench.runner.request import Request
+from tests.device.cards import cards
 
 
 def switches() -> tuple[bool, bool]:
@@ -122,7 +120,7 @@ def test_how_kernels_are_chosen_is_put_back() -> None:
 def test_without_a_word_a_run_is_in_an_arithmetic_that_every_gpu_has(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capabilities: list[tuple[int, int]], precision: str
 ) -> None:
-    with_gpus(monkeypatch, capabilities)
+    cards(monkeypatch, *capabilities)
     request = Request(device="cuda", models=("lenet5_cifar",), results_dir=tmp_path)
     prepared = prepare(request, ("throughput",), print)
     assert prepared.config.execution.precision == precision
@@ -134,27 +132,11 @@ def test_without_a_word_a_run_is_in_an_arithmetic_that_every_gpu_has(
 def test_an_arithmetic_that_is_asked_for_and_that_one_gpu_lacks_is_refused(
     monkeypatch: pytest.MonkeyPatch, precision: Precision
 ) -> None:
-    with_gpus(monkeypatch, [(9, 0), (7, 5)])
+    cards(monkeypatch, (9, 0), (7, 5))
     request = Request(device="cuda", models=("lenet5_cifar",), precision=precision, dry_run=True)
     with pytest.raises(RequestError, match=rf"cuda:1 \(card 1\) has no {precision}: use --precision fp16 or fp32"):
         prepare(request, ("throughput",), print)
     check(Execution("fp16"), arithmetics(["cuda:1"]))
-
-
-def with_gpus(monkeypatch: pytest.MonkeyPatch, capabilities: Sequence[tuple[int, int]]) -> None:
-    """PyTorch sees GPUs of these compute capabilities, and no more of them than that."""
-
-    def number(device: str) -> int:
-        return int(device.partition(":")[2])
-
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "init", lambda: None)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: len(capabilities))
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capabilities[number(device)])
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"card {number(device)}")
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(uuid=device))
-    monkeypatch.setattr(torch.accelerator, "set_device_index", lambda index: None)
-    monkeypatch.setattr(accelerator, "_chosen", [])
 
 
 @pytest.mark.gpu

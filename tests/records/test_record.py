@@ -6,8 +6,9 @@ from dataclasses import replace
 import pytest
 
 from bench.records.record import Record
+from tests.rows import ok
 
-RECORD = Record("resnet20_cifar", "params", "params", 269_722, "count", "ok", samples=(1.0, 2.5))
+RECORD = ok("resnet20_cifar", "params", 269_722, samples=(1.0, 2.5))
 
 
 def test_a_record_survives_json() -> None:

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from bench.config import Budget, Execution, MemorySize
-from bench.records.record import Record
 from bench.records.run_folder import (
     Forced,
     Model,
@@ -29,8 +28,9 @@ from bench.records.run_folder import (
 )
 from bench.runner.request import Request, resolve
 from tests.configs import new_run
+from tests.rows import ok
 
-RECORD = Record("resnet20_cifar", "params", "params", 269_722, "count", "ok", samples=(1.0, 2.5))
+RECORD = ok("resnet20_cifar", "params", 269_722, samples=(1.0, 2.5))
 
 
 def test_what_is_appended_is_read_back_and_the_newest_row_wins(tmp_path: Path) -> None:
@@ -94,6 +94,7 @@ import sys
 from pathlib import Path
 from bench.records.run_folder import Run, RunError, RunHeader
 from tests.configs import new_run
+from tests.rows import ok
 results = Path(sys.argv[1])
 for claim in (Run.open(results, "a").writer().__enter__, lambda: new_run(results, "a", RunHeader(name="other"))):
     try:

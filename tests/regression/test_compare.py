@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from bench.metrics import METRICS
 from bench.records.record import Record
 from bench.records.run_folder import Run, header_of
 from bench.regression.compare import Change, Comparison, compare
 from tests.configs import new_run
+from tests.rows import bad, ok
 
 MODELS = ("lenet5_cifar", "resnet20_cifar", "vgg11_bn_cifar", "vit_tiny_cifar", "squeezenet_cifar", "nin_cifar")
 DEVICE = "Fixture CPU, 2 threads"
@@ -25,15 +25,10 @@ HEADER: dict[str, Any] = {
 }
 
 
-def row(model: str, metric: str, value: float | None, **changes: Any) -> Record:
-    known = METRICS[metric]
-    return Record(model, known.probe, metric, value, known.unit, changes.pop("status", "ok"), **changes)
-
-
 def speeds(model: str, level: float, rng: random.Random, rounds: int = 3, **changes: Any) -> list[Record]:
     """Throughput in rounds that differ by about two per cent."""
     return [
-        row(model, "train_images_per_s", level * math.exp(rng.gauss(0, 0.02)), round=n, device="cpu",
+        ok(model, "train_images_per_s", level * math.exp(rng.gauss(0, 0.02)), round=n, device="cpu",
             **{"batch_size": 16, **changes})
         for n in range(rounds)
     ]  # fmt: skip
@@ -45,7 +40,7 @@ def whole_run(seed: int, **levels: float) -> list[Record]:
     return [
         record
         for model in MODELS
-        for record in (row(model, "params", 1000), *speeds(model, levels.get(model, 100.0), rng))
+        for record in (ok(model, "params", 1000), *speeds(model, levels.get(model, 100.0), rng))
     ]
 
 
@@ -71,7 +66,7 @@ def reason_of(found: Comparison, model: str, metric: str) -> str:
 
 
 def test_a_round_that_needed_a_smaller_batch_is_held_against_no_whole_one(tmp_path: Path) -> None:
-    small = row("resnet20_cifar", "train_images_per_s", 50.0, round=3, device="cpu", batch_size=8, asked_batch_size=16)
+    small = ok("resnet20_cifar", "train_images_per_s", 50.0, round=3, device="cpu", batch_size=8, asked_batch_size=16)
     found = compared(tmp_path, whole_run(1), [*whole_run(2), small])
     change = change_of(found, "resnet20_cifar", "train_images_per_s")
     assert (change.units, change.ratio) == ((3, 3), pytest.approx(1.0, abs=0.05))
@@ -106,16 +101,16 @@ def test_the_interval_holds_the_planted_ratio(tmp_path: Path) -> None:
 
 
 def test_counts_are_compared_exactly(tmp_path: Path) -> None:
-    base = [row("lenet5_cifar", "params", 62_006), row("nin_cifar", "params", 5)]
-    found = compared(tmp_path, base, [row("lenet5_cifar", "params", 62_007), row("nin_cifar", "params", 5)])
+    base = [ok("lenet5_cifar", "params", 62_006), ok("nin_cifar", "params", 5)]
+    found = compared(tmp_path, base, [ok("lenet5_cifar", "params", 62_007), ok("nin_cifar", "params", 5)])
     assert change_of(found, "lenet5_cifar", "params").verdict == "worse"
     assert change_of(found, "nin_cifar", "params").verdict == "same"
 
 
 def test_a_value_measured_once_is_unclear_unless_it_is_equal(tmp_path: Path) -> None:
     once = {"dataset": "cifar10", "budget": "10ep", "batch_size": 32}
-    base = [row("lenet5_cifar", "top1", 0.5, **once), row("nin_cifar", "top1", 0.5, **once)]
-    new = [row("lenet5_cifar", "top1", 0.4, **once), row("nin_cifar", "top1", 0.5, **once)]
+    base = [ok("lenet5_cifar", "top1", 0.5, **once), ok("nin_cifar", "top1", 0.5, **once)]
+    new = [ok("lenet5_cifar", "top1", 0.4, **once), ok("nin_cifar", "top1", 0.5, **once)]
     found = compared(tmp_path, base, new)
     change = change_of(found, "lenet5_cifar", "top1")
     assert change.verdict == "unclear"
@@ -127,7 +122,7 @@ def test_accuracy_is_compared_over_its_seeds(tmp_path: Path) -> None:
     def seeds(level: float) -> list[Record]:
         values = (level - 0.004, level, level + 0.004)
         return [
-            row("lenet5_cifar", "top1", value, seed=n, dataset="cifar10", budget="10ep")
+            ok("lenet5_cifar", "top1", value, seed=n, dataset="cifar10", budget="10ep")
             for n, value in enumerate(values)
         ]
 
@@ -137,15 +132,15 @@ def test_accuracy_is_compared_over_its_seeds(tmp_path: Path) -> None:
 
 
 def test_memory_that_is_measured_is_repeatable_up_to_the_margin(tmp_path: Path) -> None:
-    base = [row(m, "peak_training_bytes", 1e9, batch_size=16) for m in MODELS[:2]]
-    new = [row(m, "peak_training_bytes", v, batch_size=16) for m, v in zip(MODELS, (1.01e9, 1.3e9), strict=False)]
+    base = [ok(m, "peak_training_bytes", 1e9, batch_size=16) for m in MODELS[:2]]
+    new = [ok(m, "peak_training_bytes", v, batch_size=16) for m, v in zip(MODELS, (1.01e9, 1.3e9), strict=False)]
     found = compared(tmp_path, base, new)
     assert [c.verdict for c in found.changes] == ["same", "worse"]
 
 
 def test_another_device_is_compared_only_where_it_does_not_matter(tmp_path: Path) -> None:
-    trained = [row("lenet5_cifar", "top1", 0.5, dataset="cifar10", budget="10ep")]
-    timed = [row("nin_cifar", "top1", 0.5, dataset="cifar10", budget="60s")]
+    trained = [ok("lenet5_cifar", "top1", 0.5, dataset="cifar10", budget="10ep")]
+    timed = [ok("nin_cifar", "top1", 0.5, dataset="cifar10", budget="60s")]
     found = compared(
         tmp_path, whole_run(1) + trained + timed, whole_run(2) + trained + timed,
         environment={"device": "NVIDIA H200", "torch": "2.15.0"},
@@ -176,13 +171,13 @@ def test_other_conditions_are_said_and_not_compared(tmp_path: Path, change: dict
 
 
 def test_images_of_one_name_that_are_not_the_same_are_not_compared(tmp_path: Path) -> None:
-    trained = [row("lenet5_cifar", "top1", 0.5, dataset="cifar10", budget="10ep")]
+    trained = [ok("lenet5_cifar", "top1", 0.5, dataset="cifar10", budget="10ep")]
     found = compared(tmp_path, trained, trained, image_sets={"cifar": {"name": "cifar10", "sha256": "bb"}})
     assert "other images" in reason_of(found, "lenet5_cifar", "top1")
 
 
 def test_other_budgets_are_not_compared(tmp_path: Path) -> None:
-    base, new = ([row("lenet5_cifar", "top1", 0.5, dataset="cifar10", budget=b)] for b in ("10ep", "60s"))
+    base, new = ([ok("lenet5_cifar", "top1", 0.5, dataset="cifar10", budget=b)] for b in ("10ep", "60s"))
     found = compared(tmp_path, base, new)
     assert {c.reason for c in found.incomparable} == {
         "budget 10ep: new was trained under 60s",
@@ -202,7 +197,7 @@ def test_a_half_finished_run_says_what_it_lacks(tmp_path: Path) -> None:
 
 def test_a_failed_row_is_no_number_and_counts_as_lost(tmp_path: Path) -> None:
     new = [
-        row(r.model, r.metric, None, status="oom", note="out of memory", round=r.round)
+        bad(r.model, r.metric, "oom", "out of memory", round=r.round)
         if (r.model, r.metric) == ("lenet5_cifar", "train_images_per_s")
         else r
         for r in whole_run(2)
@@ -213,15 +208,15 @@ def test_a_failed_row_is_no_number_and_counts_as_lost(tmp_path: Path) -> None:
 
 
 def test_a_count_that_is_a_lower_bound_is_said(tmp_path: Path) -> None:
-    base, new = row("lenet5_cifar", "macs", 100), row("lenet5_cifar", "macs", 90, flags=("lower_bound",))
+    base, new = ok("lenet5_cifar", "macs", 100), ok("lenet5_cifar", "macs", 90, flags=("lower_bound",))
     assert change_of(compared(tmp_path, [base], [new]), "lenet5_cifar", "macs").note == "a lower bound in new"
 
 
 def test_a_failed_round_among_good_ones_is_said(tmp_path: Path) -> None:
     new = whole_run(2)
-    bad = next(n for n, r in enumerate(new) if r.metric == "train_images_per_s" and r.round == 1)
-    new[bad] = row(new[bad].model, "train_images_per_s", None, status="failed", note="x", round=1)
-    change = change_of(compared(tmp_path, whole_run(1), new), new[bad].model, "train_images_per_s")
+    lost = next(n for n, r in enumerate(new) if r.metric == "train_images_per_s" and r.round == 1)
+    new[lost] = bad(new[lost].model, "train_images_per_s", "failed", "x", round=1)
+    change = change_of(compared(tmp_path, whole_run(1), new), new[lost].model, "train_images_per_s")
     assert change.note == "1 of 3 failed in new"
     assert change.units == (3, 2)
 
@@ -249,16 +244,16 @@ def test_what_the_whole_machine_did_is_apart_from_a_network_that_is_worse_still(
 
 
 def test_metrics_and_networks_of_one_run_only_are_listed(tmp_path: Path) -> None:
-    base = [row("lenet5_cifar", "params", 1), row("lenet5_cifar", "macs", 2)]
-    new = [row("lenet5_cifar", "params", 1), row("nin_cifar", "params", 1)]
+    base = [ok("lenet5_cifar", "params", 1), ok("lenet5_cifar", "macs", 2)]
+    new = [ok("lenet5_cifar", "params", 1), ok("nin_cifar", "params", 1)]
     found = compared(tmp_path, base, new)
     assert found.only_in_base == ("metric macs",)
     assert found.only_in_new == ("network nin_cifar",)
 
 
 def test_under_any_conditions_the_note_says_what_differs(tmp_path: Path) -> None:
-    base = [row("lenet5_cifar", "peak_training_bytes", 100.0, predicted=True, precision="fp32", batch_size=8)]
-    new = [row("lenet5_cifar", "peak_training_bytes", 150.0, precision="bf16", batch_size=8)]
+    base = [ok("lenet5_cifar", "peak_training_bytes", 100.0, predicted=True, precision="fp32", batch_size=8)]
+    new = [ok("lenet5_cifar", "peak_training_bytes", 150.0, precision="bf16", batch_size=8)]
     runs = [store(tmp_path, name, rows) for name, rows in (("base", base), ("new", new))]
     assert not compare(runs[0], runs[1], 0.02).changes
     found = compare(runs[0], runs[1], 0.02, under_any_conditions=True)
@@ -269,10 +264,8 @@ def test_under_any_conditions_the_note_says_what_differs(tmp_path: Path) -> None
 
 
 def test_first_budgets_meet_under_any_conditions_and_others_under_their_own(tmp_path: Path) -> None:
-    base = [
-        row("lenet5_cifar", "top1", value, dataset="cifar10", budget=b) for value, b in ((0.5, "1ep"), (0.7, "5ep"))
-    ]
-    new = [row("lenet5_cifar", "top1", value, dataset="cifar10", budget=b) for value, b in ((0.6, "2ep"), (0.7, "5ep"))]
+    base = [ok("lenet5_cifar", "top1", value, dataset="cifar10", budget=b) for value, b in ((0.5, "1ep"), (0.7, "5ep"))]
+    new = [ok("lenet5_cifar", "top1", value, dataset="cifar10", budget=b) for value, b in ((0.6, "2ep"), (0.7, "5ep"))]
     runs = [store(tmp_path, "base", base, budget="1ep"), store(tmp_path, "new", new, budget="2ep")]
     found = compare(runs[0], runs[1], 0.02, under_any_conditions=True)
     assert [(c.budget, c.base, c.new) for c in found.changes] == [

@@ -5,26 +5,19 @@ import math
 import random
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from bench.cli.main import main
-from bench.metrics import METRICS
-from bench.records.record import Record
 from bench.records.run_folder import Run, header_of
 from bench.regression.history import DEFAULT_METRICS, Series, history, runs_in
 from tests.configs import new_run
+from tests.rows import ok
 
 CPU, GPU = "Fixture CPU, 2 threads", "Fixture GPU"
 MODELS = ("lenet5_cifar", "resnet20_cifar")
 DAYS = 16
 SLOWER_FROM = 9  # resnet20_cifar, on the CPU
-
-
-def row(model: str, metric: str, value: float, **changes: Any) -> Record:
-    known = METRICS[metric]
-    return Record(model, known.probe, metric, value, known.unit, "ok", **changes)
 
 
 def write_day(results: Path, day: int, device: str, rng: random.Random) -> None:
@@ -39,11 +32,11 @@ def write_day(results: Path, day: int, device: str, rng: random.Random) -> None:
             }
         ),
     )
-    rows = [row("lenet5_cifar", "params", 62_006 + (day >= 5), device="meta")]
+    rows = [ok("lenet5_cifar", "params", 62_006 + (day >= 5), device="meta")]
     for model in MODELS:
         level = 92.0 if model == "resnet20_cifar" and day >= SLOWER_FROM and device == CPU else 100.0
         rows += [
-            row(model, "train_images_per_s", level * math.exp(rng.gauss(0, 0.01)), round=n, batch_size=16, device="cpu")
+            ok(model, "train_images_per_s", level * math.exp(rng.gauss(0, 0.01)), round=n, batch_size=16, device="cpu")
             for n in range(3)
         ]
     with run.writer() as writer:
@@ -101,7 +94,7 @@ def test_a_damaged_run_is_left_out_and_named(results: Path, capsys: pytest.Captu
 def test_other_conditions_are_another_series(results: Path) -> None:
     run = Run.open(results, "cpu-15")
     with run.writer() as writer:
-        writer.append([row("lenet5_cifar", "train_images_per_s", 400.0, round=n, batch_size=64) for n in range(3)])
+        writer.append([ok("lenet5_cifar", "train_images_per_s", 400.0, round=n, batch_size=64) for n in range(3)])
     series = of(cpu_history(results), "lenet5_cifar", "train_images_per_s")
     assert len(series.points) == DAYS - 1
     assert "batch 16" in series.conditions

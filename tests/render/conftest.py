@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-from bench.metrics import METRICS, metrics_of
+from bench.metrics import metrics_of
 from bench.records.record import Record
 from bench.records.run_folder import Run, header_of, unused_name
 from bench.render.charts import frame
@@ -24,6 +24,7 @@ from bench.render.charts.frame import style
 from bench.render.results import Results, derived, read_results
 from bench.render.results.networks import unlisted
 from tests.configs import new_run
+from tests.rows import bad, ok
 
 # name, family, year, params, MACs, saved bytes, accuracy: plausible magnitudes, crowded on purpose.
 FIXTURE_CIFAR: tuple[tuple[str, str, int, float, float, float, float], ...] = (
@@ -161,18 +162,6 @@ def listed(name: str, family: str = "", year: int = 2015, track: str = "", **cha
         "differences": ["Differs from the paper: this is a fixture."] if track == "cifar" else [],
         **changes,
     }
-
-
-def ok(model: str, metric: str, value: float, **changes: Any) -> Record:
-    """A measured row; probe and unit follow from the metric."""
-    known = METRICS[metric]
-    return Record(model, known.probe, metric, value, known.unit, "ok", **changes)
-
-
-def bad(model: str, metric: str, status: Any, note: str, **changes: Any) -> Record:
-    """A row without a value."""
-    known = METRICS[metric]
-    return Record(model, known.probe, metric, None, known.unit, status, note=note, **changes)
 
 
 def counts(model: str, params: float, macs: float, saved: float) -> list[Record]:

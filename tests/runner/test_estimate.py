@@ -40,6 +40,7 @@ from bench.runner.plan import (
 from bench.runner.request import Request, resolve
 from tests.configs import config
 from tests.data.fakes import write_image_folder
+from tests.rows import ok
 
 IMAGES = {"cifar": Counts(50_000, 10_000)}
 CONFIG = config(
@@ -52,8 +53,8 @@ CONFIG = config(
 )
 SPECS = [REGISTRY["lenet5_cifar"], REGISTRY["googlenet_cifar"]]
 RECORDS = [  # a light network that trains an epoch in 5 s, and one that needs 500
-    Record("lenet5_cifar", "train_time", "predicted_train_seconds", 5.0, "s", "ok", predicted=True),
-    Record("googlenet_cifar", "train_time", "predicted_train_seconds", 500.0, "s", "ok", predicted=True),
+    ok("lenet5_cifar", "predicted_train_seconds", 5.0, predicted=True),
+    ok("googlenet_cifar", "predicted_train_seconds", 500.0, predicted=True),
 ]
 
 
@@ -85,7 +86,7 @@ def test_ones_own_network_is_trained_however_long_it_takes() -> None:
 
 
 def test_a_prediction_from_a_busy_moment_gives_way_to_what_was_timed_at_more_length() -> None:
-    rate = Record("googlenet_cifar", "throughput", "train_images_per_s", 2000.0, "images/s", "ok")
+    rate = ok("googlenet_cifar", "train_images_per_s", 2000.0)
     pace = Pace(CONFIG, IMAGES, [*RECORDS, rate])
     (training,) = [task for task in plan(SPECS[1:], CONFIG) if "accuracy" in task.probes]
     assert pace.training_s(training) == pytest.approx(50_000 / 2000)
@@ -119,13 +120,13 @@ def test_a_step_takes_as_long_as_what_bounds_each_of_its_kernels() -> None:
 
 
 def test_what_was_timed_counts_at_other_batch_sizes_too() -> None:
-    rate = Record("lenet5_cifar", "throughput", "train_images_per_s", 100.0, "images/s", "ok", batch_size=16)
+    rate = ok("lenet5_cifar", "train_images_per_s", 100.0, batch_size=16)
     pace = Pace(CONFIG, IMAGES, [rate], KERNELS, SPEED)
     training = next(task for task in plan(SPECS, CONFIG) if "accuracy" in task.probes)
     ratio = step_seconds(STEP, 32, SPEED) / step_seconds(STEP, 16, SPEED)
     assert pace.training_s(training) == pytest.approx(0.16 * ratio * 50_000 / 32)
     assert Pace(CONFIG, IMAGES, [rate]).training_s(training) == pytest.approx(50_000 / 100)
-    alone = Record("lenet5_cifar", "throughput", "train_device_ms", 80.0, "ms", "ok", batch_size=16)
+    alone = ok("lenet5_cifar", "train_device_ms", 80.0, batch_size=16)
     busy = Pace(CONFIG, IMAGES, [rate, alone], KERNELS, SPEED)  # replayed, it does not wait for the host
     assert busy.training_s(training) == pytest.approx(0.08 * ratio * 50_000 / 32)
 

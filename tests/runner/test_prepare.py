@@ -18,25 +18,8 @@ from bench.device import accelerator
 from bench.device.execution import check
 from bench.runner.prepare import Node, arithmetics_of, described_nodes, devices_for, facts_of, join_cluster
 from bench.runner.request import Request
+from tests.device.cards import ARCHITECTURES, cards
 from tests.device.nvml_library import Install
-
-ARCHITECTURES = ["sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120", "compute_120"]
-
-
-def cards(
-    monkeypatch: pytest.MonkeyPatch, *capabilities: tuple[int, int], built_for: Sequence[str] = ARCHITECTURES
-) -> None:
-    """PyTorch sees these GPUs, and holds kernels for these architectures."""
-
-    def number(device: str) -> int:
-        return int(device.partition(":")[2])
-
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "init", lambda: None)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: len(capabilities))
-    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: list(built_for))
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capabilities[number(device)])
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"card {number(device)}")
 
 
 @pytest.mark.parametrize(
@@ -55,7 +38,7 @@ def cards(
     ],
 )
 def test_kernels_run_on_their_own_generation_and_ptx_on_later_ones(
-    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], built_for: list[str], runs: bool
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], built_for: Sequence[str], runs: bool
 ) -> None:
     cards(monkeypatch, capability, built_for=built_for)
     reason = accelerator.named("cuda:0").unusable()

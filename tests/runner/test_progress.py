@@ -15,10 +15,11 @@ from bench.runner.execute import Outcome
 from bench.runner.plan import Pace, plan
 from bench.runner.progress import Display
 from tests.configs import config
+from tests.rows import ok
 
 CONFIG = config("params", "accuracy", budget=Budget(30, "s"), measure_seconds=1.0)
 TASKS = plan([REGISTRY["lenet5_cifar"], REGISTRY["resnet20_cifar"]], CONFIG)
-OK = Record("lenet5_cifar", "params", "params", 62_006, "count", "ok")
+OK = ok("lenet5_cifar", "params", 62_006)
 
 
 class Clock:

@@ -23,6 +23,7 @@ from bench.runner.execute import PRELOAD, execute, preload_for
 from bench.runner.plan import plan, remaining
 from tests.configs import config
 from tests.own_network import own_spec
+from tests.rows import ok
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = config("params", "macs", "accuracy", seeds=2)
@@ -191,13 +192,13 @@ def test_a_new_exact_measurement_is_a_file_a_row_and_its_metrics(monkeypatch: py
 def test_what_is_done_is_not_done_again() -> None:
     tasks = plan(SPECS, CONFIG)
     records = [
-        Record("lenet5_cifar", "params", "params", 62_006, "count", "ok"),
+        ok("lenet5_cifar", "params", 62_006),
         *(
             Record("lenet5_cifar", "accuracy", metric, None, "", "failed", "killed", seed=1, budget="1ep")
             for metric in metrics_of("accuracy")
         ),
         # The task's other rows are lost.
-        Record("resnet20_cifar", "accuracy", "top1", 0.5, "fraction", "ok", seed=0, budget="1ep"),
+        ok("resnet20_cifar", "top1", 0.5, seed=0, budget="1ep"),
     ]
     left = remaining(tasks, records, retry_failed=False)
     assert [(t.spec.name, t.probes, t.seed) for t in left] == [

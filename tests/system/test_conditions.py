@@ -15,16 +15,13 @@ from bench.render.charts.frame import chart_name
 from bench.render.page.explorer import explorer
 from bench.render.results import cells_of, read_results, to_table
 from tests.configs import new_run
+from tests.rows import ok
 
-RATE = Record(
-    "resnet20_cifar", "throughput", "train_images_per_s", 100.0, "images/s", "ok", samples=(99.0, 100.0, 101.0),
-    batch_size=16, asked_batch_size=16, hardware="A",
-)  # fmt: skip
-TOP1 = Record(
-    "resnet20_cifar", "accuracy", "top1", 0.5, "fraction", "ok", trials=1000, dataset="cifar10", budget="1ep",
-    recipe="default: SGD 0.1", batch_size=32, hardware="A",
-)  # fmt: skip
-PEAK = Record("resnet20_cifar", "memory", "peak_training_bytes", 1e6, "bytes", "ok", batch_size=16, hardware="A")
+SAMPLED = {"samples": (99.0, 100.0, 101.0), "batch_size": 16, "asked_batch_size": 16}
+RATE = ok("resnet20_cifar", "train_images_per_s", 100.0, hardware="A", **SAMPLED)
+TRAINED = {"trials": 1000, "dataset": "cifar10", "budget": "1ep", "recipe": "default: SGD 0.1", "batch_size": 32}
+TOP1 = ok("resnet20_cifar", "top1", 0.5, hardware="A", **TRAINED)
+PEAK = ok("resnet20_cifar", "peak_training_bytes", 1e6, batch_size=16, hardware="A")
 UNLIKE: dict[str, tuple[Record, dict[str, Any]]] = {
     "hardware": (RATE, {"hardware": "B"}),
     "batch_size": (RATE, {"batch_size": 64, "asked_batch_size": 64}),
@@ -87,7 +84,7 @@ def test_no_cell_is_made_of_both(condition: str, tmp_path: Path) -> None:
 @each_condition
 def test_no_point_of_the_explorer_and_no_row_of_the_csv_is_made_of_both(condition: str, tmp_path: Path) -> None:
     first, second = unlike(condition)
-    count = Record("resnet20_cifar", "params", "params", 269_722, "count", "ok")
+    count = ok("resnet20_cifar", "params", 269_722)
     another = [replace(row, model="lenet5_cifar") for row in (count, first)]
     rows = [count, first, replace(second, round=1, seed=1), *another]
     results = read_results(store(tmp_path, "a", rows))
@@ -127,7 +124,7 @@ def test_rounds_that_were_forced_into_one_run_have_rows_of_their_own(tmp_path: P
         for n, (manner, value) in enumerate(zip(manners, (100.0, 400.0, 900.0), strict=True))
         for again in range(2)
     ]
-    count = Record("resnet20_cifar", "params", "params", 269_722, "count", "ok")
+    count = ok("resnet20_cifar", "params", 269_722)
     failed = replace(RATE, metric="latency_ms", probe="latency", value=None, samples=(), status="oom", precision="fp16")
     results = read_results(store(tmp_path, "a", [count, *rates, TOP1, failed]))
     speeds = {model.name: results.cell(model, RATE.metric).value for model in results.models}

@@ -23,9 +23,10 @@ from bench.records.run_folder import Run, RunError, RunHeader, header_of
 from bench.render.results import read_results, to_table, write_csv
 from tests.configs import new_run
 from tests.data import fakes
+from tests.rows import ok
 
 RECORDS = [
-    Record("resnet20_cifar", "params", "params", 269_722, "count", "ok", samples=(1.0, 2.5)),
+    ok("resnet20_cifar", "params", 269_722, samples=(1.0, 2.5)),
     Record(
         "resnet20_cifar", "accuracy", "top1", None, "fraction", "timeout", "stopped after 5 s", seed=2, budget="1ep"
     ),

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from bench.metrics import METRICS
-from bench.records.record import Record
 from bench.records.run_folder import RunHeader
 from bench.render.results import NOT_RUN, Results, cells_of, read_results, to_table, worst_status, write_csv
 from bench.render.results.networks import kept_apart, unlisted
@@ -174,7 +173,7 @@ def test_a_network_that_only_records_name_has_a_row(read: Reader) -> None:
 
 
 def test_a_metric_of_a_newer_version_has_a_column(read: Reader) -> None:
-    results = read([Record("lenet5_cifar", "latency", "latency_ms", 1.5, "ms", "ok")])
+    results = read([ok("lenet5_cifar", "latency_ms", 1.5)])
     assert csv_of(results)[0]["latency_ms"] == "1.5"
     assert results.metrics()[-1].unit == "ms"
     assert math.isnan(results.cell("lenet5_cifar", "params").value)
@@ -192,10 +191,8 @@ def test_groups_never_mix_data_sets_or_budgets(read: Reader) -> None:
     assert [[model.name for model in group.models] for group in groups] == [[name] for name in names]
 
 
-COUNT = Record("resnet20_cifar", "params", "params", 269_722, "count", "ok")
-RATE = Record(
-    "resnet20_cifar", "throughput", "train_images_per_s", 100.0, "images/s", "ok", samples=(99.0, 100.0, 101.0)
-)
+COUNT = ok("resnet20_cifar", "params", 269_722)
+RATE = ok("resnet20_cifar", "train_images_per_s", 100.0, samples=(99.0, 100.0, 101.0))
 BOTH = [unlisted("resnet20_cifar"), unlisted("lenet5_cifar")]
 
 
