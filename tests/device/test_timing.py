@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import pytest
 
@@ -18,6 +17,7 @@ from bench.device.timing import (
 )
 from bench.device.torch_devices import Host
 from bench.stats import median_interval
+from tests.clock import Time
 from tests.emulated import queue
 from tests.emulated.device import Emulated
 
@@ -144,19 +144,6 @@ def test_a_planted_change_of_five_percent_is_seen_by_the_intervals() -> None:
         return median_interval(steady_samples(clock.step, clock.synchronise, 1.0, clock, shortest_sample_s=0.0).seconds)
 
     assert sum(interval(0.01, seed)[1] < interval(0.0105, seed + 1000)[0] for seed in range(100)) >= 95
-
-
-@dataclass
-class Time:
-    """One that passes only when somebody works or waits."""
-
-    now: float = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-    def spend(self, seconds: float) -> None:
-        self.now += seconds
 
 
 def measured(launches: int, host_s: float, device_s: float) -> tuple[tuple[float, ...], Emulated]:

@@ -12,15 +12,16 @@ from bench.cli.main import main
 from bench.config import Task
 from bench.device.timing import Laps
 from bench.probes import speed
+from tests.clock import Time
 from tests.configs import config
 from tests.own_network import own_spec
 
-NOW = [0.0]  # by a clock that only a planted layer moves
+NOW = Time()  # that only a planted layer spends
 
 
 class Slow(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
-        NOW[0] += 0.02
+        NOW.spend(0.02)
         return x
 
 
@@ -34,13 +35,13 @@ class Planted(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.slow(self.slow(x))
-        NOW[0] += 0.01
+        NOW.spend(0.01)
         output: Tensor = self.head(x)
         return output
 
 
 def test_time_is_told_by_call_and_what_is_between_the_layers_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(speed, "Laps", partial(Laps, clock=lambda: NOW[0]))
+    monkeypatch.setattr(speed, "Laps", partial(Laps, clock=NOW))
     found = speed.layer_milliseconds(Task(own_spec(Planted), config(measure_seconds=0.2)))
     slow = {("", 0): 10.0, ("slow", 0): 20.0, ("slow", 1): 20.0}
     assert found == pytest.approx({**slow, ("head", 0): 0.0, ("head.0", 0): 0.0, ("head.1", 0): 0.0}, abs=1e-6)

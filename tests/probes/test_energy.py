@@ -2,7 +2,6 @@
 
 import math
 import re
-import time
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
@@ -24,9 +23,9 @@ from bench.models import REGISTRY
 from bench.probes import energy
 from bench.probes.reading import Answer, Reading, Unsupported
 from bench.runner.execute import execute
+from tests.clock import Time
 from tests.configs import config
 from tests.device.nvml_library import UUID, Install
-from tests.device.test_timing import Time
 from tests.emulated import at_work
 from tests.emulated.device import BUSY_WATTS, SLOWNESS
 from tests.emulated.queue import Queue
@@ -42,14 +41,14 @@ class Board:
 
     spent = 0.0  # by steps, in joules
 
-    def __init__(self, counts: bool = True) -> None:
-        self.counts = counts
+    def __init__(self, now: Time, counts: bool = True) -> None:
+        self.now, self.counts = now, counts
         self._update = self._joules = 0.0
 
     def energy_joules(self) -> float:
         if not self.counts:
             raise nvml.Unavailable("NVML does not tell its energy: Not Supported")
-        update = 0.02 * math.floor(time.perf_counter() / 0.02)
+        update = 0.02 * math.floor(self.now() / 0.02)
         if update > self._update:
             self._update, self._joules = update, IDLE_WATTS * update + Board.spent
         return self._joules
@@ -58,36 +57,34 @@ class Board:
         return IDLE_WATTS
 
 
-class Costly(nn.Module):
-    def __init__(self, num_classes: int) -> None:
-        super().__init__()
-        self.fc = nn.Linear(3, num_classes)
+class Costly(nn.Linear):
+    """Takes `STEP_S` of a made-up time, and its energy, for the means of its images."""
+
+    def __init__(self, now: Time, num_classes: int) -> None:
+        super().__init__(3, num_classes)
+        self.now = now
 
     def forward(self, x: Tensor) -> Tensor:
-        time.sleep(STEP_S)
+        self.now.spend(STEP_S)
         Board.spent += TRAINING_JOULES if self.training else JOULES
-        return self.fc(x.mean((2, 3)))
+        return super().forward(x.mean((2, 3)))
 
 
-class Slow(nn.Module):
-    """Takes the host `STEP_S` of a made-up time."""
-
-    def __init__(self, time: Time, num_classes: int) -> None:
-        super().__init__()
-        self.fc = nn.Linear(3, num_classes)
-        self.time = time
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.time.spend(STEP_S)
-        return self.fc(x.mean((2, 3)))
+@pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> Time:
+    """By which everything is measured."""
+    now = Time()
+    monkeypatch.setattr(energy, "steady_samples", partial(steady_samples, clock=now))
+    monkeypatch.setattr(energy, "integrated", partial(counters.integrated, clock=now))
+    monkeypatch.setattr(energy, "measure_steps", partial(counters.measure_steps, clock=now))
+    monkeypatch.setattr(energy, "update_period", partial(counters.update_period, clock=now, sleep=now.spend))
+    return now
 
 
-SPEC = own_spec(Costly)
-
-
-def on(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(energy, "WINDOW_OF_HOST_S", 0.4)
+def measured(board: Board, monkeypatch: pytest.MonkeyPatch) -> list[Reading]:
+    """Both readings of a network on a host that has such a board."""
     monkeypatch.setattr(torch_devices.Host, "board", lambda self: nullcontext(board))
+    return values_of(energy.measure(Task(own_spec(partial(Costly, board.now)), CONFIG)).readings)
 
 
 def values_of(readings: Mapping[str, Answer]) -> list[Reading]:
@@ -97,12 +94,10 @@ def values_of(readings: Mapping[str, Answer]) -> list[Reading]:
     return found  # type: ignore[return-value]
 
 
-def test_joules_per_image(monkeypatch: pytest.MonkeyPatch) -> None:
-    on(Board(), monkeypatch)
-    inference, training = values_of(energy.measure(Task(SPEC, CONFIG)).readings)
-    # Loose, as the speed of this machine varies while it measures; tests of the counter itself are sharp.
-    assert inference.value * BATCH == pytest.approx(JOULES, rel=0.2)
-    assert training.value * BATCH == pytest.approx(TRAINING_JOULES, rel=0.2)
+def test_joules_per_image(now: Time, monkeypatch: pytest.MonkeyPatch) -> None:
+    inference, training = measured(Board(now), monkeypatch)
+    assert inference.value * BATCH == pytest.approx(JOULES + IDLE_WATTS * STEP_S, rel=0.02)
+    assert training.value * BATCH == pytest.approx(TRAINING_JOULES + IDLE_WATTS * STEP_S, rel=0.02)
     for reading in (inference, training):
         # Whole numbers, so that rows that were measured alike say the same. No promise that the sensor does not keep.
         assert re.search(r"counters.*; over \d+ s or more", reading.note)
@@ -110,16 +105,13 @@ def test_joules_per_image(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_gpu_without_a_counter_is_asked_for_its_power_once_it_has_forgotten_what_was_before(
-    monkeypatch: pytest.MonkeyPatch,
+    now: Time, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    on(Board(counts=False), monkeypatch)
-    monkeypatch.setattr(energy, "SETTLE_S", 0.3)
-    start = time.perf_counter()
-    for reading in values_of(energy.measure(Task(SPEC, CONFIG)).readings):
-        assert reading.value * BATCH >= 0.98 * IDLE_WATTS * STEP_S
+    for reading in measured(Board(now, counts=False), monkeypatch):
+        assert reading.value * BATCH == pytest.approx(IDLE_WATTS * STEP_S, rel=0.02)
         assert "power readings" in reading.note
         assert "%" not in reading.note.partition("not steady")[0]
-    assert time.perf_counter() - start > 2 * (0.3 + energy.WINDOW_OF_HOST_S)
+    assert now() > 2 * (energy.SETTLE_S + energy.WINDOW_OF_HOST_S)
 
 
 @pytest.mark.parametrize(
@@ -137,17 +129,14 @@ def test_a_gpu_that_tells_no_energy_of_its_own_is_skipped_with_the_reason(
     driver(**settings)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(uuid=UUID))
     with pytest.raises(Unsupported, match=reason):
-        energy.measure(Task(SPEC, CONFIG, device="cuda:0"))
+        energy.measure(Task(REGISTRY["lenet5_cifar"], CONFIG, device="cuda:0"))
 
 
-def test_steps_that_are_graphs_are_not_queued_by_the_thousand(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_steps_that_are_graphs_are_not_queued_by_the_thousand(now: Time) -> None:
     """Each takes the device a quarter longer than the host, so in 3 s it would fall 0.6 s behind."""
-    now, ahead = Time(), [0.0]
-    slow = own_spec(partial(Slow, now))
+    ahead = [0.0]
+    slow = own_spec(partial(Costly, now))
     graphs = replace(CONFIG, execution=Execution(cuda_graphs=True))
-    monkeypatch.setattr(energy, "steady_samples", partial(steady_samples, clock=now))
-    monkeypatch.setattr(energy, "measure_steps", partial(counters.measure_steps, clock=now))
-    monkeypatch.setattr(energy, "update_period", partial(counters.update_period, clock=now, sleep=now.spend))
     with at_work() as device:
         device.queue = Queue(now, now.spend)
         launch = device.queue.launch

@@ -26,6 +26,7 @@ from bench.probes.speed import sweep
 from bench.probes.steps import MakeStep, inference_step, training_step
 from bench.runner.execute import crashed, execute
 from bench.training.step import make_optimizer
+from tests.clock import Time
 from tests.configs import config
 from tests.emulated import at_work
 from tests.emulated.allocator import Allocator
@@ -36,18 +37,13 @@ from tests.own_network import own_spec
 CONFIG = config(batch=8, measure_seconds=0.2)
 
 
-class Clock:
-    """Time that passes only where a planted network lets it pass: nothing else on the machine shows in it."""
+class Clock(Time):
+    """Time that passes, with noise, only where a planted network lets it pass: nothing else shows in it."""
 
-    def __init__(self) -> None:
-        self.now = 0.0
-        self._noise = random.Random(0)
-
-    def __call__(self) -> float:
-        return self.now
+    noise = random.Random(0)
 
     def spend(self, seconds: float) -> None:
-        self.now += seconds * self._noise.lognormvariate(0, 0.02)
+        super().spend(seconds * self.noise.lognormvariate(0, 0.02))
 
 
 CLOCK = Clock()

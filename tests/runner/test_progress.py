@@ -14,6 +14,7 @@ from bench.runner import progress
 from bench.runner.execute import Outcome
 from bench.runner.plan import Pace, plan
 from bench.runner.progress import Display
+from tests.clock import Time
 from tests.configs import config
 from tests.rows import ok
 
@@ -22,27 +23,20 @@ TASKS = plan([REGISTRY["lenet5_cifar"], REGISTRY["resnet20_cifar"]], CONFIG)
 OK = ok("lenet5_cifar", "params", 62_006)
 
 
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    held = Clock()
+def clock(monkeypatch: pytest.MonkeyPatch) -> Time:
+    held = Time()
     monkeypatch.setattr(progress.time, "monotonic", held)
     return held
 
 
-def follow(display: Display, task: Task, clock: Clock, seconds: float, *records: Record) -> None:
+def follow(display: Display, task: Task, clock: Time, seconds: float, *records: Record) -> None:
     display.started(task, "cpu")
     clock.now += seconds
     display.ended(task, Outcome(records))
 
 
-def test_plain_lines_say_what_was_done_and_what_is_left(clock: Clock) -> None:
+def test_plain_lines_say_what_was_done_and_what_is_left(clock: Time) -> None:
     out = io.StringIO()
     with Display(TASKS, Pace(CONFIG), Console(file=out, force_terminal=False, width=200)) as display:
         follow(display, TASKS[0], clock, 2.0, OK)
@@ -58,7 +52,7 @@ def test_plain_lines_say_what_was_done_and_what_is_left(clock: Clock) -> None:
     assert lines[3].endswith("done")
 
 
-def test_trainings_that_may_be_left_out_are_not_reckoned_before_that_is_known(clock: Clock) -> None:
+def test_trainings_that_may_be_left_out_are_not_reckoned_before_that_is_known(clock: Time) -> None:
     out = io.StringIO()
     console = Console(file=out, force_terminal=False, width=200)
     with Display(TASKS[:2], Pace(CONFIG), console, more_to_come="trainings") as display:
@@ -73,7 +67,7 @@ def test_trainings_that_may_be_left_out_are_not_reckoned_before_that_is_known(cl
     assert lines[2].endswith("done")
 
 
-def test_every_number_of_a_line_has_its_unit(clock: Clock) -> None:
+def test_every_number_of_a_line_has_its_unit(clock: Time) -> None:
     out = io.StringIO()
     latency = replace(OK, metric="latency_ms", probe="latency", unit="ms", value=5.92)
     rate = replace(OK, metric="train_images_per_s", probe="throughput", unit="images/s", value=812.4)
@@ -91,7 +85,7 @@ def test_every_number_of_a_line_has_its_unit(clock: Clock) -> None:
         (20, "latency 5.92 ms, 2 more"),
     ],
 )
-def test_a_line_has_as_many_scores_as_fit(clock: Clock, width: int, told: str) -> None:
+def test_a_line_has_as_many_scores_as_fit(clock: Time, width: int, told: str) -> None:
     out = io.StringIO()
     latency = replace(OK, metric="latency_ms", probe="latency", unit="ms", value=5.92)
     rate = replace(OK, metric="train_images_per_s", probe="throughput", unit="images/s", value=812.4)
@@ -102,7 +96,7 @@ def test_a_line_has_as_many_scores_as_fit(clock: Clock, width: int, told: str) -
     assert line == f"[1/4] lenet5_cifar params: {told} (2.0 s), about 66 s left"
 
 
-def test_what_is_skipped_for_every_network_alike_is_said_once(clock: Clock) -> None:
+def test_what_is_skipped_for_every_network_alike_is_said_once(clock: Time) -> None:
     out = io.StringIO()
     no = replace(OK, value=None, status="skipped", note="needs an NVIDIA GPU")
     with Display(TASKS, Pace(CONFIG), Console(file=out, force_terminal=False, width=200)) as display:
@@ -116,7 +110,7 @@ def test_what_is_skipped_for_every_network_alike_is_said_once(clock: Clock) -> N
     ]
 
 
-def test_a_live_line_names_what_is_under_way_within_eighty_columns(clock: Clock) -> None:
+def test_a_live_line_names_what_is_under_way_within_eighty_columns(clock: Time) -> None:
     out = io.StringIO()
     with Display(TASKS, Pace(CONFIG), Console(file=out, force_terminal=True, width=80)) as display:
         display.started(TASKS[3], "cpu")
@@ -125,7 +119,7 @@ def test_a_live_line_names_what_is_under_way_within_eighty_columns(clock: Clock)
     assert max(map(len, re.split(r"[\r\n]", shown))) <= 80
 
 
-def test_a_terminal_gets_one_live_line_and_every_failure(clock: Clock) -> None:
+def test_a_terminal_gets_one_live_line_and_every_failure(clock: Time) -> None:
     out = io.StringIO()
     with Display(TASKS, Pace(CONFIG), Console(file=out, force_terminal=True, width=120)) as display:
         display.started(TASKS[0], "cpu")

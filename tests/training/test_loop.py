@@ -74,19 +74,25 @@ def test_a_network_that_draws_is_repeated_bit_for_bit(memory_format: MemoryForma
     assert not any(map(torch.equal, weights, other))
 
 
+@pytest.fixture
+def rates(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The learning rates that steps are given."""
+    given: list[float] = []
+    set_rate = TrainingStep.set_rate
+
+    def noted(step: TrainingStep, rate: float) -> None:
+        given.append(rate)
+        set_rate(step, rate)
+
+    monkeypatch.setattr(TrainingStep, "set_rate", noted)
+    return given
+
+
 @pytest.mark.parametrize(
     ("word", "last"),
     [("6ep", 0.01), ("0.4kimg", 0.01), ("0.0000000012pflop", 0.01), ("1s", 0.1)],  # a last step may take any time
 )
-def test_every_budget_ends_with_a_finished_schedule(word: str, last: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    rates: list[float] = []
-    set_rate = TrainingStep.set_rate
-
-    def noted(step: TrainingStep, rate: float) -> None:
-        rates.append(rate)
-        set_rate(step, rate)
-
-    monkeypatch.setattr(TrainingStep, "set_rate", noted)
+def test_every_budget_ends_with_a_finished_schedule(word: str, last: float, rates: list[float]) -> None:
     outcome = Trainee(network(), RECIPE, images(), 16).train(Budget.parse(word), 1e3, seed=0)
     del rates[0]  # the warm-up's
     assert len(rates) == outcome.spent.images / 16
@@ -294,15 +300,7 @@ def trained(recipe: Recipe, budget: str, on: Images | None = None) -> tuple[nn.M
     return net, [point.images for point in outcome.curve]
 
 
-def test_a_constant_rate_without_warm_up_is_the_same_in_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    rates = []
-    set_rate = TrainingStep.set_rate
-
-    def recorded(step: TrainingStep, rate: float) -> None:
-        rates.append(rate)
-        set_rate(step, rate)
-
-    monkeypatch.setattr(TrainingStep, "set_rate", recorded)
+def test_a_constant_rate_without_warm_up_is_the_same_in_every_step(rates: list[float]) -> None:
     trained(replace(AS_IT_IS, schedule="constant", warmup=0.0), "2ep")
     assert rates[-8:] == [0.1] * 8
     assert all(rate < 1e-5 for rate in rates[:-8])  # one-time costs are paid before

@@ -24,16 +24,9 @@ from bench.training.schedule import (
     spent_to_reach,
     write_events,
 )
+from tests.clock import Time
 from tests.configs import new_run
 from tests.probes.test_accuracy import CONFIG, SPEC, image_set
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def test_the_rate_rises_to_its_peak_and_ends_at_zero() -> None:
@@ -62,14 +55,14 @@ def test_each_currency_ends_at_its_amount(budget: str, images: int) -> None:
 
 
 def test_seconds_run_only_while_training() -> None:
-    clock = Clock()
+    clock = Time(100.0)
     meter = Meter(Budget.parse("10s"), 1000, 1e9, clock)
     meter.start()
-    clock.now += 4
+    clock.spend(4)
     meter.pause()
-    clock.now += 50  # evaluation
+    clock.spend(50)  # evaluation
     meter.start()
-    clock.now += 2
+    clock.spend(2)
     assert meter.seconds == pytest.approx(6)
     meter.images = 600  # 0.01 s each: the next hundred are expected to take one more second
     assert meter.fraction_after(100) == pytest.approx(0.7)
