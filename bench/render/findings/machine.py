@@ -73,9 +73,12 @@ def conditions_grid(header: RunHeader) -> Grid | None:
     if not sessions:
         return None
     states = [
-        {**facts_of(state), **_times(times)}
+        {**facts_of(state), **_times(times, word)}
         for session in sessions
-        for state, times in ((session.before, session.predicted), (session.after, session.taken))
+        for state, times, word in (
+            (session.before, session.predicted, "predicted"),
+            (session.after, session.taken, "taken"),
+        )
     ]
     facts = dict.fromkeys(fact for state in states for fact in state)
     return Grid(
@@ -84,9 +87,9 @@ def conditions_grid(header: RunHeader) -> Grid | None:
     )
 
 
-def _times(seconds: Mapping[str, float]) -> dict[str, str]:
+def _times(seconds: Mapping[str, float], word: str) -> dict[str, str]:
     whole = {"all tasks": sum(seconds.values())} if seconds else {}
-    return {f"time of {what}: predicted, taken": f"{s / 60:.1f} min" for what, s in {**whole, **seconds}.items()}
+    return {f"time of {what}": f"{s / 60:.1f} min {word}" for what, s in {**whole, **seconds}.items()}
 
 
 def limits_grid(header: RunHeader) -> Grid | None:

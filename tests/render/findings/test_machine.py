@@ -45,9 +45,9 @@ def test_what_the_run_said_of_its_time_stands_beside_what_it_took(build: RunBuil
     grid = conditions_grid(build([], conditions=[{**FIXTURE_CONDITIONS[0], **times}]).header)
     assert grid is not None
     assert grid.rows[-3:] == (
-        ("time of all tasks: predicted, taken", "5.0 min", "5.0 min"),
-        ("time of throughput: predicted, taken", "1.0 min", "1.5 min"),
-        ("time of trainings: predicted, taken", "4.0 min", "3.5 min"),
+        ("time of all tasks", "5.0 min predicted", "5.0 min taken"),
+        ("time of throughput", "1.0 min predicted", "1.5 min taken"),
+        ("time of trainings", "4.0 min predicted", "3.5 min taken"),
     )
 
 
