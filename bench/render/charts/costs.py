@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from bench.metrics import METRICS, Metric
-from bench.quantity import axis_label, in_sentence, measured, quantity, tick
+from bench.quantity import axis_label, in_sentence, measured, quantity, tick, unit_beside
 from bench.render.charts.frame import (
     COLOURS,
     INK,
@@ -89,7 +89,7 @@ def bar_chart(
         conditions=conditions or measured_conditions(results, models, metric),
         alt=(
             f"Bar chart of {in_sentence(metric)} for {len(good)} networks, from {chart_name(good[0])} "
-            f"({words[0]}) to {chart_name(good[-1])} ({words[-1]})."
+            f"({words[0]}) to {chart_name(good[-1])} ({f'{words[-1]} {unit_beside(metric.unit)}'.strip()})."
         ),
         caption=missing,
     )
