@@ -241,7 +241,7 @@ def sparkline(lines: Mapping[str, Line], grey: str, colour: str, across: Currenc
         f'<path class="axis" d="M{_LEFT:g} {_TOP:g}V{bottom:g}H{right:g}"/>',
         f'<text x="{_LEFT - 5:g}" y="{_TOP + 7:g}" text-anchor="end">{quantity(most_top1, "fraction", 2)}</text>',
         f'<text x="{_LEFT - 5:g}" y="{bottom:g}" text-anchor="end">0 %</text>',
-        f'<text x="{right:g}" y="{_HEIGHT - 7:g}" text-anchor="end">{spent(most_spent, across, 2)}</text>',
+        f'<text x="{right:g}" y="{_HEIGHT - 7:g}" text-anchor="end">{spent(most_spent, across)}</text>',
     ]
     for name, line in lines.items():
         points = "L".join(

@@ -72,9 +72,9 @@ def own_currency(budget: str) -> Currency:
     return _CURRENCIES[Budget.kind_of(budget) or "kimg"]
 
 
-def spent(amount: float, currency: Currency, digits: int = 3) -> str:
-    """As "50.0 k images", "12.3 s" or "3.40 PFLOPs"."""
-    return with_unit(amount, UNITS[currency], digits) + (" images" if currency == "images" else "")
+def spent(amount: float, currency: Currency) -> str:
+    """As "50 k images", "12 s" or "3.4 PFLOPs"."""
+    return with_unit(amount, UNITS[currency], 2) + (" images" if currency == "images" else "")
 
 
 @dataclass(frozen=True)
