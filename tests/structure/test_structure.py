@@ -204,14 +204,10 @@ def test_a_functional_skip_of_ones_own_network() -> None:
     assert skips(of(FunctionalSkip)) == 1
 
 
-class Twice(nn.Module):
+class Twice(nn.Sequential):
     def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(4, 4, 3, padding=1)
-        self.pool = nn.MaxPool2d(2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.conv(self.pool(self.conv(x)))
+        conv = nn.Conv2d(4, 4, 3, padding=1)
+        super().__init__(conv, nn.MaxPool2d(2), conv)
 
 
 def test_a_module_called_twice_is_two_boxes_and_one_set_of_weights() -> None:
@@ -298,13 +294,13 @@ class Opaque(nn.Module):
             return x.mean((2, 3))[:, :3] * self.scale
 
 
-class HasOpaque(nn.Module):
+class HasOpaque(nn.Sequential):
     def __init__(self) -> None:
-        super().__init__()
-        self.inner = Opaque()
+        super().__init__(Opaque())
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.inner(x) * 3
+        output: Tensor = super().forward(x) * 3
+        return output
 
 
 class Sum(nn.Module):

@@ -29,16 +29,12 @@ from tests.training.toy import images
 GRAPHS = Execution(cuda_graphs=None)
 
 
-class LooksAtNumbers(nn.Module):
+class LooksAtNumbers(nn.Linear):
     """As a network does that masks, sorts out or breaks off by what it has computed."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.fc = nn.Linear(64, 2)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.flatten(1)
-        return self.fc(x) if x.abs().max().item() > 0 else self.fc(-x)
+        return super().forward(x if x.abs().max().item() > 0 else -x)
 
 
 def weights(net: nn.Module) -> list[Tensor]:
@@ -48,7 +44,7 @@ def weights(net: nn.Module) -> list[Tensor]:
 def test_a_step_that_waits_for_the_device_is_never_recorded() -> None:
     with at_work() as device:
         device.capture = not_to_be_called  # type: ignore[method-assign,assignment]
-        net = LooksAtNumbers()
+        net = LooksAtNumbers(64, 2)
         before = weights(net)
         warm = warmed_up(step_of(net, SGD), images(), 16, GRAPHS)
         assert not warm.cuda_graphs
@@ -60,28 +56,25 @@ def test_a_step_that_waits_for_the_device_is_never_recorded() -> None:
         assert not device.broken
 
 
-class DecidesOnItsOwn(nn.Module):
+class DecidesOnItsOwn(nn.Linear):
     """By a generator that is nobody else's."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.fc = nn.Linear(64, 2)
-        self.own = random.Random(0)
+    own = random.Random(0)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc(x.flatten(1)) * (0.5 + self.own.random())
+        return super().forward(x.flatten(1)) * (0.5 + self.own.random())
 
 
 def test_a_step_that_differs_each_time_is_never_recorded() -> None:
     with at_work() as device:
         device.capture = not_to_be_called  # type: ignore[method-assign,assignment]
-        warm = warmed_up(step_of(DecidesOnItsOwn(), SGD), images(), 16, GRAPHS)
+        warm = warmed_up(step_of(DecidesOnItsOwn(64, 2), SGD), images(), 16, GRAPHS)
         assert (warm.cuda_graphs, warm.note) == (
             False,
             "no CUDA graph: the network decides on the host what a step does",
         )
         own = replace(REGISTRY["lenet5_mnist"], name="own_mnist", input_size=(1, 8, 8), num_classes=2)
-        own = replace(own, build=lambda num_classes: DecidesOnItsOwn())
+        own = replace(own, build=lambda num_classes: DecidesOnItsOwn(64, 2))
         outcome = execute(replace(task(), spec=own, config=replace(task().config, execution=GRAPHS)), "emulated:0")
     notes = {row.metric: row.note for row in outcome.records}
     assert "decides on the host" in notes["replayed_latency_ms"]

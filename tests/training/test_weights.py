@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from bench.config import Budget, Execution, RequestError
 from bench.device.execution import for_training
-from bench.models import ModelSpec
 from bench.records import run_folder
 from bench.training.experiments import Weights
 from bench.training.loop import Outcome, Trainee
@@ -22,6 +21,7 @@ from bench.training.schedule import History
 from bench.training.step import TrainingStep
 from bench.training.weights import Checkpoint, checkpoint_path, initial_weights, load_weights
 from tests.data import fakes
+from tests.own_network import own_spec
 from tests.training.toy import CPU, drawing, images, network
 
 
@@ -37,7 +37,7 @@ class Small(nn.Module):
         return self.fc(self.body(x).mean((2, 3)))
 
 
-SPEC = ModelSpec("small", "Small", None, "", "cifar", (3, 32, 32), 10, Small)
+SPEC = own_spec(Small, (3, 32, 32))
 
 
 @pytest.fixture
