@@ -265,13 +265,6 @@ def test_a_copy_that_runs_the_original_changes_nothing_for_good() -> None:
     require_unchanged(network, before)
 
 
-def test_weights_that_layers_share_are_counted_once() -> None:
-    network = nn.Sequential(nn.Flatten(), nn.Linear(3072, 3072, bias=False), nn.Linear(3072, 3072, bias=False))
-    network[2].weight = network[1].weight
-    frame = bench.measure(network)
-    assert (value_of(frame, "params"), value_of(frame, "macs")) == (3072**2, 2 * 3072**2)
-
-
 def test_an_object_is_not_kept_in_memory() -> None:
     network = small()
     alive = weakref.ref(network)
@@ -303,14 +296,6 @@ def test_logits_of_another_number_of_images_are_no_speed() -> None:
     (row,) = rows_of(bench.measure(Loses, probes="latency_ms", rounds=1), "latency_ms").to_dict("records")
     assert row["status"] == "failed"
     assert "logits of 0 images where it is given 1" in row["note"]
-
-
-def test_a_factory_that_raises_makes_a_failed_row() -> None:
-    def broken() -> nn.Module:
-        raise OSError("no such file")
-
-    (note,) = rows_of(bench.measure(broken, probes="params"), "params")["note"]
-    assert note == "OSError: no such file"
 
 
 @pytest.mark.parametrize(("busy", "spins", "said"), [(90.0, True, True), (90.0, False, False), (1.0, True, False)])
@@ -379,18 +364,6 @@ def test_what_a_network_switches_for_the_whole_process_is_put_back() -> None:
     for each in (Switches, network):
         value_of(bench.measure(each, probes=("params", "predicted_inference_bytes"), device="cpu"), "params")
         assert switched() == before
-
-
-class Leaves(nn.Sequential):
-    def forward(self, images: Tensor) -> Tensor:
-        sys.exit(3)
-
-
-def test_a_network_that_ends_its_program_makes_a_failed_row() -> None:
-    for network in (lambda: Leaves(small()), Leaves(small())):
-        frame = bench.measure(network, probes=("params", "macs"), name="leaves", device="cpu")
-        assert value_of(frame, "params") == PARAMS
-        assert "ends the program that runs it: exit(3)" in rows_of(frame, "macs")["note"].item()
 
 
 def test_a_factory_is_trained_and_an_object_is_not() -> None:

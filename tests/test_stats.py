@@ -190,18 +190,6 @@ def test_a_planted_ratio_is_found_after_few_pairs(effect: float, enough: int) ->
         assert log_ratios.centre() == pytest.approx(math.log1p(effect), abs=0.02)
 
 
-def test_a_bare_test_at_every_look_would_be_wrong_far_more_often() -> None:
-    """Why stopping needs an interval of its own: Student's t after every pair, on noise alone."""
-    from scipy.stats import ttest_1samp
-
-    alarms = 0
-    for series in range(60):
-        random = np.random.default_rng(series)
-        values = random.normal(size=100)
-        alarms += any(ttest_1samp(values[:n], 0.0).pvalue < ERROR for n in range(5, 101, 5))
-    assert alarms > 2 * 60 * ERROR
-
-
 def test_the_interval_never_grows() -> None:
     random = np.random.default_rng(1)
     log_ratios = LogRatioInterval(ERROR)

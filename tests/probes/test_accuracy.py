@@ -24,7 +24,6 @@ from tests.emulated import at_work
 from tests.emulated.device import CLOCK_MHZ, THROTTLED
 
 SPEC = REGISTRY["lenet5_cifar"]
-CLASSES = tuple("abcd")
 CONFIG = config(
     "accuracy",
     budget=Budget.parse("0.2kimg"),
@@ -33,15 +32,12 @@ CONFIG = config(
 )
 
 
-def image_set(
-    folder: Path, shape: tuple[int, int, int] = (3, 32, 32), labels: Sequence[int] = (0, 1, 2, 3)
-) -> ImageSet:
+def image_set(folder: Path, labels: Sequence[int] = (0, 1, 2, 3), classes: tuple[str, ...] = tuple("abcd")) -> ImageSet:
     """Noise: forty images of each split, whose labels go round."""
     for split in ("train", "test"):
-        np.save(folder / f"{split}_images.npy", fakes.random_images(40, shape))
+        np.save(folder / f"{split}_images.npy", fakes.random_images(40, (3, 32, 32)))
         np.save(folder / f"{split}_labels.npy", np.resize(np.array(labels, np.int64), 40))
-    statistics = ((0.5,) * shape[0], (0.25,) * shape[0])
-    return ImageSet("noise", str(folder), "", CLASSES, shape, 40, 40, *statistics, "")
+    return ImageSet("noise", str(folder), "", classes, (3, 32, 32), 40, 40, (0.5,) * 3, (0.25,) * 3, "")
 
 
 def rows(
@@ -86,13 +82,6 @@ def test_an_accuracy_that_is_reached_is_dated(tmp_path: Path) -> None:
     assert None not in taken
     assert 0 < taken[0] <= taken[1] <= taken[2] < 1200  # type: ignore[operator]
     assert found["flops_to_70"].value == pytest.approx(taken[0] * found["train_flops"].value / 1200)  # type: ignore[operator]
-
-
-def test_the_seed_decides(tmp_path: Path) -> None:
-    images = image_set(tmp_path)
-    first, again, other = (rows(CONFIG, images, seed)["train_loss"].value for seed in (1, 1, 2))
-    assert first == again
-    assert first != other
 
 
 def of_seed(row: Mapping[str, Record]) -> tuple[float | None, ...]:
@@ -188,23 +177,11 @@ def test_a_rate_at_which_training_diverges_is_said(tmp_path: Path) -> None:
         assert "\n" not in row.note
 
 
-@pytest.mark.parametrize(
-    ("shape", "labels", "note"),
-    [
-        ((3, 32, 32), (0, 1, 2, 4), "label 4 is out of range: there are 4 classes, from 0"),
-        ((3, 32, 32), (0, 1, 3), "no image of class 'c'"),
-        ((3, 40, 40), (0, 1, 2, 3), "the network takes 3x32x32, noise is 3x40x40: channels must agree"),
-    ],
-    ids=["label out of range", "class missing", "image too large"],
-)
-def test_images_that_do_not_fit_are_said(
-    shape: tuple[int, int, int], labels: Sequence[int], note: str, tmp_path: Path
-) -> None:
-    for row in rows(CONFIG, image_set(tmp_path, shape, labels)).values():
+def test_images_that_do_not_fit_are_said(tmp_path: Path) -> None:
+    for row in rows(CONFIG, image_set(tmp_path, labels=(0, 1, 2, 4))).values():
         assert row.status == "failed"
         assert row.note.startswith("ValueError: ")
-        assert note in row.note
-        assert "\n" not in row.note
+        assert row.note.endswith("label 4 is out of range: there are 4 classes, from 0")
 
 
 def test_without_images_nothing_failed(tmp_path: Path) -> None:

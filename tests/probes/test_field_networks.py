@@ -22,7 +22,6 @@ from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import flop_registry, register_flop_formula
 
 from bench.config import Budget, Config, Execution, Inputs, MemorySize, Task
-from bench.data.image_set import ImageSet
 from bench.models import REGISTRY, ModelSpec, from_factory
 from bench.probes import MEASURE
 from bench.probes.counting.networks import build
@@ -32,10 +31,10 @@ from bench.records.record import Record
 from bench.runner.execute import execute
 from bench.training.step import training_loss
 from tests.configs import config
-from tests.data import fakes
 from tests.own_network import own_spec
 from tests.probes.field_networks import FIELD, SIZE, LazyNever, LazySpare, between, plain, typed
 from tests.probes.random_networks import applied
+from tests.probes.test_accuracy import image_set
 
 CONFIG = config(
     batch=4,
@@ -491,11 +490,7 @@ def test_one_probe_leaves_nothing_in_a_network_for_the_next() -> None:
 
 
 def test_a_flop_budget_alone_needs_a_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for split in ("train", "test"):
-        np.save(tmp_path / f"{split}_images.npy", fakes.random_images(40, SIZE))
-        np.save(tmp_path / f"{split}_labels.npy", np.resize(np.arange(10), 40))
-    images = ImageSet("noise", str(tmp_path), "", tuple("abcdefghij"), SIZE, 40, 40, (0.5,) * 3, (0.25,) * 3, "")
-    inputs = Inputs(image_sets={"cifar": images})
+    inputs = Inputs(image_sets={"cifar": image_set(tmp_path, range(10), tuple("abcdefghij"))})
     found = rows(spec_of("rows"), "accuracy", inputs=inputs)
     assert found["top1"].status == "ok"
     assert found["train_flops"].value == pytest.approx(60 * 6 * FIELD["rows"].macs)

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
-import pickle
 import re
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -203,27 +199,6 @@ def test_drawing_leaves_matplotlibs_settings_alone(read: Reader) -> None:
     before = dict(matplotlib.rcParams)
     draw_charts(pair(read, (0.3, 0.6)))
     assert dict(matplotlib.rcParams) == before
-
-
-def test_a_script_without_a_guard_may_ask_for_figures(read: Reader, tmp_path: Path) -> None:
-    data = pair(read, (0.3, 0.6))
-    (tmp_path / "data").write_bytes(pickle.dumps(data))
-    script = tmp_path / "script.py"
-    script.write_text(
-        "import pickle; from pathlib import Path; from bench.render.charts import draw_charts\n"
-        f"print(len(draw_charts(pickle.loads(Path({str(tmp_path / 'data')!r}).read_bytes()))))\n"
-    )
-    root = Path(__file__).resolve().parents[3]
-    done = subprocess.run(
-        [sys.executable, str(script)], env={**os.environ, "PYTHONPATH": str(root)}, capture_output=True, text=True,
-        check=True,
-    )  # fmt: skip
-    assert (int(done.stdout), done.stderr) == (len(draw_charts(data)), "")
-
-
-def test_equal_runs_give_equal_figures(read: Reader) -> None:
-    data = pair(read, (0.3, 0.6))
-    assert draw_charts(data) == draw_charts(data)
 
 
 def test_text_stays_text_in_a_font_that_is_there(read: Reader) -> None:
