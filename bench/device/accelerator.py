@@ -124,6 +124,7 @@ class Device(Protocol):
     preset: ClassVar[str] = "standard"  # that suits it where the user names none
     kernels: ClassVar[Kernels] = "cuda"
     captures: ClassVar[bool] = False  # whether a step can be recorded and replayed: `capture`
+    tells_time: ClassVar[bool] = True  # between two marks in its queue
     channels_last: ClassVar[bool] = True  # whether PyTorch computes there what it does in contiguous tensors
     unscales: ClassVar[bool] = True  # whether its optimizers' kernels divide by the scale of fp16, and heed infinity
     sizes: ClassVar[Sizes] = OF_ACCELERATOR

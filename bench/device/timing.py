@@ -187,7 +187,8 @@ def keeping_pace(device: Device, every: int = 1) -> Callable[[], None]:
 class Laps:
     """What a step spends on its parts: a part ends where the step calls this with the part's name.
 
-    By the clock of a device that has one, so that nothing waits within the step; else by the host's.
+    By the clock of a device that has one, so that nothing waits within the step; else by the host's, which waits for
+    the device at the end of each part.
     """
 
     def __init__(self, device: Device, clock: Clock = time.perf_counter) -> None:
@@ -218,8 +219,11 @@ class Laps:
         return {part: tuple(seconds) for part, seconds in samples.items()}
 
     def _now(self) -> Event | float:
-        event = self._device.event()
-        return self._clock() if event is None else event
+        event = self._device.event() if self._device.tells_time else None
+        if event is not None:
+            return event
+        self._device.synchronise()
+        return self._clock()
 
 
 def _seconds_between(before: Event | float, after: Event | float) -> float:

@@ -265,6 +265,7 @@ class Mps(TorchAccelerator):
 
     kind = "mps"
     preset = "quick"
+    tells_time = False  # but that of callbacks on the host, late or the wrong way round: pytorch#196395
     channels_last = False  # gradients of batch norm are others: pytorch#175189, #188371
     unscales = False  # pytorch#186360
 

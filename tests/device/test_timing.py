@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
+from bench.device.accelerator import Event
 from bench.device.timing import (
     DEVICE_SAMPLES,
     LONGEST_WAIT_S,
@@ -15,7 +16,7 @@ from bench.device.timing import (
     keeping_pace,
     steady_samples,
 )
-from bench.device.torch_devices import Host
+from bench.device.torch_devices import Host, Mps
 from bench.stats import median_interval
 from tests.clock import Time
 from tests.emulated import queue
@@ -44,6 +45,8 @@ class FakeClock:
 
 class Queue:
     """A device whose clock is its own, and whose queue the host does not wait for."""
+
+    tells_time = True
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -78,6 +81,34 @@ def test_parts_of_a_step_are_timed_by_the_clock_of_the_device_that_has_one() -> 
     step()  # nobody has asked for its parts
     assert laps.of(step, 2.0) == {"optimizer": (0.625,) * 8, "forward": (1.0,) * 8, "backward": (2.0,) * 8}
     assert device.waits == 2 * 8
+
+
+def test_parts_on_a_device_that_tells_no_time_are_timed_by_the_host_which_waits_for_each() -> None:
+    """Events of MPS are timed by callbacks, which raised an error where they came the wrong way round."""
+    host = FakeClock(lambda _: 0.0)
+
+    class Late(Host):
+        is_host = False
+        tells_time = Mps.tells_time
+
+        def event(self) -> Event:
+            raise AssertionError("End event 2 was not recorded after start event 1")
+
+        def synchronise(self) -> None:
+            host.now += self.asked
+            self.asked = 0.0
+
+        asked = 0.0  # seconds of work
+
+    device = Late()
+    laps = Laps(device, clock=host)
+
+    def step() -> None:
+        for part, seconds in (("forward", 1.0), ("backward", 2.0)):
+            device.asked += seconds
+            laps(part)
+
+    assert laps.of(step, 2.0) == {"forward": (1.0,) * 5, "backward": (2.0,) * 5}
 
 
 def test_slow_first_steps_are_not_sampled() -> None:
