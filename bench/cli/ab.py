@@ -16,7 +16,7 @@ from bench.cli.compare import Gate
 from bench.config import PRESETS, RequestError, parse_duration
 from bench.regression import percent
 from bench.runner.flags import Argument, Count, Names, Word, flag_of, parse
-from bench.runner.request import Request, networks, parse_input_size, resolve
+from bench.runner.request import Request, networks, parse_input_size
 
 if TYPE_CHECKING:
     from bench.regression.ab.paired import Pairing, Result
@@ -226,9 +226,8 @@ def _terminable() -> Iterator[None]:
 
 def _check_flags(asked: Asked, common: Mapping[str, Any]) -> None:
     """Find a wrong flag before anything starts; what another interpreter can do, only its own worker knows."""
-    from bench.device import execution
     from bench.regression.ab.sides import split_flags
-    from bench.runner.prepare import devices_for
+    from bench.runner.prepare import prepare
 
     flag = f"--{asked.letter.lower()}"
     try:
@@ -245,10 +244,7 @@ def _check_flags(asked: Asked, common: Mapping[str, Any]) -> None:
     whole = replace(untouched, **{**common, **own})
     parse_input_size(whole.input_size)
     if asked.python is None:
-        (device, *_) = devices_for(whole.device, lambda _: None)
-        can = execution.arithmetics([device])
-        config, _ = resolve(whole, (), device.partition(":")[0], all("bf16" in has for has in can.values()))
-        execution.check(config.execution, can)
+        prepare(replace(whole, dry_run=True), ("throughput",), lambda _: None)
 
 
 def _line(result: Result) -> str:

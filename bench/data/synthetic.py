@@ -111,7 +111,7 @@ def _draw_chunk(numbers: NDArray[np.int64], shape: tuple[int, int, int], seed: i
     contrast = random.uniform(0.15, 0.35)
     pattern = _texture(x, y, random, random.toss())[..., None] * random.tint(channels)
     ground = random.colour(ground_light, channels) + random.uniform(0, 0.05)[..., None] * pattern
-    image = _clutter(ground, x, y, random, channels, count=1)
+    image = _clutter(ground, x, y, random, channels)
 
     inside = _coverage(_shape_distance(x, y, random, labels // len(TEXTURES)), unit)
     pattern = _texture(x, y, random, labels % len(TEXTURES) == 1)[..., None] * random.tint(channels)
@@ -119,7 +119,7 @@ def _draw_chunk(numbers: NDArray[np.int64], shape: tuple[int, int, int], seed: i
     filled = random.colour(ground_light + contrast, channels, hue) + random.uniform(0.15, 0.3)[..., None] * pattern
     image += inside[..., None] * (filled - image)
 
-    image = _clutter(image, x, y, random, channels, count=1)
+    image = _clutter(image, x, y, random, channels)
     strength = random.uniform(0.02, 0.08)[..., None]
     grain = noise.transpose(0, 2, 3, 1) / 65535 - 0.5
     image = np.rint(255 * np.clip(image + 2 * strength * grain, 0, 1))
@@ -182,15 +182,13 @@ def _shape_distance(x: Array, y: Array, random: _Draws, shape: NDArray[np.int64]
     return distances * radius
 
 
-def _clutter(image: Array, x: Array, y: Array, random: _Draws, channels: int, count: int) -> Array:
-    """`image` (N, H, W, C) with `count` short thick strokes of random colour over it."""
-    for _ in range(count):
-        u, v = _turned(x - random.uniform(-16, 16), y - random.uniform(-16, 16), random.uniform(0, 2 * np.pi))
-        length = random.uniform(0.5, 6.0)
-        distance = np.hypot(u - np.clip(u, -length, length), v) - random.uniform(0.6, 2.0)
-        colour = random.colour(random.uniform(0.15, 0.85), channels)
-        image = image + _coverage(distance, 1.0)[..., None] * (colour - image)
-    return image
+def _clutter(image: Array, x: Array, y: Array, random: _Draws, channels: int) -> Array:
+    """`image` (N, H, W, C) with a short thick stroke of random colour over it."""
+    u, v = _turned(x - random.uniform(-16, 16), y - random.uniform(-16, 16), random.uniform(0, 2 * np.pi))
+    length = random.uniform(0.5, 6.0)
+    distance = np.hypot(u - np.clip(u, -length, length), v) - random.uniform(0.6, 2.0)
+    colour = random.colour(random.uniform(0.15, 0.85), channels)
+    return image + _coverage(distance, 1.0)[..., None] * (colour - image)
 
 
 def _coverage(distance: Array, unit: float) -> Array:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from functools import partial
 
 from bench import models
@@ -17,8 +18,8 @@ from bench.device import accelerator, execution
 from bench.probes.counting.networks import with_own_classes
 from bench.probes.steps import inference_step, training_step
 from bench.runner.flags import parse
-from bench.runner.prepare import devices_for
-from bench.runner.request import Request, parse_input_size, resolve
+from bench.runner.prepare import prepare
+from bench.runner.request import Request, parse_input_size
 
 
 class Revision:
@@ -32,11 +33,8 @@ class Revision:
         """
         request = parse(Request, flags, "python -m bench run")
         self._input_size, self._num_classes = parse_input_size(request.input_size), request.num_classes
-        self.device = devices_for(request.device, partial(print, file=sys.stderr))[0]
-        can = execution.arithmetics([self.device])
-        bf16 = all("bf16" in has for has in can.values())
-        self._config, _ = resolve(request, (), self.device.partition(":")[0], bf16)
-        execution.check(self._config.execution, can)
+        prepared = prepare(replace(request, dry_run=True), ("throughput",), partial(print, file=sys.stderr))
+        self._config, self.device = prepared.config, prepared.devices[0]
         self.execution = str(self._config.execution)
         self._chosen = accelerator.choose(self.device)  # where streams, graphs and compiled kernels are made
         self.hardware = "cpu" if self._chosen.is_host else self._chosen.name
