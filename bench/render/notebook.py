@@ -146,11 +146,7 @@ def _model(row: Row) -> Model:
 
 
 def _conditions(rows: Sequence[Row], metric: Metric) -> list[str]:
-    """What the metric of all networks was measured under, in words.
-
-    Raises:
-        RequestError: it is not the same for all.
-    """
+    """What the metric of all networks was measured under, in words; refused where it is not the same for all."""
     words = []
     for column in _ALIKE.get(metric.name if metric.probe == DERIVED else metric.probe, ()):
         found = list(dict.fromkeys(str(row.get(column)) for row in rows))

@@ -92,11 +92,11 @@ class Setting:
         """Such as "vgg16 138 M"."""
         return f"{self.name(network)} {amount(self.value(network, metric), metric)}"
 
-    def against(self, network: str, other: str, metric: str = "params") -> tuple[float, str]:
-        """How many times the other has of a metric what a network has, with both numbers; nan without one of them."""
-        first = self.value(network, metric)
-        ratio = self.value(other, metric) / first if first > 0 else math.nan
-        return ratio, f"{self.said(network, metric)}, {self.said(other, metric)}: {short(ratio)} times"
+    def against(self, network: str, other: str) -> tuple[float, str]:
+        """How many times a network's parameters the other has, with both numbers; nan without one of them."""
+        first = self.value(network, "params")
+        ratio = self.value(other, "params") / first if first > 0 else math.nan
+        return ratio, f"{self.said(network, 'params')}, {self.said(other, 'params')}: {short(ratio)} times"
 
     def ms_per_image(self, network: str) -> float:
         return 1e3 / self.value(network, "inference_images_per_s")

@@ -287,11 +287,7 @@ def reference_table(run: Run, budget: str | None = None) -> str:
 
 
 def _check(run: Run, rows: Sequence[Record]) -> None:
-    """Check that every network of `quick` is there, above chance, trained and tested on whole data sets of one kind.
-
-    Raises:
-        RequestError: it is not so.
-    """
+    """Every network of `quick` must be there, above chance, trained and tested on whole data sets of one kind."""
     due = [name for name in PRESETS["quick"].models if _is_of_track(name)]
     missing = [name for name in due if name not in {row.model for row in rows}]
     if missing:
