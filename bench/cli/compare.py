@@ -39,13 +39,15 @@ class Gate:
         """The margin, and what --fail-on asks for.
 
         Raises:
-            RequestError: one of them is no percentage, --fail-on-unclear stands alone, --markdown names no file, or two
-                things are to be printed.
+            RequestError: one of them is no percentage, --fail-on-unclear stands alone, --markdown names no file or no
+                folder that there is, or two things are to be printed.
         """
         if self.json and self.markdown == "-":
             raise RequestError("--json prints, and so does --markdown -: name a file for the Markdown")
         if self.markdown is not None and self.markdown != "-" and Path(self.markdown).name == "":
             raise RequestError(f"--markdown {self.markdown!r}: name a file, such as change.md, or - to print it")
+        if self.markdown not in (None, "-") and not (folder := Path(self.markdown).absolute().parent).is_dir():
+            raise RequestError(f"--markdown: cannot write {self.markdown}: there is no folder {folder}")
         if self.fail_on_unclear and self.fail_on is None:
             raise RequestError("--fail-on-unclear: only goes with --fail-on, such as --fail-on 5%")
         margin = parse_share("--margin", self.margin)

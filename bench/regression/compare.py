@@ -343,7 +343,7 @@ def _differences(base: Run, new: Run) -> list[Difference]:
     facts += [(name, was_asked.get(name), is_asked.get(name)) for name in dict.fromkeys([*was_asked, *is_asked])]
     for name, was, now in facts:
         if was != now and name not in _FLEETING:
-            found.append(Difference(name, "none" if was is None else str(was), "none" if now is None else str(now)))
+            found.append(Difference(name, _words([was]), _words([now])))
     return found
 
 

@@ -54,8 +54,8 @@ _MEANT = {
     "--metrics": "--metric {}",
     "--bs": "--batch-size {}",
     "--data": "--data-dir {}",
-    "--out": "--results-dir {}",
-    "--output": "--results-dir {}",
+    "--out": "--reports-dir {}",
+    "--output": "--reports-dir {}",
     "--name": "--run {}",
 }
 _EXAMPLES = {"--epochs": "10", "--seconds": "60", "--gpu": "0"}
@@ -216,7 +216,7 @@ def _unknown(typed: str, values: Sequence[str], known: Sequence[str], prog: str)
     if meant.split(" ")[0] in known:
         value = values[0] if values else _EXAMPLES.get(typed, "...")
         return f"{' '.join([typed, *values[:1]])}: write {meant.format(value)}"
-    near = difflib.get_close_matches(typed, known, 2)
+    near = difflib.get_close_matches(typed.lstrip("-"), [flag.lstrip("-") for flag in known], 2)
     if near:
-        return f"there is no {typed}; nearest: {', '.join(near)}"
+        return f"there is no {typed}; nearest: {', '.join(f'--{name}' for name in near)}"
     return f"`{prog}` has no {typed}; it has {', '.join(known)}"

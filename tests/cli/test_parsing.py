@@ -46,6 +46,12 @@ from bench.cli.main import main
         ("all --dry-run --on=", "--on: name a GPU, such as H100"),
         ("all --on=", "--on: only goes with --dry-run"),
         ("compare a b --json --markdown -", "name a file for the Markdown"),
+        (
+            "ab lenet5_cifar alexnet_cifar --markdown /nowhere/x.md",
+            "cannot write /nowhere/x.md: there is no folder",
+        ),
+        ("report mine --out x", "--out x: write --reports-dir x"),
+        ("all --lr 0.1", "`python -m bench all` has no --lr; it has --models, "),
         ("compare a b --markdown .", "--markdown '.': name a file, such as change.md, or - to print it"),
         ("report results/x", "results/x is not the folder of a run"),
         ("compere a b", "there is no command 'compere', nearest: compare"),

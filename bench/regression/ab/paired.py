@@ -120,7 +120,7 @@ def compare_paired(
             return Comparison(builds.centre(), interval, tuple(pairs), clock() - start, zone(interval, rules.margin))
         if clock() >= deadline and not told:
             told = True
-            say(f"{rules.time_limit_s:g} s are over after {build} builds; any verdict needs {missing} more")
+            say(f"the time limit of {rules.time_limit_s:g} s ended at build {build}; any verdict needs {missing} more")
 
 
 def _pair(a: Step, b: Step, steps: int, rng: random.Random, build: int) -> Pair:

@@ -112,7 +112,7 @@ def test_time_is_never_up_before_any_verdict_is_possible(error: float, least: in
         machine.clock,
     )
     assert (word_for(found), found.builds, found.slower_than(0.05)) == ("slower", least, True)
-    assert said == [f"0.001 s are over after 1 builds; any verdict needs {least - 1} more"]
+    assert said == [f"the time limit of 0.001 s ended at build 1; any verdict needs {least - 1} more"]
 
 
 def test_samples_of_both_sides_hold_the_same_number_of_steps() -> None:
