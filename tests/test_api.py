@@ -419,6 +419,21 @@ def test_layers_add_up_to_the_network() -> None:
         bench.layers(small(), input_size=(1, 28, 28))
 
 
+def test_layers_that_are_given_their_weights_from_outside_keep_their_products() -> None:
+    class Given(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = small()
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            weights = {name: 2 * weight for name, weight in self.body.named_parameters()}
+            return torch.func.functional_call(self.body, weights, images)  # type: ignore[no-any-return]
+
+    sums = ["params", "macs", "activations"]
+    outside, inside = bench.layers(Given), bench.layers(small)
+    assert outside[sums].sum().to_dict() == inside[sums].sum().to_dict()
+
+
 def test_a_network_is_built_by_its_name() -> None:
     network = bench.build("resnet20_cifar", num_classes=7)
     assert network(torch.randn(2, 3, 32, 32)).shape == (2, 7)

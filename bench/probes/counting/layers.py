@@ -136,9 +136,9 @@ class _Recorder:
             self._leave(network, images, output)
         return output
 
-    def leftover_params(self, network: nn.Module) -> list[Call]:
-        """Rows for weights that no module call of their own used, such as those that a parent passes on."""
-        rows = []
+    def add_leftover_params(self) -> None:
+        """Weights that their module did not have while it was called, or that a parent passes on without a call."""
+        first = {call.path: call for call in reversed(self.calls)}
         for module, path in self._paths.items():
             unused = [p for p in module.parameters(recurse=False) if p.requires_grad and p not in self._counted]
             if unused:
@@ -335,7 +335,8 @@ def products(network: nn.Module, input_size: tuple[int, int, int], training: boo
     if elsewhere.left and elsewhere.came:  # what is only looked at there, such as for a decision, computes nothing
         counter.unknown["numpy"] += elsewhere.came
     return Products(
-        calls=tuple(recorder.calls + recorder.leftover_params(network)),
+    recorder.add_leftover_params()
+        calls=tuple(recorder.calls),
         counted=counter.counted,
         unknown=dict(counter.unknown),
         unused=_unused(network, counter.seen),
