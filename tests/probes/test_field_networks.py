@@ -366,6 +366,20 @@ def sent_through_numpy(self: Any, x: Tensor) -> Tensor:
     return x + torch.from_numpy(x.detach().numpy() @ np.eye(8, dtype=np.float32))
 
 
+def sent_by_dlpack(self: Any, x: Tensor) -> Tensor:
+    return x + torch.from_dlpack(np.from_dlpack(x.detach()) @ np.eye(8, dtype=np.float32))
+
+
+def sent_as_lists(self: Any, x: Tensor) -> Tensor:
+    return x + torch.tensor((np.array(x.tolist()) @ np.eye(8)).tolist())
+
+
+def of_two_lengths(self: Any, x: Tensor) -> Tensor:
+    """Rows of one and of three numbers as one nested tensor."""
+    rows = torch.nested.nested_tensor_from_jagged(x.view(-1, 1)[:4], torch.tensor([0, 1, 4]))
+    return x + self.c(rows).values().mean()
+
+
 def three_times(self: Any, x: Tensor) -> Tensor:
     return while_loop(lambda n, x: n < 3, lambda n, x: (n + 1, self.a(x)), (torch.tensor(0), x))[1]
 
@@ -385,6 +399,9 @@ BRANCHES: dict[str, Any] = {
     "cond": (lambda self, x: torch.cond(x.sum() < torch.inf, self.a, self.b, (x,)), 64, ()),
     "while_loop": (three_times, 3 * 64, ()),
     "numpy": (sent_through_numpy, 0, ("lower_bound",)),
+    "dlpack": (sent_by_dlpack, 0, ("lower_bound",)),
+    "lists": (sent_as_lists, 0, ("lower_bound",)),
+    "two lengths": (of_two_lengths, 0, ("lower_bound",)),
     "numpy that only tells": (lambda self, x: x * torch.from_numpy(np.ones(8, np.float32)).to(x), 0, ()),
     "distances": (lambda self, x: x + torch.cdist(x.expand(32, 8), x.expand(32, 8)).mean(), 0, ("lower_bound",)),
     "complex": (of_complex_numbers, 4 * 64, ()),
@@ -394,7 +411,7 @@ BRANCHES: dict[str, Any] = {
 @pytest.mark.parametrize("name", BRANCHES)
 def test_what_runs_elsewhere_is_counted_or_marked(name: str) -> None:
     function, macs, flags = BRANCHES[name]
-    make = applied(function, a=partial(nn.Linear, 8, 8), b=partial(nn.Linear, 8, 8))
+    make = applied(function, a=partial(nn.Linear, 8, 8), b=partial(nn.Linear, 8, 8), c=partial(nn.Linear, 1, 1))
     found = rows(replace(spec_of("spare"), build=partial(between, make)), "macs")["macs"]
     assert (found.value, found.flags) == (FIELD["numpy"].macs + macs, flags)
 

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -143,8 +143,9 @@ class _Recorder:
             unused = [p for p in module.parameters(recurse=False) if p.requires_grad and p not in self._counted]
             if unused:
                 self._counted.update(unused)
-                rows.append(Call(path, type(module).__name__, params=sum(p.numel() for p in unused)))
-        return rows
+                if path not in first:
+                    self.calls.append(first.setdefault(path, Call(path, type(module).__name__)))
+                first[path].params += sum(p.numel() for p in unused)
 
 
 class Tally(Protocol):
@@ -224,32 +225,32 @@ class ProductCounter(Mode):
 
 
 class ByNumPy(TorchFunctionMode):
-    """Notes what leaves for NumPy and what comes from there: products in between are seen by no counter."""
+    """Notes what leaves for NumPy or lists and what comes from there: products in between are seen by no counter."""
 
     def __init__(self) -> None:
         super().__init__()
         self.left = self.came = 0
 
     def __enter__(self) -> ByNumPy:
-        self._from_numpy: Any = torch.from_numpy  # which no mode sees
-        torch.from_numpy = self._noted
+        self._unseen: Any = torch.from_numpy, torch.from_dlpack  # by modes
+        torch.from_numpy, torch.from_dlpack = (partial(self._noted, function) for function in self._unseen)
         super().__enter__()
         return self
 
     def __exit__(self, *error: Any) -> None:
         super().__exit__(*error)
-        torch.from_numpy = self._from_numpy
+        torch.from_numpy, torch.from_dlpack = self._unseen
 
-    def _noted(self, ndarray: Any) -> Any:
+    def _noted(self, function: Callable[..., Any], values: Any, **kwargs: Any) -> Any:
         self.came += 1
-        return self._from_numpy(ndarray)
+        return function(values, **kwargs)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.left += func in (Tensor.numpy, Tensor.__array__)
-        self.came += func in (torch.tensor, torch.as_tensor, torch.asarray) and any(
-            isinstance(arg, np.ndarray) for arg in args
-        )
-        return func(*args, **(kwargs or {}))
+        self.left += func in (Tensor.numpy, Tensor.__array__, Tensor.__dlpack__, Tensor.tolist)
+        out = func(*args, **(kwargs or {}))
+        if func in (torch.tensor, torch.as_tensor, torch.asarray) and out.is_floating_point():
+            self.came += any(isinstance(arg, np.ndarray | list) for arg in args)
+        return out
 
 
 _Kind = Literal["composite", "unknown", "free"]
@@ -334,8 +335,8 @@ def products(network: nn.Module, input_size: tuple[int, int, int], training: boo
         recorder.run(network, images_for(network, 1, input_size))
     if elsewhere.left and elsewhere.came:  # what is only looked at there, such as for a decision, computes nothing
         counter.unknown["numpy"] += elsewhere.came
-    return Products(
     recorder.add_leftover_params()
+    return Products(
         calls=tuple(recorder.calls),
         counted=counter.counted,
         unknown=dict(counter.unknown),

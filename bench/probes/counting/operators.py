@@ -65,7 +65,7 @@ def is_composite(func: Any) -> bool:
 
     So are torch.cond and while_loop, which run the functions that they take.
     """
-    if not isinstance(func, torch._ops.OpOverload):
+    if not isinstance(func, torch._ops.OpOverload) or func.namespace == "prim":  # which the dispatcher does not know
         return operator_name(func) in _RUN
     return torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), torch._C.DispatchKey.CompositeImplicitAutograd)
 
