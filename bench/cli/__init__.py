@@ -6,6 +6,7 @@ torch.
 
 from __future__ import annotations
 
+import fnmatch
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -62,7 +63,7 @@ def refuse_for_registry(names: Sequence[str], input_size: str | None, num_classe
     from bench.models import REGISTRY
 
     for flag, value in (("--input-size", input_size), ("--num-classes", num_classes)):
-        if value is not None and names and not any(":" in name for name in names):
+        if value is not None and names and all(fnmatch.filter(REGISTRY, name) for name in names):
             known = REGISTRY.get(names[0])
             why = "every network of the registry says its own"
             if known is not None:

@@ -135,6 +135,12 @@ def test_show_says_what_its_numbers_lack(
     assert "- lower bound: no formula" in capsys.readouterr().out
 
 
+def test_a_file_without_a_factory_is_told_before_its_flags(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("./nets.py", "nets"):
+        assert main(["show", name, "--input-size", "32"]) == 2
+        assert f"no network is named '{name}'" in capsys.readouterr().err
+
+
 def test_show_refuses_no_classes() -> None:
     with pytest.raises(RequestError, match="--num-classes 0: must be above zero"):
         run_show(Show("timm:resnet18", num_classes=0))
