@@ -160,11 +160,17 @@ def _forward_flops(task: Task) -> tuple[float, str, tuple[Flag, ...]]:
 
 
 def _try_steps(task: Task) -> str:
-    """A note where the network tells more classes apart than its images are of: it is trained as it is counted."""
+    """Notes where the network is trained as it is, though its last layer does not fit the images or the loss."""
     found = try_step(inference_step, task)
     try_step(training_step, task)
-    width, classes = 0 if found is None else found.shape[1], task.spec.num_classes
-    return f"the network tells {width} classes apart, its images are of {classes}" if width > classes else ""
+    if found is None:
+        return ""
+    width, classes = found.shape[1], task.spec.num_classes
+    notes = [f"the network tells {width} classes apart, its images are of {classes}"] if width > classes else []
+    found = found.float().cpu()
+    if width > 1 and bool((found >= 0).all()) and torch.allclose(found.sum(1), torch.ones(len(found)), atol=1e-2):
+        notes.append("the network returns probabilities, and the loss takes their softmax: let it return logits")
+    return "; ".join(notes)
 
 
 def _checkpoint(

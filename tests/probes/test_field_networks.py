@@ -511,6 +511,8 @@ def test_a_flop_budget_alone_needs_a_count(tmp_path: Path, monkeypatch: pytest.M
     found = rows(spec_of("rows"), "accuracy", inputs=inputs)
     assert found["top1"].status == "ok"
     assert found["train_flops"].value == pytest.approx(60 * 6 * FIELD["rows"].macs)
+    shares = replace(spec_of("spare"), build=lambda num_classes: nn.Sequential(plain(num_classes), nn.Softmax(1)))
+    assert "let it return logits" in rows(shares, "accuracy", inputs=inputs)["top1"].note
     viewed = rows(spec_of("viewed"), "accuracy", inputs=inputs)["top1"]
     assert (viewed.status, viewed.memory_format) == ("ok", "contiguous")
 
