@@ -186,7 +186,9 @@ def _by_flag(flags: Mapping[str, _Flag], arguments: Sequence[str]) -> Iterator[t
 
 def _print_help(form: type, every: Sequence[_Flag], prog: str) -> None:
     texts = _texts(form)
-    words = [f"{flag.metavar} ..." if flag.several else flag.metavar for flag in every if flag.argument.positional]
+    positional = [flag for flag in every if flag.argument.positional]
+    words = [f"{flag.metavar} ..." if flag.several else flag.metavar for flag in positional]
+    words = [word if flag.default is MISSING else f"[{word}]" for word, flag in zip(words, positional, strict=True)]
     parser = argparse.ArgumentParser(description=" ".join((form.__doc__ or "").split()))
     parser.usage = " ".join((prog, "[-h] [OPTIONS]", *words))
     for flag in every:

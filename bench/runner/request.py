@@ -91,9 +91,9 @@ class Request(Setup):
 
     budget: Budgets = ()
     """Training budget per network: 10ep, 200kimg, 60s or 2pflop. Several: all are trained under each; tables and charts
-    show the first, and the report compares them."""
+    show the first, and the report compares them. Default: the preset's (quick 1ep, standard 10ep, full 60ep)."""
     seeds: Count = None
-    """Independent training runs per network."""
+    """Independent training runs per network. Default: 1 (full: 3)."""
     results_dir: Path = Path("results")
     """Where runs are written."""
     reports_dir: Path = Path("reports")

@@ -128,6 +128,8 @@ def test_help_shows_what_to_write_and_nothing_of_the_parser(verb: str, capsys: p
     assert "None" not in said
     assert "Traceback" not in said
     assert not any(word in said for word in ("STR", "WORD", "(default: False)", "(default: )"))
+    words = {"show": " MODEL", "pick": " [RUN]", "report": " [RUN ...]", "compare": " BASE NEW", "ab": " [A] [B]"}
+    assert said.splitlines()[0] == f"usage: python -m bench {verb} [-h] [OPTIONS]{words.get(verb, '')}"
 
 
 def test_the_text_of_a_flag_is_one_paragraph(
