@@ -392,7 +392,7 @@ def step_conditions(results: Results, models: Sequence[Model], metric: Metric, u
     sizes = sorted(
         {row.asked_batch_size or row.batch_size or 0 for row in rows if not probe_named(row.probe).own_batch}
     )
-    batch = f"batch {' to '.join(str(size) for size in dict.fromkeys((sizes[0], sizes[-1])))}" if sizes else ""
+    batch = f"batch {' or '.join(map(str, sizes))}" if sizes else ""
     manner = execution_words(row.conditions.execution for row in rows)
     return ", ".join(word for word in (batch, manner if manner != usual else "") if word)
 

@@ -31,6 +31,7 @@ from bench.render.tables import (
     aligned,
     by_topic,
     marks_of,
+    step_conditions,
     summary,
     track_tables,
 )
@@ -109,6 +110,14 @@ def test_the_batch_size_stands_beside_the_best_throughput(cifar: dict[str, Table
     assert cell(speed, "resnet20_cifar", "Training throughput at its best batch").aside == "batch 4096"
     assert cell(speed, "resnet20_cifar", "Training throughput").aside == ""
     assert next(c.detail for c in speed.columns if c.heading == "Training throughput") == "images/s, batch 512"
+
+
+def test_each_batch_size_that_steps_ran_at_is_said(read: Reader) -> None:
+    rows = [ok(name, "latency_ms", 5.0, batch_size=1) for name in ("a", "a_cifar")]
+    rows += [ok(name, "train_images_per_s", 5.0, batch_size=size) for name, size in (("a", 2), ("a_cifar", 16))]
+    results = read(rows)
+    said = [step_conditions(results, results.models, METRICS[name]) for name in ("train_images_per_s", "latency_ms")]
+    assert said == ["batch 2 or 16, fp32", "batch 1, fp32"]
 
 
 def test_a_number_at_a_smaller_batch_is_marked_and_never_the_best(read: Reader) -> None:
