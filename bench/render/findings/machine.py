@@ -44,13 +44,15 @@ _FACTS = {"memory_gib": "memory (GiB)", "cpu_mhz": "CPU clock (MHz)", "load_aver
 
 
 def facts_of(stored: Mapping[str, Any]) -> dict[str, str]:
-    """Facts as text: a list as its items, a group of facts as one fact each."""
+    """Facts as text: yes or no, a list as its items, a group of facts as one fact each; empty where there is none."""
     facts: dict[str, str] = {}
     for name, fact in stored.items():
         if isinstance(fact, dict):
             facts |= {f"{name} {inner}": text for inner, text in facts_of(fact).items()}
         else:
-            facts[name] = ", ".join(map(str, fact)) if isinstance(fact, list) else "" if fact is None else str(fact)
+            items = fact if isinstance(fact, list) else [] if fact is None else [fact]
+            words = [("yes" if item else "no") if isinstance(item, bool) else str(item) for item in items]
+            facts[name] = ", ".join(words)
     return facts
 
 
@@ -58,7 +60,7 @@ def environment_facts(environment: Mapping[str, Any]) -> dict[str, str]:
     """What an environment is, in words, without what does not apply to a CPU."""
     on_cpu = environment.get("device_kind") == "cpu"
     return {
-        _words(name): {"True": "yes", "False": "no"}.get(fact, fact)
+        _words(name): fact
         for name, fact in facts_of(environment).items()
         if fact and not (on_cpu and name.startswith(_OF_NVIDIA_ALONE))
     }

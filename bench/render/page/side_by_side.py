@@ -11,7 +11,6 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from markupsafe import Markup
 
@@ -66,8 +65,8 @@ def side_by_side_facts(runs: Sequence[Run]) -> Grid:
 
 
 def _settings(run: Run) -> dict[str, str]:
-    asked = {"created": run.header.created, "command": list(run.header.command), **run.header.settings()}
-    return {name.replace("_", " "): _words(value) for name, value in asked.items()}
+    asked = {"created": run.header.created, "command": " ".join(run.header.command), **run.header.settings()}
+    return {name.replace("_", " "): text for name, text in facts_of(asked).items()}
 
 
 def _image_sets(run: Run) -> dict[str, str]:
@@ -75,17 +74,6 @@ def _image_sets(run: Run) -> dict[str, str]:
         f"{track} images": " ".join(str(entry[key])[:12] for key in ("name", "sha256") if entry.get(key))
         for track, entry in run.header.image_sets.items()
     }
-
-
-def _words(value: Any) -> str:
-    """A setting as people write it; empty where there is none."""
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {_words(inner)}" for key, inner in value.items())
-    if isinstance(value, list):
-        return " ".join(map(_words, value))
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return "" if value is None else str(value)
 
 
 def _html(names: Sequence[str], facts: Grid, pairs: Sequence[Comparison]) -> str:
