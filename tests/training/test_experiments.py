@@ -1,5 +1,6 @@
 """Named recipes against what the documents say."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from bench.config import Budget, RequestError
 from bench.models import REGISTRY
 from bench.training.experiments import EXPERIMENTS, experiment_named
+from bench.training.recipes import RECIPES
 
 
 @pytest.mark.parametrize(
@@ -87,6 +89,11 @@ def test_all_are_tested_above() -> None:
     assert set(EXPERIMENTS) == {"finetune-224", "resnet18-cifar", "mnist-cnn", "lenet5-mnist"}
     for experiment in EXPERIMENTS.values():
         Budget.parse(experiment.budget)
+
+
+def test_where_a_document_gives_no_training_it_is_the_default_of_the_family() -> None:
+    recipe, default = EXPERIMENTS["lenet5-mnist"].recipe, RECIPES["LeNet"]
+    assert recipe == replace(default, name=recipe.name, source=recipe.source)
 
 
 def test_the_fine_tuned_network_is_the_one_that_the_weights_fit() -> None:
