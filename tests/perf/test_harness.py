@@ -11,13 +11,14 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from bench.config import PRESETS, Budget, Config, Execution, Task
+from bench.config import PRESETS, Execution, Task
 from bench.device import accelerator
 from bench.device.execution import arithmetic
 from bench.device.timing import Step, steady_samples
 from bench.models import REGISTRY
 from bench.probes.steps import MakeStep, inference_step, training_step
 from bench.stats import median_interval
+from tests.configs import config
 
 pytestmark = pytest.mark.perf
 
@@ -32,23 +33,10 @@ NETWORKS = [
     "vit_tiny_cifar",
 ]
 PAIRS = int(os.environ.get("BENCH_PERF_PAIRS", "40"))
-PRESET = PRESETS["standard" if CUDA else "quick"]
-
-
-def config() -> Config:
-    return Config(
-        "quick",
-        (),
-        Budget(1, "ep"),
-        1,
-        "auto",
-        PRESET.batch_size,
-        None,
-        None,
-        PRESET.measure_seconds,
-        None,
-        execution=Execution("bf16", "channels_last") if CUDA else Execution(),
-    )
+CONFIG = config(
+    measure_seconds=PRESETS["standard" if CUDA else "quick"].measure_seconds,
+    execution=Execution("bf16", "channels_last") if CUDA else Execution(),
+)
 
 
 def reported(step: Step, seconds: float) -> float:
@@ -81,8 +69,8 @@ def test_the_harness_costs_nothing(name: str, kind: str, capsys: pytest.CaptureF
     """Both take turns on the very same step, in random order within a pair; the ratio of each pair counts."""
     make: MakeStep = inference_step if kind == "inference" else training_step
     ours: Callable[[Step, float], float] = reported
-    with arithmetic(config().execution.precision):
-        step = make(Task(REGISTRY[name], config(), device=DEVICE.word), 8)
+    with arithmetic(CONFIG.execution.precision):
+        step = make(Task(REGISTRY[name], CONFIG, device=DEVICE.word), 8)
         for _ in range(5):
             step()
         seconds = max(0.1, 6 * bare(step, 0.1))
