@@ -183,21 +183,8 @@ def test_a_wheel_runs_all_and_report_in_another_folder_beside_the_users_own_benc
         return done.stdout
 
     own = ["models.small:Small", "--input-size", "32"]
-    tiny = [
-        "--budget",
-        "0.1kimg",
-        "--train-batch-size",
-        "20",
-        "--test-images",
-        "20",
-        "--rounds",
-        "1",
-        "--device",
-        "cpu",
-    ]
-    classic_bench(
-        "all", "--models", "lenet5_cifar", *own, "--dataset", "synthetic", *tiny, "--device", "cpu", "--run", "own"
-    )
+    tiny = ["--budget", "0.1kimg", "--train-batch-size", "20", "--test-images", "20", "--rounds", "1", "--run", "own"]
+    classic_bench("all", "--models", "lenet5_cifar", *own, "--dataset", "synthetic", *tiny, "--device", "cpu")
     rows = [json.loads(line) for line in (project / "results" / "own" / "records.jsonl").read_text().splitlines()]
     assert {row["status"] for row in rows} == {"ok", "skipped"}
     assert {row["value"] for row in rows if row["metric"] == "params"} == {36_122, 62_006}
