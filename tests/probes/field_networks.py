@@ -218,22 +218,6 @@ class Frequencies(nn.Module):
         return self.fc(x.mean((2, 3)))
 
 
-class LeavesEarly(nn.Module):
-    """Decides by numbers, and does not leave."""
-
-    def __init__(self, num_classes: int) -> None:
-        super().__init__()
-        self.first, self.second = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
-        self.exit, self.fc = nn.Linear(8, num_classes), nn.Linear(8, num_classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.first(x).relu()
-        early = self.exit(x.mean((2, 3)))
-        if not self.training and early.softmax(1).max(1).values.min() > 0.99:
-            return early
-        return self.fc(self.second(x).relu().mean((2, 3)))
-
-
 class Masked(nn.Module):
     """Boolean indexing: how much is left depends on the numbers."""
 
@@ -398,8 +382,6 @@ FIELD = {
     "volume": Field(Volume, 386, 55_296 + 221_184 + 40),
     "tapped": Field(Tapped, 224 + 584 + 170, CONV + 1024 * 8 * 72 + 160),
     "lazy": Field(lazy, 224 + 16 + 5_130, CONV + 5_120),
-    "lazy in half": Field(partial(typed, torch.float16, make=lazy), 224 + 16 + 5_130, CONV + 5_120),
-    "lazy in double": Field(partial(typed, torch.float64, make=lazy), 224 + 16 + 5_130, CONV + 5_120),
     "lazy and spare": Field(LazySpare, 224 + 180, CONV + HEAD),
     "made at the first call": Field(MadeAtFirstCall, 314, CONV + HEAD),
     "rows": Field(Rows, 9_650, 32 * (7_680 + 1_600) + 200, needs_data=True),
@@ -413,10 +395,7 @@ FIELD = {
     "spectral norm by hooks": Field(partial(wrapped, nn.utils.spectral_norm), 314, CONV + HEAD),
     "spectral norm": Field(partial(wrapped, parametrizations.spectral_norm), 314, CONV + HEAD),
     "half": Field(partial(typed, torch.float16), 314, CONV + HEAD),
-    "bfloat16": Field(partial(typed, torch.bfloat16), 314, CONV + HEAD),
-    "double": Field(partial(typed, torch.float64), 314, CONV + HEAD),
     "frequencies": Field(Frequencies, 1_568 + 1_280 + 330, 98_304 + 320),
-    "leaves early": Field(LeavesEarly, 988, CONV + 80 + 1024 * 8 * 72 + 80, needs_data=True),
     "masked": Field(Masked, 314, CONV + HEAD, needs_data=True),
     "numpy": Field(Numpy, 314, CONV + HEAD),
     "numpy and tied": Field(NumpyTied, 314 + 64, CONV + 64 + 64 + HEAD),

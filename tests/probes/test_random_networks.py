@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 from tests.own_network import own_spec
 from tests.probes.random_networks import Example, networks
-from tests.probes.test_field_networks import rows
+from tests.probes.test_field_networks import rows, saved_on_the_cpu
 
 
 @pytest.mark.filterwarnings("ignore:LSTM with projections", "ignore:Using padding='same' with even kernel")
@@ -36,3 +36,4 @@ def test_the_counts_of_any_network_are_right_or_marked(example: Example) -> None
         assert "can be logits" in saved.note
     else:
         assert saved.status == "ok", saved.note
+        assert saved.value == saved_on_the_cpu(spec)
