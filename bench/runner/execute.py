@@ -214,7 +214,6 @@ def tasks_until_the_clock_is_looked_at(tasks: Sequence[Task], config: Config, de
 
 
 def _keep_left_out(run: Run, tasks: Iterable[LeftOut]) -> None:
-    """Write the rows of what is not done, unless they are there with the same words."""
     known = {(record.key, record.note) for record in run.records()}
     rows = [row for each in tasks for row in without_value(each.task, each.reason, flags=("left_out",))]
     with run.writer() as writer:

@@ -146,7 +146,6 @@ def _differences(before: RunHeader, now: RunHeader) -> Iterator[str]:
 
 
 def _weights_identity(file: Path | None) -> str | None:
-    """Name and SHA-256 of a file of weights; None for fresh ones."""
     if file is None:
         return None
     with file.open("rb") as opened:

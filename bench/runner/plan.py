@@ -83,7 +83,6 @@ def plan(specs: Sequence[ModelSpec], config: Config, inputs: Inputs = Inputs(), 
 
 
 def _some(specs: Sequence[ModelSpec]) -> Sequence[ModelSpec]:
-    """At most `SECOND_LOOKS` of them, evenly spaced."""
     count = min(SECOND_LOOKS, len(specs))
     return [specs[n * len(specs) // count] for n in range(count)]
 

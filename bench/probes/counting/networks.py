@@ -179,7 +179,6 @@ def _with_every_layer(network: nn.Module, spec: ModelSpec) -> nn.Module:
 
 
 def _unsized(network: nn.Module) -> list[str]:
-    """Paths of the lazy layers that do not know their sizes yet."""
     return [
         path
         for path, module in network.named_modules()

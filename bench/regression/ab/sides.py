@@ -266,7 +266,6 @@ class WorkerProcess:
         return answer
 
     def _read(self) -> None:
-        """Queue each line, and an empty one at the end."""
         assert self._process.stdout is not None
         with suppress(ValueError):  # it was closed
             for line in self._process.stdout:
