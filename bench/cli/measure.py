@@ -88,5 +88,6 @@ def run(request: Request, probes: tuple[str, ...], arguments: Sequence[str], rep
 
         print(f"report: {write_report(run, prepared.request.reports_dir) / 'index.html'}")
     if failed:
-        say(f"{failed} rows failed; the report names each with its reason")
+        where = "the report" if report else f"`{PROG} report {run.name}`"
+        say(f"{failed} row{'' if failed == 1 else 's'} failed; {where} names each with its reason")
     return SOME_FAILED if failed else OK

@@ -478,8 +478,9 @@ def _headings(table: Table) -> list[str]:
     return [
         "\n".join(
             line
-            for words in (column.heading, *column.detail.split(", "))
-            for line in textwrap.wrap(words, width, break_long_words=False)
+            for lines in (textwrap.wrap(column.heading, width, break_long_words=False), column.detail.split(", "))
+            for line in lines
+            if line
         )
         for column, width in zip(table.columns, widths, strict=True)
     ]
@@ -493,7 +494,8 @@ def aligned(rows: Sequence[Mapping[str, object]]) -> str:
     """Rows as columns of text under their headings, of one or more lines: numbers to the right, words to the left."""
     table = rich.table.Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="")
     for column in rows[0]:
-        numeric = all(str(row[column])[:1] in "0123456789–" for row in rows)
+        texts = {str(row[column]) for row in rows} - {"failed", "timeout", "oom"}  # which stand among numbers
+        numeric = bool(texts) and all(text[:1] in "0123456789–" for text in texts)
         table.add_column(Text(column), justify="right" if numeric else "left", vertical="bottom", no_wrap=True)
     for row in rows:
         table.add_row(*(Text(str(text)) for text in row.values()))

@@ -259,7 +259,7 @@ def test_a_failed_row_gives_exit_status_1_and_still_a_report(
     monkeypatch.setitem(PRESETS, "quick", replace(PRESETS["quick"], probes=("params", "macs")))
     arguments = ["all", "--models", "lenet5_cifar", "--run", "a", *flags(tmp_path)]
     assert main([*arguments, "--task-timeout-s", "0.0001"]) == 1
-    assert "rows failed" in capsys.readouterr().err
+    assert "failed; the report names each with its reason" in capsys.readouterr().err
     assert "timeout" in (tmp_path / "reports" / "a" / "index.html").read_text()
     assert main([*arguments, "--task-timeout-s", "600", "--retry-failed"]) == 0
 

@@ -29,6 +29,7 @@ from bench.render.tables import (
     Table,
     TextCell,
     aligned,
+    as_text,
     by_topic,
     marks_of,
     step_conditions,
@@ -118,6 +119,14 @@ def test_each_batch_size_that_steps_ran_at_is_said(read: Reader) -> None:
     results = read(rows)
     said = [step_conditions(results, results.models, METRICS[name]) for name in ("train_images_per_s", "latency_ms")]
     assert said == ["batch 2 or 16, fp32", "batch 1, fp32"]
+
+
+def test_a_failure_leaves_numbers_on_the_right_and_conditions_whole(read: Reader) -> None:
+    rows = [ok("a_cifar", "latency_p95_ms", 12.0, batch_size=1), bad("b_cifar", "latency_p95_ms", "failed", "broken")]
+    (track,) = track_tables(read(rows))
+    *heading, a, b = as_text(track.overview).splitlines()
+    assert [line.split() for line in heading[-2:]] == [["ms"], ["network", "batch", "1"]]
+    assert len(a) == len(b) == len(heading[-1])
 
 
 def test_a_number_at_a_smaller_batch_is_marked_and_never_the_best(read: Reader) -> None:

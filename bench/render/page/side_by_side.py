@@ -18,7 +18,7 @@ from bench.quantity import listing, quantity
 from bench.records.run_folder import Run
 from bench.regression import MARGIN, Verdict, percent
 from bench.regression.compare import ERROR, Change, Comparison, compare
-from bench.render.findings.machine import Grid, facts_of
+from bench.render.findings.machine import Grid, environment_facts, facts_of
 from bench.render.page import as_grid, escape, page_environment, read_part
 from bench.render.page.explorer import script_digest
 from bench.render.report import swap_in
@@ -48,9 +48,9 @@ def folder_name(names: Sequence[str]) -> str:
 
 
 def side_by_side_facts(runs: Sequence[Run]) -> Grid:
-    """The environments, then what was asked, then the images; what no run says is left out, what differs is marked."""
+    """The environments, then what was asked, then the images; what differs is first, what no run says is left out."""
     facts = (
-        [facts_of(run.header.environment) for run in runs],
+        [environment_facts(run.header.environment) for run in runs],
         [_settings(run) for run in runs],
         [_image_sets(run) for run in runs],
     )
@@ -61,6 +61,7 @@ def side_by_side_facts(runs: Sequence[Run]) -> Grid:
             mark = "≠ " if len(set(texts)) > 1 and name not in _ALWAYS_DIFFERENT else ""
             if any(texts):
                 rows.append((f"{mark}{name}", *(text or "–" for text in texts)))
+    rows.sort(key=lambda row: not row[0].startswith("≠"))
     return Grid(("Fact", *(run.name for run in runs)), tuple(rows))
 
 
@@ -208,10 +209,13 @@ def row_of(change: Change) -> dict[str, str]:
 def summary_of(found: Comparison, margin: float, show_same: bool) -> list[str]:
     """How many changes have which verdict, and how to read them."""
     counts = Counter(change.verdict for change in found.changes)
-    said = ", ".join(f"{counts[word]} {word}" for word in WORST_FIRST if counts[word]) or "nothing in common"
+    said = ", ".join(f"{counts[word]} {word}" for word in WORST_FIRST if counts[word])
     hidden = " (--all shows what is the same)" if counts["same"] and not show_same else ""
+    apart = f"; {len(found.incomparable)} cannot be compared" if found.incomparable else ""
+    if not said:
+        return [f"These runs have no number in common{apart}."]
     return [
-        f"{said}{hidden}; {len(found.incomparable)} cannot be compared.",
+        f"{said}{hidden}{apart}.",
         f"Change is new / base. Counts are compared exactly; all else is the same within {100 * margin:g} %, and "
         f"better or worse only if significantly beyond that. n: rounds or seeds. All intervals hold at once with "
         f"{1 - ERROR:.0%}.",

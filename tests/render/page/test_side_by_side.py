@@ -65,7 +65,7 @@ def test_the_report_of_two_gpus_and_two_budgets(two: list[Run], tmp_path: Path) 
         assert "Only in slow" in text
         assert "network c_cifar" in text
         assert "metric latency_ms" in text
-    summary = re.search(r"<p>([^<]*)0 cannot be compared", page)
+    summary = re.search(r"<p>([^<]*)</p>\s*<p class=\"aside\">Change is new", page)
     assert summary is not None
     assert "2 faster" in summary[1]
     assert "2 better" in summary[1]  # accuracy and loss
@@ -112,7 +112,8 @@ def test_a_third_run_is_held_against_the_first(two: list[Run], build: RunBuilder
 def test_runs_without_anything_in_common(build: RunBuilder, tmp_path: Path) -> None:
     runs = [build([ok(name, "params", 5)], name=f"of-{name}") for name in ("a_cifar", "b_cifar")]
     page = (write_side_by_side(runs, tmp_path) / "index.html").read_text()
-    assert "These runs have no number in common." in page
+    assert page.count("in common") == page.count("These runs have no number in common.") == 1
+    assert "Change is new / base." not in page  # there is none
 
 
 def test_accuracies_on_other_images_are_not_compared(build: RunBuilder, tmp_path: Path) -> None:
@@ -132,6 +133,9 @@ def test_facts_and_their_differences(two: list[Run]) -> None:
         ("cifar images", "cifar10 aa", "cifar10 aa"),
     ):
         assert row in grid.rows
+    marked = [row[0].startswith("≠") for row in grid.rows]
+    assert marked == sorted(marked, reverse=True)  # what differs comes first
+    assert "cudnn_benchmark" not in str(grid.rows)
 
 
 def test_hostile_text_is_only_text(build: RunBuilder, tmp_path: Path) -> None:
