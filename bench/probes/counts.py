@@ -55,7 +55,7 @@ def params(task: Task) -> Measurement:
             raise
         count = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
         return Measurement({"params": Reading(count, note="the network was built and not run")})
-    return Measurement({"params": Reading(found.params, note=found.unused_note)})
+    return Measurement({"params": Reading(found.params, note=found.params_note)})
 
 
 def macs(task: Task) -> Measurement:

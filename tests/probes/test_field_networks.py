@@ -219,6 +219,9 @@ def test_methods_of_its_own_may_return_nothing_and_take_little() -> None:
         def float(self) -> None:  # type: ignore[override]
             super().float()
 
+        def parameters(self, recurse: bool = True) -> Iterator[Any]:
+            yield self.weight  # alone is trained
+
         def to(self, device: torch.device) -> None:  # type: ignore[override]
             super().to(device)
 
@@ -227,6 +230,7 @@ def test_methods_of_its_own_may_return_nothing_and_take_little() -> None:
 
     found = rows(own(Quiet), "macs", "latency", "throughput", "memory")
     assert {metric: row.note for metric, row in found.items() if row.failed} == {}
+    assert (found["macs"].value, found["macs"].note) == (10 * 3 * 32 * 32, "")
     assert found["latency_ms"].memory_format == "channels_last"
 
 
@@ -360,6 +364,22 @@ def test_parameters_that_never_run_are_named() -> None:
     assert "314 of the parameters never run" in found["params"].note
     assert found["macs"].note.endswith(": spare")
     assert rows(REGISTRY["googlenet_aux"], "params")["params"].note.endswith(": aux1, aux2")
+
+
+def test_weights_that_the_network_does_not_know_are_named() -> None:
+    """A layer of 72 weights in a plain list, and one made in forward."""
+
+    def hidden(self: Any, x: Tensor) -> Tensor:
+        return self.layers[0](x)
+
+    def made(self: Any, x: Tensor) -> Tensor:
+        return nn.Linear(8, 8, device=x.device)(x)
+
+    for make in (applied(hidden, layers=lambda: [nn.Linear(8, 8)]), applied(made)):
+        found = rows(replace(spec_of("spare"), build=partial(between, make)), "params", "macs")
+        assert (found["params"].value, found["macs"].value) == (314, FIELD["numpy"].macs + 64)
+        for metric in ("params", "macs"):
+            assert found[metric].note.startswith("72 weights are of layers that the network does not know")
 
 
 def sent_through_numpy(self: Any, x: Tensor) -> Tensor:

@@ -33,6 +33,7 @@ from bench.probes.counting.networks import (
     images_for,
     open_attention,
     seeded,
+    tensors_of,
 )
 from bench.probes.counting.operators import (
     Formula,
@@ -109,7 +110,7 @@ class _Recorder:
             path = self._paths[module]
             call = Call(path, type(module).__name__, self._occurrences[path])
             self._occurrences[path] += 1
-            for parameter in module.parameters(recurse=False):
+            for parameter in nn.Module.parameters(module, recurse=False):
                 if parameter.requires_grad and parameter not in self._counted:
                     self._counted.add(parameter)
                     call.params += parameter.numel()
@@ -140,7 +141,9 @@ class _Recorder:
         """Weights that their module did not have while it was called, or that a parent passes on without a call."""
         first = {call.path: call for call in reversed(self.calls)}
         for module, path in self._paths.items():
-            unused = [p for p in module.parameters(recurse=False) if p.requires_grad and p not in self._counted]
+            unused = [
+                p for p in nn.Module.parameters(module, recurse=False) if p.requires_grad and p not in self._counted
+            ]
             if unused:
                 self._counted.update(unused)
                 if path not in first:
@@ -167,8 +170,9 @@ class ProductCounter(Mode):
 
     `counted` are calls of operators that were counted; `unknown` those of operators that compute, or may do so, and
     for which nobody has said how much; `seen` all tensors that an operator has read, by identity, so that what lives as
-    long as a parameter is known by it. Products of vectors that are made of the weights of `network` alone, as spectral
-    norm takes them, are none of an image and do not count.
+    long as a parameter is known by it; `strangers` the parameters among them that `network` does not know. Products of
+    vectors that are made of the weights of `network` alone, as spectral norm takes them, are none of an image and do
+    not count.
     """
 
     def __init__(self, recorder: Recorder, network: nn.Module | None = None) -> None:
@@ -176,10 +180,13 @@ class ProductCounter(Mode):
         self.counted = 0
         self.unknown: Counter[str] = Counter()
         self.seen: set[int] = set()
+        self.strangers: dict[int, nn.Parameter] = {}
         self._recorder = recorder
         self._kinds: dict[Any, Formula | _Kind] = {}
         self._weights: dict[int, Tensor] = {}  # and what is made of weights alone
-        for tensor in (*network.parameters(), *network.buffers()) if network is not None else ():
+        tensors = tensors_of(network) if network is not None else []
+        self._known = set(map(id, tensors))
+        for tensor in tensors:
             self._hold(tensor)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -218,6 +225,8 @@ class ProductCounter(Mode):
                     self.seen.add(id(tensor))
                 if isinstance(tensor, nn.Parameter):
                     only_weights = only_weights is not False
+                    if id(tensor) not in self._known:
+                        self.strangers[id(tensor)] = tensor
                 elif isinstance(tensor, Tensor):
                     held = all(_storage_id(part) in self._weights for part in parts_of(tensor))
                     only_weights = only_weights is not False and held
@@ -273,6 +282,7 @@ class Products:
     counted: int = 0  # calls of operators that compute products and have a formula
     unknown: Mapping[str, int] = field(default_factory=dict)  # operators without one, with their calls
     unused: Mapping[str, int] = field(default_factory=dict)  # parts that did not run, with their parameters
+    strangers: int = 0  # numbers in parameters that the network does not know, and yet reads
     place: str = ""  # where it was counted, if not on the meta device
 
     @property
@@ -298,18 +308,23 @@ class Products:
         return missing / (missing + self.counted) if missing else 0.0
 
     @property
-    def unused_note(self) -> str:
-        if not self.unused:
-            return ""
-        parts = list(self.unused)
-        named = ", ".join(parts[:4]) + (f" and {len(parts) - 4} more" if len(parts) > 4 else "")
-        return f"{sum(self.unused.values()):,} of the parameters never run in a pass in eval mode: {named}"
+    def params_note(self) -> str:
+        notes, parts = [], list(self.unused)
+        if parts:
+            named = ", ".join(parts[:4]) + (f" and {len(parts) - 4} more" if len(parts) > 4 else "")
+            notes.append(f"{sum(self.unused.values()):,} of the parameters never run in a pass in eval mode: {named}")
+        if self.strangers:
+            notes.append(
+                f"{self.strangers:,} weights are of layers that the network does not know, as in a plain list or made "
+                "in forward: they are neither counted nor trained"
+            )
+        return "; ".join(notes)
 
     @property
     def note(self) -> str:
         names = ", ".join(f"{name} ({calls} call{'s' * (calls > 1)})" for name, calls in self.unknown.items())
         bound = f"lower bound: no formula for {names}" if names else ""
-        return "; ".join(filter(None, (bound, self.place, self.unused_note)))
+        return "; ".join(filter(None, (bound, self.place, self.params_note)))
 
 
 @lru_cache(maxsize=1)
@@ -341,6 +356,7 @@ def products(network: nn.Module, input_size: tuple[int, int, int], training: boo
         counted=counter.counted,
         unknown=dict(counter.unknown),
         unused=_unused(network, counter.seen),
+        strangers=sum(parameter.numel() for parameter in counter.strangers.values()),
     )
 
 
@@ -374,8 +390,7 @@ def saved_tensors(
     """
     network.train()
     recorder = _Recorder(network)
-    own = (*network.parameters(), *network.buffers())
-    held = {_storage_id(part) for tensor in own for part in parts_of(tensor)}
+    held = {_storage_id(part) for tensor in tensors_of(network) for part in parts_of(tensor)}
     alive: list[Tensor] = []  # a freed storage's address could be given to another
 
     def pack(tensor: Tensor) -> Tensor:

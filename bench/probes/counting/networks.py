@@ -277,8 +277,8 @@ class State:
 
 
 def tensors_of(network: nn.Module) -> list[Tensor]:
-    """Its parameters and buffers."""
-    return [*network.parameters(), *network.buffers()]
+    """Its parameters and buffers, whatever methods of its own of these names return, such as an optimizer's groups."""
+    return [*nn.Module.parameters(network), *nn.Module.buffers(network)]
 
 
 class Shortcuts(Mode):

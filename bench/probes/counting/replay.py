@@ -32,7 +32,16 @@ from bench.config import Execution
 from bench.device.accelerator import Kernels
 from bench.device.execution import HALF, for_inference, for_training, inference_dtype, memory_format
 from bench.models import ModelSpec
-from bench.probes.counting.networks import CPU, Shortcuts, counted, fused_attention, images_for, open_attention, seeded
+from bench.probes.counting.networks import (
+    CPU,
+    Shortcuts,
+    counted,
+    fused_attention,
+    images_for,
+    open_attention,
+    seeded,
+    tensors_of,
+)
 from bench.probes.counting.operators import Mode, parts_of
 from bench.probes.reading import Unsupported
 from bench.training.recipes import Recipe
@@ -157,7 +166,7 @@ def inference_footprint(spec: ModelSpec, execution: Execution, device: Kernels, 
         network = for_inference(network, replace(execution, compile=False), images.device)
 
         def run(ledger: Ledger) -> None:
-            ledger.hold((*network.parameters(), *network.buffers()), "weight")
+            ledger.hold(tensors_of(network), "weight")
             ledger.hold([images], "activation")
             with torch.no_grad(), open_attention(), fused_attention(device), Shortcuts(), ledger:
                 logits(network(images), spec.num_classes)
@@ -225,7 +234,7 @@ def _training(
         return tensor
 
     def run(ledger: Ledger) -> None:
-        ledger.hold((*step.network.parameters(), *step.network.buffers()), "weight")
+        ledger.hold(tensors_of(step.network), "weight")
         ledger.hold((t for t in tree_leaves(step.optimizer.state_dict()) if isinstance(t, Tensor)), "optimizer")
         ledger.hold(step.batch, "activation")
         handles = [
