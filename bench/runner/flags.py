@@ -1,6 +1,8 @@
 """Words as typed, read into a dataclass whose fields are the flags; what does not fit is said in one plain line.
 
-Of this project it imports no more than `RequestError`: `ab` also reads the flags of older revisions with it.
+argparse lays out the help only: its own complaints name neither the nearest flag nor what to write, and need the words
+around a flag to be read a second time for that. Of this project this imports no more than `RequestError`: `ab` also
+reads the flags of older revisions with it.
 """
 
 from __future__ import annotations
