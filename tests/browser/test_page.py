@@ -399,6 +399,8 @@ def test_the_page_picks_what_the_command_picks(
     sentence = form.locator("[role=status]").text_content() or ""
     assert f" {expected['track']} networks" in sentence
     assert (f"({expected['networks'][0]['model']})" in sentence) if rows else sentence.startswith("None of the ")
+    if not rows:
+        assert re.search(r"Lowest parameters here: .+\(.+_cifar\)\.$", sentence)
 
 
 def test_a_pick_is_in_the_address_and_a_wrong_number_is_said(open_page: Opener, gpu_report: Path) -> None:

@@ -301,7 +301,7 @@ def history_chart(series: Sequence[Series], device: str) -> Chart:
     unnamed = name_ends(
         axes,
         [
-            LineEnd(one.model, printable(one.model, 30), (place[one.points[-1].run], _relative(one)[-1]), colour)
+            LineEnd(one.model, printable(one.model, 36), (place[one.points[-1].run], _relative(one)[-1]), colour)
             for one, colour in (*coloured, *steady)
         ],
     )
@@ -337,17 +337,29 @@ def _draw_series(axes: Axes, one: Series, place: dict[str, int], colour: str) ->
     )  # fmt: skip
 
 
+def _change(ratio: float) -> str:
+    """Such as "+20", "−80" and "0"."""
+    return f"{100 * (ratio - 1):+.3g}".replace("-", "−") if ratio != 1 else "0"
+
+
+def _version(run: RunPoint) -> str:
+    """Its commit, with a plus where something was not committed; else its name."""
+    dirty = "+" if run.commit.endswith("+") else ""
+    return f"{run.commit.rstrip('+')[:8]}{dirty}" if run.commit else printable(run.run, 12)
+
+
 def _set_history_axes(axes: Axes, runs: Sequence[RunPoint]) -> None:
     axes.set_yscale("log")
     axes.minorticks_off()
     low, high = axes.get_ylim()
-    ticks = MaxNLocator(7, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+    even = MaxNLocator(7, steps=[1, 2, 2.5, 5, 10])
+    ticks = (LogLocator(subs=(1.0, 2.0, 5.0)) if high > 5 * low else even).tick_values(low, high)
     axes.set_yticks([tick for tick in ticks if low <= tick <= high and tick > 0])
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * (value - 1):+.3g} %".replace("-", "−")))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{_change(value)} %"))
     step = math.ceil(len(runs) / _MOST_RUNS_NAMED)
     shown = range(0, len(runs), step)
     axes.set_xlim(-0.5, len(runs) - 0.5)
     axes.set_xticks(list(shown))
-    words = [f"{runs[n].created[:10]}\n{printable(runs[n].commit or runs[n].run, 12)}" for n in shown]
+    words = [f"{runs[n].created[:10]}\n{_version(runs[n])}" for n in shown]
     axes.set_xticklabels(words, rotation=30, ha="right")
     axes.axhline(1.0, color=INK, linewidth=0.7)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -241,6 +242,17 @@ def test_names_beside_the_ends_of_lines_stay_apart_and_the_rest_is_told() -> Non
     assert names[0].get_text() == "network0_cifar"  # what changed comes first
     assert overlaps(kept[0], names) == []
     assert f"No room for the names of network{len(names)}_cifar" in chart.caption
+
+
+def test_an_axis_of_a_history_has_ticks_wherever_its_lines_go() -> None:
+    one = series(1)
+    slower = replace(one.points[-1], value=0.2, commit="11768a47cf78+")
+    with kept_figures() as kept:
+        history_chart([replace(one, points=(*one.points[:-1], slower))], "GPU")
+    axes = kept[0].axes[0]
+    words = axes.yaxis.get_major_formatter().format_ticks(list(axes.get_yticks()))
+    assert words == ["−98 %", "−95 %", "−90 %", "−80 %", "−50 %", "0 %"]
+    assert axes.get_xticklabels()[-1].get_text().endswith("\n11768a47+")
 
 
 def test_few_lines_are_all_named() -> None:

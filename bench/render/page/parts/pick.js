@@ -119,13 +119,29 @@
     return data.axes[name].title.replace(/ \([^()]*\)$/, "");
   }
 
+  function inSentence(name) {
+    const label = labelOf(name);
+    return /^.[A-Z]/.test(label) ? label : label[0].toLowerCase() + label.slice(1); // but "MACs"
+  }
+
+  // A sentence on each limit that no network meets: the best value that there is.
+  function nearest(judged, limited) {
+    const unmet = limited.filter((limit) => !judged.some((network) => keeps(limit, network.cells[limit.name][0])));
+    const said = unmet.map(({ name, kind }) => {
+      const better = kind === "max" ? (one, other) => one < other : (one, other) => one > other;
+      const best = judged.reduce((one, other) => (better(other.cells[name][0], one.cells[name][0]) ? other : one));
+      return `${kind === "max" ? "Lowest" : "Highest"} ${inSentence(name)} here: ${best.cells[name][1]}, ${best.label} (${best.name}).`;
+    });
+    return said.join(" ");
+  }
+
   function sentence({ track, kind, judged, picked }, limited) {
     if (!judged.length) return "No network of this run has an accuracy and all of these numbers.";
-    const kept = limited.map(({ name, kind: how, word }) => `${labelOf(name).toLowerCase()} ${place[how]} ${withUnit(name, word)}`);
+    const kept = limited.map(({ name, kind: how, word }) => `${inSentence(name)} ${place[how]} ${withUnit(name, word)}`);
     const within = kept.length ? `with ${kept.join(" and ")}` : "without any limit";
     const only = `The only ${track} network that could be judged`;
     if (!picked.length && judged.length === 1) return `${only} does not qualify ${within}.`;
-    if (!picked.length) return `None of the ${judged.length} ${track} networks qualifies ${within}.`;
+    if (!picked.length) return `None of the ${judged.length} ${track} networks qualifies ${within}. ${nearest(judged, limited)}`.trim();
     const [{ network, doubts }] = picked;
     const one = judged.length > 1 ? `The only one of ${judged.length} ${track} networks ${within}` : `${only} qualifies ${within}`;
     const first = picked.length > 1 ? `Most accurate of ${picked.length} ${track} networks ${within}` : one;
