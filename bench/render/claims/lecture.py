@@ -51,7 +51,7 @@ def _googlenet_is_most_efficient(at: Setting) -> list[Part]:
         order = sorted(near, key=lambda name: -rate[name])
         shown = ", ".join(f"{name} {short(rate[name])}" for name in _with(order[:2], at.name("googlenet")))
         top = max(names, key=lambda name: rate[name])
-        apart = f" (of all, {top} {short(rate[top])})" if top not in near else ""
+        apart = f" (left out as far less accurate: {top} {short(rate[top])})" if top not in near else ""
         evidence = f"accuracy points per {unit} ({at.accuracy_source}): {shown}{apart}"
         parts.append(Part(what, order[0] == at.name("googlenet"), evidence))
     return parts
@@ -108,13 +108,13 @@ def _resnet_is_moderate_and_best(at: Setting) -> list[Part]:
     if not vggs or not resnets or googlenet is None:
         return [*parts, unknown("moderate efficiency", "accuracy per parameter of VGG, GoogLeNet and ResNet")]
     outside = [name for name, each in resnets.items() if not max(vggs) < each < googlenet]
+    ends = " to ".join(dict.fromkeys((short(min(resnets.values())), short(max(resnets.values())))))
     shown = (
-        f"accuracy points per million parameters: {short(min(resnets.values()))} to {short(max(resnets.values()))}, "
-        "between VGG's "
+        f"accuracy points per million parameters: {ends}, {'against' if outside else 'between'} VGG's "
         f"{short(max(vggs))} and GoogLeNet's {short(googlenet)}"
     )
-    if outside:
-        shown = shown.replace("between", "against") + f"; outside: {', '.join(outside)}"
+    if outside and len(resnets) > 1:
+        shown += f"; outside: {', '.join(outside)}"
     return [*parts, Part("moderate efficiency", not outside, shown)]
 
 
@@ -394,7 +394,9 @@ def _exact(at: Setting, network: str, said: int) -> list[Part]:
     found = at.results.cell(network, "params")
     if not found.measured:
         return [unknown("parameters", f"parameters of {network}")]
-    return [Part("parameters", found.value == said, f"layers as described: {said:,}; {network}: {found.value:,.0f}")]
+    return [
+        Part("parameters", found.value == said, f"parameters as described: {said:,}; {network}: {found.value:,.0f}")
+    ]
 
 
 TESTS: Mapping[str, Test] = {

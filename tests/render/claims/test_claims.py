@@ -387,6 +387,11 @@ def test_a_run_without_numbers_tests_nothing_but_arithmetic() -> None:
     assert summary(ruled).startswith(f"Of {len(claims())} claims, 1 ")
 
 
+def test_one_network_is_no_range() -> None:
+    said = verdicts({**SMALL, "vgg11_bn_cifar": SMALL["vgg16_bn_cifar"]})["S4@"].evidence
+    assert "accuracy points per million parameters: 8.23, between VGG's 6.11 and GoogLeNet's 14.8" in said
+
+
 def test_what_is_missing_is_named_without_what_is_there() -> None:
     facts = changed(LARGE, wide_resnet50_2={"inference_images_per_s": 9.0})
     assert verdicts(facts)["S13"].evidence.endswith("missing: throughput of ResNet-152")

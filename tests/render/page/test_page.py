@@ -84,6 +84,11 @@ def test_a_cpus_environment_has_nothing_of_nvidia(build: RunBuilder, tmp_path: P
         assert ("nvidia-ml-py" in environment) is shown
 
 
+def test_a_run_that_trained_nothing_has_no_budget(build: RunBuilder, tmp_path: Path) -> None:
+    page = page_of(build, tmp_path, ok("a_cifar", "params", 10.0))
+    assert "of training for every network" not in page
+
+
 def test_what_is_printed_has_no_controls_and_no_closed_folds(build: RunBuilder, tmp_path: Path) -> None:
     page = page_of(build, tmp_path, ok("a_cifar", "params", 10.0))
     printed = page[page.index("@media print") :]
