@@ -227,6 +227,24 @@ def test_torchscript_is_counted_and_trained_as_what_it_was_made_of(inside: bool)
     require_unchanged(script, before)
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
+def test_optimised_torchscript_is_a_lower_bound() -> None:
+    network: nn.Module = torch.jit.optimize_for_inference(torch.jit.script(small().eval()))
+    rows = bench.measure(network, probes="macs")
+    assert (
+        rows_of(rows, "macs")["note"].item().startswith("lower bound: no formula for prim::mkldnn_convolution (1 call)")
+    )
+
+
+def test_an_object_made_in_inference_mode_is_measured_and_stays_in_it() -> None:
+    with torch.inference_mode():
+        network = small()
+    rows = bench.measure(network, probes=("params", "macs", "latency"), device="cpu", rounds=1)
+    assert set(rows_of(rows, "latency_ms")["status"]) == {"ok"}
+    assert (value_of(rows, "params"), value_of(rows, "macs")) == (PARAMS, MACS)
+    assert all(parameter.is_inference() for parameter in network.parameters())
+
+
 @pytest.mark.parametrize("copied", [True, False])
 def test_lazy_layers_of_an_object_are_counted_and_stay_lazy(copied: bool) -> None:
     network = nn.Sequential(nn.LazyConv2d(8, 3), nn.LazyBatchNorm2d(), nn.AdaptiveAvgPool2d(1), nn.Flatten())

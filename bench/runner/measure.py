@@ -15,7 +15,6 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,7 +32,7 @@ from bench.engines import Crash
 from bench.metrics import measured_by, probe_named
 from bench.models import ModelSpec, UnknownModel
 from bench.probes.counting.layers import BytesByCall, layer_products, layer_table
-from bench.probes.counting.networks import State, tensors_of, with_own_classes
+from bench.probes.counting.networks import State, outermost_scripts, tensors_of, with_own_classes
 from bench.probes.counts import saved_per_image
 from bench.probes.reading import Unsupported
 from bench.probes.speed import layer_milliseconds
@@ -407,7 +406,7 @@ def _copied(network: nn.Module, device: torch.device) -> nn.Module:
 
     `Module.to` would part tied weights on the way to the meta device.
     """
-    twins: dict[int, object] = {id(each): _loaded(each, device) for each in _outermost_scripts(network)}
+    twins: dict[int, object] = {id(each): _loaded(each, device) for each in outermost_scripts(network)}
     for tensor in tensors_of(network):
         if is_lazy(tensor):
             made: Any = type(tensor)
@@ -417,13 +416,6 @@ def _copied(network: nn.Module, device: torch.device) -> nn.Module:
         elif type(tensor) is Tensor:
             twins[id(tensor)] = _moved(tensor, device)
     return copy.deepcopy(network, twins)
-
-
-def _outermost_scripts(network: nn.Module) -> Iterator[torch.jit.ScriptModule]:
-    if isinstance(network, torch.jit.ScriptModule):
-        yield network
-    else:
-        yield from chain.from_iterable(map(_outermost_scripts, network.children()))
 
 
 def _loaded(script: torch.jit.ScriptModule, device: torch.device) -> nn.Module:

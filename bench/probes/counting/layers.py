@@ -7,6 +7,7 @@ backward pass. Both work on the meta device and on real tensors.
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,6 +33,7 @@ from bench.probes.counting.networks import (
     hooked,
     images_for,
     open_attention,
+    outermost_scripts,
     seeded,
     tensors_of,
 )
@@ -350,6 +352,8 @@ def products(network: nn.Module, input_size: tuple[int, int, int], training: boo
         recorder.run(network, images_for(network, 1, input_size))
     if elsewhere.left and elsewhere.came:  # what is only looked at there, such as for a decision, computes nothing
         counter.unknown["numpy"] += elsewhere.came
+    for script in outermost_scripts(network):  # once it is optimised, it has kernels that no mode sees
+        counter.unknown.update(re.findall(r"prim::mkldnn_\w+|mkldnn_prepacked::\w+", str(script.inlined_graph)))
     recorder.add_leftover_params()
     return Products(
         calls=tuple(recorder.calls),

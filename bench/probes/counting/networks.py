@@ -13,6 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import lru_cache, partial
+from itertools import chain
 from textwrap import shorten
 from threading import Thread, get_ident
 from typing import Any, TypeVar
@@ -279,6 +280,14 @@ class State:
 def tensors_of(network: nn.Module) -> list[Tensor]:
     """Its parameters and buffers, whatever methods of its own of these names return, such as an optimizer's groups."""
     return [*nn.Module.parameters(network), *nn.Module.buffers(network)]
+
+
+def outermost_scripts(network: nn.Module) -> Iterator[torch.jit.ScriptModule]:
+    """What of the network is TorchScript."""
+    if isinstance(network, torch.jit.ScriptModule):
+        yield network
+    else:
+        yield from chain.from_iterable(map(outermost_scripts, network.children()))
 
 
 class Shortcuts(Mode):
