@@ -250,7 +250,7 @@ class State:
         self._tensors = [
             (each, each.data, each.detach().clone(), each.requires_grad, each.grad if each.is_leaf else None)
             for each in tensors.values()
-            if not is_lazy(each)
+            if not is_lazy(each) and not each.is_inference()  # which nobody can write to
         ]
 
     def put_back(self) -> None:
