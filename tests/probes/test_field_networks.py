@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch._higher_order_ops import while_loop
 from torch.autograd.graph import saved_tensors_hooks
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 from torch.utils.flop_counter import flop_registry, register_flop_formula
 
 from bench.config import Budget, Config, Execution, Inputs, MemorySize, Task
@@ -252,9 +252,16 @@ def in_half(self: Any, x: Tensor) -> Tensor:
         return self.fc(x)
 
 
+def some_again(self: Any, x: Tensor) -> Tensor:
+    """Two layers to be computed again, but for their products of eight numbers each."""
+    policy = partial(create_selective_checkpoint_contexts, [torch.ops.aten.addmm.default])
+    return checkpoint(nn.Sequential(self.fc, nn.ReLU(), self.fc), x, use_reentrant=False, context_fn=policy)
+
+
 KEPT: dict[str, tuple[Any, int]] = {  # beyond what the last layer keeps of its eight inputs
     "in a context": (lambda self, x: Noted.apply(x), 32),
     "in half by hooks of its own": (in_half, 16),
+    "some to compute again": (some_again, 2 * 32),  # what goes in, and the first product; the second is the last input
     "to compute again": (lambda self, x: checkpoint(self.fc, x, use_reentrant=False), 32),
 }
 

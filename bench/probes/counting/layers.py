@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import statistics
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 from torch.autograd.function import BackwardCFunction, Function
 from torch.autograd.graph import saved_tensors_hooks
 from torch.overrides import TorchFunctionMode
+from torch.utils import checkpoint
 from torch.utils._pytree import tree_leaves
 
 from bench.metrics import Flag
@@ -421,9 +423,12 @@ def saved_tensors(
 def _seen_by_no_hook(keep: Callable[[Tensor], object]) -> Iterator[None]:
     """Tell `keep` of what autograd keeps unseen: in attributes of a function's context, and by the network's own hooks.
 
-    Hooks of the network's own take the place of all others; what they pack is kept for what they are given.
+    Hooks of the network's own take the place of all others; what they pack is kept for what they are given. Selective
+    checkpoints keep what they choose apart.
     """
     apply, enter = vars(Function)["apply"], saved_tensors_hooks.__enter__
+    chosen: Any = checkpoint._VersionWrapper
+    choose = chosen.__init__
 
     def kept(values: Any) -> Any:
         for leaf in tree_leaves(values):
@@ -437,6 +442,9 @@ def _seen_by_no_hook(keep: Callable[[Tensor], object]) -> Iterator[None]:
         kept([vars(context) for context in contexts if isinstance(context, BackwardCFunction)])
         return out
 
+    def chose(wrapper: Any, value: Any, *rest: Any, **more: Any) -> None:
+        choose(wrapper, kept(value), *rest, **more)
+
     def entered(hooks: Any) -> None:
         pack = hooks.pack_hook
         if type(hooks).__module__ != "torch.utils.checkpoint":  # whose hooks keep nothing, and are known by themselves
@@ -444,9 +452,13 @@ def _seen_by_no_hook(keep: Callable[[Tensor], object]) -> Iterator[None]:
         enter(hooks)
 
     Function.apply, saved_tensors_hooks.__enter__ = classmethod(applied), entered  # type: ignore[method-assign]
+    chosen.__init__ = chose
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "A saved_tensors_hooks context .* is active", FutureWarning)  # by us
+            yield
     finally:
+        chosen.__init__ = choose
         Function.apply, saved_tensors_hooks.__enter__ = apply, enter  # type: ignore[method-assign]
 
 
