@@ -149,6 +149,8 @@ def work(prepared: Prepared, run: Run) -> int:
                 rest = [task for task in rest if id(task) not in done]
 
         try:
+            for why in dict.fromkeys(row.note for row in refused) if not todo else ():  # nothing else will say so
+                display.say(f"skipped: {why}")
             measure([task for task in todo if PROBES[task.probes[0]].when in ("static", "forecast")])
             _keep_samples(run, prepared.inputs.image_sets)
             suite = [spec for spec in prepared.specs if spec.name in models.REGISTRY]

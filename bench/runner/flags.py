@@ -59,6 +59,7 @@ _MEANT = {
     "--out": "--reports-dir {}",
     "--output": "--reports-dir {}",
     "--name": "--run {}",
+    "--resume": "--run {}",
 }
 _EXAMPLES = {"--epochs": "10", "--seconds": "60", "--gpu": "0"}
 # What to say where a word without a flag is missing.
@@ -143,7 +144,8 @@ def _values(every: Sequence[_Flag], arguments: Sequence[str], prog: str) -> dict
             where = f"{typed} {hyphened}".strip()
             raise RequestError(f"{where}: values do not begin with a hyphen, flags begin with two")
         if flag is None and typed:
-            raise RequestError(_unknown(typed, values, list(flags), prog))
+            positional = [flag.field for flag in every if flag.argument.positional]
+            raise RequestError(_unknown(typed, values, list(flags), positional, prog))
         if flag is None:
             loose += ((word, "") for word in values)
             continue
@@ -215,7 +217,9 @@ def _texts(form: type) -> dict[str, str]:
     return texts
 
 
-def _unknown(typed: str, values: Sequence[str], known: Sequence[str], prog: str) -> str:
+def _unknown(typed: str, values: Sequence[str], known: Sequence[str], positional: Sequence[str], prog: str) -> str:
+    if values and {typed[2:], f"{typed[2:]}s"} & set(positional):
+        return f"{typed} {values[0]}: write {values[0]} without {typed}"
     meant = _MEANT.get(typed, "")
     if meant.split(" ")[0] in known:
         value = values[0] if values else _EXAMPLES.get(typed, "...")

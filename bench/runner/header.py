@@ -132,7 +132,12 @@ def _differences(before: RunHeader, now: RunHeader) -> Iterator[str]:
     asked = {**now.config.settings(fixed=True), "weights": now.weights}
     for name in ("device", "torch"):
         was[name], asked[name] = before.environment.get(name), now.environment.get(name)
-    yield from (f"{name} {was[name]} (now {asked[name]})" for name in was if was[name] != asked[name])
+    for name, before_it in was.items():
+        groups = isinstance(before_it, dict) and isinstance(asked[name], dict)  # such as a batch size for each track
+        pairs = [(f"{name} {key}", old, asked[name].get(key)) for key, old in before_it.items()] if groups else []
+        for words, old, new in pairs or [(name, before_it, asked[name])]:
+            if old != new:
+                yield f"{words} {old} (now {new})"
     for track, image_set in now.image_sets.items():
         known = before.image_sets.get(track)
         if known is not None and known.get("sha256") != image_set["sha256"]:

@@ -253,6 +253,20 @@ def test_a_budget_can_join_a_run_and_is_kept_apart(tmp_path: Path, images: Path,
     assert "budget 0.1kimg (now 0.2kimg)" in refused(*train("0.2kimg", "0.1kimg"))
 
 
+def test_where_nothing_can_be_done_the_reason_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["run", "--probes", "accuracy", "--models", "resnet18", "--run", "a", *flags(tmp_path)]
+    assert main(words) == 0
+    said = "skipped: networks of the imagenet track are not trained: the suite carries no 224x224 images"
+    assert said in capsys.readouterr().err.splitlines()
+
+
+def test_batch_sizes_that_differ_are_named_by_track(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["run", "--probes", "params", "--models", "lenet5_cifar", "--run", "a", *flags(tmp_path)]
+    assert main(words) == 0
+    assert main([*words, "--batch-size", "8"]) == 2
+    assert "made with batch_size cifar 16 (now 8); batch_size mnist 16 (now 8); " in capsys.readouterr().err
+
+
 def test_a_failed_row_gives_exit_status_1_and_still_a_report(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

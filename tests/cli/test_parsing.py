@@ -50,6 +50,8 @@ from bench.cli.main import main
             "ab lenet5_cifar alexnet_cifar --markdown /nowhere/x.md",
             "cannot write /nowhere/x.md: there is no folder",
         ),
+        ("report --run mine", "--run mine: write mine without --run"),
+        ("all --resume mine", "--resume mine: write --run mine"),
         ("report mine --out x", "--out x: write --reports-dir x"),
         ("all --lr 0.1", "`python -m bench all` has no --lr; it has --models, "),
         ("compare a b --markdown .", "--markdown '.': name a file, such as change.md, or - to print it"),
