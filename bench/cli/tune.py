@@ -42,6 +42,7 @@ def run(request: Tune, arguments: Sequence[str]) -> int:
         raise RequestError(f"--trials {request.trials}: must be above zero")
     from bench.engines import Interrupts
     from bench.engines.local import LocalMachine
+    from bench.quantity import quantity
     from bench.render.tables import aligned
     from bench.runner.execute import PRELOAD
     from bench.runner.prepare import prepare
@@ -69,7 +70,7 @@ def run(request: Tune, arguments: Sequence[str]) -> int:
             row = {"family": spec.family, "network": spec.name, "recipe": "no trial came to its end"}
 
             def show(number: int, trial: Trial, of: ModelSpec = spec, row: dict[str, str] = row) -> None:
-                result = trial.note if trial.top1 is None else f"{trial.top1:.4f}"
+                result = trial.note if trial.top1 is None else quantity(trial.top1, "fraction")
                 row.setdefault("default", "failed" if trial.top1 is None else result)
                 tried = f"rate {trial.peak_rate:g}, weight decay {trial.weight_decay:g}"
                 say(f"{of.family} [{number}/{request.trials}] {tried}: {result}")
@@ -80,7 +81,7 @@ def run(request: Tune, arguments: Sequence[str]) -> int:
                     found[spec.family] = entry
                     recipes.write_recipes(request.out, found)
                     best = entry["recipe"]
-                    row["best"] = f"{entry['held_out_top1']:.4f}"
+                    row["best"] = quantity(entry["held_out_top1"], "fraction")
                     row["recipe"] = f"rate {best['peak_rate']:g}, weight decay {best['weight_decay']:g}"
             except KeyboardInterrupt:
                 say(f"\ninterrupted; every trial that ended is kept. To go on:\n  {PROG} {shlex.join(arguments)}")
@@ -88,7 +89,8 @@ def run(request: Tune, arguments: Sequence[str]) -> int:
             rows.append(row)
     columns = ("family", "network", "default", "best", "recipe")
     print(aligned([{column: row.get(column, "") for column in columns} for row in rows]))
-    print(f"Accuracies are on {config.dataset} training images that were held out. The best of several is flattering.")
+    images = " and ".join(dict.fromkeys(inputs.image_sets[spec.track].name for spec in specs))
+    print(f"Accuracies are on {images} training images that were held out; the best of several trials looks too good.")
     if all("best" in row for row in rows):
         print(f"to train with them: {PROG} all --recipes {request.out}")
         return OK

@@ -61,6 +61,7 @@ _MEANT = {
     "--name": "--run {}",
     "--resume": "--run {}",
 }
+_OF_RUN = ("--probes", "--probe", "--metric", "--metrics")  # what people ask `all` for
 _EXAMPLES = {"--epochs": "10", "--seconds": "60", "--gpu": "0"}
 # What to say where a word without a flag is missing.
 _MISSING = {"base": "name two runs", "new": "name a second run", "model": "name a network"}
@@ -220,6 +221,8 @@ def _texts(form: type) -> dict[str, str]:
 def _unknown(typed: str, values: Sequence[str], known: Sequence[str], positional: Sequence[str], prog: str) -> str:
     if values and {typed[2:], f"{typed[2:]}s"} & set(positional):
         return f"{typed} {values[0]}: write {values[0]} without {typed}"
+    if typed in _OF_RUN and prog.endswith(" all"):
+        return f"{typed}: `all` takes every probe of its preset; write {prog.removesuffix('all')}run --probes ..."
     meant = _MEANT.get(typed, "")
     if meant.split(" ")[0] in known:
         value = values[0] if values else _EXAMPLES.get(typed, "...")

@@ -50,6 +50,7 @@ from bench.cli.main import main
             "ab lenet5_cifar alexnet_cifar --markdown /nowhere/x.md",
             "cannot write /nowhere/x.md: there is no folder",
         ),
+        ("all --probes macs", "`all` takes every probe of its preset; write python -m bench run --probes ..."),
         ("report --run mine", "--run mine: write mine without --run"),
         ("all --resume mine", "--resume mine: write --run mine"),
         ("report mine --out x", "--out x: write --reports-dir x"),

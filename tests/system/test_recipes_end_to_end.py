@@ -71,7 +71,10 @@ def found(tmp_path: Path, family: str = "LeNet") -> dict[str, Any]:
 @pytest.mark.usefixtures("in_this_process")
 def test_what_tune_finds_is_what_recipes_trains_with(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert tune(tmp_path, "--trials", "3") == 0
-    assert f"all --recipes {tmp_path / 'recipes.json'}" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"all --recipes {tmp_path / 'recipes.json'}" in said
+    assert "Accuracies are on synthetic training images that were held out" in said
+    assert said.count(" %") >= 2  # as everywhere else
     entry = found(tmp_path)
     recipe = Recipe.from_json(entry["recipe"])
     assert len(entry["trials"]) == 3
