@@ -565,6 +565,31 @@ def test_weights_run_in_the_precision_of_the_run(precision: str, dtype: torch.dt
     assert found.value == 4 * 314  # training keeps them in fp32
 
 
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_what_is_computed_again_is_cast_as_it_was(reentrant: bool) -> None:
+    class Again(nn.Module):
+        def __init__(self, num_classes: int, again: bool) -> None:
+            super().__init__()
+            self.body, self.again = plain(num_classes), again
+
+        def forward(self, x: Tensor) -> Tensor:
+            first = self.body[0](x)
+            if self.again:
+                return checkpoint(self.body[1:], first, use_reentrant=reentrant)
+            return self.body[1:](first)
+
+    config = replace(CONFIG, execution=Execution("bf16"))
+    kept = []
+    for again in (False, True):
+        spec = replace(spec_of("spare"), build=partial(Again, again=again))
+        found = MEASURE["predicted_memory"](Task(spec, config, ("predicted_memory",))).readings["activation_bytes"]
+        assert isinstance(found, Reading)
+        kept.append(found.value)
+    assert torch.amp.autocast is torch.autocast
+    # What comes in is kept in place of what ReLU puts out, or beside it, each of 8 x 32 x 32 numbers of 4 images.
+    assert kept[1] - kept[0] == (2 * 4 * 8 * 32 * 32 if reentrant else 0)
+
+
 def test_the_largest_batch_of_a_network_that_needs_data_is_found_on_a_straight_line() -> None:
     spec = spec_of("rows")
     config = replace(CONFIG, fit=MemorySize(100, "MiB"))

@@ -220,8 +220,21 @@ def replayed_step(
     if half and any(isinstance(module, torch.jit.ScriptModule) for module in network.modules()):
         raise Unsupported(f"nobody sees which parts of TorchScript compute in {execution.precision}")
     cast = _Casting(network, Autocast(half, device)) if half else network
-    step = TrainingStep(cast, optimizer, recipe, Execution(), spec.num_classes)
-    return ReplayedStep(lambda: step(images, labels), network, trainable, optimizer, (images, labels))
+    amp: Any = torch.amp
+    real = amp.autocast
+
+    def passed(part: str) -> None:
+        """On the way back, what checkpoints compute again is cast as it was in the forward pass."""
+        amp.autocast = (lambda *_, **__: cast.autocast) if half and part == "forward" else real
+
+    def take() -> None:
+        try:
+            step(images, labels)
+        finally:
+            passed("all")
+
+    step = TrainingStep(cast, optimizer, recipe, Execution(), spec.num_classes, passed)
+    return ReplayedStep(take, network, trainable, optimizer, (images, labels))
 
 
 def _training(
@@ -289,10 +302,10 @@ class _Casting(nn.Module):
     def __init__(self, network: nn.Module, autocast: Autocast) -> None:
         super().__init__()
         self.network = network
-        self._autocast = autocast
+        self.autocast = autocast
 
     def forward(self, images: Tensor) -> Any:
-        with self._autocast:
+        with self.autocast:
             return self.network(images)
 
 
