@@ -258,7 +258,7 @@ class Estimate:
             what = label if PROBES[each.task.probes[0]].trains else label.removeprefix(f"{name} ")
             said.setdefault(each.rule, {}).setdefault(what, []).append(each)
         return "\n".join(
-            f"left out by {rule}: {', '.join(map(_omitted, kinds, kinds.values()))}" for rule, kinds in said.items()
+            f"left out by {rule}: {'; '.join(map(_omitted, kinds, kinds.values()))}" for rule, kinds in said.items()
         )
 
     def to_json(self) -> dict[str, Any]:
