@@ -37,8 +37,9 @@ def write_report(run: Run, reports: Path) -> Path:
         unreadable.extend(found[1])
         return found[0]
 
-    curves = kept(read_curves(run.curves))
-    flows = kept(read_gradient_flows(run.curves))
+    names = [model.file_name for model in results.models]
+    curves = kept(read_curves(run.curves, names))
+    flows = kept(read_gradient_flows(run.curves, names))
     layers = kept(read_layers(run, results.models))
     pictures = kept(image_charts(run, results))
     networks = kept(read_networks(run))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from bench.config import Budget
 from bench.quantity import with_unit
 from bench.records.record import Record
-from bench.records.run_folder import Run
+from bench.records.run_folder import Run, file_stem
 from bench.render.results.networks import Model
 
 Currency = Literal["images", "seconds", "flops"]
@@ -54,13 +54,18 @@ class Curve:
     steps: pd.DataFrame  # images, seconds, flops, train_loss, test_top1
 
 
-def read_curves(folder: Path) -> tuple[list[Curve], list[str]]:
-    """The curves of a run, and the names of the files that cannot be read; both empty without the folder."""
-    names = {path: re.fullmatch(r"(.+)-seed(\d+)(?:-([\d.]+[a-z]+))?", path.stem) for path in folder.glob("*.parquet")}
-    named = {path: match for path, match in sorted(names.items()) if match is not None}
+def _network_of(stem: str, names: Iterable[str]) -> str:
+    """The network that a file is named after; a long name is cut there, and told by the names of the run."""
+    return next((name for name in names if file_stem(name) == stem), unquote(stem))
+
+
+def read_curves(folder: Path, names: Sequence[str] = ()) -> tuple[list[Curve], list[str]]:
+    """The curves of the networks of a run, and the names of damaged files; both empty without the folder."""
+    files = {path: re.fullmatch(r"(.+)-seed(\d+)(?:-([\d.]+[a-z]+))?", path.stem) for path in folder.glob("*.parquet")}
+    named = {path: match for path, match in sorted(files.items()) if match is not None}
     found, unreadable = read_tables(named, _CURVE, lambda steps: steps.astype(float))
     curves = [
-        Curve(unquote(match[1]), int(match[2]), match[3] or "", found[path])
+        Curve(_network_of(match[1], names), int(match[2]), match[3] or "", found[path])
         for path, match in named.items()
         if path in found
     ]
@@ -96,11 +101,11 @@ class GradientFlow:
         return rows.set_index("depth").gradient_norm.sort_index()
 
 
-def read_gradient_flows(folder: Path) -> tuple[list[GradientFlow], list[str]]:
-    """The gradient flows of a run, and the names of the files that cannot be read; both empty without the folder."""
+def read_gradient_flows(folder: Path, names: Sequence[str] = ()) -> tuple[list[GradientFlow], list[str]]:
+    """The gradient flows of the networks of a run, and the names of damaged files, as of `read_curves`."""
     found, unreadable = read_tables(sorted(folder.glob("*-gradient_flow.parquet")), _FLOW, lambda rows: rows)
-    flows = [GradientFlow(unquote(path.stem.removesuffix("-gradient_flow")), rows) for path, rows in found.items()]
-    return flows, unreadable
+    stems = {path: path.stem.removesuffix("-gradient_flow") for path in found}
+    return [GradientFlow(_network_of(stems[path], names), rows) for path, rows in found.items()], unreadable
 
 
 NUMBERS = ("params", "macs", "activations", "saved_activation_bytes")

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Annotation
 
-from bench.records.run_folder import Run, RunHeader
+from bench.records.run_folder import Run, RunHeader, file_stem
 from bench.regression.history import Point as RunPoint
 from bench.regression.history import Series
 from bench.render.charts import Chart, frame
@@ -116,6 +116,13 @@ def test_a_curve_belongs_to_the_network_whatever_its_name(tmp_path: Path) -> Non
     curves, _ = read_curves(run.curves)
     assert {(c.model, c.seed, c.budget) for c in curves} == {(name, 12, "0.5ep") for name in names}
     assert len(run.table_path("curves", "x" * 400, "seed12-0.5ep").name) < 255  # what a file's name may be
+
+
+def test_a_network_whose_name_is_longer_than_a_files_may_be_keeps_its_curve(tmp_path: Path) -> None:
+    name = f"timm:x,{'a=1,' * 60}depth=2"
+    curve(0.5, 100).to_parquet(tmp_path / f"{file_stem(name)}-seed3-0.5ep.parquet")
+    (kept,), _ = read_curves(tmp_path, ["another", name])
+    assert (kept.model, kept.seed, kept.budget) == (name, 3, "0.5ep")
 
 
 def test_one_accuracy_is_no_curve(build: RunBuilder) -> None:
