@@ -18,20 +18,19 @@ from .spec import BEARPAW, Paper
 class AlexNet(nn.Module):
     """11x11/4 conv 64, pool, 5x5 conv 192, pool, 3x3 conv 384, 256, 256, pool, linear layers (Figure 2).
 
-    (B, 3, H, W) -> (B, num_classes). ReLU after every convolution and every linear layer but the last;
-    dropout 0.5 before each hidden linear layer. `stem_padding` pads the first convolution,
-    `pool_kernel_size` is the window of the three max-pools (stride 2), `grid_size` the side of the grid
-    that the linear layers read.
+    (B, 3, H, W) -> (B, num_classes). ReLU after every convolution and every linear layer but the last; dropout 0.5
+    before each hidden linear layer. `stem_padding` pads the first convolution, `pool_kernel_size` is the window of the
+    three max-pools (stride 2), `grid_size` the side of the grid that the linear layers read.
 
-    Differs from the paper: one tower instead of two half-connected ones (arXiv:1404.5997), hence 64
-    instead of 96 first filters and 61,100,840 parameters; no local response normalisation; 224x224 input
-    padded by 2 where the paper's arithmetic needs 227x227.
+    Differs from the paper: one tower instead of two half-connected ones (arXiv:1404.5997), hence 64 instead of 96 first
+    filters and 61,100,840 parameters; no local response normalisation; 224x224 input padded by 2 where the paper's
+    arithmetic needs 227x227.
 
-    Differs from the paper: weights are drawn with He's variance and zero biases, which starts without the
-    paper's hand-set standard deviations.
+    Differs from the paper: weights are drawn with He's variance and zero biases, which starts without the paper's
+    hand-set standard deviations.
 
-    Differs from the paper: `alexnet_cifar` pads the first convolution by 5, pools 2x2 and has one linear
-    layer, as bearpaw/pytorch-classification does; the paper's own CIFAR-10 networks are others.
+    Differs from the paper: `alexnet_cifar` pads the first convolution by 5, pools 2x2 and has one linear layer, as
+    bearpaw/pytorch-classification does; the paper's own CIFAR-10 networks are others.
     """
 
     def __init__(

@@ -35,8 +35,7 @@ def from_elsewhere(word: str, input_size: InputSize | None = None, num_classes: 
     """The spec of a network named `source:name`; what is not given comes from the source where it says.
 
     Raises:
-        UnknownModel: there is no such network, it takes no such arguments, or its source does not say what images it
-            takes.
+        UnknownModel: there is no such network, it takes no such arguments, or nothing says what images it takes.
     """
     bare, arguments = _parted(word)
     written = ",".join(f"{key}={arguments[key]!r}" for key in sorted(arguments))
@@ -193,11 +192,7 @@ def _timm(name: str, size: InputSize | None, arguments: Mapping[str, Any]) -> So
 
 
 def _tried(word: str, build: Build, arguments: Mapping[str, Any]) -> Build:
-    """The builder, once it has taken its arguments, if there are any.
-
-    Raises:
-        UnknownModel: it does not take one of them.
-    """
+    """The builder, once it has taken its arguments, if there are any."""
     try:
         with torch.device("meta"), suppress(NotImplementedError, RuntimeError, ValueError):
             if arguments:
@@ -255,11 +250,7 @@ class _Own:
             return attrgetter(self.name)(_imported(self.file))
 
     def checked(self, word: str) -> Any:
-        """The factory, if it is one.
-
-        Raises:
-            UnknownModel: it cannot be found, or is something else.
-        """
+        """The factory, if it is found and is one."""
         try:
             factory = self.described
         except (Exception, SystemExit) as error:  # whatever a user's module does while it is imported
@@ -276,10 +267,6 @@ def _imported(file: Path) -> Any:
     """The module of a file, in the package of which the file is a part, so that its relative imports are found.
 
     All packages are in one that stands for the folder around them: their names may be those of other modules.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        Exception: whatever it raises itself.
     """
     file.stat()  # a package that is no file would be found all the same, and empty
     root = file.parent
@@ -338,11 +325,7 @@ def _built(factory: Any, num_classes: int, arguments: Mapping[str, Any], word: s
 
 
 def _check_factory(factory: Any, arguments: Mapping[str, Any], word: str, hint: str) -> None:
-    """Check that it is a factory, and takes these arguments.
-
-    Raises:
-        UnknownModel: it is something else, or it takes others.
-    """
+    """Refuse what is no factory, or takes other arguments."""
     if isinstance(factory, nn.Module) or not callable(factory):
         kind = "a network that is built already" if isinstance(factory, nn.Module) else type(factory).__name__
         raise UnknownModel(

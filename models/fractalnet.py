@@ -19,8 +19,7 @@ from .spec import OSMR, Paper
 def join_inputs(columns: int) -> tuple[int, ...]:
     """How many columns meet at each level of a block: (1, 2, 1, 3) for three columns (Figure 1).
 
-    Column j has a convolution that ends at every level divisible by 2^j; where several end, they are
-    joined.
+    Column j has a convolution that ends at every level divisible by 2^j; where several end, they are joined.
     """
     return tuple(sum(level % 2**column == 0 for column in range(columns)) for level in range(1, 2 ** (columns - 1) + 1))
 
@@ -98,18 +97,17 @@ class FractalBlock(nn.Module):
 class FractalNet(nn.Module):
     """`len(channels)` fractal blocks, each followed by 2x2 max-pool, global average pool, linear (section 4).
 
-    (B, 3, H, W) -> (B, num_classes). The depth is `len(channels)` * 2^(columns - 1) convolutions. In
-    training mode half of the batches drop paths locally and half keep a single column; in evaluation mode
-    every join is a plain mean. Dropped paths are computed and weighted by zero, so that each step costs
-    the same time and memory.
+    (B, 3, H, W) -> (B, num_classes). The depth is `len(channels)` * 2^(columns - 1) convolutions. In training mode half
+    of the batches drop paths locally and half keep a single column; in evaluation mode every join is a plain mean.
+    Dropped paths are computed and weighted by zero, so that each step costs the same time and memory.
 
-    Differs from the paper: convolutions have no bias, since batch norm follows. Convolutions start with
-    Xavier's variance as in section 4, the last layer at normal(0, 0.01): it is shared by columns that
-    differ at first, and large first logits make training start slowly.
+    Differs from the paper: convolutions have no bias, since batch norm follows. Convolutions start with Xavier's
+    variance as in section 4, the last layer at normal(0, 0.01): it is shared by columns that differ at first, and large
+    first logits make training start slowly.
 
-    Differs from the paper: `fractalnet34` is our reading of the 34-layer ImageNet network, for which no
-    complete layer table is known to us: ResNet's stem and last layer, and between them four blocks of
-    four columns (1 + 4 * 8 + 1 layers) at widths 128 to 1024 with the first four dropout rates.
+    Differs from the paper: `fractalnet34` is our reading of the 34-layer ImageNet network, for which no complete layer
+    table is known to us: ResNet's stem and last layer, and between them four blocks of four columns (1 + 4 * 8 + 1
+    layers) at widths 128 to 1024 with the first four dropout rates.
     """
 
     is_input: Tensor  # (blocks, joins, columns), boolean: which columns meet at which join

@@ -1,7 +1,6 @@
 """GoogLeNet: four branches of different kernel sizes side by side, made cheap by 1x1 convolutions in front.
 
-Szegedy et al. 2014, "Going Deeper with Convolutions", arXiv:1409.4842: sections 4, 5, Figure 2b and Table
-1.
+Szegedy et al. 2014, "Going Deeper with Convolutions", arXiv:1409.4842: sections 4, 5, Figure 2b and Table 1.
 """
 
 from __future__ import annotations
@@ -94,21 +93,19 @@ class AuxiliaryHead(nn.Module):
 class GoogLeNet(nn.Module):
     """Stem, two Inception blocks, pool, five, pool, two, global average pool, dropout, linear (Table 1).
 
-    (B, 3, H, W) -> (B, num_classes); with `auxiliary_heads` and in training mode a `GoogLeNetOutputs` of
-    three such tensors. `pools` builds the max-pools before stages 4 and 5.
+    (B, 3, H, W) -> (B, num_classes); with `auxiliary_heads` and in training mode a `GoogLeNetOutputs` of three such
+    tensors. `pools` builds the max-pools before stages 4 and 5.
 
-    Differs from the paper: batch norm after every convolution, and one 3x3 where the paper has a 5x5,
-    both as in torchvision (its issue 906 keeps the 3x3 so that published weights fit): 6,624,904
-    parameters.
+    Differs from the paper: batch norm after every convolution, and one 3x3 where the paper has a 5x5, both as in
+    torchvision (its issue 906 keeps the 3x3 so that published weights fit): 6,624,904 parameters.
 
-    Differs from the paper: `googlenet` leaves out the auxiliary heads, which only matter in training;
-    `googlenet_aux` has them.
+    Differs from the paper: `googlenet` leaves out the auxiliary heads, which only matter in training; `googlenet_aux`
+    has them.
 
     Differs from the paper: dropout before the last layer is 0.2 as in torchvision, 0.4 in the paper.
 
-    Differs from the paper: `googlenet_cifar` has a single 3x3 convolution at full resolution as its stem,
-    two 3x3 convolutions for each 5x5, biases beside batch norm and no dropout, as kuangliu/pytorch-cifar
-    does.
+    Differs from the paper: `googlenet_cifar` has a single 3x3 convolution at full resolution as its stem, two 3x3
+    convolutions for each 5x5, biases beside batch norm and no dropout, as kuangliu/pytorch-cifar does.
     """
 
     def __init__(

@@ -17,17 +17,15 @@ from .spec import KUANGLIU, Paper
 class LeNet5(nn.Sequential):
     """5x5 conv 6, pool, 5x5 conv 16, pool, linear 120, linear 84, linear: (B, C, 32, 32) -> (B, num_classes).
 
-    `activation` follows every convolution and every linear layer but the last; `pool` is called with the
-    window size 2.
+    `activation` follows every convolution and every linear layer but the last; `pool` is called with the window size 2.
 
-    Differs from the paper: this is the network of today's lectures. Pooling has no parameters (the
-    paper's subsampling layers have a trained coefficient and bias per map), every map of the second
-    convolution sees all six maps (the paper leaves some connections out, Table I), the tanh is not
-    scaled, and the output is a linear layer trained with cross-entropy (the paper has radial basis
-    functions). Hence 61,706 parameters, not the paper's 60,000.
+    Differs from the paper: this is the network of today's lectures. Pooling has no parameters (the paper's subsampling
+    layers have a trained coefficient and bias per map), every map of the second convolution sees all six maps (the
+    paper leaves some connections out, Table I), the tanh is not scaled, and the output is a linear layer trained with
+    cross-entropy (the paper has radial basis functions). Hence 61,706 parameters, not the paper's 60,000.
 
-    Differs from the paper: `lenet5_cifar` reads three colour channels where the paper reads grey digits, and has
-    ReLU and max pooling, as LeNet-5 on CIFAR-10 is usually built; tanh and average pooling cost it several points.
+    Differs from the paper: `lenet5_cifar` reads three colour channels where the paper reads grey digits, and has ReLU
+    and max pooling, as LeNet-5 on CIFAR-10 is usually built; tanh and average pooling cost it several points.
     """
 
     def __init__(

@@ -15,9 +15,8 @@ class MnistCNN(nn.Sequential):
 
     ReLU after every convolution; every convolution pads by 2.
 
-    Differs from the paper: there is no paper. The tutorial's code and its text disagree; this is the
-    network that its text and its layer shapes describe: two convolutions in the second block, 64 * 7 * 7
-    inputs to the linear layer.
+    Differs from the paper: there is no paper. The tutorial's code and its text disagree; this is the network that its
+    text and its layer shapes describe: two convolutions in the second block, 64 * 7 * 7 inputs to the linear layer.
     """
 
     def __init__(self, num_classes: int) -> None:

@@ -1,8 +1,7 @@
 """SqueezeNet: AlexNet's accuracy with fifty times fewer parameters, by squeezing channels before each 3x3.
 
 Iandola et al. 2016, "SqueezeNet: AlexNet-level accuracy with 50x fewer parameters and <0.5MB model size",
-arXiv:1602.07360: section 3 and Table 1. Version 1.1 is from the authors' repository
-(forresti/SqueezeNet).
+arXiv:1602.07360: section 3 and Table 1. Version 1.1 is from the authors' repository (forresti/SqueezeNet).
 """
 
 from __future__ import annotations

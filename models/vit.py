@@ -73,10 +73,9 @@ class VisionTransformer(nn.Module):
 
     Differs from the paper: no dropout; torchvision trains without it too.
 
-    Differs from the paper: `vit_ti_16` and `vit_s_16` are sizes of DeiT (arXiv:2012.12877) without its
-    distillation token, and the `_cifar` variants are those sizes with 4x4 patches on 32x32 images,
-    trained from scratch; the paper fine-tunes on CIFAR-10 at higher resolution after large-scale
-    pre-training.
+    Differs from the paper: `vit_ti_16` and `vit_s_16` are sizes of DeiT (arXiv:2012.12877) without its distillation
+    token, and the `_cifar` variants are those sizes with 4x4 patches on 32x32 images, trained from scratch; the paper
+    fine-tunes on CIFAR-10 at higher resolution after large-scale pre-training.
 
     Raises:
         ValueError: the image is not a whole number of patches wide, or the width not a whole number per

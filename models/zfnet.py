@@ -1,7 +1,6 @@
 """ZFNet: AlexNet with a finer first layer, after looking at what the layers respond to.
 
-Zeiler, Fergus 2013, "Visualizing and Understanding Convolutional Networks", arXiv:1311.2901:
-section 4.1 and Figure 3.
+Zeiler, Fergus 2013, "Visualizing and Understanding Convolutional Networks", arXiv:1311.2901: section 4.1 and Figure 3.
 """
 
 from __future__ import annotations
@@ -17,20 +16,18 @@ from .spec import OSMR, Paper
 class ZFNet(nn.Module):
     """7x7/2 conv 96, pool, 5x5/2 conv 256, pool, 3x3 conv 384, 384, 256, pool, linear layers (Figure 3).
 
-    (B, 3, H, W) -> (B, num_classes). ReLU after every convolution and every linear layer but the last;
-    dropout 0.5 before each hidden linear layer; max-pools are 3x3/2 and count a last, cut-off window. The
-    two `padding` arguments belong to the first two convolutions; `grid_size` is the side of the grid that
-    the linear layers read.
+    (B, 3, H, W) -> (B, num_classes). ReLU after every convolution and every linear layer but the last; dropout 0.5
+    before each hidden linear layer; max-pools are 3x3/2 and count a last, cut-off window. The two `padding` arguments
+    belong to the first two convolutions; `grid_size` is the side of the grid that the linear layers read.
 
-    Differs from the paper: no contrast normalisation after the first two pools. It has no parameters, and
-    later networks showed that it buys nothing (Simonyan and Zisserman 2014, section 2.1).
+    Differs from the paper: no contrast normalisation after the first two pools. It has no parameters, and later
+    networks showed that it buys nothing (Simonyan and Zisserman 2014, section 2.1).
 
-    Differs from the paper: weights are drawn with He's variance and zero biases; the paper starts all
-    weights at 0.01 times noise and renormalises filters while training.
+    Differs from the paper: weights are drawn with He's variance and zero biases; the paper starts all weights at 0.01
+    times noise and renormalises filters while training.
 
-    Differs from the paper: `zfnet_cifar` keeps the 7x7/2 and 5x5/2 convolutions (`alexnet_cifar` has
-    11x11/4) but pads them so that a 32x32 image survives, and has one linear layer; the paper has no
-    network for 32x32.
+    Differs from the paper: `zfnet_cifar` keeps the 7x7/2 and 5x5/2 convolutions (`alexnet_cifar` has 11x11/4) but pads
+    them so that a 32x32 image survives, and has one linear layer; the paper has no network for 32x32.
     """
 
     def __init__(
