@@ -203,7 +203,8 @@ def counted_kernels(
         return {tasks[task]: found for task, found in ended if not isinstance(found, Crash)}
 
 
-_WHOLE = "--time-limit"  # of all tasks together, not of one
+# The flags that leave tasks out; {} is one with its value.
+_ABOVE = {"--max-train-time": "above {}", "--time-limit": "more than {} leaves"}
 
 
 @dataclass(frozen=True)
@@ -212,12 +213,17 @@ class LeftOut:
 
     task: Task
     seconds: float
-    rule: str  # "--max-train-time 60 s"
+    flag: str
+    limit_s: float
+
+    @property
+    def rule(self) -> str:
+        """Such as "--max-train-time 60 s"."""
+        return f"{self.flag} {minutes(self.limit_s)}"
 
     @property
     def reason(self) -> str:
-        limit = f"more than {self.rule} leaves" if self.rule.startswith(_WHOLE) else f"above {self.rule}"
-        return f"it would take about {minutes(self.seconds)} here, {limit}"
+        return f"it would take about {minutes(self.seconds)} here, {_ABOVE[self.flag].format(self.rule)}"
 
 
 @dataclass(frozen=True)
@@ -465,7 +471,7 @@ def estimate(
         fixed = task.budget.kind == "s" or task.spec.name not in REGISTRY
         needs = pace.training_s(task) if PROBES[task.probes[0]].trains and not fixed else None
         if longest is not None and needs is not None and needs > longest:
-            left_out[place] = LeftOut(task, needs, f"--max-train-time {minutes(longest)}")
+            left_out[place] = LeftOut(task, needs, "--max-train-time", longest)
     if whole is not None:
         room = (1 - CLOSING_SHARE) * whole - spent_s
         left = [place for place, task in enumerate(tasks) if place not in left_out and not task.static]
@@ -473,7 +479,7 @@ def estimate(
             if seconds[place] <= room:
                 room -= seconds[place]
             else:
-                left_out[place] = LeftOut(tasks[place], seconds[place], f"{_WHOLE} {minutes(whole)}")
+                left_out[place] = LeftOut(tasks[place], seconds[place], "--time-limit", whole)
     kept = [task for place, task in enumerate(tasks) if place not in left_out]
     phases = dict(before)
     for task, needed in zip(kept, pace.seconds(kept), strict=True):
