@@ -121,7 +121,8 @@ def _revision(flags: list[str]) -> Any:
     Raises:
         ImportError: nothing here can.
     """
-    sys.modules["tyro"] = _tyro()
+    if not Path(sys.path[0], "bench", "runner", "flags.py").is_file():
+        sys.modules["tyro"] = _tyro()
     try:
         revision = importlib.import_module("bench.regression.ab.revision").Revision(flags)
     except ModuleNotFoundError as error:

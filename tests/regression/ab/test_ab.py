@@ -217,8 +217,12 @@ def own_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     commit(
         tmp_path,
         *(
-            {"mine.py": NET.format(products=products, width=64), "models/__init__.py": f"number = {number}\n"}
-            for number, products in enumerate((50, 100))  # the suite has a package called models too
+            {
+                "mine.py": "from tyro import number\n" + NET.format(products=products, width=64),
+                "models/__init__.py": f"number = {number}\n",  # the suite has a package called models too
+                "tyro.py": "number = 1\n",  # for which older revisions of the suite need a stand-in
+            }
+            for number, products in enumerate((50, 100))
         ),
     )
     monkeypatch.chdir(tmp_path)
