@@ -79,7 +79,6 @@ class Metric:
     meaning: str = ""  # one sentence for the report's method section
     predicts: str = ""  # the metric of which this is a prediction
     device_time: str = ""  # the metric that says how long the device itself works on the same step
-    milestone: tuple[str, int] | None = None  # what is spent until which percent of accuracy: ("seconds", 80)
 
 
 # Each metric, and its meaning.
@@ -290,9 +289,7 @@ _MEANINGS: dict[Metric, str] = {
         "outside the budget."
     ),
     **{
-        Metric(
-            f"{currency}_to_{level}", "accuracy", unit, f"{label} to {level} %", "lower", milestone=(currency, level)
-        ): (
+        Metric(f"{currency}_to_{level}", "accuracy", unit, f"{label} to {level} %", "lower"): (
             f"{label} until test accuracy first reached {level} %, on the straight line between the first test at or "
             "above it and the one before; batch norm is as training left it."
         )

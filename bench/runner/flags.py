@@ -36,7 +36,6 @@ class Argument:
 
 Word = str | None
 Count = Annotated[int | None, Argument("N")]
-Seconds = Annotated[float | None, Argument("SECONDS")]
 File = Annotated[Path | None, Argument("FILE")]
 Folder = Annotated[Path | None, Argument("DIR")]
 Names = Annotated[tuple[str, ...], Argument("NAME")]
