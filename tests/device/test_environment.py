@@ -122,6 +122,7 @@ def test_looking_at_a_gpu_takes_none_of_its_memory() -> None:
     """A context on the device would take hundreds of MiB and keep it from idling."""
     program = """
 import pynvml
+from bench.device import accelerator
 from bench.device.environment import conditions, describe
 
 def used():
@@ -130,7 +131,7 @@ def used():
 
 pynvml.nvmlInit()
 before = used()
-describe("cuda:0"), conditions(["cuda:0"])
+accelerator.present(), describe("cuda:0"), conditions(["cuda:0"])
 print(used() - before)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
