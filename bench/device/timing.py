@@ -22,6 +22,7 @@ AGREEMENT = 0.05  # two stretches of steps whose medians differ by less are the 
 WARM_UP_LIMIT = 5  # times the measuring time, then warm-up is given up
 DEVICE_SAMPLES = 5
 LONGEST_WAIT_S = 0.25  # a kernel of 2 s is killed where the GPU has a display to serve
+MARKS_S = 1e-4  # more than the host takes for two marks in the queue
 LEAST_LAPS = 5
 
 
@@ -152,7 +153,7 @@ def device_seconds(step: Step, device: Device, clock: Clock = time.perf_counter)
     seconds = []
     for _ in range(DEVICE_SAMPLES):
         device.synchronise()
-        busy = device.sleep(min(1.5 * to_queue, LONGEST_WAIT_S))
+        busy = device.sleep(min(1.5 * to_queue + MARKS_S, LONGEST_WAIT_S))
         begin = device.event()
         if begin is None:
             raise NoClock("only an accelerator works apart from the host, with a clock of its own")

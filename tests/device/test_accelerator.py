@@ -203,9 +203,15 @@ def test_what_amd_computes_is_never_called_tf32(monkeypatch: pytest.MonkeyPatch)
 def test_a_device_is_kept_busy_for_as_long_as_asked_whatever_clock_it_counts_by(
     monkeypatch: pytest.MonkeyPatch, hertz: float
 ) -> None:
-    queue = Queue(clock=lambda: 0.0, wait=lambda seconds: None)
-    device = Cuda(0)
-    monkeypatch.setattr(torch.cuda, "_sleep", lambda cycles: queue.launch(cycles / hertz))
+    now, loaded = 0.0, False
+    queue, device = Queue(clock=lambda: now, wait=lambda seconds: None), Cuda(0)
+
+    def spin(cycles: int) -> None:
+        nonlocal now, loaded
+        now, loaded = now if loaded else 0.02, True  # the first time, the host loads the kernel
+        queue.launch(cycles / hertz)
+
+    monkeypatch.setattr(torch.cuda, "_sleep", spin)
     monkeypatch.setattr(torch.accelerator, "synchronize", lambda place: None)
     monkeypatch.setattr(device, "event", queue.event)
     assert device.sleep(0.0)
@@ -213,7 +219,7 @@ def test_a_device_is_kept_busy_for_as_long_as_asked_whatever_clock_it_counts_by(
     for _ in range(2):
         device.sleep(0.25)
     assert queue.busy_seconds - before == pytest.approx(0.5)
-    assert before == pytest.approx(SPUN_CYCLES / hertz)
+    assert before == pytest.approx(2 * SPUN_CYCLES / hertz)
 
 
 def test_an_accelerator_that_is_passed_over_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -291,7 +297,7 @@ def test_a_gpu_is_kept_busy_and_tells_the_time_between_two_marks(gpu: Device) ->
     assert end is not None
     assert not end.query()
     gpu.synchronise()
-    assert 10 < begin.elapsed_time(end) < 1000  # milliseconds: its clock may change on the way
+    assert 50 < begin.elapsed_time(end) < 300  # milliseconds: its clock may change on the way
 
 
 @pytest.mark.gpu

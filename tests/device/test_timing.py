@@ -199,6 +199,20 @@ def test_a_slow_host_does_not_show(host_s: float, device_s: float) -> None:
     assert seconds == pytest.approx([100 * device_s] * DEVICE_SAMPLES)
 
 
+def test_a_step_that_is_queued_as_soon_as_a_mark_is_has_its_time() -> None:
+    """As a replayed graph is: one launch."""
+
+    class SlowMarks(Emulated):
+        def event(self) -> queue.Event:
+            time.spend(4e-5)
+            return super().event()
+
+    time = Time()
+    device = SlowMarks(queue=queue.Queue(time, time.spend))
+    seconds = device_seconds(step_of(device, time, 1, 6e-5, 1e-3), device, time)
+    assert seconds == pytest.approx([1e-3] * DEVICE_SAMPLES)
+
+
 def test_a_step_that_the_queue_does_not_hold_gives_no_number_in_place_of_a_wrong_one() -> None:
     with pytest.raises(NoClock, match="may have waited for the host"):
         measured(3 * queue.LENGTH, 1e-5, 1e-6)
