@@ -17,7 +17,7 @@ from bench.device.execution import arithmetic, as_written, autocast, memory_form
 from bench.training.step import logits
 
 
-@dataclass(frozen=True)
+@dataclass
 class Images:
     """Both splits on the device, and what is needed to make batches of them."""
 
@@ -26,6 +26,7 @@ class Images:
     test: Split
     input_size: tuple[int, int, int]  # of the network: (channels, height, width)
     resize: bool = False  # bring images to that size; otherwise small ones are framed in black
+    test_batch: int | None = None  # that fits into memory; None: what suits the device
 
 
 SETTLING_BATCHES = 8  # of the training batch size
@@ -50,10 +51,11 @@ def evaluate(network: nn.Module, images: Images, execution: Execution = Executio
 def predicted_classes(network: nn.Module, images: Images, execution: Execution = Execution()) -> Tensor:
     """What the network takes each test image for: the index of its largest logit, int64 (N,), on the device.
 
-    A batch that does not fit into memory is halved: a training must not be lost to its test.
+    A batch that does not fit into memory is halved, for the tests to come too: a training must not be lost to them.
     """
-    largest = accelerator.of(images.test.labels.device).sizes.evaluation_batch
-    return with_batch_that_fits(lambda size: _predicted(network, images, execution, size), largest)[0]
+    largest = images.test_batch or accelerator.of(images.test.labels.device).sizes.evaluation_batch
+    found, images.test_batch = with_batch_that_fits(lambda size: _predicted(network, images, execution, size), largest)
+    return found
 
 
 def _predicted(network: nn.Module, images: Images, execution: Execution, batch_size: int) -> Tensor:

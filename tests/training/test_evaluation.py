@@ -40,8 +40,11 @@ def test_predictions_are_in_the_order_of_the_images() -> None:
 
 
 def test_a_test_that_does_not_fit_into_memory_goes_on_with_half_the_batch() -> None:
+    sizes = list[int]()
+
     class Hungry(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
+            sizes.append(len(x))
             if len(x) > 13:
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 PiB")
             return x[:, 0, 0, :2]
@@ -49,6 +52,10 @@ def test_a_test_that_does_not_fit_into_memory_goes_on_with_half_the_batch() -> N
     data = images()
     expected = data.test.images[:, 0, 0, :2].argmax(1)
     assert predicted_classes(Hungry(), data).tolist() == expected.tolist()
+    halved = sizes.copy()
+    assert halved[:3] == [50, 25, 12]
+    assert predicted_classes(Hungry(), data).tolist() == expected.tolist()
+    assert sizes[len(halved) :] == halved[2:]  # later tests need not find out again
 
 
 def test_confusions_count_pairs() -> None:
