@@ -19,7 +19,7 @@ from bench.config import Config, RequestError
 from bench.data import ImageSet
 from bench.data.batches import Split, load_split
 from bench.device import accelerator
-from bench.device.execution import arithmetic, for_training
+from bench.device.execution import CaptureFailed, arithmetic, failed_capture, for_training
 from bench.engines import Crash, Executor, Stop
 from bench.models import ModelSpec
 from bench.probes.counting.layers import layer_products
@@ -63,8 +63,8 @@ class TrialTask:
         return f"{self.spec.name} with {self.recipe}"  # a process of its own
 
 
-def execute_trial(task: TrialTask, device: str) -> Trial:
-    """Train and test once.
+def execute_trial(task: TrialTask, device: str) -> Trial | TrialTask:
+    """Train and test once. Where the step could not be recorded as a graph: the same without one, for a fresh process.
 
     Raises:
         Exception: whatever the network raises.
@@ -83,6 +83,10 @@ def execute_trial(task: TrialTask, device: str) -> Trial:
             outcome = trainee.train(config.budget, flops, seed)
         except Diverged as reason:
             return Trial(recipe.peak_rate, recipe.weight_decay, None, note=str(reason))
+        except (CaptureFailed, Exception):
+            if not failed_capture():
+                raise
+            return replace(task, config=replace(config, execution=replace(config.execution, cuda_graphs=False)))
     return Trial(recipe.peak_rate, recipe.weight_decay, outcome.top1, outcome.tested)
 
 
@@ -105,15 +109,20 @@ def tune(
     known = {(trial.peak_rate, trial.weight_decay): trial for trial in _trials(default, before)}
 
     def attempt(recipe: Recipe) -> Trial:
+        nonlocal default
         if trial := known.get((recipe.peak_rate, recipe.weight_decay)):
             return trial
-        task = replace(default, recipe=recipe)
-        with closing(executor.run(execute_trial, [task], default.config.task_timeout_s, stop=stop)) as ended:
-            for _, outcome in ended:
-                if isinstance(outcome, Crash):
-                    return Trial(recipe.peak_rate, recipe.weight_decay, None, note=outcome.reason)
-                return outcome
-        raise KeyboardInterrupt
+        tasks = [replace(default, recipe=recipe)]
+        with closing(executor.run(execute_trial, tasks, default.config.task_timeout_s, stop=stop)) as ended:
+            outcome = next((outcome for _, outcome in ended), None)
+        if outcome is None:
+            raise KeyboardInterrupt
+        if isinstance(outcome, Crash):
+            return Trial(recipe.peak_rate, recipe.weight_decay, None, note=outcome.reason)
+        if isinstance(outcome, TrialTask):  # nor will later trials be graphs
+            default = replace(default, config=outcome.config)
+            return attempt(recipe)
+        return outcome
 
     trials: list[Trial] = []
     for trial in search(default.recipe, count, default.seed, attempt):

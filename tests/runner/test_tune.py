@@ -1,24 +1,32 @@
 """Searching recipes: which images, which network, and what happens to a trial that diverges."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
+from bench.config import Execution
 from bench.data.batches import Split
 from bench.models import REGISTRY, select
 from bench.runner.tune import (
     DECAY_WITHOUT_DEFAULT,
     SPAN,
     Trial,
+    TrialTask,
     best_of,
     held_out,
     search,
     smallest_of_families,
+    tune,
 )
 from bench.training.recipes import Recipe
+from tests.emulated import at_work
+from tests.probes.test_accuracy import CONFIG, SPEC, image_set
 
 DEFAULT = Recipe("sgd", 0.1, 5e-4, 128, "a test")
 
@@ -84,6 +92,22 @@ def test_any_other_error_ends_the_search() -> None:
 
     with pytest.raises(ValueError, match="no logits"):
         list(search(DEFAULT, 3, 0, broken))
+
+
+def test_a_trial_whose_capture_fails_is_repeated_without_graphs_and_so_is_every_later_one(tmp_path: Path) -> None:
+    asked = list[bool | None]()
+
+    def run(execute: Any, tasks: Sequence[TrialTask], *_: object, stop: object) -> Iterator[tuple[TrialTask, Any]]:
+        for task in tasks:
+            asked.append(task.config.execution.cuda_graphs)
+            with at_work("capture"):  # each time another process
+                yield task, execute(task, "emulated:0")
+
+    config = replace(CONFIG, execution=Execution(cuda_graphs=None))
+    default = TrialTask(SPEC, DEFAULT, config, image_set(tmp_path), 0)
+    *_, entry = tune(default, 2, None, SimpleNamespace(run=run), lambda *_: None, None)  # type: ignore[arg-type]
+    assert asked == [None, False, False]
+    assert all(trial["top1"] is not None for trial in entry["trials"])
 
 
 def numbered(count: int, classes: int) -> Split:

@@ -17,7 +17,7 @@ from bench.models import REGISTRY
 from bench.records.record import Record
 from bench.records.run_folder import Run
 from bench.runner.request import Request, resolve
-from bench.runner.tune import TrialTask, execute_trial
+from bench.runner.tune import Trial, TrialTask, execute_trial
 from bench.training.experiments import EXPERIMENTS
 from bench.training.recipes import Recipe, recipe_for
 from tests.data import fakes
@@ -159,6 +159,7 @@ def test_tuning_reads_no_test_image(tmp_path: Path) -> None:
     spec = REGISTRY["lenet5_cifar"]
     task = TrialTask(spec, recipe_for(spec.family), config, image_set, seed=0)
     trials = [execute_trial(task, "cpu") for _ in range(2)]
+    assert isinstance(trials[0], Trial)
     assert trials[0].top1 is not None
     assert trials[0] == trials[1]  # the same seed finds the same
 
