@@ -21,6 +21,7 @@ from bench.device import accelerator, environment, execution
 from bench.device.peaks import vendor_named
 from bench.metrics import PROBES
 from bench.models import ModelSpec
+from bench.quantity import first_line
 from bench.records.run_folder import Run, RunError, run_names
 from bench.runner.request import Request, networks, resolve
 from bench.training import recipes
@@ -138,10 +139,14 @@ def devices_for(word: str, say: Callable[[str], None]) -> tuple[str, ...]:
         raise RequestError(f"device {word!r}: write auto, {', '.join(accelerator.words())}")
     if known.is_host:
         return (word,)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # PyTorch's own, of which the lines below say more
-        count = known.count()
-        unusable = {f"{kind}:{n}": accelerator.named(f"{kind}:{n}").unusable() for n in range(count)}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PyTorch's own, of which the lines below say more
+            count = known.count()
+            unusable = {f"{kind}:{n}": accelerator.named(f"{kind}:{n}").unusable() for n in range(count)}
+    except Exception as error:  # as of a GPU that does not answer
+        reason = f"{kind.upper()} does not start here ({first_line(error)})"
+        raise RequestError(f"--device {word}: {reason}; --device cpu does without it") from error
     if not count:
         reason = known.why_none()
         if word != "auto":

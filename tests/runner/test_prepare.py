@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -64,6 +65,17 @@ def test_where_no_gpu_has_kernels_auto_takes_the_cpu_and_says_so_loudly(monkeypa
     assert said[0].startswith("MEASURING ON THE CPU: cuda:0 is left out: card 0 has compute capability 6.1")
     with pytest.raises(RequestError, match=r"--device cuda: cuda:0 is left out: .* 6\.1"):
         devices_for("cuda", said.append)
+
+
+def test_a_gpu_that_does_not_answer_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lost() -> None:
+        raise RuntimeError("CUDA error: uncorrectable ECC error encountered\nFor debugging consider passing")
+
+    cards(monkeypatch, (9, 0))
+    monkeypatch.setattr(torch.cuda, "init", lost)
+    said = "--device auto: CUDA does not start here (CUDA error: uncorrectable ECC error encountered); --device cpu"
+    with pytest.raises(RequestError, match=f"^{re.escape(said)}"):
+        devices_for("auto", print)
 
 
 @pytest.fixture
