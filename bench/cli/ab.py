@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -200,8 +200,11 @@ def _workers(
         Asked("B", request.new if revisions_of else None, request.python_b, request.b),
     )
     common = {field: getattr(request, field) for field in _COMMON}
+    said = list[str]()
     for one in asked:
-        _check_flags(one, common)
+        _check_flags(one, common, said.append)
+    for line in dict.fromkeys(said):
+        say(line)
     flags = [word for field, value in common.items() if value is not None for word in (flag_of(field), str(value))]
     with (
         _terminable(),
@@ -224,7 +227,7 @@ def _terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _check_flags(asked: Asked, common: Mapping[str, Any]) -> None:
+def _check_flags(asked: Asked, common: Mapping[str, Any], say: Callable[[str], None]) -> None:
     """Find a wrong flag before anything starts; what another interpreter can do, only its own worker knows."""
     from bench.regression.ab.sides import split_flags
     from bench.runner.prepare import prepare
@@ -244,7 +247,7 @@ def _check_flags(asked: Asked, common: Mapping[str, Any]) -> None:
     whole = replace(untouched, **{**common, **own})
     parse_input_size(whole.input_size)
     if asked.python is None:
-        prepare(replace(whole, dry_run=True), ("throughput",), lambda _: None)
+        prepare(replace(whole, dry_run=True), ("throughput",), say)
 
 
 def _line(result: Result) -> str:

@@ -177,6 +177,18 @@ def test_a_wrong_request_is_said_in_one_line_before_any_work(
     assert complaint in refused("ab", *words)
 
 
+def test_what_is_doubtful_about_a_device_is_said_once_before_any_work(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_work(*_: object, **__: object) -> None:
+        raise RequestError("a worker would start")
+
+    monkeypatch.setattr("bench.regression.ab.sides.workers", no_work)
+    monkeypatch.setattr("bench.device.environment.company", lambda devices: ["cuda:0: others compute on it"])
+    assert main(["ab", "lenet5_cifar", "nin_cifar", "--device", "cpu"]) == 2
+    assert capsys.readouterr().err.count("cuda:0: others compute on it\n") == 1
+
+
 def result(low: float, high: float) -> Result:
     """A comparison of which only the interval matters: percents of the time of B above that of A."""
     interval = (math.log1p(low / 100), math.log1p(high / 100))
