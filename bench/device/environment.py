@@ -99,11 +99,17 @@ def _gpu_state(device: str, idle: bool = False) -> Facts:
                     "held_back_by_power_s": lambda: round(gpu.held_back_by_power_seconds(), 3),
                     "held_back_by_heat_s": lambda: round(gpu.held_back_by_heat_seconds(), 3),
                     "memory_used_gib": lambda: round(gpu.memory_used_bytes() / 2**30, 1),
-                    "other_processes": lambda: ", ".join(map(str, gpu.others())) or "none",
+                    "other_processes": lambda: ", ".join(map(str, gpu.others(_held_here(device)))) or "none",
                 }
             )
     except nvml.Unavailable as reason:
         return {"reason": str(reason)}
+
+
+def _held_here(device: str) -> int:
+    """Bytes of the device that this process has reserved."""
+    memory = accelerator.named(device).memory
+    return memory.now().reserved if memory else 0
 
 
 def _idle_watts(gpu: nvml.Gpu) -> Fact:

@@ -112,12 +112,22 @@ class Gpu:
         """By all processes together."""
         return self._ask("its memory", self._library.nvmlDeviceGetMemoryInfo).used
 
-    def others(self) -> list[Process]:
-        """What computes on it, but for this process."""
+    def others(self, held_bytes: int = 0) -> list[Process]:
+        """What computes on it, but for this process, which holds so many bytes there.
+
+        In a container the numbers are the host's, and this process is taken for the smallest that holds as much.
+        """
         found = self._ask("what computes on it", self._library.nvmlDeviceGetComputeRunningProcesses)
         gib = (None if each.usedGpuMemory is None else each.usedGpuMemory / 2**30 for each in found)
-        processes = (Process(each.pid, size) for each, size in zip(found, gib, strict=True))
-        return [process for process in processes if process.pid != os.getpid()]
+        processes = [Process(each.pid, size) for each, size in zip(found, gib, strict=True)]
+        own, desktop = os.getpid(), set[int]()
+        if held_bytes and all(process.pid != own for process in processes):
+            large = [each for each in processes if each.gib is None or each.gib * 2**30 >= held_bytes]
+            own = min(large, key=lambda process: process.gib or 0.0).pid if large else own
+        if any(process.gib is None for process in processes):  # as on Windows, where whatever draws is said to compute
+            drawing = self._ask("what draws on it", self._library.nvmlDeviceGetGraphicsRunningProcesses)
+            desktop = {each.pid for each in drawing}
+        return [process for process in processes if process.pid not in {own, *desktop}]
 
     def uuid(self) -> str:
         return self._ask("its identity", self._library.nvmlDeviceGetUUID)

@@ -3,7 +3,8 @@
    FAKE_NVML_REFUSES="nvmlDeviceGetPowerUsage:4 ..."  functions that fail, with NVML's number of the error
    FAKE_NVML_WATTS, FAKE_NVML_STANDS_STILL            power; whether the energy counter never moves
    FAKE_NVML_THROTTLED, FAKE_NVML_MIG                 mask of reasons; MIG mode
-   FAKE_NVML_PIDS="123 456", FAKE_NVML_CUDA="12040"   compute processes; what the driver can do
+   FAKE_NVML_PIDS="123 456", FAKE_NVML_DRAWS="456"    compute and graphics processes; FAKE_NVML_WDDM: without memory
+   FAKE_NVML_CUDA="12040"                             what the driver can do
    Functions that a driver lacks are left out by -DWITHOUT_ENERGY. */
 #include <math.h>
 #include <stdio.h>
@@ -83,15 +84,21 @@ int nvmlDeviceGetMigMode(Device device, unsigned *out, unsigned *pending) {
     ANSWER(unsigned, atoi(said("FAKE_NVML_MIG", "0")))
 }
 struct process { unsigned pid; u64 memory; unsigned instances[2]; };
-int nvmlDeviceGetComputeRunningProcesses_v3(Device device, unsigned *count, struct process *out) {
+static int processes(const char *at, unsigned *count, struct process *out) {
     unsigned room = *count, found = 0;
-    const char *at = said("FAKE_NVML_PIDS", "");
+    u64 memory = getenv("FAKE_NVML_WDDM") ? -1 : (u64)3 << 30;
     for (char *end; ; at = end, found++) {
         unsigned pid = strtoul(at, &end, 10);
         if (end == at) break;
-        if (out && found < room) out[found] = (struct process){pid, (u64)3 << 30, {-1, -1}};
+        if (out && found < room) out[found] = (struct process){pid, memory, {-1, -1}};
     }
     *count = found;
+    return found > room ? TOO_SMALL : OK;
+}
+int nvmlDeviceGetComputeRunningProcesses_v3(Device device, unsigned *count, struct process *out) {
     int code = refusal(__func__);
-    return code ? code : found > room ? TOO_SMALL : OK;
+    return code ? code : processes(said("FAKE_NVML_PIDS", ""), count, out);
+}
+int nvmlDeviceGetGraphicsRunningProcesses_v3(Device device, unsigned *count, struct process *out) {
+    return processes(said("FAKE_NVML_DRAWS", ""), count, out);
 }

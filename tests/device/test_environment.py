@@ -126,13 +126,16 @@ from bench.device import accelerator
 from bench.device.environment import conditions, describe
 
 def used():
-    handles = map(pynvml.nvmlDeviceGetHandleByIndex, range(pynvml.nvmlDeviceGetCount()))
-    return sum(pynvml.nvmlDeviceGetMemoryInfo(handle).used for handle in handles)
+    handles = [*map(pynvml.nvmlDeviceGetHandleByIndex, range(pynvml.nvmlDeviceGetCount()))]
+    processes = sum(len(pynvml.nvmlDeviceGetComputeRunningProcesses(handle)) for handle in handles)
+    return processes, sum(pynvml.nvmlDeviceGetMemoryInfo(handle).used for handle in handles)
 
 pynvml.nvmlInit()
 before = used()
 accelerator.present(), describe("cuda:0"), conditions(["cuda:0"])
-print(used() - before)
+print(*(now - was for now, was in zip(used(), before)))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert int(done.stdout) < 100 * 2**20
+    processes, taken = map(int, done.stdout.split())
+    assert processes == 0  # so it is none of those that `company` tells of
+    assert taken < 100 * 2**20

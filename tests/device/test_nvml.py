@@ -210,6 +210,20 @@ def test_whoever_else_computes_on_a_gpu_is_seen(driver: Install) -> None:
         assert [str(process) for process in gpu.others()] == ["pid 123 (3.0 GiB)", "pid 456 (3.0 GiB)"]
 
 
+def test_in_a_container_this_process_is_one_of_those_that_have_the_hosts_numbers(driver: Install) -> None:
+    driver(pids="7000001 7000002")
+    with opened_by_uuid(UUID) as gpu:
+        assert len(gpu.others()) == 2  # it has not touched the GPU
+        assert len(gpu.others(held_bytes=2 << 30)) == 1
+        assert len(gpu.others(held_bytes=4 << 30)) == 2  # of 3 GiB each: neither can be this one
+
+
+def test_what_draws_the_desktop_of_windows_computes_nothing(driver: Install) -> None:
+    driver(pids="123 456 789", draws="123 789", wddm="1")
+    with opened_by_uuid(UUID) as gpu:
+        assert list(map(str, gpu.others())) == ["pid 456"]
+
+
 def test_a_gpu_that_nvml_does_not_know(driver: Install) -> None:
     driver()
     with pytest.raises(Unavailable, match="knows no GPU other: Not Found"), opened_by_uuid("other"):

@@ -267,5 +267,5 @@ class _Board(nvml.Gpu):
             return partial(self._refuse, name.replace("_", " "))
         return super().__getattribute__(name)
 
-    def _refuse(self, what: str) -> None:
+    def _refuse(self, what: str, *_: object) -> None:
         raise nvml.Unavailable(f"the emulated device does not tell its {what}")
