@@ -280,9 +280,10 @@ def execute(task: Task, device: str) -> Outcome:
     with settings_kept():
         task = replace(task, device=device, spec=with_own_classes(task.spec))
     for number, probe in enumerate(task.probes):
-        start = time.perf_counter()
+        start, hardware = time.perf_counter(), ""
         try:
             accelerator.choose(device)
+            hardware = "" if task.static else environment.hardware(device)  # while it answers
             with settings_kept():
                 measurement = MEASURE[probe](task)
         except CaptureFailed:
@@ -297,7 +298,6 @@ def execute(task: Task, device: str) -> Outcome:
             again = replace(task, probes=task.probes[number:], config=graphless, without_graphs=reason)
             return Outcome(tuple(records), tables, again=again)
         seconds = time.perf_counter() - start
-        hardware = "" if task.static else environment.hardware(device)
         records += [
             replace(_record(task, probe, metric, measurement.readings[metric], seconds), hardware=hardware)
             for metric in sorted(measurement.readings, key=metrics_of(probe).index)

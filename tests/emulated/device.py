@@ -93,6 +93,7 @@ class Emulated(Host):
 
     @property
     def name(self) -> str:
+        self.check()
         return "Emulated GPU"
 
     @property

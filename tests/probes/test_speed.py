@@ -498,6 +498,13 @@ def test_a_device_that_is_lost_costs_nothing_that_was_measured_before(monkeypatc
     assert "CUDNN_STATUS_INTERNAL_ERROR" in next(row.note for row in rows if row.metric == "train_images_per_s")
 
 
+def test_a_device_that_is_lost_from_the_beginning_is_said_in_each_row() -> None:
+    with at_work() as device:
+        device.broken = "the device was lost"
+        rows = execute(Task(REGISTRY["lenet5_mnist"], CONFIG, ("latency",)), "emulated:0").records
+    assert {(row.status, row.note) for row in rows} == {("failed", "RuntimeError: the device was lost")}
+
+
 def test_the_compiler_is_reset_where_something_was_compiled_and_only_there(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker has the half of it that counts need; on a GPU, a reset would import the other half in every process."""
     from torch._dynamo import convert_frame  # as workers have it
