@@ -270,6 +270,7 @@ Result = TypeVar("Result")
 _IN_OTHER_WORDS = (
     *("can't allocate memory", "out of memory", "STATUS_ALLOC_FAILED", "OUT_OF_DEVICE_MEMORY"),
     "_ALLOCATION_FAILED",  # cuDNN 9: of the host or of the device
+    "NVML_SUCCESS ==",  # PyTorch to 2.13: it asks NVML who has the memory that lacks, and in a part of a GPU may not
 )
 # cuDNN tries its kernels one after the other, and says so little where no workspace was to be had (pytorch#108645); and
 # libraries that cannot take what they need for themselves were "not initialized".
