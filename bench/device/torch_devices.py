@@ -16,6 +16,7 @@ from torch import Tensor
 from bench.config import Precision
 from bench.device import energy, environment, nvml
 from bench.device.accelerator import OF_HOST, Board, Device, Event, Facts, Kernels, MemoryUse, Sizes
+from bench.quantity import first_line
 
 Result = TypeVar("Result")
 SPUN_CYCLES = 1_000_000  # to see how fast the clock is by which a device is kept busy: half a millisecond at 2 GHz
@@ -213,7 +214,7 @@ class Cuda(TorchAccelerator):
             "compute_capability": f"{properties.major}.{properties.minor}",
             "cuda": torch.version.cuda or "",
             **({"rocm": torch.version.hip} if torch.version.hip else {}),
-            "cudnn": torch.backends.cudnn.version() or 0,
+            "cudnn": _cudnn_version(),
         }
 
     @contextmanager
@@ -250,6 +251,14 @@ class Cuda(TorchAccelerator):
         if torch.version.hip is not None:
             return super().board()
         return nvml.opened_by_uuid(str(torch.cuda.get_device_properties(self.word).uuid))
+
+
+def _cudnn_version() -> str | int:
+    """Or why PyTorch does not like it: it is older than its own, or a GPU that is not used here is too old for it."""
+    try:
+        return torch.backends.cudnn.version() or 0
+    except RuntimeError as error:
+        return first_line(error)
 
 
 def _notice_waits(mode: str | int) -> None:

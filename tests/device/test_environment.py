@@ -78,6 +78,17 @@ def test_a_gpu_is_described_by_cuda_and_by_its_driver() -> None:
     assert (facts["gpu_uuid"], facts["mig"]) == (f"GPU-{UUID}", "off")
     assert (facts["persistence_mode"], facts["compute_mode"]) == (True, "exclusive process")
     assert facts["cudnn_benchmark"] is False
+
+
+@pytest.mark.usefixtures("_two_gpus")
+def test_a_cudnn_that_pytorch_does_not_like_is_described_and_ends_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where one of the GPUs is older than it knows, though another one is used."""
+
+    def version() -> int:
+        raise RuntimeError("cuDNN version 91100 is not compatible with devices with SM < 7.5. Please install")
+
+    monkeypatch.setattr(torch.backends.cudnn, "version", version)
+    assert str(describe("cuda:0")["cudnn"]).startswith("cuDNN version 91100 is not compatible with devices")
     assert "knows no GPU unknown" in str(describe("cuda:1")["driver"])
 
 
