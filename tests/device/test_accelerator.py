@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from bench.config import RequestError
-from bench.device import accelerator
+from bench.device import accelerator, torch_devices
 from bench.device.accelerator import Device, MemoryUse
 from bench.device.execution import CannotCapture, captured, failed_capture, is_out_of_memory
 from bench.device.torch_devices import SPUN_CYCLES, Cuda, Mps, TorchAccelerator, Xpu
@@ -264,6 +264,19 @@ def test_an_intel_gpu_that_does_not_tell_what_is_free_tells_what_it_has(monkeypa
     assert Xpu(0).facts() == {"device": properties.name, "gpu_memory_gib": 12.0}
     monkeypatch.setattr(accelerator, "_chosen", [Xpu(0)])
     assert not is_out_of_memory(RuntimeError("unable to find an engine"))
+
+
+def test_where_the_driver_lends_the_hosts_memory_a_gpu_is_full_when_its_own_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    shares = list[float]()
+    monkeypatch.setattr(torch.accelerator, "set_device_index", lambda place: None)
+    monkeypatch.setattr(torch.accelerator, "get_memory_info", lambda place: (6 << 30, 8 << 30))
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda place: SimpleNamespace(total_memory=8 << 30))
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda share, place: shares.append(share))
+    Cuda(0).choose()
+    assert not shares  # elsewhere the driver says so itself
+    monkeypatch.setattr(torch_devices, "LENT", True)
+    Cuda(0).choose()
+    assert shares == [0.75]  # the rest is the desktop's
 
 
 @pytest.fixture
