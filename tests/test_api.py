@@ -13,7 +13,7 @@ import weakref
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import bench
 from bench.device.execution import settings_kept
@@ -338,6 +339,50 @@ def test_the_callers_settings_of_pytorch_make_no_difference() -> None:
     finally:
         torch.set_default_dtype(torch.float32)
     assert value_of(frame, "train_images_per_s") > 0
+
+
+class SeesSettings(nn.Sequential):
+    """What else of the caller's would change what is measured."""
+
+    seen: ClassVar = set[tuple[bool, ...]]()
+
+    def forward(self, images: Tensor) -> Tensor:
+        of_autocast = torch.autocast_increment_nesting() > 1
+        torch.autocast_decrement_nesting()
+        self.seen.add((torch.is_autocast_enabled("cpu"), of_autocast, torch.is_anomaly_enabled()))
+        self.seen.add((torch.are_deterministic_algorithms_enabled(), torch.backends.cuda.flash_sdp_enabled()))
+        output: Tensor = super().forward(images)
+        return output
+
+
+def test_within_the_callers_autocast_or_anomaly_mode_it_is_measured_as_outside() -> None:
+    torch.set_deterministic_debug_mode("error")
+    try:
+        with (
+            torch.autocast("cpu", torch.bfloat16),
+            torch.autograd.set_detect_anomaly(True, check_nan=False),
+            sdpa_kernel(SDPBackend.MATH),
+        ):
+            frame = bench.measure(lambda: SeesSettings(small()), probes="throughput", batch_size=2, rounds=1)
+            assert torch.is_autocast_enabled("cpu")
+            assert (torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()) == (True, False)
+        assert torch.are_deterministic_algorithms_enabled()
+    finally:
+        torch.set_deterministic_debug_mode("default")
+    assert value_of(frame, "train_images_per_s") > 0
+    assert SeesSettings.seen == {(False, False, False), (False, True)}
+
+
+def test_a_training_within_the_callers_autocast_is_the_training_outside() -> None:
+    """Where casts of weights were kept from step to step, nothing would be learned."""
+    settings: dict[str, Any] = {"budget": "0.2kimg", "dataset": "synthetic", "test_images": 100, "precision": "bf16"}
+
+    def loss() -> float:
+        return value_of(bench.measure(partial(small, num_classes=10), probes="accuracy", **settings), "train_loss")
+
+    outside = loss()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert loss() == outside
 
 
 class Switches(nn.Sequential):

@@ -70,6 +70,24 @@ def arithmetic(precision: Precision, autotune: bool = True) -> Iterator[None]:
         yield
 
 
+def _autocasts() -> int:
+    """How many are entered. Casts of weights are dropped at the end of the outermost: within one, every step of a
+    training would see those of the first."""
+    torch.autocast_increment_nesting()
+    return int(torch.autocast_decrement_nesting())
+
+
+def _set_autocasts(count: int) -> None:
+    while _autocasts() < count:
+        torch.autocast_increment_nesting()
+    while _autocasts() > count:
+        torch.autocast_decrement_nesting()
+
+
+def _anomalies() -> tuple[bool, bool]:
+    return torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()
+
+
 def _set_default_device(device: torch.device) -> None:
     torch.set_default_device(None if str(device) == "cpu" else device)  # one that is set slows every call down
 
@@ -94,18 +112,27 @@ _KERNELS: tuple[Setting, ...] = (
     _switch(_CUDNN, "benchmark"),
     _switch(_CUDNN, "deterministic"),
 )
+# What no probe sets, and as what PyTorch starts.
+_UNSET: tuple[tuple[Callable[[], Any], Callable[[Any], object], Any], ...] = (
+    (torch.get_default_dtype, torch.set_default_dtype, torch.float32),
+    (torch.get_default_device, _set_default_device, torch.device("cpu")),
+    (torch.is_grad_enabled, torch.set_grad_enabled, True),
+    (_anomalies, lambda both: torch.set_anomaly_enabled(*both), (False, True)),
+    (torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode, 0),
+    (_CUDA.flash_sdp_enabled, _CUDA.enable_flash_sdp, True),
+    (_CUDA.mem_efficient_sdp_enabled, _CUDA.enable_mem_efficient_sdp, True),
+    (_CUDA.math_sdp_enabled, _CUDA.enable_math_sdp, True),
+    (_CUDA.cudnn_sdp_enabled, _CUDA.enable_cudnn_sdp, True),
+    (*_switch(_CUDNN, "enabled"), True),
+    *(
+        (partial(torch.is_autocast_enabled, kind), partial(torch.set_autocast_enabled, kind), False)
+        for kind in ("cpu", "cuda", "xpu", "mps")
+    ),
+    (_autocasts, _set_autocasts, 0),
+)
 _SETTINGS: tuple[Setting, ...] = (
     (torch.get_num_threads, torch.set_num_threads),
-    (torch.get_default_dtype, torch.set_default_dtype),
-    (torch.get_default_device, _set_default_device),
-    (torch.is_grad_enabled, torch.set_grad_enabled),
-    (torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
-    (torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode),
-    (_CUDA.flash_sdp_enabled, _CUDA.enable_flash_sdp),
-    (_CUDA.mem_efficient_sdp_enabled, _CUDA.enable_mem_efficient_sdp),
-    (_CUDA.math_sdp_enabled, _CUDA.enable_math_sdp),
-    (_CUDA.cudnn_sdp_enabled, _CUDA.enable_cudnn_sdp),
-    _switch(_CUDNN, "enabled"),
+    *((get, set_to) for get, set_to, _ in _UNSET),
     *_KERNELS,
 )
 
@@ -120,6 +147,13 @@ def settings_kept(settings: Sequence[Setting] = _SETTINGS) -> Iterator[None]:
         for (get, set_to), value in zip(settings, before, strict=True):
             if value is not None and _told(get) != value:
                 set_to(value)
+
+
+def as_pytorch_starts() -> None:
+    """Undo what a caller may have switched that no probe sets itself; within `settings_kept`."""
+    for get, set_to, value in _UNSET:
+        if get() != value:
+            set_to(value)
 
 
 def _told(get: Callable[[], Any]) -> Any:

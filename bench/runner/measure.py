@@ -27,7 +27,7 @@ from torch.nn.parameter import is_lazy
 from bench import models
 from bench.config import CompileMode, MemoryFormat, Precision, RequestError, Task
 from bench.device import accelerator
-from bench.device.execution import settings_kept
+from bench.device.execution import as_pytorch_starts, settings_kept
 from bench.engines import Crash
 from bench.metrics import measured_by, probe_named
 from bench.models import ModelSpec, UnknownModel
@@ -331,10 +331,8 @@ def _undisturbed(device: str) -> Iterator[None]:
     """The caller's random states, current GPU and PyTorch settings: set for the suite, and put back."""
     at = accelerator.named(device).place
     current = torch.accelerator.device_index(at.index)
-    with settings_kept(), randomness.preserved(at), torch.inference_mode(False), torch.enable_grad(), current:
-        torch.set_default_dtype(torch.float32)
-        if str(torch.get_default_device()) != "cpu":
-            torch.set_default_device(None)
+    with settings_kept(), randomness.preserved(at), torch.inference_mode(False), current:
+        as_pytorch_starts()
         yield
 
 
