@@ -21,7 +21,9 @@ from bench.probes.steps import MakeStep, check_finite, inference_step, one_by_on
 # lie thirty updates. That of processors moves a thousand times a second.
 WINDOW_S, WINDOW_OF_HOST_S = 3.0, 1.0
 STEPS = {"energy_joules_per_image": inference_step, "train_energy_joules_per_image": training_step}
-AHEAD_S = 0.05  # of work that is queued at least; unbounded, it would be a thousand steps where each is one graph
+# Of work that is queued at least: a device that is never idle, and a host that looks often enough at the counter.
+# Unbounded, it would be a thousand steps where each is one graph.
+AHEAD_S = 0.02
 SETTLE_S = 2.0  # power is told as a mean over the last second
 
 

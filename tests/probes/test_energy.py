@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from bench.config import Execution, Task
 from bench.device import energy as counters
 from bench.device import nvml, torch_devices
-from bench.device.timing import steady_samples
+from bench.device.timing import keeping_pace, steady_samples
 from bench.metrics import metrics_of
 from bench.models import REGISTRY
 from bench.probes import energy
@@ -27,7 +27,7 @@ from tests.clock import Time
 from tests.configs import config
 from tests.device.nvml_library import UUID, Install
 from tests.emulated import at_work
-from tests.emulated.device import BUSY_WATTS, SLOWNESS
+from tests.emulated.device import BUSY_WATTS, SLOWNESS, Emulated
 from tests.emulated.queue import Queue
 from tests.own_network import own_spec
 
@@ -150,6 +150,27 @@ def test_steps_that_are_graphs_are_not_queued_by_the_thousand(now: Time) -> None
     assert isinstance(found, Reading)
     assert found.value == pytest.approx(BUSY_WATTS * SLOWNESS * STEP_S / BATCH, rel=0.02)
     assert max(ahead) < 4 * energy.AHEAD_S
+
+
+@pytest.mark.parametrize("step_s", [0.0005, 0.005, 0.02])
+def test_a_counter_that_moves_ten_times_a_second_is_watched_for_no_longer_than_asked(step_s: float) -> None:
+    """A host that waits for long between two looks does not see when it moves, and would go on for twice the time."""
+    time = Time()
+    queue = Queue(time, time.spend)
+    keep_pace = keeping_pace(Emulated(queue=queue), math.ceil(energy.AHEAD_S / step_s))
+
+    def step() -> None:
+        time.spend(1e-4)
+        queue.launch(step_s)
+        keep_pace()
+
+    def read() -> float:
+        time.spend(2e-5)
+        return 10.0 * math.floor(10 * time.now + 0.04)
+
+    window = counters.measure_steps(step, queue.synchronise, read, 0.1, energy.WINDOW_S, time).window
+    assert energy.WINDOW_S <= window.seconds < 1.1 * energy.WINDOW_S
+    assert window.watts == pytest.approx(100)
 
 
 def test_power_readings_are_added_up() -> None:
