@@ -175,6 +175,9 @@ def _measured(weighed: _Weighed, memory: Memory) -> tuple[Reading, Reading] | tu
         (peak, reserved, requested), used = with_batch_that_fits(attempt, asked)
     except Unsupported as reason:
         return reason, reason
+    if peak <= 0:  # of an allocator in place of PyTorch's own, or of none at all (PYTORCH_NO_CUDA_MEMORY_CACHING)
+        untold = Unsupported("the allocator does not tell what is held")
+        return untold, untold
     halved = [f"batch {asked} did not fit into memory"] if used != asked else []
     warm = f"the most of {MEASURED_STEPS} warm steps; {requested:,} bytes before the allocator's rounding"
     reading = Reading(

@@ -31,7 +31,7 @@ from bench.probes.counting.replay import (
     training_footprint,
 )
 from bench.probes.memory import _Weighed
-from bench.probes.reading import Answer, Reading
+from bench.probes.reading import Answer, Reading, Unsupported
 from bench.probes.steps import Batch, MakeStep, Step, inference_step, training_step
 from bench.runner.request import Request, resolve
 from bench.training.recipes import Recipe, recipe_for
@@ -484,6 +484,14 @@ def test_a_gpu_is_asked_once_it_is_warm_and_for_what_was_not_held_before(monkeyp
     assert isinstance(peak, Reading)
     assert (peak.predicted, peak.batch_size, peak.asked_batch_size, peak.device) == (False, 16, 16, "cuda:0")
     assert "159 bytes before" in peak.note
+
+
+def test_an_allocator_that_counts_nothing_is_no_peak_of_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = FakeGPU(monkeypatch)
+    monkeypatch.setattr(FakeGPU, "now", lambda self: MemoryUse(0, 0, 0))
+    monkeypatch.setattr(FakeGPU, "most", FakeGPU.now)
+    for answer in memory._measured(gpu.weighed(16), gpu.memory):
+        assert isinstance(answer, Unsupported)
 
 
 def test_a_batch_that_a_gpu_cannot_hold_is_halved_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
