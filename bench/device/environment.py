@@ -107,9 +107,11 @@ def _gpu_state(device: str, idle: bool = False) -> Facts:
 
 
 def _held_here(device: str) -> int:
-    """Bytes of the device that this process has reserved."""
+    """Bytes of the device that this process has reserved, as far as its allocator tells."""
     memory = accelerator.named(device).memory
-    return memory.now().reserved if memory else 0
+    with suppress(RuntimeError):
+        return memory.now().reserved if memory else 0
+    return 0
 
 
 def _idle_watts(gpu: nvml.Gpu) -> Fact:

@@ -115,6 +115,15 @@ def test_whoever_else_computes_on_a_gpu_is_said_before_a_run() -> None:
     ]
 
 
+@pytest.mark.usefixtures("_two_gpus")
+def test_an_allocator_of_somebodys_own_may_not_tell_what_it_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stats(place: torch.device) -> None:
+        raise RuntimeError("CUDAPluggableAllocator does not yet support getDeviceStats")
+
+    monkeypatch.setattr(torch.accelerator, "memory_stats", stats)
+    assert len(list(company(["cuda:0"]))) == 1
+
+
 @pytest.mark.gpu
 def test_a_gpu_is_described() -> None:
     facts = describe("cuda:0")
