@@ -169,7 +169,8 @@ def _measured(weighed: _Weighed, memory: Memory) -> tuple[Reading, Reading] | tu
         memory.reset()
         _run(step, MEASURED_STEPS, device)
         most = memory.most()
-        return most.held - before.held, most.reserved - before.reserved, most.requested - before.requested
+        # Of what had been reserved and was not in use, the step may take some.
+        return most.held - before.held, most.reserved - before.held, most.requested - before.requested
 
     try:
         (peak, reserved, requested), used = with_batch_that_fits(attempt, asked)

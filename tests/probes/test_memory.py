@@ -36,6 +36,7 @@ from bench.probes.steps import Batch, MakeStep, Step, inference_step, training_s
 from bench.runner.request import Request, resolve
 from bench.training.recipes import Recipe, recipe_for
 from tests.configs import config
+from tests.emulated import at_work
 from tests.own_network import own_spec
 from tests.probes.random_networks import applied
 
@@ -484,6 +485,16 @@ def test_a_gpu_is_asked_once_it_is_warm_and_for_what_was_not_held_before(monkeyp
     assert isinstance(peak, Reading)
     assert (peak.predicted, peak.batch_size, peak.asked_batch_size, peak.device) == (False, 16, 16, "cuda:0")
     assert "159 bytes before" in peak.note
+
+
+def test_what_is_reserved_is_never_less_than_what_is_held() -> None:
+    """Nor where it lies in what was reserved before and is not in use, as beside the workspace of a library."""
+    with at_work():
+        kept = torch.ones(1 << 16)  # in a segment of 2 MiB
+        readings = memory.measure(task(REGISTRY["lenet5_cifar"], 4, device="emulated:0")).readings
+        del kept
+    for step in ("inference", "training"):
+        assert value(readings[f"reserved_{step}_bytes"]) >= value(readings[f"peak_{step}_bytes"]) > 0
 
 
 def test_an_allocator_that_counts_nothing_is_no_peak_of_zero(monkeypatch: pytest.MonkeyPatch) -> None:
