@@ -284,7 +284,7 @@ class Preset(Config):
     models: tuple[str, ...]  # names or globs
 
 
-_without_sweep = tuple(probe for probe in PROBES if probe != "best_batch")
+_WITHOUT_SWEEP = tuple(probe for probe in PROBES if probe != "best_batch")
 
 PRESETS: dict[str, Preset] = {
     # One network per family, the lightest that is still itself, on two CPU cores in about ten minutes. An epoch means
@@ -298,7 +298,7 @@ PRESETS: dict[str, Preset] = {
             *("fractalnet20_cifar", "densenet40_k12_cifar", "densenet_bc100_k12_cifar", "squeezenet_cifar"),
             *("vit_tiny_cifar", "lenet5_mnist"),
         ),
-        probes=_without_sweep,
+        probes=_WITHOUT_SWEEP,
         train_batch_size=32,
         batch_size={"cifar": 16, "mnist": 16, "imagenet": 2},
         rounds=4,
@@ -339,7 +339,7 @@ PRESETS: dict[str, Preset] = {
     # take another 9, and the sweep for the best batch 7: `run --probes energy best_batch --run NAME` adds them.
     "standard": Preset(
         models=("*",),
-        probes=tuple(probe for probe in _without_sweep if probe != "energy"),
+        probes=tuple(probe for probe in _WITHOUT_SWEEP if probe != "energy"),
         budget=Budget(10, "ep"),
         batch_size={"cifar": 512, "mnist": 512, "imagenet": 64},
         rounds=3,

@@ -39,7 +39,7 @@ def examine(data_dir: Path | None, cache_dir: Path | None, results_dir: Path) ->
     said: list[str] = []
     devices = devices_for("auto", said.append)
     facts: dict[str, object] = {**environment.describe(devices[0])}
-    for name, state in environment.conditions(devices).items():  # a group of facts of each GPU
+    for name, state in environment.machine_state(devices).items():  # a group of facts of each GPU
         facts |= (
             {f"{name} {fact}": value for fact, value in state.items()} if isinstance(state, dict) else {name: state}
         )

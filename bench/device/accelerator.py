@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 VARIABLE = "BENCH_ACCELERATOR"
-Kernels = Literal["cpu", "cuda"]  # whose casts, attention and allocator a replay imitates
+KernelKind = Literal["cpu", "cuda"]  # whose casts, attention and allocator a replay imitates
 Result = TypeVar("Result")
 Facts = dict[str, str | int | float | bool]
 
@@ -122,7 +122,7 @@ class Device(Protocol):
     kind: ClassVar[str]
     is_host: ClassVar[bool] = False  # it computes where Python runs: no queue, no clock and no allocator of its own
     preset: ClassVar[str] = "standard"  # that suits it where the user names none
-    kernels: ClassVar[Kernels] = "cuda"
+    kernels: ClassVar[KernelKind] = "cuda"
     captures: ClassVar[bool] = False  # whether a step can be recorded and replayed: `capture`
     tells_time: ClassVar[bool] = True  # between two marks in its queue
     channels_last: ClassVar[bool] = True  # whether PyTorch computes there what it does in contiguous tensors

@@ -70,7 +70,7 @@ def hardware(device: str) -> str:
     return f"{found.name}, {threads} thread{'' if threads == 1 else 's'}" if found.is_host else found.name
 
 
-def conditions(devices: Sequence[str], idle: bool = False) -> State:
+def machine_state(devices: Sequence[str], idle: bool = False) -> State:
     """What changes while a run lasts: load and clock of the processors, and one group of facts per accelerator.
 
     Unknown facts are left out; a GPU of which nothing is known has a `reason`. Seconds held back are counted since the
@@ -119,7 +119,7 @@ def _idle_watts(gpu: nvml.Gpu) -> Fact:
     return round(watts, 1) if watts is not None else f"not settled within {SETTLES_WITHIN_S:g} s"
 
 
-def company(devices: Sequence[str]) -> Iterator[str]:
+def busy_gpus(devices: Sequence[str]) -> Iterator[str]:
     """One line for each GPU on which others compute."""
     for device in devices:
         others = _gpu_state(device).get("other_processes", "none")

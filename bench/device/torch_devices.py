@@ -17,7 +17,7 @@ from torch import Tensor
 
 from bench.config import Precision
 from bench.device import energy, environment, nvml
-from bench.device.accelerator import OF_HOST, Board, Device, Event, Facts, Kernels, MemoryUse, Sizes
+from bench.device.accelerator import OF_HOST, Board, Device, Event, Facts, KernelKind, MemoryUse, Sizes
 from bench.quantity import first_line
 
 Result = TypeVar("Result")
@@ -32,7 +32,7 @@ class Host(Device):
     kind: ClassVar[str] = "cpu"
     is_host: ClassVar[bool] = True
     preset: ClassVar[str] = "quick"
-    kernels: ClassVar[Kernels] = "cpu"
+    kernels: ClassVar[KernelKind] = "cpu"
     sizes: ClassVar[Sizes] = OF_HOST
     word = "cpu"
     place = torch.device("cpu")

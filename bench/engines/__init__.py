@@ -64,8 +64,8 @@ class Stop(Protocol):
     def fileno(self) -> int: ...
 
 
-def unnoticed(task: object, device: str) -> None:
-    """What nobody wants to be told of the start of a task."""
+def ignore_start(task: object, device: str) -> None:
+    """Take no notice of the start of a task."""
 
 
 class Executor(Protocol):
@@ -76,7 +76,7 @@ class Executor(Protocol):
         execute: Execute[Task, Result],
         tasks: Sequence[Task],
         timeout_s: float | None = None,
-        on_start: Callable[[Task, str], object] = unnoticed,
+        on_start: Callable[[Task, str], object] = ignore_start,
         stop: Stop | None = None,
         *,
         needs_device: bool = True,

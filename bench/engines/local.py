@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Generic
 
 from bench.device import accelerator
-from bench.engines import Crash, Execute, Result, Stop, Task, has_failed, isolation, unnoticed
+from bench.engines import Crash, Execute, Result, Stop, Task, has_failed, isolation, ignore_start
 
 KEPT_BYTES = 1 << 16  # of what each task prints
 _ROOT = Path(__file__).resolve().parents[2]
@@ -80,7 +80,7 @@ class LocalMachine:
         execute: Execute[Task, Result],
         tasks: Sequence[Task],
         timeout_s: float | None = None,
-        on_start: Callable[[Task, str], object] = unnoticed,
+        on_start: Callable[[Task, str], object] = ignore_start,
         stop: Stop | None = None,
         *,
         needs_device: bool = True,

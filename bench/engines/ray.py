@@ -30,7 +30,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from bench.data.cache import ARRAYS, cache_dir_of, install, read_array
 from bench.data.image_set import ImageSet
 from bench.device import accelerator
-from bench.engines import Crash, EngineLost, Execute, Result, Stop, Task, unnoticed
+from bench.engines import Crash, EngineLost, Execute, Result, Stop, Task, ignore_start
 from bench.engines.local import LocalMachine
 from bench.quantity import first_line
 
@@ -114,7 +114,7 @@ class RayCluster:
         execute: Execute[Task, Result],
         tasks: Sequence[Task],
         timeout_s: float | None = None,
-        on_start: Callable[[Task, str], object] = unnoticed,
+        on_start: Callable[[Task, str], object] = ignore_start,
         stop: Stop | None = None,
         *,
         needs_device: bool = True,

@@ -16,7 +16,7 @@ from torch import nn
 
 from bench.config import Execution, MemorySize, Task
 from bench.device import accelerator
-from bench.device.accelerator import Device, Kernels, Memory
+from bench.device.accelerator import Device, KernelKind, Memory
 from bench.device.execution import (
     HALF,
     arithmetic,
@@ -114,7 +114,7 @@ def _without_graphs(task: Task) -> Task:
     return replace(task, config=replace(task.config, execution=replace(task.config.execution, cuda_graphs=False)))
 
 
-def _kernels(task: Task) -> Kernels:
+def _kernels(task: Task) -> KernelKind:
     """Whose replay imitates the device of the run; a prediction is made on the host."""
     return "cuda" if task.config.dedicated else accelerator.named(task.device).kernels
 

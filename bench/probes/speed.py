@@ -31,6 +31,7 @@ from bench.device.execution import (
 from bench.device.nvml import clocks
 from bench.device.timing import HostTooSlow, Laps, NoClock, Timing, device_seconds, steady_samples
 from bench.metrics import metrics_of
+from bench.probes.counting.layers import CallKey
 from bench.probes.counting.networks import fresh_network, hooked
 from bench.probes.reading import Answer, Measurement, Reading, Unsupported
 from bench.probes.steps import (
@@ -62,7 +63,6 @@ WARM_UP_STEPS = 3  # where steps are watched
 
 OwnTime = tuple[tuple[float, ...], str]  # seconds of a step by the device's own clock, and how that was told
 Parts = Mapping[Hashable, tuple[float, ...]]  # of a training step: samples of the seconds of each
-Call = tuple[str, int]  # path of a module, and which call of it, from 0
 
 
 def throughput(task: Task) -> Measurement:
@@ -270,7 +270,7 @@ def _best(metric: str, make: MakeStep, task: Task) -> Mapping[str, Answer]:
     return {metric: timed_reading(task, timing, statistics.median(rates), found.best, samples=rates, note=note)}
 
 
-def layer_milliseconds(task: Task) -> dict[Call, float]:
+def layer_milliseconds(task: Task) -> dict[CallKey, float]:
     """Median milliseconds of each call of a layer in a forward pass in eval mode; together they are the whole pass.
 
     A layer is a module that has no others in it. What a module with others computes itself is at its first call. In the

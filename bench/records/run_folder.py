@@ -218,7 +218,7 @@ class Run:
         text = json.dumps({"networks": entries}, separators=(",", ":"), allow_nan=False)
         write_atomically(self.folder / "networks.json", text + "\n")
 
-    def samples_path(self, track: str, dataset: str) -> Path:
+    def sheet_path(self, track: str, dataset: str) -> Path:
         """The file with one image of each class of a data set, as networks of a track see it."""
         return self.folder / f"samples-{file_stem(track)}-{file_stem(dataset)}.png"
 

@@ -39,7 +39,7 @@ from bench.quantity import first_line
 from bench.records.record import Record, Status
 from bench.records.run_folder import Run, RunError, run_names, write_atomically
 from bench.runner.header import (
-    conditions_kept,
+    session_kept,
     keep_descriptions,
     keep_faster_limits,
     keep_limits,
@@ -47,7 +47,7 @@ from bench.runner.header import (
 )
 from bench.runner.plan import (
     LIMITS_S,
-    Counts,
+    ImageCounts,
     Estimate,
     LeftOut,
     Pace,
@@ -121,7 +121,7 @@ def work(prepared: Prepared, run: Run) -> int:
     with (
         Interrupts() as interrupts,
         Display(measured if undecided else todo, Pace(config), more_to_come=undecided) as display,
-        conditions_kept(run, prepared.devices, idle)
+        session_kept(run, prepared.devices, idle)
         if todo and here
         else nullcontext(dict[str, Mapping[str, float]]()) as said,
     ):
@@ -143,7 +143,7 @@ def work(prepared: Prepared, run: Run) -> int:
                     known |= {id(each.task) for each in new}
                 if not reckoned.tasks:
                     break
-                most = tasks_until_the_clock_is_looked_at(reckoned.tasks, config, len(prepared.devices))
+                most = tasks_until_next_estimate(reckoned.tasks, config, len(prepared.devices))
                 measure(reckoned.tasks[:most])
                 done = set(map(id, reckoned.tasks[:most]))
                 rest = [task for task in rest if id(task) not in done]
@@ -152,7 +152,7 @@ def work(prepared: Prepared, run: Run) -> int:
             for why in dict.fromkeys(row.note for row in refused) if not todo else ():  # nothing else will say so
                 display.say(f"skipped: {why}")
             measure([task for task in todo if PROBES[task.probes[0]].when in ("static", "forecast")])
-            _keep_samples(run, prepared.inputs.image_sets)
+            _keep_sheets(run, prepared.inputs.image_sets)
             suite = [spec for spec in prepared.specs if spec.name in models.REGISTRY]
             keep_descriptions(run, executor, suite, interrupts)
             if any("throughput" in task.probes for task in todo):  # what is compared with the limits
@@ -193,7 +193,8 @@ def _todo(prepared: Prepared, run: Run, pace: Pace | None = None) -> tuple[list[
 def _pace(prepared: Prepared, run: Run, todo: Sequence[Task], interrupts: Interrupts) -> Pace:
     """What is known by now of how long things take here, or on the device that --on names."""
     config, request = prepared.config, prepared.request
-    images = {track: Counts(each.train_count, each.test_count) for track, each in prepared.inputs.image_sets.items()}
+    sets = prepared.inputs.image_sets.items()
+    images = {track: ImageCounts(each.train_count, each.test_count) for track, each in sets}
     speed = speed_of(config, run.header.limits.values(), vendor_named(request.on) if request.on else None)
     kernels = {}
     if request.dry_run or config.dedicated:  # elsewhere, what was timed in the first round says more
@@ -203,7 +204,7 @@ def _pace(prepared: Prepared, run: Run, todo: Sequence[Task], interrupts: Interr
     return Pace(config, images, run.records(), kernels, speed, len(prepared.devices))
 
 
-def tasks_until_the_clock_is_looked_at(tasks: Sequence[Task], config: Config, devices: int) -> int:
+def tasks_until_next_estimate(tasks: Sequence[Task], config: Config, devices: int) -> int:
     """All without a time limit; else one, or a few for each of several devices, which do not wait for each other after
     every task. What is measured of a network in one process is not torn apart; trainings are, as they take long."""
     if config.time_limit_s is None:
@@ -222,9 +223,9 @@ def _keep_left_out(run: Run, tasks: Iterable[LeftOut]) -> None:
         writer.append([row for row in rows if (row.key, row.note) not in known])
 
 
-def _keep_samples(run: Run, image_sets: Mapping[str, ImageSet]) -> None:
+def _keep_sheets(run: Run, image_sets: Mapping[str, ImageSet]) -> None:
     for track, image_set in image_sets.items():
-        path = run.samples_path(track, image_set.name)
+        path = run.sheet_path(track, image_set.name)
         if path.exists():
             continue
         # They only illustrate: whether the images are sound, who trains on them finds out.

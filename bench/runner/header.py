@@ -174,7 +174,7 @@ MOST_DESCRIBED = 40  # networks of one's own: those of all of a library would ta
 
 
 @contextmanager
-def conditions_kept(run: Run, devices: Sequence[str], idle: bool = False) -> Iterator[dict[str, Mapping[str, float]]]:
+def session_kept(run: Run, devices: Sequence[str], idle: bool = False) -> Iterator[dict[str, Mapping[str, float]]]:
     """Add a session to the header of the run: before what is done within, and after it, however that ends.
 
     Yields a place for what is said of its time: seconds by phase, "predicted" and "taken". `idle` asks for the power of
@@ -182,7 +182,7 @@ def conditions_kept(run: Run, devices: Sequence[str], idle: bool = False) -> Ite
     """
     said: dict[str, Mapping[str, float]] = {}
     earlier = run.header.sessions
-    session = Session(_now(), environment.conditions(devices, idle))
+    session = Session(_now(), environment.machine_state(devices, idle))
     run.rewrite_header(replace(run.header, sessions=(*earlier, session)))
     try:
         yield said
@@ -191,7 +191,7 @@ def conditions_kept(run: Run, devices: Sequence[str], idle: bool = False) -> Ite
             {phase: round(each, 1) for phase, each in said.get(part, {}).items()} for part in ("predicted", "taken")
         )
         session = replace(
-            session, ended=_now(), after=environment.conditions(devices), predicted=predicted, taken=taken
+            session, ended=_now(), after=environment.machine_state(devices), predicted=predicted, taken=taken
         )
         run.rewrite_header(replace(run.header, sessions=(*earlier, session)))
 

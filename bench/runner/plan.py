@@ -194,7 +194,7 @@ def counted_kernels(
     stop: Stop | None = None,
 ) -> dict[str, StepKernels]:
     """The kernels of each network's steps; none of a network that fails."""
-    kind: accelerator.Kernels = "cuda" if config.dedicated else "cpu"
+    kind: accelerator.KernelKind = "cuda" if config.dedicated else "cpu"
     tasks = {}
     for spec in specs:
         arguments = spec, recipe_for(spec.family, inputs.recipes), config.execution, kind
@@ -279,7 +279,7 @@ class Estimate:
         }
 
 
-class Counts(NamedTuple):
+class ImageCounts(NamedTuple):
     """Images of a track."""
 
     train: int
@@ -296,7 +296,7 @@ class Pace:
     def __init__(
         self,
         config: Config,
-        images: Mapping[str, Counts] | None = None,
+        images: Mapping[str, ImageCounts] | None = None,
         records: Iterable[Record] = (),
         kernels: Mapping[str, StepKernels] | None = None,
         speed: Speed | None = None,
@@ -397,7 +397,7 @@ class Pace:
     def _training_task_s(self, task: Task, tuned: Tuned) -> float:
         known, batch_size = self.training_s(task), self._sizes.evaluation_batch
         training = UNKNOWN_TRAINING_S if known is None else known
-        images = self._images.get(task.spec.track, Counts(0, 0))
+        images = self._images.get(task.spec.track, ImageCounts(0, 0))
         trained_before = ("train", self._train_batch(task)) in tuned  # in this process, under another seed or budget
         tuned.add(("train", self._train_batch(task)))
         step = self._step_s(task, "inference", batch_size)

@@ -74,7 +74,7 @@ def prepare(
         execution.check(config.execution, can)
     if request.threads is not None:
         torch.set_num_threads(request.threads)  # as in the workers, so that the run says what it was measured with
-    for line in environment.company(devices if not nodes else ()):
+    for line in environment.busy_gpus(devices if not nodes else ()):
         say(line)
     experiment = request.experiment
     if given:

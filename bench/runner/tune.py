@@ -132,7 +132,7 @@ def tune(
             yield _entry(default, best, trials)
 
 
-def conditions(task: TrialTask) -> dict[str, Any]:
+def conditions_of(task: TrialTask) -> dict[str, Any]:
     """What trials must share to be compared."""
     return {
         "model": task.spec.name,
@@ -146,7 +146,7 @@ def conditions(task: TrialTask) -> dict[str, Any]:
 
 
 def _entry(default: TrialTask, best: Trial, trials: list[Trial]) -> dict[str, Any]:
-    today, shared = date.today().isoformat(), conditions(default)
+    today, shared = date.today().isoformat(), conditions_of(default)
     found = replace(
         default.recipe,
         name="tuned",
@@ -169,7 +169,7 @@ def _trials(default: TrialTask, before: object) -> list[Trial]:
     if before is None:
         return []
     before = before if isinstance(before, Mapping) else {}
-    for name, value in conditions(default).items():
+    for name, value in conditions_of(default).items():
         if before.get(name) != value:
             raise RequestError(
                 f"recipes.json has a recipe of {default.spec.family} that was found otherwise "

@@ -24,13 +24,15 @@ from bench.quantity import first_line
 from bench.training import randomness
 from bench.training.evaluation import Confusion, Images, confusions, evaluate, predicted_classes, settle_batch_norm
 from bench.training.recipes import Recipe
-from bench.training.schedule import CURVE_TEST_IMAGES, CurvePoint, History, Meter, learning_rate_factor
+from bench.training.schedule import CURVE_TEST_IMAGES, CurvePoint, CurveRecorder, Meter, learning_rate_factor
 from bench.training.step import TrainingStep, make_optimizer
 from bench.training.weights import Checkpoint
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Trained:
+    """What a training came to."""
+
     top1: float
     tested: int
     spent: Meter
@@ -67,7 +69,7 @@ class Trainee:
         seed: int,
         checkpoint: Checkpoint | None = None,
         clocks: Clocks | None = None,
-    ) -> Outcome:
+    ) -> Trained:
         """Train the network from its present weights, or from `checkpoint`, and test it at the end of the budget.
 
         The learning rate is a function of the share of the budget spent, so every kind of budget ends with a finished
@@ -90,8 +92,8 @@ class Trainee:
         )
         meter = Meter(budget, len(images.train.labels), forward_flops)
         on_the_way = replace(images, test=first_of_each_class(images.test, CURVE_TEST_IMAGES))
-        history = History(meter, len(on_the_way.test.labels), recipe.curve_every)
-        progress = _Progress(step, batches, meter, history, place)
+        recorder = CurveRecorder(meter, len(on_the_way.test.labels), recipe.curve_every)
+        progress = _Progress(step, batches, meter, recorder, place)
         saved = checkpoint.load() if checkpoint else None
         if saved:
             progress.resume(saved)
@@ -103,17 +105,17 @@ class Trainee:
         meter.start()
         while (upcoming := meter.fraction_after(batch_size)) <= 1 or meter.images == 0:
             # The rate for a batch is that of the middle of the share of the budget which it spends.
-            middle = (history.fraction + min(upcoming, 1.0)) / 2
+            middle = (recorder.fraction + min(upcoming, 1.0)) / 2
             step.set_rate(rate * learning_rate_factor(middle, recipe.warmup, recipe.schedule))
             loss = warm.step(*next(batches))
             meter.images += batch_size
             keep_pace()
-            if history.note(loss, upcoming, batch_size):
+            if recorder.note(loss, upcoming, batch_size):
                 if clocks is not None:  # while the device is at work
                     clocks.look()
                 device.synchronise()
                 meter.pause()
-                history.add_point(evaluate(network, on_the_way, execution)[0] if history.test_due() else None)
+                recorder.add_point(evaluate(network, on_the_way, execution)[0] if recorder.test_due() else None)
                 if checkpoint and checkpoint.due():
                     checkpoint.write(progress.state())
                 network.train()
@@ -125,10 +127,10 @@ class Trainee:
         labels, predicted = images.test.labels, predicted_classes(network, images, execution)
         tested = len(labels)
         top1 = (predicted == labels).sum().item() / tested
-        history.add_point(top1)
-        curve = tuple(history.points)
-        return Outcome(
-            top1, tested, meter, history.final_loss(), curve, warm, resumed_at, confusions(labels, predicted)
+        recorder.add_point(top1)
+        curve = tuple(recorder.points)
+        return Trained(
+            top1, tested, meter, recorder.final_loss(), curve, warm, resumed_at, confusions(labels, predicted)
         )
 
 
@@ -195,7 +197,7 @@ class _Progress:
     step: TrainingStep
     batches: TrainingBatches
     meter: Meter
-    history: History
+    recorder: CurveRecorder
     device: torch.device
 
     def state(self) -> dict[str, Any]:
@@ -203,7 +205,7 @@ class _Progress:
             "step": self.step.state(),
             "batches": self.batches.state(),
             "meter": self.meter.state(),
-            "history": self.history.state(),
+            "history": self.recorder.state(),  # the name that checkpoints have it under
             "randomness": randomness.state(self.device),
         }
 
@@ -211,5 +213,5 @@ class _Progress:
         self.step.resume(state["step"])
         self.batches.resume(state["batches"])
         self.meter.resume(state["meter"])
-        self.history.resume(state["history"], self.device)
+        self.recorder.resume(state["history"], self.device)
         randomness.restore(state["randomness"], self.device)

@@ -129,7 +129,7 @@ class CurvePoint:
     test_top1: float | None
 
 
-class History:
+class CurveRecorder:
     """Collects losses on the device and turns them into curve points, without waiting for the device in between."""
 
     def __init__(self, meter: Meter, test_images: int, every: int | None = None) -> None:
@@ -203,7 +203,7 @@ class History:
         }
 
     def resume(self, state: Mapping[str, Any], device: torch.device) -> None:
-        """Go on as the history whose `state` this was; losses to come are on `device`."""
+        """Go on as the recorder whose `state` this was; losses to come are on `device`."""
         self.points = [CurvePoint(**point) for point in state["points"]]
         self._tail = deque(zip(state["tail_fractions"], state["tail_losses"].to(device).unbind(), strict=True))
         self.fraction = state["fraction"]

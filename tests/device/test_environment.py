@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from bench.device.environment import company, conditions, describe
+from bench.device.environment import busy_gpus, describe, machine_state
 from bench.device.execution import arithmetic
 from tests.device.nvml_library import UUID, Install
 
@@ -45,7 +45,7 @@ def test_switches_are_told_as_they_are_set_now(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_state_of_a_machine_without_a_gpu() -> None:
-    state = conditions(["cpu"])
+    state = machine_state(["cpu"])
     assert state["load_average_1min"] == pytest.approx(os.getloadavg()[0], abs=1)
     assert "cpu" not in state  # what belongs to the host is not said once per device
 
@@ -94,7 +94,7 @@ def test_a_cudnn_that_pytorch_does_not_like_is_described_and_ends_no_run(monkeyp
 
 @pytest.mark.usefixtures("_two_gpus")
 def test_the_state_of_each_gpu() -> None:
-    state = conditions(["cuda:0", "cuda:1"])
+    state = machine_state(["cuda:0", "cuda:1"])
     assert state["cuda:0"] == {
         "temperature_celsius": 31,
         "sm_clock_mhz": 345,
@@ -110,7 +110,7 @@ def test_the_state_of_each_gpu() -> None:
 
 @pytest.mark.usefixtures("_two_gpus")
 def test_whoever_else_computes_on_a_gpu_is_said_before_a_run() -> None:
-    assert list(company(["cpu", "cuda:0", "cuda:1"])) == [
+    assert list(busy_gpus(["cpu", "cuda:0", "cuda:1"])) == [
         "cuda:0: others compute on it (pid 123 (3.0 GiB)); what is measured beside them is doubtful"
     ]
 
@@ -121,7 +121,7 @@ def test_an_allocator_of_somebodys_own_may_not_tell_what_it_holds(monkeypatch: p
         raise RuntimeError("CUDAPluggableAllocator does not yet support getDeviceStats")
 
     monkeypatch.setattr(torch.accelerator, "memory_stats", stats)
-    assert len(list(company(["cuda:0"]))) == 1
+    assert len(list(busy_gpus(["cuda:0"]))) == 1
 
 
 @pytest.mark.gpu
@@ -132,7 +132,7 @@ def test_a_gpu_is_described() -> None:
     assert facts["driver"]
     assert facts["cuda"] == torch.version.cuda
     assert facts["max_sm_clock_mhz"]
-    state = conditions(["cuda:0"])["cuda:0"]
+    state = machine_state(["cuda:0"])["cuda:0"]
     assert isinstance(state, dict)
     assert {"temperature_celsius", "sm_clock_mhz", "throttle_reasons"} <= set(state)
 
@@ -143,7 +143,7 @@ def test_looking_at_a_gpu_takes_none_of_its_memory() -> None:
     program = """
 import pynvml
 from bench.device import accelerator
-from bench.device.environment import conditions, describe
+from bench.device.environment import describe, machine_state
 
 def used():
     handles = [*map(pynvml.nvmlDeviceGetHandleByIndex, range(pynvml.nvmlDeviceGetCount()))]
@@ -152,10 +152,10 @@ def used():
 
 pynvml.nvmlInit()
 before = used()
-accelerator.present(), describe("cuda:0"), conditions(["cuda:0"])
+accelerator.present(), describe("cuda:0"), machine_state(["cuda:0"])
 print(*(now - was for now, was in zip(used(), before)))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     processes, taken = map(int, done.stdout.split())
-    assert processes == 0  # so it is none of those that `company` tells of
+    assert processes == 0  # so it is none of those that `busy_gpus` tells of
     assert taken < 100 * 2**20

@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from bench.device import nvml
-from bench.device.accelerator import Kernels, Sizes
+from bench.device.accelerator import KernelKind, Sizes
 from bench.device.torch_devices import Host
 from tests.emulated.allocator import Allocator
 from tests.emulated.queue import Event, Queue
@@ -73,7 +73,7 @@ class Emulated(Host):
 
     kind: ClassVar[str] = "emulated"
     is_host: ClassVar[bool] = False
-    kernels: ClassVar[Kernels] = "cpu"
+    kernels: ClassVar[KernelKind] = "cpu"
     captures: ClassVar[bool] = True
     sizes: ClassVar[Sizes] = Sizes(0.002, 0.001, 2, 100, 4, 1 << 20, 64, (2, 8, 8, 3), 1 << 16)
 

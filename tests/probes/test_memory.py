@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.config import PRESETS, Execution, Inputs, MemorySize, Precision, RequestError, Task
 from bench.device import accelerator
-from bench.device.accelerator import Kernels, MemoryUse
+from bench.device.accelerator import KernelKind, MemoryUse
 from bench.device.torch_devices import Host
 from bench.metrics import metrics_of
 from bench.models import REGISTRY, ModelSpec
@@ -276,7 +276,7 @@ def test_a_gpu_keeps_a_byte_for_each_element_that_dropout_may_drop() -> None:
         return nn.Sequential(nn.Flatten(), nn.Linear(12, 2048), nn.Dropout(0.5), nn.Linear(2048, num_classes))
 
     spec, batch_size = own_spec(dropping, (3, 2, 2)), 4096
-    on: dict[Kernels, Footprint] = {
+    on: dict[KernelKind, Footprint] = {
         kind: training_footprint(spec, MOMENTUM, FP32, kind, batch_size) for kind in ("cpu", "cuda")
     }
     assert on["cpu"].activation - on["cuda"].activation == 3 * 2048 * batch_size
@@ -284,7 +284,7 @@ def test_a_gpu_keeps_a_byte_for_each_element_that_dropout_may_drop() -> None:
 
 @pytest.mark.parametrize("module", [True, False])
 @pytest.mark.parametrize("kind", ["cpu", "cuda"])
-def test_attention_does_not_hold_the_scores_of_all_pairs(module: bool, kind: Kernels) -> None:
+def test_attention_does_not_hold_the_scores_of_all_pairs(module: bool, kind: KernelKind) -> None:
     class Attention(nn.Module):
         """1,024 tokens of 16 features."""
 

@@ -308,7 +308,7 @@ FIXTURE_LIMITS = {
     }
 }
 GPU_EXECUTION: dict[str, Any] = {"device": "cuda:0", "precision": "bf16", "memory_format": "channels_last"}
-FIXTURE_CONDITIONS = [
+FIXTURE_SESSIONS = [
     {
         "started": "2026-01-31T12:00:05+00:00",
         "before": {"load_average_1min": 0.31, "cuda:0": {"temperature_celsius": 31, "throttle_reasons": "none"}},
@@ -415,7 +415,7 @@ def gpu_run(
         "memory_format": "channels_last",
         "cuda_graphs": None,
         "limits": FIXTURE_LIMITS,
-        "conditions": FIXTURE_CONDITIONS,
+        "conditions": FIXTURE_SESSIONS,
         "environment": {"device": "Fixture GPU", "device_kind": "cuda", "torch": "2.15.0", "driver": "570.1"},
     }
     return kept_run(results, records, models, name, **changes)

@@ -12,7 +12,7 @@ from bench.engines.local import LocalMachine
 from bench.models import REGISTRY
 from bench.records.run_folder import Run
 from bench.runner import execute
-from bench.runner.execute import tasks_until_the_clock_is_looked_at
+from bench.runner.execute import tasks_until_next_estimate
 from bench.runner.plan import Pace, plan
 from bench.runner.request import Request, resolve
 from tests.emulated import at_work
@@ -65,6 +65,6 @@ def test_under_a_time_limit_what_is_measured_of_a_network_shares_its_process(
     tasks = plan([REGISTRY[name] for name in NETWORKS], config)[:9]
     found = []
     while tasks:
-        found.append(tasks_until_the_clock_is_looked_at(tasks, config, devices))
+        found.append(tasks_until_next_estimate(tasks, config, devices))
         tasks = tasks[found[-1] :]
     assert found == looks

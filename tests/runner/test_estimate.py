@@ -26,7 +26,7 @@ from bench.runner.plan import (
     CPU,
     H100,
     REPLAY_S,
-    Counts,
+    ImageCounts,
     Estimate,
     Pace,
     Speed,
@@ -42,7 +42,7 @@ from tests.configs import config
 from tests.data.fakes import write_image_folder
 from tests.rows import ok
 
-IMAGES = {"cifar": Counts(50_000, 10_000)}
+IMAGES = {"cifar": ImageCounts(50_000, 10_000)}
 CONFIG = config(
     *("macs", "train_time", "throughput", "memory", "accuracy"),
     batch=16,

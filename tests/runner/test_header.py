@@ -1,4 +1,4 @@
-"""What a run keeps beside its rows: conditions of every start, limits once, a structure of each family."""
+"""What a run keeps beside its rows: the state of the machine at every start, limits once, a structure of each family."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bench.models import REGISTRY, ModelSpec, select
 from bench.records.run_folder import Run, RunHeader
 from bench.runner import header
 from bench.runner.header import (
-    conditions_kept,
+    session_kept,
     keep_descriptions,
     keep_faster_limits,
     keep_limits,
@@ -38,11 +38,11 @@ def stored(run: Run) -> RunHeader:
     return Run.open(run.folder.parent, run.name).header
 
 
-def test_every_start_of_a_run_adds_its_conditions(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_start_of_a_run_adds_the_state_of_the_machine(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     states = iter({"load_average_1min": float(n)} for n in range(4))
-    monkeypatch.setattr(environment, "conditions", lambda devices, idle=False: next(states))
+    monkeypatch.setattr(environment, "machine_state", lambda devices, idle=False: next(states))
     for _ in range(2):
-        with run.writer(), conditions_kept(run, ["cpu"]):
+        with run.writer(), session_kept(run, ["cpu"]):
             pass
     first, second = stored(run).sessions
     assert (first.before, first.after) == ({"load_average_1min": 0.0}, {"load_average_1min": 1.0})
@@ -52,13 +52,13 @@ def test_every_start_of_a_run_adds_its_conditions(run: Run, monkeypatch: pytest.
 
 
 def interrupted(run: Run) -> None:
-    with run.writer(), conditions_kept(run, ["cpu"]):
+    with run.writer(), session_kept(run, ["cpu"]):
         (under_way,) = stored(run).sessions
         assert (under_way.ended, under_way.after) == ("", {})
         raise KeyboardInterrupt
 
 
-def test_conditions_before_are_there_while_it_works_and_those_after_also_if_it_is_interrupted(run: Run) -> None:
+def test_the_state_before_is_there_while_it_works_and_that_after_also_if_it_is_interrupted(run: Run) -> None:
     with pytest.raises(KeyboardInterrupt):
         interrupted(run)
     (ended,) = stored(run).sessions
@@ -120,7 +120,7 @@ def test_a_later_round_replaces_the_limits_that_were_measured_in_a_slow_minute(r
 
 @dataclass
 class Here:
-    """A workplace that runs everything in this process, the last task first; what raises has crashed."""
+    """An executor that runs everything in this process, the last task first; what raises has crashed."""
 
     asked: list[str] = field(default_factory=list)
 

@@ -16,8 +16,8 @@ from bench.runner.execute import run_tasks
 from bench.runner.plan import plan
 from bench.training.schedule import (
     CurvePoint,
+    CurveRecorder,
     Diverged,
-    History,
     Meter,
     learning_rate_factor,
     require_tensorboard,
@@ -82,13 +82,13 @@ BATCH = 50
 def epochs_of_tests(epochs: float, test_images: int) -> list[float]:
     """Where a training of so many epochs is tested on the way, without the test at its end."""
     meter = Meter(Budget(epochs, "ep"), EPOCH, 1.0)
-    history = History(meter, test_images)
+    recorder = CurveRecorder(meter, test_images)
     tests = []
     while (fraction := meter.fraction_after(BATCH)) <= 1:
         meter.images += BATCH
-        if history.note(torch.tensor(1.0), fraction, BATCH):
-            due = history.test_due()
-            history.add_point(0.5 if due else None)
+        if recorder.note(torch.tensor(1.0), fraction, BATCH):
+            due = recorder.test_due()
+            recorder.add_point(0.5 if due else None)
             if due:
                 tests.append(meter.epochs)
     return tests
@@ -117,12 +117,12 @@ def test_testing_on_the_way_costs_at_most_a_twentieth_of_training() -> None:
 
 def test_a_loss_that_is_no_number_is_found_at_the_next_point() -> None:
     meter = Meter(Budget(1, "ep"), EPOCH, 1.0)
-    history = History(meter, 10)
+    recorder = CurveRecorder(meter, 10)
     for loss in (1.0, math.nan, 1.0):
         meter.images += BATCH
-        history.note(torch.tensor(loss), 0.5, BATCH)
+        recorder.note(torch.tensor(loss), 0.5, BATCH)
     with pytest.raises(Diverged, match="the training loss was nan after 150 images"):
-        history.add_point(None)
+        recorder.add_point(None)
 
 
 def curve(*top1: float | None) -> list[CurvePoint]:

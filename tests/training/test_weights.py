@@ -15,9 +15,9 @@ from bench.config import Budget, Execution, RequestError
 from bench.device.execution import for_training
 from bench.records import run_folder
 from bench.training.experiments import Weights
-from bench.training.loop import Outcome, Trainee
+from bench.training.loop import Trained, Trainee
 from bench.training.recipes import Recipe
-from bench.training.schedule import History
+from bench.training.schedule import CurveRecorder
 from bench.training.step import TrainingStep
 from bench.training.weights import Checkpoint, checkpoint_path, initial_weights, load_weights
 from tests.data import fakes
@@ -191,7 +191,7 @@ def checkpoint(tmp_path: Path, **identity: Any) -> Checkpoint:
 
 def run(
     recipe: Recipe, budget: str, keep: Checkpoint | None = None, seed: int = 3, device: torch.device = CPU
-) -> tuple[nn.Module, Outcome]:
+) -> tuple[nn.Module, Trained]:
     network = for_training(drawing(seed), EXECUTION, device)
     return network, Trainee(network, recipe, images(device), 24, EXECUTION).train(Budget.parse(budget), 1e3, seed, keep)
 
@@ -321,14 +321,14 @@ def test_it_goes_on_on_a_gpu(graphs: bool | None, tmp_path: Path, monkeypatch: p
     device = torch.device("cuda:0")
     execution = Execution("bf16", "channels_last", cuda_graphs=graphs)
 
-    def trained(keep: Checkpoint | None) -> Outcome:
+    def trained(keep: Checkpoint | None) -> Trained:
         net = for_training(network(3), execution, device)
         return Trainee(net, SGD, images(device), 16, execution).train(Budget.parse("12ep"), 1e3, 3, keep)
 
     whole = trained(None)
-    note, count = History.note, 0
+    note, count = CurveRecorder.note, 0
 
-    def dies(self: History, loss: Tensor, fraction: float, batch_size: int) -> bool:
+    def dies(self: CurveRecorder, loss: Tensor, fraction: float, batch_size: int) -> bool:
         nonlocal count
         count += 1
         if count > 20:
@@ -336,7 +336,7 @@ def test_it_goes_on_on_a_gpu(graphs: bool | None, tmp_path: Path, monkeypatch: p
         return note(self, loss, fraction, batch_size)
 
     with monkeypatch.context() as patch:
-        patch.setattr(History, "note", dies)
+        patch.setattr(CurveRecorder, "note", dies)
         with pytest.raises(Killed):
             trained(checkpoint(tmp_path))
     resumed = trained(checkpoint(tmp_path))

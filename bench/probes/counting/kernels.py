@@ -67,7 +67,7 @@ class StepKernels:
 
 
 def count_kernels(
-    spec: ModelSpec, recipe: Recipe, execution: Execution, kind: accelerator.Kernels, device: str
+    spec: ModelSpec, recipe: Recipe, execution: Execution, kind: accelerator.KernelKind, device: str
 ) -> StepKernels:
     """Those of a forward pass and of a training step; `device` is not used.
 

@@ -53,7 +53,8 @@ from bench.probes.counting.operators import (
 )
 from bench.training.step import training_loss
 
-BytesByCall = dict[tuple[str, int], float]
+CallKey = tuple[str, int]  # path of a module, and which call of it, from 0
+BytesByCall = dict[CallKey, float]
 
 
 @dataclass
@@ -70,7 +71,7 @@ class Call:
     saved: int = 0  # bytes, for the whole batch
 
     @property
-    def key(self) -> tuple[str, int]:
+    def key(self) -> CallKey:
         """What names the same call in another pass of the same network."""
         return self.path, self.occurrence
 
@@ -467,7 +468,7 @@ def _storage_id(tensor: Tensor) -> int:
 
 
 def layer_table(
-    calls: Sequence[Call], draws: Sequence[BytesByCall] | None, time_ms: Mapping[tuple[str, int], float] | None = None
+    calls: Sequence[Call], draws: Sequence[BytesByCall] | None, time_ms: Mapping[CallKey, float] | None = None
 ) -> list[dict[str, Any]]:
     """A row for every call, in order: its output for one image, parameters, MACs, activations and saved bytes.
 
@@ -506,8 +507,8 @@ def _mean(draws: Sequence[BytesByCall]) -> BytesByCall:
 
 
 def _in_order(
-    inference: list[tuple[str, int]], training: list[tuple[str, int]], training_only: list[tuple[str, int]]
-) -> list[tuple[str, int]]:
+    inference: list[CallKey], training: list[CallKey], training_only: list[CallKey]
+) -> list[CallKey]:
     """The calls of both passes as one list: those that only training makes come after their predecessor there."""
     order = list(inference)
     for key in training_only:

@@ -26,7 +26,7 @@ from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import _disable_current_modes
 
-from bench.device.accelerator import Kernels
+from bench.device.accelerator import KernelKind
 from bench.device.execution import as_written, settings_kept
 from bench.models import ModelSpec, is_known
 from bench.probes.counting.operators import Mode
@@ -434,7 +434,7 @@ _PLAIN = F.scaled_dot_product_attention
 
 
 @contextmanager
-def fused_attention(device: Kernels) -> Iterator[Callable[[], bool]]:
+def fused_attention(device: KernelKind) -> Iterator[Callable[[], bool]]:
     """While entered, attention on the meta device is the kernel that `device` would take; others are left alone.
 
     PyTorch's own Python functions, in which no mode sees a call, find it under its name; all others meet the mode.
@@ -470,7 +470,7 @@ class _Fused(TorchFunctionMode):
 
 
 def _attention(
-    device: Kernels,
+    device: KernelKind,
     query: Tensor,
     key: Tensor,
     value: Tensor,

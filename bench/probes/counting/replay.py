@@ -29,7 +29,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from bench.config import Execution
-from bench.device.accelerator import Kernels
+from bench.device.accelerator import KernelKind
 from bench.device.execution import HALF, for_inference, for_training, inference_dtype, memory_format
 from bench.models import ModelSpec
 from bench.probes.counting.networks import (
@@ -82,7 +82,7 @@ class Ledger(Mode):
         draw: what the host's random numbers are taken to be.
     """
 
-    def __init__(self, device: Kernels, draw: float) -> None:
+    def __init__(self, device: KernelKind, draw: float) -> None:
         super().__init__()
         self.drew = False  # whether the network asked the host for random numbers
         self.decides = True  # what they are: not where the images themselves are on the host
@@ -157,7 +157,7 @@ class Ledger(Mode):
 _DRAWS = (torch.ops.aten.rand.default, torch.ops.aten.uniform_.default)
 
 
-def inference_footprint(spec: ModelSpec, execution: Execution, device: Kernels, batch_size: int) -> Footprint:
+def inference_footprint(spec: ModelSpec, execution: Execution, device: KernelKind, batch_size: int) -> Footprint:
     """Of a forward pass in eval mode, network and images included, without torch.compile."""
 
     def replay(network: nn.Module) -> Footprint:
@@ -178,7 +178,7 @@ def inference_footprint(spec: ModelSpec, execution: Execution, device: Kernels, 
 
 
 def training_footprint(
-    spec: ModelSpec, recipe: Recipe, execution: Execution, device: Kernels, batch_size: int
+    spec: ModelSpec, recipe: Recipe, execution: Execution, device: KernelKind, batch_size: int
 ) -> Footprint:
     """Of a training step that is not the first, network, images and optimizer state included, without torch.compile.
 
@@ -200,7 +200,7 @@ class ReplayedStep(NamedTuple):
 
 
 def replayed_step(
-    network: nn.Module, spec: ModelSpec, recipe: Recipe, execution: Execution, device: Kernels, batch_size: int
+    network: nn.Module, spec: ModelSpec, recipe: Recipe, execution: Execution, device: KernelKind, batch_size: int
 ) -> ReplayedStep:
     """The step of training, wherever the network is, as `device` would take it.
 
@@ -238,7 +238,7 @@ def replayed_step(
 
 
 def _training(
-    network: nn.Module, spec: ModelSpec, recipe: Recipe, execution: Execution, device: Kernels, batch_size: int
+    network: nn.Module, spec: ModelSpec, recipe: Recipe, execution: Execution, device: KernelKind, batch_size: int
 ) -> Footprint:
     step = replayed_step(network, spec, recipe, execution, device, batch_size)
 
@@ -265,7 +265,7 @@ def _training(
     return _largest(run, device, step.batch[0].device)
 
 
-def _largest(run: Callable[[Ledger], None], device: Kernels, place: torch.device) -> Footprint:
+def _largest(run: Callable[[Ledger], None], device: KernelKind, place: torch.device) -> Footprint:
     """Of a network that draws random numbers on the host, which decide what it computes, the larger of both ends.
 
     Blocks are dropped where a draw is above or below a rate, so that at one of the ends all of them are kept. Where
@@ -351,7 +351,7 @@ IN_FP32_ON_CUDA = frozenset(
 class Autocast(TorchFunctionMode):
     """Casts what goes into a function, around one forward pass; weights once for all calls that use them."""
 
-    def __init__(self, half: torch.dtype, device: Kernels) -> None:
+    def __init__(self, half: torch.dtype, device: KernelKind) -> None:
         super().__init__()
         self._half = half
         self._in_fp32 = IN_FP32_ON_CUDA if device == "cuda" else frozenset()

@@ -19,7 +19,7 @@ from bench.render.charts.accuracy import (
     confusion_chart,
     density_chart,
     headline_charts,
-    sample_chart,
+    sheet_chart,
     scatter_chart,
     textbook_charts,
     year_chart,
@@ -160,7 +160,7 @@ def image_charts(run: Run, results: Results) -> tuple[list[Chart], list[str]]:
     unreadable: list[str] = []
     for data_set in read_data_sets(run):
         stem = f"{slug(data_set.track)}-{slug(data_set.name)}"
-        charts.append(sample_chart(data_set, stem))
+        charts.append(sheet_chart(data_set, stem))
         trained = (g for g in results.accuracy_groups() if (g.track, g.dataset) == (data_set.track, data_set.name))
         group = next(trained, None)  # the largest: under one budget
         if group is None:

@@ -48,7 +48,7 @@ from bench.render.charts.points import (
     point_figure,
 )
 from bench.render.findings.ranking import accuracy_front
-from bench.render.results import TRACK, AccuracyGroup, Cell, Results, as_published, short_training, sources, whose
+from bench.render.results import IMAGENET, AccuracyGroup, Cell, Results, as_published, short_training, sources, whose
 from bench.render.results.kept import Confusions, DataSet
 from bench.render.results.networks import Model, written_name
 from bench.render.tables import (
@@ -172,7 +172,7 @@ def _published(results: Results) -> Accuracies | None:
         return None
     published, group = found
     words = f"{track_conditions(group.models)} · accuracies: {sources(group.models)} · all else counted here"
-    return Accuracies(published, group, f"{TRACK}-published", PUBLISHED, words, published=True)
+    return Accuracies(published, group, f"{IMAGENET}-published", PUBLISHED, words, published=True)
 
 
 def set_accuracy_axis(axes: Axes, values: Iterable[float], chance: float | None) -> list[Box]:
@@ -289,7 +289,7 @@ def textbook_charts(results: Results) -> list[Chart | None]:
     if published is None:
         return []
     models = published.group.models
-    unknown = [written_name(model) for model in results.tracks()[TRACK] if model not in models]
+    unknown = [written_name(model) for model in results.tracks()[IMAGENET] if model not in models]
     caption = f"No published accuracy of the same source for {listing(unknown, MOST_NAMED)}." if unknown else ""
     near, beyond = _within_an_axis(published)
     charts = (
@@ -334,7 +334,7 @@ _ON_DARK, _ON_LIGHT = "#ffffff", "#101010"
 
 
 @style()
-def sample_chart(data_set: DataSet, stem: str) -> Chart | None:
+def sheet_chart(data_set: DataSet, stem: str) -> Chart | None:
     """A grid of images; None where the run kept none, or they are damaged."""
     tiles = _tiles(data_set)
     if not tiles:

@@ -20,7 +20,7 @@ from typing import Literal
 from bench.config import Budget
 from bench.metrics import METRICS
 from bench.quantity import listing, quantity, with_unit
-from bench.render.results import TRACK, AccuracyGroup, Cell, Results, as_published, inert, with_references
+from bench.render.results import IMAGENET, AccuracyGroup, Cell, Results, as_published, inert, with_references
 from bench.render.results.kept import Layers
 from bench.render.results.networks import Model, with_written_names
 
@@ -47,7 +47,7 @@ class Setting:
 
     @property
     def large(self) -> bool:
-        return self.track == TRACK
+        return self.track == IMAGENET
 
     @property
     def models(self) -> tuple[Model, ...]:
@@ -125,7 +125,7 @@ def settings(results: Results, layers: Mapping[str, Layers]) -> dict[str, Settin
         if filled is not None and filled[1].track == track:
             view, group = filled
         source = f"{group.dataset} after {group.budget or 'an unknown budget'}" if group else "published"
-        if group is None and track == TRACK and published:
+        if group is None and track == IMAGENET and published:
             view, group = published
         trained = [model for model in group.models if _saw_an_epoch(view, model, group)] if group else []
         found[track] = Setting(view, track, source, frozenset(model.name for model in trained), layers)

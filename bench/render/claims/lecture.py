@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from bench.quantity import ordinal
 from bench.render.claims import LECTURE, RESNETS, VGGS, Part, Setting, Test, amount, lacking, percent, short, unknown
-from bench.render.findings.ranking import NETWORKS, depth_gaps, difference
+from bench.render.findings.ranking import DEPTH_NETWORKS, depth_gaps, difference
 
 _NEAR_BEST = 0.85  # of the best accuracy: who is further off buys efficiency with accuracy
 _POINT = 0.01  # accuracies that are closer than a percentage point pass for equal where nothing tells their noise
@@ -332,7 +332,7 @@ def _shortcuts_keep_gradients(at: Setting) -> list[Part]:
 
 
 def _depth_harms_plain_networks_alone(at: Setting) -> list[Part]:
-    if not at.has_all(NETWORKS, "top1"):
+    if not at.has_all(DEPTH_NETWORKS, "top1"):
         return [unknown("accuracy", "accuracies of plain networks and ResNets of 20 and 56 layers on one data set")]
     plain, residual = depth_gaps(at.results)
     if plain is None or residual is None:

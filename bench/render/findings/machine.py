@@ -66,7 +66,7 @@ def environment_facts(environment: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def conditions_grid(header: RunHeader) -> Grid | None:
+def sessions_grid(header: RunHeader) -> Grid | None:
     """The state of the machine, a column before and after each part of the run; None where none was recorded.
 
     Also how long each phase was said to take before, and took.

@@ -11,7 +11,7 @@ from typing import Literal
 from bench.config import RequestError
 from bench.metrics import METRICS, PROBES, Metric, probe_named
 from bench.quantity import in_sentence, listing, parse_quantity, quantity, with_unit
-from bench.render.results import TRACK, Cell, Results
+from bench.render.results import IMAGENET, Cell, Results
 from bench.render.results.networks import Model, name_and_identifier
 
 # Kinds of accuracy, never mixed in one ranking, and what they are; the most telling first.
@@ -195,10 +195,10 @@ def _what_is_missing(results: Results, limits: Sequence[Limit], track: str | Non
     if not unseen:
         limited = " with all of the limited metrics" if limits else ""
         return f"no network of {where} has {by or 'an accuracy'}{limited}"
-    if {model.track for model in models} == {TRACK} and any(probe_named(metric.probe).trains for metric in unseen):
+    if {model.track for model in models} == {IMAGENET} and any(probe_named(metric.probe).trains for metric in unseen):
         return f"{where} has no {names}: nothing is trained on ImageNet here; its networks have published_top1"
     probes = " ".join(dict.fromkeys(metric.probe for metric in unseen if metric.probe in PROBES))
     command = f"run --run {results.header.name} --probes {probes}"
-    if track == TRACK and results.header.settings().get("preset") == "quick":  # which only counts there
+    if track == IMAGENET and results.header.settings().get("preset") == "quick":  # which only counts there
         command = "all --preset backbones"
     return f"{where} has no {names}" + (f": `python -m bench {command}` measures it" if probes else "")

@@ -117,7 +117,7 @@ def _method(seeds: Sequence[int]) -> str:
 
 
 _SHALLOW, _DEEP = 20, 56  # layers
-NETWORKS = tuple(f"{kind}{depth}_cifar" for kind in ("plain", "resnet") for depth in (_SHALLOW, _DEEP))
+DEPTH_NETWORKS = tuple(f"{kind}{depth}_cifar" for kind in ("plain", "resnet") for depth in (_SHALLOW, _DEEP))
 
 
 def degradation(results: Results) -> list[str]:
@@ -125,7 +125,7 @@ def degradation(results: Results) -> list[str]:
     return [
         _degradation(results, group)
         for group in results.accuracy_groups()
-        if {model.name for model in group.models}.issuperset(NETWORKS)
+        if {model.name for model in group.models}.issuperset(DEPTH_NETWORKS)
     ]
 
 

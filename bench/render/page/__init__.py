@@ -24,7 +24,7 @@ from bench.render.claims import Ruling, summary, worth_showing
 from bench.render.diagram import style_sheet
 from bench.render.findings import Remark, named, remarks, summary_of
 from bench.render.findings.machine import (
-    conditions_grid,
+    sessions_grid,
     environment_facts,
     execution_line,
     facts_of,
@@ -34,7 +34,7 @@ from bench.render.findings.machine import (
 from bench.render.findings.ranking import budget_tables, degradation, rankings
 from bench.render.page.architecture import Architecture
 from bench.render.page.explorer import explorer, other_costs, script_digest
-from bench.render.results import TRACK, Results, accuracy_note
+from bench.render.results import IMAGENET, Results, accuracy_note
 from bench.render.results.networks import Model, written_name
 from bench.render.tables import accuracy_conditions, dataset_words, step_conditions, track_tables
 
@@ -85,7 +85,7 @@ def _html(results: Results, charts: Sequence[Chart], found: Sequence[Remark], sa
     """Every text of the run is escaped; the only scripts are the page's own, by their hashes."""
     scripts = [read_part(name) for name in _SCRIPTS]
     interactive = explorer(results)
-    first = sorted((chart for chart in charts if chart.kind == "headline"), key=lambda chart: chart.track != TRACK)
+    first = sorted((chart for chart in charts if chart.kind == "headline"), key=lambda chart: chart.track != IMAGENET)
     return (
         page_environment()
         .get_template("page.html.j2")
@@ -106,7 +106,7 @@ def _html(results: Results, charts: Sequence[Chart], found: Sequence[Remark], sa
                 f"{name} ({r.status})" for r in found if r.status != "skipped" for name in r.models
             ),
             execution=execution_line(results.header.execution),
-            conditions_grid=conditions_grid(results.header),
+            sessions_grid=sessions_grid(results.header),
             limits_grid=limits_grid(results.header),
             style=Markup("\n".join((read_part("style.css"), style_sheet()))),
             explorer=interactive,

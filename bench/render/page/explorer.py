@@ -22,7 +22,7 @@ from bench.metrics import METRICS, Metric
 from bench.quantity import has_si_prefix, in_sentence, scale_of, typed_units, unit_beside
 from bench.render.charts.frame import MARKERS, Chart, Marker, chart_name, outline, styles_of
 from bench.render.findings.pick import ACCURACIES
-from bench.render.results import TRACK, Results
+from bench.render.results import IMAGENET, Results
 from bench.render.results.networks import Model
 from bench.render.tables import (
     ACCURACY_COLUMNS,
@@ -126,7 +126,7 @@ def explorer(results: Results) -> Explorer | None:
 def other_costs(results: Results, chart: Chart) -> list[tuple[str, str]]:
     """What else the networks of a chart cost, in words, with the address at which the explorer shows it."""
     models = results.tracks()[chart.track]
-    names = ("published_top1",) if chart.track == TRACK else ("top1", "reference_top1")
+    names = ("published_top1",) if chart.track == IMAGENET else ("top1", "reference_top1")
     having = {name: [model for model in models if results.cell(model, name).measured] for name in names}
     y = max(names, key=lambda name: len(having[name]))
     return [

@@ -353,8 +353,7 @@ def _is_whole(column: pd.Series) -> bool:
     return len(values) > 0 and bool((values == values.round()).all()) and bool((values.abs() < 2**53).all())
 
 
-TRACK = "imagenet"
-DATASET = "ImageNet"
+IMAGENET = "imagenet"
 
 
 View = tuple[Results, AccuracyGroup]  # accuracies of more than the run, and the networks that have one
@@ -365,7 +364,7 @@ def as_published(results: Results) -> View | None:
 
     None where the run has trained on that track itself, or has no network with a published accuracy.
     """
-    models = results.tracks().get(TRACK, ())
+    models = results.tracks().get(IMAGENET, ())
     known = tuple(model for model in models if results.cell(model, PUBLISHED).measured)
     if not known or any(results.cell(model, "top1").measured for model in models):
         return None
@@ -374,7 +373,7 @@ def as_published(results: Results) -> View | None:
         cell = results.cell(model, PUBLISHED)
         rows = (replace(row, probe="published", metric="top1", note=f"published: {row.note}") for row in cell.records)
         cells[model.name, "top1"] = replace(cell, records=tuple(rows))
-    return replace(results, cells={**results.cells, **cells}), AccuracyGroup(TRACK, DATASET, "", known)
+    return replace(results, cells={**results.cells, **cells}), AccuracyGroup(IMAGENET, "ImageNet", "", known)
 
 
 def with_references(results: Results) -> View | None:

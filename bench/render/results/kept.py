@@ -195,7 +195,7 @@ def read_data_sets(run: Run) -> list[DataSet]:
         name, classes = str(entry["name"]), entry.get("classes")
         known = tuple(map(str, classes)) if isinstance(classes, list | tuple) else ()  # a tuple in a run just made
         try:
-            sheet = run.samples_path(str(track), name).read_bytes()
+            sheet = run.sheet_path(str(track), name).read_bytes()
         except OSError:
             sheet = b""
         found.append(DataSet(str(track), name, known, sheet))

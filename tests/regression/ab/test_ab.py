@@ -184,7 +184,7 @@ def test_what_is_doubtful_about_a_device_is_said_once_before_any_work(
         raise RequestError("a worker would start")
 
     monkeypatch.setattr("bench.regression.ab.sides.workers", no_work)
-    monkeypatch.setattr("bench.device.environment.company", lambda devices: ["cuda:0: others compute on it"])
+    monkeypatch.setattr("bench.device.environment.busy_gpus", lambda devices: ["cuda:0: others compute on it"])
     assert main(["ab", "lenet5_cifar", "nin_cifar", "--device", "cpu"]) == 2
     assert capsys.readouterr().err.count("cuda:0: others compute on it\n") == 1
 

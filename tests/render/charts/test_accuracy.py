@@ -48,7 +48,7 @@ def run(build: RunBuilder) -> Run:
 
 
 def test_an_image_of_each_class_with_its_name(run: Run) -> None:
-    sheet(run.samples_path("cifar", "cifar10"), [10, 120, 240])
+    sheet(run.sheet_path("cifar", "cifar10"), [10, 120, 240])
     chart = charts(run)["samples"]
     assert chart.name == "cifar-cifar10-samples"
     assert chart.alt == "Training images of cifar10, one of each of 3 classes: cat, dog, <b>ship</b>."
@@ -59,15 +59,15 @@ def test_an_image_of_each_class_with_its_name(run: Run) -> None:
 @pytest.mark.parametrize("damage", [b"", b"no picture", b"\x89PNG\r\n\x1a\n", None])
 def test_without_a_whole_picture_there_is_no_figure(run: Run, damage: bytes | None) -> None:
     if damage is None:
-        sheet(run.samples_path("cifar", "cifar10"), [10, 120, 240])
-        damage = run.samples_path("cifar", "cifar10").read_bytes()[:60]
-    run.samples_path("cifar", "cifar10").write_bytes(damage)
+        sheet(run.sheet_path("cifar", "cifar10"), [10, 120, 240])
+        damage = run.sheet_path("cifar", "cifar10").read_bytes()[:60]
+    run.sheet_path("cifar", "cifar10").write_bytes(damage)
     assert "samples" not in charts(run)
 
 
 def test_a_grey_set_and_classes_that_are_not_shown(build: RunBuilder) -> None:
     run = build([], image_sets={"mnist": {"name": "mnist", "classes": list(map(str, range(10)))}})
-    sheet(run.samples_path("mnist", "mnist"), [0, 255, 0, 255], grey=True)
+    sheet(run.sheet_path("mnist", "mnist"), [0, 255, 0, 255], grey=True)
     assert charts(run)["samples"].caption == "6 more classes are not shown."
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from bench.records.record import Record
 from bench.render.findings.machine import (
-    conditions_grid,
+    sessions_grid,
     execution_line,
     limits_grid,
     lowest_use,
@@ -19,12 +19,12 @@ from bench.render.findings.machine import (
 )
 from bench.render.results import Results, read_results
 from bench.render.results.derived import limits_of
-from tests.render.conftest import FIXTURE_CONDITIONS, FIXTURE_LIMITS, Reader, RunBuilder, gpu_run, ok
+from tests.render.conftest import FIXTURE_SESSIONS, FIXTURE_LIMITS, Reader, RunBuilder, gpu_run, ok
 
 
-def test_conditions_stand_side_by_side(build: RunBuilder) -> None:
+def test_the_states_of_the_machine_stand_side_by_side(build: RunBuilder) -> None:
     cut_short = {"started": "2026-02-01T08:00:00+00:00", "before": {"load_average_1min": 7.5}}
-    grid = conditions_grid(build([], conditions=[*FIXTURE_CONDITIONS, cut_short]).header)
+    grid = sessions_grid(build([], conditions=[*FIXTURE_SESSIONS, cut_short]).header)
     assert grid is not None
     assert grid.headings == (
         "",
@@ -42,7 +42,7 @@ def test_conditions_stand_side_by_side(build: RunBuilder) -> None:
 
 def test_what_the_run_said_of_its_time_stands_beside_what_it_took(build: RunBuilder) -> None:
     times = {"predicted": {"throughput": 60.0, "trainings": 240.0}, "taken": {"throughput": 90.0, "trainings": 210.0}}
-    grid = conditions_grid(build([], conditions=[{**FIXTURE_CONDITIONS[0], **times}]).header)
+    grid = sessions_grid(build([], conditions=[{**FIXTURE_SESSIONS[0], **times}]).header)
     assert grid is not None
     assert grid.rows[-3:] == (
         ("time of all tasks", "5.0 min predicted", "5.0 min taken"),
@@ -67,7 +67,7 @@ def test_limits_that_could_not_be_measured_say_why(build: RunBuilder) -> None:
 
 def test_a_header_without_them_has_no_grids(build: RunBuilder) -> None:
     header = build([]).header
-    assert conditions_grid(header) is None
+    assert sessions_grid(header) is None
     assert limits_grid(header) is None
 
 

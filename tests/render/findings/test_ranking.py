@@ -12,7 +12,7 @@ from bench.records.record import Record
 from bench.render.findings import problems
 from bench.render.findings.ranking import (
     FAMILY_ERROR,
-    NETWORKS,
+    DEPTH_NETWORKS,
     budget_tables,
     degradation,
     neighbour_p_values,
@@ -136,7 +136,7 @@ def test_more_throughput_is_better() -> None:
     ],
 )
 def test_the_verdict_follows_the_intervals(read: Reader, accuracies: tuple[float, ...], words: str) -> None:
-    rows = [row for name, top1 in zip(NETWORKS, accuracies, strict=True) for row in training(name, top1)]
+    rows = [row for name, top1 in zip(DEPTH_NETWORKS, accuracies, strict=True) for row in training(name, top1)]
     (sentence,) = degradation(read(rows))
     assert words in sentence
 
@@ -145,7 +145,7 @@ def test_the_interval_of_three_seeds_by_hand(read: Reader) -> None:
     # Standard deviations 0.01: standard error 0.0081650 with 4 degrees of freedom, t = 2.77645: 0.1 +- 0.02267.
     rows = [
         row
-        for name, middle in zip(NETWORKS, (0.8, 0.7, 0.8, 0.8), strict=True)
+        for name, middle in zip(DEPTH_NETWORKS, (0.8, 0.7, 0.8, 0.8), strict=True)
         for seed in range(3)
         for row in training(name, middle + 0.01 * (seed - 1), seed=seed)
     ]
@@ -154,7 +154,7 @@ def test_the_interval_of_three_seeds_by_hand(read: Reader) -> None:
 
 
 def test_three_networks_are_no_experiment(read: Reader) -> None:
-    rows = [row for name in NETWORKS[:3] for row in training(name, 0.8)]
+    rows = [row for name in DEPTH_NETWORKS[:3] for row in training(name, 0.8)]
     assert degradation(read(rows)) == []
 
 
