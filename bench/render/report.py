@@ -6,19 +6,16 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
 
 from bench.records.run_folder import Run, RunError
 from bench.render.charts import draw_charts, history_charts, image_charts
 from bench.render.claims import rulings, write_claims_csv
 from bench.render.findings import problems
 from bench.render.page import write_pages
-from bench.render.page.architecture import architectures, read_networks
+from bench.render.page.architecture import architectures
 from bench.render.results import read_results, to_table, write_csv
-from bench.render.results.kept import read_curves, read_gradient_flows, read_layers
+from bench.render.results.kept import Kept
 from bench.render.tables import track_tables
-
-Kept = TypeVar("Kept")
 
 
 def write_report(run: Run, reports: Path) -> Path:
@@ -31,22 +28,12 @@ def write_report(run: Run, reports: Path) -> Path:
         RunError: the records are damaged, or the reports folder cannot be written.
     """
     results = read_results(run)
-    unreadable: list[str] = []
-
-    def kept(found: tuple[Kept, list[str]]) -> Kept:
-        unreadable.extend(found[1])
-        return found[0]
-
-    names = [model.file_name for model in results.models]
-    curves = kept(read_curves(run.curves, names))
-    flows = kept(read_gradient_flows(run.curves, names))
-    layers = kept(read_layers(run, results.models))
-    pictures = kept(image_charts(run, results))
-    networks = kept(read_networks(run))
+    kept = Kept(run, results.models)
+    curves, flows, layers = kept.curves(), kept.gradient_flows(), kept.layers()
     claims = rulings(results, layers)
-    charts = [*draw_charts(results, curves, flows, layers), *history_charts(run), *pictures]
-    sections = architectures(results, track_tables(results), networks, layers, curves)
-    page, short = write_pages(results, charts, problems(results, unreadable), claims, sections)
+    charts = [*draw_charts(results, curves, flows, layers), *history_charts(run), *image_charts(results, kept)]
+    sections = architectures(results, track_tables(results), kept.networks(), layers, curves)
+    page, short = write_pages(results, charts, problems(results, kept.unreadable), claims, sections)
     files: dict[str, bytes] = {
         "table.csv": write_csv(to_table(results)).encode(),
         "claims.csv": write_claims_csv(claims).encode(),

@@ -221,7 +221,7 @@ def test_a_failed_round_among_good_ones_is_said(tmp_path: Path) -> None:
     assert change.units == (3, 2)
 
 
-def test_only_what_is_worse_beyond_doubt_fails_a_gate(tmp_path: Path) -> None:
+def test_only_what_is_significantly_worse_fails_a_gate(tmp_path: Path) -> None:
     found = compared(tmp_path, whole_run(5), whole_run(6, resnet20_cifar=70.0, vgg11_bn_cifar=50.0, nin_cifar=140.0))
     (worst, second), together = found.regressions(0.05)
     assert (worst.model, worst.metric) == ("vgg11_bn_cifar", "train_images_per_s")

@@ -37,10 +37,9 @@ from bench.render.results import AccuracyGroup, Results, as_published, with_refe
 from bench.render.results.kept import (
     Curve,
     GradientFlow,
+    Kept,
     Layers,
     own_currency,
-    read_confusions,
-    read_data_sets,
 )
 from bench.render.results.networks import Model
 
@@ -154,11 +153,10 @@ def _stems(groups: Sequence[AccuracyGroup]) -> list[str]:
     return stems
 
 
-def image_charts(run: Run, results: Results) -> tuple[list[Chart], list[str]]:
-    """For each data set its images and the confusion matrix; and the names of the files that cannot be read."""
+def image_charts(results: Results, kept: Kept) -> list[Chart]:
+    """For each data set its images and the confusion matrix."""
     charts: list[Chart | None] = []
-    unreadable: list[str] = []
-    for data_set in read_data_sets(run):
+    for data_set in kept.data_sets():
         stem = f"{slug(data_set.track)}-{slug(data_set.name)}"
         charts.append(sheet_chart(data_set, stem))
         trained = (g for g in results.accuracy_groups() if (g.track, g.dataset) == (data_set.track, data_set.name))
@@ -166,11 +164,10 @@ def image_charts(run: Run, results: Results) -> tuple[list[Chart], list[str]]:
         if group is None:
             continue
         best = max(group.models, key=lambda model: results.cell(model, "top1").value)
-        found, damaged = read_confusions(run, results.cell(best, "top1").records, len(data_set.classes))
-        unreadable += damaged
+        found = kept.confusions(results.cell(best, "top1").records, len(data_set.classes))
         if found is not None:
             charts.append(confusion_chart(results, group, best, data_set.classes, found, stem))
-    return [chart for chart in charts if chart is not None], unreadable
+    return [chart for chart in charts if chart is not None]
 
 
 def history_charts(run: Run) -> list[Chart]:

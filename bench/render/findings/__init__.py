@@ -308,16 +308,16 @@ class Remark:
     probes: tuple[str, ...]
 
 
-def problems(results: Results, unreadable_curves: Sequence[str] = ()) -> list[Remark]:
+def problems(results: Results, unreadable: Sequence[str] = ()) -> list[Remark]:
     """Every row without a value, grouped by status and reason; failures before what was skipped."""
     found = _grouped((record for record in results.records if record.status != "ok"), results.header.other_budgets)
     recorded = {record.model for record in results.records}
     waiting = tuple(model.name for model in results.models if model.name not in recorded)
     if waiting:
         found.append(Remark(NOT_RUN, "The run has not measured these networks yet.", waiting, ()))
-    if unreadable_curves:
+    if unreadable:
         reason = "These files of the run are damaged and left out."
-        found.append(Remark("unreadable", reason, tuple(unreadable_curves), ("accuracy",)))
+        found.append(Remark("unreadable", reason, tuple(unreadable), ("accuracy",)))
     return sorted(found, key=lambda remark: _ORDER.index(remark.status))
 
 

@@ -10,7 +10,6 @@ from markupsafe import Markup, escape
 
 from bench.metrics import METRICS
 from bench.quantity import in_sentence, listing, ordinal, quantity
-from bench.records.run_folder import Run, RunError
 from bench.render.charts.frame import chart_name, styles_of
 from bench.render.diagram import draw
 from bench.render.results import Results
@@ -52,14 +51,6 @@ class Architecture:
     weaknesses: Sequence[str]
     curves: Sequence[tuple[str, Markup]]  # caption, drawing
     description: Description | None  # None: the run kept none, as runs of older versions
-
-
-def read_networks(run: Run) -> tuple[Mapping[str, Any], list[str]]:
-    """What the run kept of its networks' structure, and the name of the file if it is damaged."""
-    try:
-        return run.networks(), []
-    except RunError:
-        return {}, ["networks.json"]
 
 
 def architectures(

@@ -1,4 +1,4 @@
-"""What a run kept beside its records: training curves, gradients by depth, layers, images and confusions."""
+"""What a run kept beside its records: training curves, gradients by depth, layers, structures, images and confusions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 from urllib.parse import unquote
 
 import numpy as np
@@ -16,32 +16,105 @@ from numpy.typing import NDArray
 from bench.config import Budget
 from bench.quantity import with_unit
 from bench.records.record import Record
-from bench.records.run_folder import Run, file_stem
+from bench.records.run_folder import Run, RunError, file_stem
 from bench.render.results.networks import Model
 
 Currency = Literal["images", "seconds", "flops"]
 _CURRENCIES: dict[str, Currency] = {"ep": "images", "kimg": "images", "s": "seconds", "pflop": "flops"}
 UNITS: dict[Currency, str] = {"images": "images", "seconds": "s", "flops": "FLOPs"}
-_CURVE = ("images", "seconds", "flops", "train_loss", "test_top1")
-_FLOW = ("activation", "initialisation", "batch_norm", "step", "depth", "gradient_norm")
 
-Kept = TypeVar("Kept")
+Found = TypeVar("Found")
 
 
-def read_tables(
-    paths: Iterable[Path], columns: Sequence[str], read: Callable[[pd.DataFrame], Kept]
-) -> tuple[dict[Path, Kept], list[str]]:
-    """What `read` makes of the columns of each file that exists, and the names of the files that cannot be read."""
-    found: dict[Path, Kept] = {}
-    unreadable: list[str] = []
-    for path in paths:
-        if not path.exists():
-            continue
+class Kept:
+    """The files of a run, each read when it is asked for.
+
+    What an older run did not keep is empty. A damaged file is left out, and named in `unreadable`.
+    """
+
+    def __init__(self, run: Run, models: Sequence[Model]) -> None:
+        self._run, self._models = run, models
+        self.unreadable: list[str] = []
+
+    def curves(self) -> list[Curve]:
+        """Of every training, by the names of their files."""
+        written = re.compile(r"(.+)-seed(\d+)(?:-([\d.]+[a-z]+))?")
+        paths = sorted(self._run.curves.glob("*.parquet"))
+        named = {path: match for path in paths if (match := written.fullmatch(path.stem))}
+        columns = ("images", "seconds", "flops", "train_loss", "test_top1")
+        found = self._tables(named, columns, lambda steps: steps.astype(float))
+        return [
+            Curve(self._network_of(match[1]), int(match[2]), match[3] or "", found[path])
+            for path, match in named.items()
+            if path in found
+        ]
+
+    def gradient_flows(self) -> list[GradientFlow]:
+        """Of every network whose gradients were followed."""
+        ending = "-gradient_flow"
+        columns = ("activation", "initialisation", "batch_norm", "step", "depth", "gradient_norm")
+        found = self._tables(sorted(self._run.curves.glob(f"*{ending}.parquet")), columns, lambda rows: rows)
+        return [GradientFlow(self._network_of(path.stem.removesuffix(ending)), rows) for path, rows in found.items()]
+
+    def layers(self) -> dict[str, Layers]:
+        """By network; one that was measured on two kinds of hardware has one file."""
+        paths = {model.name: self._run.table_path("layers", model.file_name) for model in self._models}
+        found = self._tables(dict.fromkeys(paths.values()), COLUMNS, _layer_rows)
+        return {name: Layers(name, found[path]) for name, path in paths.items() if path in found}
+
+    def networks(self) -> Mapping[str, Any]:
+        """Structures by network."""
         try:
-            found[path] = read(pd.read_parquet(path, columns=list(columns)))
-        except (OSError, ValueError, KeyError, TypeError):  # pyarrow's errors are kinds of these
-            unreadable.append(path.name)
-    return found, unreadable
+            return self._run.networks()
+        except RunError:
+            self.unreadable.append("networks.json")
+            return {}
+
+    def data_sets(self) -> list[DataSet]:
+        """Those of the run's header."""
+        found = []
+        for track, entry in self._run.header.image_sets.items():
+            if not entry.get("name"):
+                continue
+            name, classes = str(entry["name"]), entry.get("classes")
+            known = tuple(map(str, classes)) if isinstance(classes, list | tuple) else ()  # a tuple in a run just made
+            try:
+                sheet = self._run.sheet_path(str(track), name).read_bytes()
+            except OSError:
+                sheet = b""
+            found.append(DataSet(str(track), name, known, sheet))
+        return found
+
+    def confusions(self, records: Iterable[Record], classes: int) -> Confusions | None:
+        """Of the trainings behind some accuracies of one network; None without a file."""
+        counts = np.zeros((classes, classes), dtype=np.int64)
+        tested = np.zeros(classes, dtype=np.int64)
+        paths = [self._run.table_path("confusions", record.model, f"seed{record.seed}") for record in records]
+        found = self._tables(paths, ("label", "predicted", "count"), lambda table: _confused(table, classes))
+        for label, predicted, count in found.values():
+            np.add.at(tested, label, count)
+            known = predicted < classes  # a network may have more outputs than there are classes
+            np.add.at(counts, (label[known], predicted[known]), count[known])
+        return Confusions(counts, tested) if tested.any() else None
+
+    def _tables(
+        self, paths: Iterable[Path], columns: Sequence[str], read: Callable[[pd.DataFrame], Found]
+    ) -> dict[Path, Found]:
+        """What `read` makes of the columns of each file that exists."""
+        found: dict[Path, Found] = {}
+        for path in paths:
+            if not path.exists():
+                continue
+            try:
+                found[path] = read(pd.read_parquet(path, columns=list(columns)))
+            except (OSError, ValueError, KeyError, TypeError):  # pyarrow's errors are kinds of these
+                self.unreadable.append(path.name)
+        return found
+
+    def _network_of(self, stem: str) -> str:
+        """The network that a file is named after; a long name is cut there, and told by the names of the run."""
+        names = (model.file_name for model in self._models)
+        return next((name for name in names if file_stem(name) == stem), unquote(stem))
 
 
 @dataclass(frozen=True)
@@ -52,24 +125,6 @@ class Curve:
     seed: int
     budget: str  # empty: the run's first
     steps: pd.DataFrame  # images, seconds, flops, train_loss, test_top1
-
-
-def _network_of(stem: str, names: Iterable[str]) -> str:
-    """The network that a file is named after; a long name is cut there, and told by the names of the run."""
-    return next((name for name in names if file_stem(name) == stem), unquote(stem))
-
-
-def read_curves(folder: Path, names: Sequence[str] = ()) -> tuple[list[Curve], list[str]]:
-    """The curves of the networks of a run, and the names of damaged files; both empty without the folder."""
-    files = {path: re.fullmatch(r"(.+)-seed(\d+)(?:-([\d.]+[a-z]+))?", path.stem) for path in folder.glob("*.parquet")}
-    named = {path: match for path, match in sorted(files.items()) if match is not None}
-    found, unreadable = read_tables(named, _CURVE, lambda steps: steps.astype(float))
-    curves = [
-        Curve(_network_of(match[1], names), int(match[2]), match[3] or "", found[path])
-        for path, match in named.items()
-        if path in found
-    ]
-    return curves, unreadable
 
 
 def own_currency(budget: str) -> Currency:
@@ -99,13 +154,6 @@ class GradientFlow:
             return pd.Series(dtype=float)
         rows = rows[rows.step == (max(steps) if last else 0)] if len(steps) else rows
         return rows.set_index("depth").gradient_norm.sort_index()
-
-
-def read_gradient_flows(folder: Path, names: Sequence[str] = ()) -> tuple[list[GradientFlow], list[str]]:
-    """The gradient flows of the networks of a run, and the names of damaged files, as of `read_curves`."""
-    found, unreadable = read_tables(sorted(folder.glob("*-gradient_flow.parquet")), _FLOW, lambda rows: rows)
-    stems = {path: path.stem.removesuffix("-gradient_flow") for path in found}
-    return [GradientFlow(_network_of(stems[path], names), rows) for path, rows in found.items()], unreadable
 
 
 NUMBERS = ("params", "macs", "activations", "saved_activation_bytes")
@@ -141,15 +189,7 @@ class Layers:
         return float(self.rows[column][self.rows["operation"] == operation].sum()) / total if total else 0.0
 
 
-def read_layers(run: Run, models: Sequence[Model]) -> tuple[Mapping[str, Layers], list[str]]:
-    """Of the networks that the run kept them of, and the names of the files that cannot be read."""
-    # Of two kinds of hardware: one file.
-    paths = {model.name: run.table_path("layers", model.file_name) for model in models}
-    found, unreadable = read_tables(dict.fromkeys(paths.values()), COLUMNS, _rows)
-    return {name: Layers(name, found[path]) for name, path in paths.items() if path in found}, unreadable
-
-
-def _rows(table: pd.DataFrame) -> pd.DataFrame:
+def _layer_rows(table: pd.DataFrame) -> pd.DataFrame:
     rows = table.astype(dict.fromkeys(NUMBERS, float))
     return rows.assign(output_shape=rows["output_shape"].map(tuple))
 
@@ -186,39 +226,7 @@ class Confusions:
         return [(label, other, float(shares[label, other])) for label, other in pairs if shares[label, other] > 0]
 
 
-def read_data_sets(run: Run) -> list[DataSet]:
-    """Of the run's header, with the images that the run kept; older runs kept none."""
-    found = []
-    for track, entry in run.header.image_sets.items():
-        if not entry.get("name"):
-            continue
-        name, classes = str(entry["name"]), entry.get("classes")
-        known = tuple(map(str, classes)) if isinstance(classes, list | tuple) else ()  # a tuple in a run just made
-        try:
-            sheet = run.sheet_path(str(track), name).read_bytes()
-        except OSError:
-            sheet = b""
-        found.append(DataSet(str(track), name, known, sheet))
-    return found
-
-
-def read_confusions(run: Run, records: Iterable[Record], classes: int) -> tuple[Confusions | None, list[str]]:
-    """Of the trainings behind some accuracies of one network, and the names of the files that cannot be read.
-
-    None where there is no file: older runs kept none.
-    """
-    counts = np.zeros((classes, classes), dtype=np.int64)
-    tested = np.zeros(classes, dtype=np.int64)
-    paths = [run.table_path("confusions", record.model, f"seed{record.seed}") for record in records]
-    found, unreadable = read_tables(paths, ("label", "predicted", "count"), lambda table: _columns(table, classes))
-    for label, predicted, count in found.values():
-        np.add.at(tested, label, count)
-        known = predicted < classes  # a network may have more outputs than there are classes
-        np.add.at(counts, (label[known], predicted[known]), count[known])
-    return (Confusions(counts, tested) if tested.any() else None), unreadable
-
-
-def _columns(table: pd.DataFrame, classes: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+def _confused(table: pd.DataFrame, classes: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Label, predicted class and count of each row.
 
     Raises:

@@ -13,7 +13,7 @@ from PIL import Image
 from bench.records.run_folder import Run
 from bench.render.charts import Chart, image_charts
 from bench.render.results import read_results
-from bench.render.results.kept import Confusions, read_data_sets
+from bench.render.results.kept import Confusions, Kept
 from tests.render.conftest import RunBuilder, training
 
 CLASSES = ["cat", "dog", "<b>ship</b>"]
@@ -35,8 +35,9 @@ def confusions(run: Run, model: str, rows: list[tuple[int, int, int]], seed: int
 
 
 def charts(run: Run) -> dict[str, Chart]:
-    found, unreadable = image_charts(run, read_results(run))
-    assert not unreadable
+    kept = Kept(run, ())
+    found = image_charts(read_results(run), kept)
+    assert not kept.unreadable
     return {chart.kind: chart for chart in found}
 
 
@@ -98,23 +99,21 @@ def test_older_runs_have_no_figures(run: Run) -> None:
     assert charts(run) == {}
 
 
-@pytest.mark.parametrize("rows", [[(3, 0, 1)], [(-1, 0, 1)], [(0, -1, 1)], [(0, 0, -1)]])
-def test_counts_of_other_classes_are_damage(run: Run, rows: list[tuple[int, int, int]]) -> None:
+@pytest.mark.parametrize("rows", [[(3, 0, 1)], [(-1, 0, 1)], [(0, -1, 1)], [(0, 0, -1)], []])
+def test_counts_of_other_classes_and_torn_files_are_named(run: Run, rows: list[tuple[int, int, int]]) -> None:
     path = confusions(run, "b_cifar", rows)
-    assert image_charts(run, read_results(run)) == ([], [path.name])
-
-
-def test_a_damaged_file_is_named(run: Run) -> None:
-    path = confusions(run, "b_cifar", [(0, 0, 1)])
-    path.write_bytes(b"torn")
-    assert image_charts(run, read_results(run)) == ([], [path.name])
+    if not rows:
+        path.write_bytes(b"torn")
+    kept = Kept(run, ())
+    assert image_charts(read_results(run), kept) == []
+    assert kept.unreadable == [path.name]
 
 
 @pytest.mark.parametrize("image_sets", [{}, {"cifar": {}}, {"cifar": {"name": "x", "classes": 3}}])
 def test_images_that_say_nothing_of_their_classes_are_survived(build: RunBuilder, image_sets: object) -> None:
     run = build(training("a_cifar", 0.4, dataset="x"), image_sets=image_sets)
     assert charts(run) == {}
-    assert all(not data_set.classes for data_set in read_data_sets(run))
+    assert all(not data_set.classes for data_set in Kept(run, ()).data_sets())
 
 
 def test_the_most_confused_pairs() -> None:

@@ -15,14 +15,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Annotation
 
-from bench.records.run_folder import Run, RunHeader, file_stem
+from bench.records.run_folder import Model, Run, RunHeader
 from bench.regression.history import Point as RunPoint
 from bench.regression.history import Series
 from bench.render.charts import Chart, frame
 from bench.render.charts.frame import style
 from bench.render.charts.lines import gradient_flow_charts, history_chart, training_curves
 from bench.render.results import read_results
-from bench.render.results.kept import own_currency, read_curves, read_gradient_flows
+from bench.render.results.kept import Kept, own_currency
 from bench.stats import ChangePoint
 from tests.render.conftest import RunBuilder, curve, kept_figures, ok, overlaps, training
 
@@ -45,9 +45,10 @@ def trained(build: RunBuilder, names: tuple[str, ...] = NAMES, budget: str = "20
 
 
 def drawn(run: Run) -> dict[str, Chart]:
-    curves, unreadable = read_curves(run.curves)
-    assert not unreadable
     results = read_results(run)
+    kept = Kept(run, results.models)
+    curves = kept.curves()
+    assert not kept.unreadable
     (group,) = results.accuracy_groups()
     with style():
         charts = training_curves(results, group, curves, "cifar", everything=True)
@@ -102,7 +103,7 @@ def test_curves_of_another_budget_are_not_mixed_in(build: RunBuilder) -> None:
     run = trained(build, other_budgets=["10ep"])
     before = drawn(run)
     curve(0.9, 10**7).to_parquet(run.table_path("curves", "a_cifar", "seed0-10ep"))
-    curves, _ = read_curves(run.curves)
+    curves = Kept(run, ()).curves()
     assert sorted((c.model, c.seed, c.budget) for c in curves)[:2] == [("a_cifar", 0, ""), ("a_cifar", 0, "10ep")]
     assert drawn(run) == before
 
@@ -113,16 +114,18 @@ def test_a_curve_belongs_to_the_network_whatever_its_name(tmp_path: Path) -> Non
     names = ("timm:x/y", "a-seed1", "../b", "../../../escaped", "| cell | `code`")
     for name in names:
         curve(0.5, 100).to_parquet(run.table_path("curves", name, "seed12-0.5ep"))
-    curves, _ = read_curves(run.curves)
+    curves = Kept(run, ()).curves()
     assert {(c.model, c.seed, c.budget) for c in curves} == {(name, 12, "0.5ep") for name in names}
     assert len(run.table_path("curves", "x" * 400, "seed12-0.5ep").name) < 255  # what a file's name may be
 
 
 def test_a_network_whose_name_is_longer_than_a_files_may_be_keeps_its_curve(tmp_path: Path) -> None:
     name = f"timm:x,{'a=1,' * 60}depth=2"
-    curve(0.5, 100).to_parquet(tmp_path / f"{file_stem(name)}-seed3-0.5ep.parquet")
-    (kept,), _ = read_curves(tmp_path, ["another", name])
-    assert (kept.model, kept.seed, kept.budget) == (name, 3, "0.5ep")
+    run = Run(tmp_path, RunHeader())
+    run.curves.mkdir()
+    curve(0.5, 100).to_parquet(run.table_path("curves", name, "seed3-0.5ep"))
+    (found,) = Kept(run, [Model("another"), Model(name)]).curves()
+    assert (found.model, found.seed, found.budget) == (name, 3, "0.5ep")
 
 
 def test_one_accuracy_is_no_curve(build: RunBuilder) -> None:
@@ -134,11 +137,18 @@ def test_one_accuracy_is_no_curve(build: RunBuilder) -> None:
     assert set(drawn(run)) == {"cifar-curves-loss"}
 
 
-def test_a_damaged_curve_is_named_and_not_fatal(tmp_path: Path) -> None:
-    (tmp_path / "a_cifar-seed0.parquet").write_bytes(b"PAR1 torn")
-    curve(0.5, 100).drop(columns="seconds").to_parquet(tmp_path / "b_cifar-seed0.parquet")
-    assert read_curves(tmp_path) == ([], ["a_cifar-seed0.parquet", "b_cifar-seed0.parquet"])
-    assert read_curves(tmp_path / "absent") == ([], [])
+def test_damaged_files_are_named_and_not_fatal(tmp_path: Path) -> None:
+    run = Run(tmp_path, RunHeader())
+    assert (Kept(run, ()).curves(), Kept(run, ()).gradient_flows()) == ([], [])
+    run.curves.mkdir()
+    for name in ("a_cifar-seed0", "a_cifar-gradient_flow"):
+        (run.curves / f"{name}.parquet").write_bytes(b"PAR1 torn")
+    curve(0.5, 100).drop(columns="seconds").to_parquet(run.curves / "b_cifar-seed0.parquet")
+    kept = Kept(run, ())
+    assert (kept.curves(), kept.gradient_flows()) == ([], [])
+    assert kept.unreadable == [
+        f"{name}.parquet" for name in ("a_cifar-seed0", "b_cifar-seed0", "a_cifar-gradient_flow")
+    ]
 
 
 # --- Gradients by depth ---
@@ -181,9 +191,10 @@ def draw(build: RunBuilder, flows: dict[str, pd.DataFrame]) -> list[Chart]:
     run.curves.mkdir()
     for name, rows_of in flows.items():
         rows_of.to_parquet(run.table_path("curves", name, "gradient_flow"))
-    found, unreadable = read_gradient_flows(run.curves)
-    assert not unreadable
     results = read_results(run)
+    kept = Kept(run, results.models)
+    found = kept.gradient_flows()
+    assert not kept.unreadable
     with style():
         return gradient_flow_charts(results, found)
 
@@ -218,12 +229,6 @@ def test_a_training_that_ended_early_is_drawn_at_initialisation(build: RunBuilde
     (chart,) = draw(build, {"plain20_cifar": flow(1e-6, steps=(0,))})
     assert {sum(len(points(line)) > 0 for line in axes.lines) for axes in saved[0].axes} == {1}
     assert chart.caption
-
-
-def test_a_damaged_file_is_named(tmp_path: Path) -> None:
-    (tmp_path / "a_cifar-gradient_flow.parquet").write_bytes(b"PAR1 torn")
-    assert read_gradient_flows(tmp_path) == ([], ["a_cifar-gradient_flow.parquet"])
-    assert read_gradient_flows(tmp_path / "absent") == ([], [])
 
 
 # --- A metric over many runs ---

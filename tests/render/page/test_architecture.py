@@ -13,9 +13,9 @@ import pytest
 from bench.records.record import Record
 from bench.records.run_folder import Run
 from bench.render.page import write_pages
-from bench.render.page.architecture import Architecture, architectures, read_networks
+from bench.render.page.architecture import Architecture, architectures
 from bench.render.results import Results, read_results
-from bench.render.results.kept import COLUMNS, Curve, Layers, read_layers
+from bench.render.results.kept import COLUMNS, Curve, Kept
 from bench.render.tables import track_tables
 from bench.structure import Edge, Node, Panel, Structure
 from tests.render.conftest import RunBuilder, bad, listed, ok, training
@@ -29,12 +29,9 @@ def networks(families: dict[str, list[str]]) -> list[dict[str, Any]]:
 
 def sections(run: Run, curves: tuple[Curve, ...] = ()) -> dict[str, Architecture]:
     results = read_results(run)
-    found = architectures(results, track_tables(results), read_networks(run)[0], layers_of(run, results), curves)
+    kept = Kept(run, results.models)
+    found = architectures(results, track_tables(results), kept.networks(), kept.layers(), curves)
     return {one.title: one for one in found}
-
-
-def layers_of(run: Run, results: Results) -> Mapping[str, Layers]:
-    return read_layers(run, results.models)[0]
 
 
 def keep_layers(run: Run, name: str, layer: str = "conv", layers: int = 2) -> None:
@@ -243,7 +240,8 @@ def test_damaged_layers_are_named_and_leave_the_structure(two_families: Run, dam
     assert known is not None
     assert known.diagram
     assert not known.layers
-    assert read_layers(two_families, read_results(two_families).models)[1] == ["n0.parquet"]
+    kept = Kept(two_families, read_results(two_families).models)
+    assert (kept.layers(), kept.unreadable) == ({}, ["n0.parquet"])
     assert "Layers of n0" not in rendered(two_families)[0]
 
 
@@ -260,7 +258,8 @@ def test_on_two_kinds_of_hardware_a_network_keeps_its_structure_and_layers(build
 
 def test_a_damaged_file_is_named(two_families: Run) -> None:
     (two_families.folder / "networks.json").write_text('{"networks": 3}')
-    assert read_networks(two_families) == ({}, ["networks.json"])
+    kept = Kept(two_families, ())
+    assert (kept.networks(), kept.unreadable) == ({}, ["networks.json"])
 
 
 # --- pages ---------------------------------------------------------------------------------------------------
@@ -268,7 +267,8 @@ def test_a_damaged_file_is_named(two_families: Run) -> None:
 
 def rendered(run: Run) -> tuple[str, str]:
     results = read_results(run)
-    found = architectures(results, track_tables(results), read_networks(run)[0], layers_of(run, results), ())
+    kept = Kept(run, results.models)
+    found = architectures(results, track_tables(results), kept.networks(), kept.layers(), ())
     return write_pages(results, [], [], (), found)
 
 

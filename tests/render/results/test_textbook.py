@@ -21,7 +21,7 @@ from bench.render.charts.costs import early_late_chart
 from bench.render.charts.frame import style
 from bench.render.results import Results, as_published, read_results
 from bench.render.results.derived import published_top1
-from bench.render.results.kept import Layers, read_layers
+from bench.render.results.kept import Kept, Layers
 from tests.render.conftest import (
     FIXTURE_IMAGENET,
     Reader,
@@ -197,10 +197,11 @@ def test_layers_that_a_run_kept_are_read_and_damaged_ones_named(build: RunBuilde
     for name in ("a_cifar", "b:c/d_cifar"):
         layer_rows((1, 2, 3)).to_parquet(run.table_path("layers", name))
     run.table_path("layers", "e_cifar").write_bytes(b"not Parquet")
-    found, unreadable = read_layers(run, read_results(run).models)
+    kept = Kept(run, read_results(run).models)
+    found = kept.layers()
     assert list(found) == ["a_cifar", "b:c/d_cifar"]
     assert math.isclose(found["b:c/d_cifar"].rows["saved_activation_bytes"].sum(), 3)
-    assert unreadable == ["e_cifar.parquet"]
+    assert kept.unreadable == ["e_cifar.parquet"]
 
 
 def test_of_a_few_networks_none_is_left_out_however_far_out_it_is(read: Reader) -> None:
