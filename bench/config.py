@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -240,6 +240,10 @@ class Task:
     def measure_seconds(self) -> float:
         """Of sampling, per step."""
         return self.config.measure_seconds / (SECOND_LOOK if self.second_look else 1)
+
+    def with_execution(self, execution: Execution) -> Task:
+        """The same work, as a network runs otherwise."""
+        return replace(self, config=replace(self.config, execution=execution))
 
     def metrics(self, probe: str) -> tuple[str, ...]:
         """Those that the task measures of one of its probes."""

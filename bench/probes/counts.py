@@ -147,7 +147,7 @@ def traffic(task: Task) -> Measurement:
 def _traffic(task: Task) -> Mapping[str, Answer]:
     spec, batch_size = task.spec, task.batch_size
     tried = Execution(memory_format=task.config.execution.memory_format)
-    try_step(inference_step, replace(task, device="cpu", config=replace(task.config, execution=tried)))
+    try_step(inference_step, replace(task.with_execution(tried), device="cpu"))
     execution = replace(task.config.execution, compile=False)
 
     def run(network: nn.Module) -> int:

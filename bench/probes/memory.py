@@ -111,7 +111,7 @@ _STEPS = {"inference": _inference, "training": _training}
 
 def _without_graphs(task: Task) -> Task:
     """A recorded graph keeps its memory for good; what a step needs shows where it runs as it is."""
-    return replace(task, config=replace(task.config, execution=replace(task.config.execution, cuda_graphs=False)))
+    return task.with_execution(replace(task.config.execution, cuda_graphs=False))
 
 
 def _kernels(task: Task) -> KernelKind:
@@ -123,7 +123,7 @@ def _predictions(weighed: _Weighed) -> dict[str, Answer]:
     """The replayed peak of one of the two steps; of training, its parts too."""
     execution, host = weighed.task.config.execution, _kernels(weighed.task) == "cpu"
     tried = execution if host else Execution(memory_format=execution.memory_format)  # what any host computes in
-    try_step(weighed.make, replace(weighed.task, config=replace(weighed.task.config, execution=tried)))
+    try_step(weighed.make, weighed.task.with_execution(tried))
     footprint = weighed.footprint(weighed.task.batch_size)
     eager = ", without torch.compile" if execution.compile else ""
     where = "replayed on the CPU" if footprint.place else "replayed on the meta device"

@@ -206,8 +206,7 @@ def try_step(make: MakeStep, task: Task) -> Tensor | None:
 
 
 def _tried(make: MakeStep, task: Task) -> Tensor:
-    execution = replace(task.config.execution, compile=False, cuda_graphs=False)
-    return make(replace(task, config=replace(task.config, execution=execution)), 2)()
+    return make(task.with_execution(replace(task.config.execution, compile=False, cuda_graphs=False)), 2)()
 
 
 def check_compiled(forward: Callable[[], Tensor], execution: Execution) -> None:
@@ -345,7 +344,7 @@ def in_a_format_that_runs(task: Task, attempt: Callable[[Task], Result]) -> tupl
         Exception: what `attempt` raises in any other case.
     """
     execution = task.config.execution
-    contiguous = replace(task, config=replace(task.config, execution=replace(execution, memory_format="contiguous")))
+    contiguous = task.with_execution(replace(execution, memory_format="contiguous"))
     if reason := _changed_by_channels_last(task.spec, execution, "cpu" if task.device == "meta" else task.device):
         if not task.config.any_memory_format:
             raise RuntimeError(f"it {reason}: use --memory-format contiguous")

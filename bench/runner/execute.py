@@ -295,8 +295,8 @@ def execute(task: Task, device: str) -> Outcome:
             ended = RuntimeError(f"the network ends the program that runs it: exit({stop})")
             measurement = Measurement(dict.fromkeys(task.metrics(probe), ended))
         if reason := failed_capture():
-            graphless = replace(task.config, execution=replace(task.config.execution, cuda_graphs=False))
-            again = replace(task, probes=task.probes[number:], config=graphless, without_graphs=reason)
+            graphless = task.with_execution(replace(task.config.execution, cuda_graphs=False))
+            again = replace(graphless, probes=task.probes[number:], without_graphs=reason)
             return Outcome(tuple(records), tables, again=again)
         seconds = time.perf_counter() - start
         records += [
