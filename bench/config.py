@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench.metrics import PROBES, metrics_of
-from bench.quantity import MEMORY_UNITS, SECONDS
+from bench.quantity import MEMORY_UNITS, SECONDS, joined
 
 if TYPE_CHECKING:
     from bench.data.image_set import ImageSet
@@ -139,7 +139,7 @@ def execution_words(executions: Iterable[Execution]) -> str:
     modes = dict.fromkeys(each.compile_mode for each in them if each.compile)
     words += ["compiled" + (f" ({'/'.join(modes)})" if [*modes] != ["default"] else "") if modes else ""]
     words += ["CUDA graphs" if any(each.cuda_graphs for each in them) else ""]
-    return ", ".join(word for word in words if word)
+    return joined(*words, between=", ")
 
 
 SECOND_LOOK = 4  # the share of the measuring time that it takes is one in so many

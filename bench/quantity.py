@@ -122,6 +122,11 @@ def listing(words: Sequence[str], most: int | None = None) -> str:
     return " and ".join(part for part in (", ".join(words[:-1]), *words[-1:]) if part)
 
 
+def joined(*parts: str, between: str = "; ") -> str:
+    """Those that are not empty, such as the parts of a note."""
+    return between.join(filter(None, parts))
+
+
 def first_line(said: object) -> str:
     """The first line of an error's message or of a text, without what a terminal would take for an order."""
     empty = "it asked for more than it may have" if isinstance(said, MemoryError) else "no message"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from bench.cli import OK, Track
+from bench.quantity import joined
 from bench.runner.flags import Argument, Word
 
 Limits = Annotated[tuple[str, ...], Argument("METRIC=NUMBER", repeats=True)]
@@ -76,5 +77,5 @@ def run(request: Pick) -> int:
         who = "1 more network was" if number == 1 else f"{number} more networks were"
         print(f"{who} not measured, or not reliably, and could not be judged.")
     print(selection.basis)
-    print(" ".join(filter(None, (selection.sentence, selection.nearest))))
+    print(joined(selection.sentence, selection.nearest, between=" "))
     return OK

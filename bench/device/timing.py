@@ -13,6 +13,7 @@ from itertools import pairwise
 from bench.device.accelerator import Device, Event
 from bench.device.nvml import Clocks
 from bench.metrics import Flag
+from bench.quantity import joined
 from bench.stats import median_interval
 
 Step = Callable[[], object]
@@ -43,7 +44,7 @@ class Timing:
     @property
     def note(self) -> str:
         """What a reader must know."""
-        return "; ".join(filter(None, (self.of_the_step, self.unsteady, self.throttled)))
+        return joined(self.of_the_step, self.unsteady, self.throttled)
 
     @property
     def flags(self) -> tuple[Flag, ...]:

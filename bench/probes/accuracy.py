@@ -22,7 +22,7 @@ from bench.probes.counting.layers import layer_products
 from bench.probes.counting.networks import fresh_network
 from bench.probes.reading import Answer, Measurement, Reading, Unsupported
 from bench.probes.steps import in_a_format_that_runs, inference_step, training_step, try_step
-from bench.quantity import first_line
+from bench.quantity import first_line, joined
 from bench.training import randomness
 from bench.training.evaluation import Images
 from bench.training.loop import Trainee
@@ -71,9 +71,8 @@ def measure(task: Task) -> Measurement:
         _kept[alike] = trainee
 
     spent, warm_up = outcome.spent, outcome.warm_up
-    notes = [note for note in (head_note, format_note, checkpoint.note if checkpoint else "") if note]
-    if outcome.resumed_at is not None:
-        notes.append(f"interrupted, and resumed after {outcome.resumed_at:,} images")
+    resumed = "" if outcome.resumed_at is None else f"interrupted, and resumed after {outcome.resumed_at:,} images"
+    note = joined(head_note, format_note, checkpoint.note if checkpoint else "", resumed)
     common = Reading(
         0.0,
         batch_size=batch_size,
@@ -83,8 +82,8 @@ def measure(task: Task) -> Measurement:
         device=task.device,
     )
     readings: dict[str, Answer] = {
-        "top1": replace(common, value=outcome.top1, trials=outcome.tested, note="; ".join(notes)),
-        "train_seconds": replace(common, value=spent.seconds, note="; ".join(filter(None, [*notes, warm_up.note]))),
+        "top1": replace(common, value=outcome.top1, trials=outcome.tested, note=note),
+        "train_seconds": replace(common, value=spent.seconds, note=joined(note, warm_up.note)),
         "train_images": replace(common, value=spent.images),
         "train_epochs": replace(common, value=spent.epochs),
         "train_flops": replace(common, value=spent.flops, note=flops_note, flags=flops_flags),
@@ -106,8 +105,8 @@ def measure(task: Task) -> Measurement:
     if clock.throttled:  # what is told in seconds, and all that a budget in seconds buys, is of a slower device
         for metric, answer in readings.items():
             if isinstance(answer, Reading) and "s" in (METRICS[metric].unit, task.budget.kind):
-                note = "; ".join(filter(None, (answer.note, clock.throttled)))
-                readings[metric] = replace(answer, note=note, flags=(*answer.flags, "throttled"))
+                told = joined(answer.note, clock.throttled)
+                readings[metric] = replace(answer, note=told, flags=(*answer.flags, "throttled"))
     return Measurement(
         readings,
         tables={

@@ -47,7 +47,7 @@ from bench.probes.steps import (
     timed_reading,
     training_step,
 )
-from bench.quantity import first_line
+from bench.quantity import first_line, joined
 from bench.stats import percentile
 
 LAUNCH_BOUND = 1.25  # times the device's own time
@@ -93,7 +93,7 @@ def _throughput(kind: str, task: Task) -> Mapping[str, Answer]:
         share = statistics.median(ms) / (1e3 * statistics.median(steps.seconds))
         busy = replace(rate, value=statistics.median(ms), samples=ms, note=manner, flags=())
         if share < 1 / LAUNCH_BOUND:
-            note = "; ".join(filter(None, (f"launch-bound: the device works {share:.0%} of the step", manner)))
+            note = joined(f"launch-bound: the device works {share:.0%} of the step", manner)
             busy = replace(busy, note=note, flags=("launch_bound",))
     found = {f"{kind}_images_per_s": rate, f"{kind}_device_ms": busy}
     return found if kind == "inference" else {**found, **_of_parts(rate, parts)}

@@ -34,7 +34,7 @@ from bench.device.timing import Timing
 from bench.models import REGISTRY, ModelSpec, is_known
 from bench.probes.counting.networks import fresh_network, require_training_mode
 from bench.probes.reading import Answer, Measurement, Reading, Unsupported
-from bench.quantity import first_line
+from bench.quantity import first_line, joined
 from bench.training import randomness
 from bench.training.recipes import recipe_for
 from bench.training.step import TrainingStep, logits, make_optimizer
@@ -130,7 +130,7 @@ def inference_step(task: Task, batch_size: int) -> Step:
             if is_out_of_memory(error):
                 raise
             mode = torch.no_grad
-            batch.note = "; ".join(filter(None, (batch.note, "without inference mode, in which the network fails")))
+            batch.note = joined(batch.note, "without inference mode, in which the network fails")
     check_compiled(forward, execution)
     step = Step(forward, batch)
     return replayed(task, step) if execution.cuda_graphs else step
@@ -275,7 +275,7 @@ def timed_reading(
 ) -> Reading:
     """A number that was found by timing steps, with what a reader of it must know."""
     fitted = asked_batch_size in (None, batch_size)
-    notes = ("" if fitted else f"batch {asked_batch_size} did not fit into memory", note, timing.note)
+    smaller = "" if fitted else f"batch {asked_batch_size} did not fit into memory"
     return Reading(
         value,
         samples=samples,
@@ -283,7 +283,7 @@ def timed_reading(
         asked_batch_size=asked_batch_size,
         cuda_graphs=bool(task.config.execution.cuda_graphs),
         device=task.device,
-        note="; ".join(filter(None, notes)),
+        note=joined(smaller, note, timing.note),
         flags=timing.flags,
         clock_mhz=timing.clock_mhz,
     )
@@ -324,7 +324,7 @@ def read_in_a_format_that_runs(task: Task, read: Callable[[Task], Mapping[str, A
         metric: replace(
             answer,
             memory_format=used.config.execution.memory_format,
-            note="; ".join(filter(None, (answer.note, note))),
+            note=joined(answer.note, note),
         )
         if note and isinstance(answer, Reading)
         else answer

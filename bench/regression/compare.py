@@ -17,6 +17,7 @@ from typing import Any, Literal
 from scipy import stats
 
 from bench.metrics import METRICS, Probe, probe_named
+from bench.quantity import joined
 from bench.records.record import Record, at_the_asked_batch
 from bench.records.run_folder import Run
 from bench.regression import Verdict, verdict, zone
@@ -363,7 +364,7 @@ def _changes(pairs: Sequence[_Pair], margin: float) -> list[Change]:
             log_ratio = _point(base[0], new[0])
         else:
             log_ratio = -math.inf, math.inf
-            note = "; ".join(filter(None, (note, "measured only once, so its noise is unknown")))
+            note = joined(note, "measured only once, so its noise is unknown")
         change = Change(
             model=row.model,
             metric=row.metric,

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from bench.config import Budget, execution_words
 from bench.metrics import DERIVED, METRICS, Metric, probe_named
-from bench.quantity import in_sentence, ordinal, unit_beside
+from bench.quantity import in_sentence, joined, ordinal, unit_beside
 from bench.records.record import Record
 from bench.records.run_folder import Run
 from bench.render.results import NOT_RUN, AccuracyGroup, Cell, Results, read_results
@@ -242,7 +242,7 @@ def _of_track(results: Results, track: str, models: Sequence[Model]) -> TrackTab
     return TrackTables(
         track=track,
         conditions=(
-            " · ".join(words for words in (track_conditions(models), usual and f"steps in {usual}") if words),
+            joined(track_conditions(models), usual and f"steps in {usual}", between=" · "),
             *(accuracy_conditions(results, group) for group in results.accuracy_groups() if group.track == track),
         ),
         overview=_table(results, "Overview", models, first, usual),
@@ -303,7 +303,7 @@ def _table(results: Results, title: str, models: Sequence[Model], metrics: Seque
             Column(
                 metric.name,
                 label_of(results, models, metric),
-                ", ".join(filter(None, (unit_beside(metric.unit), step_conditions(results, models, metric, usual)))),
+                joined(unit_beside(metric.unit), step_conditions(results, models, metric, usual), between=", "),
             )
             for metric in metrics
         ),
@@ -394,7 +394,7 @@ def step_conditions(results: Results, models: Sequence[Model], metric: Metric, u
     )
     batch = f"batch {' or '.join(map(str, sizes))}" if sizes else ""
     manner = execution_words(row.conditions.execution for row in rows)
-    return ", ".join(word for word in (batch, manner if manner != usual else "") if word)
+    return joined(batch, manner if manner != usual else "", between=", ")
 
 
 def label_of(results: Results, models: Sequence[Model], metric: Metric) -> str:
@@ -427,7 +427,7 @@ def measured_conditions(results: Results, models: Sequence[Model], *metrics: Met
     Device and date are left out where nothing depends on them.
     """
     steps = dict.fromkeys(step_conditions(results, models, metric) for metric in metrics)
-    ran = "; ".join(words for words in steps if words)
+    ran = joined(*steps)
     where = (ran, results.device, results.header.date) if ran else ()
     return " · ".join((track_conditions(models), *where))
 

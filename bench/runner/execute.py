@@ -35,7 +35,7 @@ from bench.models import ModelSpec
 from bench.probes import MEASURE, refusal
 from bench.probes.counting.networks import with_own_classes
 from bench.probes.reading import Answer, Measurement, Table, Unsupported
-from bench.quantity import first_line
+from bench.quantity import first_line, joined
 from bench.records.record import Record, Status
 from bench.records.run_folder import Run, RunError, run_names, write_atomically
 from bench.runner.header import (
@@ -431,7 +431,7 @@ def _record(task: Task, probe: str, metric: str, reading: Answer, seconds: float
     if not all(map(math.isfinite, (reading.value, *reading.samples))):
         return replace(row, value=None, status="failed", note=f"the value is {reading.value}", samples=(), flags=())
     tried = f"no CUDA graph: its capture failed ({task.without_graphs}), so this is a fresh process"
-    return replace(row, note="; ".join(filter(None, (reading.note, tried)))) if task.without_graphs else row
+    return replace(row, note=joined(reading.note, tried)) if task.without_graphs else row
 
 
 def _blank(task: Task, probe: str, metric: str, seconds: float) -> Record:

@@ -36,7 +36,7 @@ from bench.probes.counting.networks import State, outermost_scripts, tensors_of,
 from bench.probes.counts import saved_per_image
 from bench.probes.reading import Unsupported
 from bench.probes.speed import layer_milliseconds
-from bench.quantity import first_line
+from bench.quantity import first_line, joined
 from bench.records import to_frame
 from bench.records.record import Record
 from bench.runner.execute import crashed, execute, without_value
@@ -260,7 +260,7 @@ def _executed(task: Task, device: str, crowded: str) -> list[Record]:
         reason = f"{broken}: start a new process"
         return [*outcome.records, *crashed(outcome.again, Crash("failed", reason, 0.0)).records]
     return [
-        replace(row, note="; ".join(filter(None, (row.note, HERE, "" if task.static or row.predicted else crowded))))
+        replace(row, note=joined(row.note, HERE, "" if task.static or row.predicted else crowded))
         if row.value is not None and (given or not probe_named(row.probe).exact)
         else row
         for row in outcome.records

@@ -28,6 +28,7 @@ from bench.probes import gradient_flow
 from bench.probes.counting.kernels import Kernel, Kernels, StepKernels, count_kernels
 from bench.probes.energy import WINDOW_S
 from bench.probes.speed import SWEEP_S
+from bench.quantity import joined
 from bench.records.record import Record, RecordKey
 from bench.training.recipes import recipe_for
 from bench.training.schedule import CURVE_POINTS, CURVE_TEST_IMAGES, CURVE_TEST_SHARE, budget_images
@@ -244,7 +245,7 @@ class Estimate:
         phases = ", ".join(f"{name} {minutes(seconds)}" for name, seconds in self.phases.items() if seconds >= 1)
         said = f"about {minutes(self.seconds)} for {_counted(len(self.tasks), 'task')}"
         said += f": {phases}" if phases else ""
-        return "\n".join(filter(None, (said if self.tasks else "", self.omissions)))
+        return joined(said if self.tasks else "", self.omissions, between="\n")
 
     def table(self) -> str:
         """A line for each phase."""
@@ -253,7 +254,7 @@ class Estimate:
         counted = f"{_counted(len(self.tasks), 'task')} ({_counted(trained, 'training')}) {processes}"
         width = max(map(len, self.phases), default=0)
         phases = [f"  {name:{width}}  {minutes(seconds):>7}" for name, seconds in self.phases.items()]
-        return "\n".join(filter(None, (f"about {minutes(self.seconds)}: {counted}", *phases, self.omissions)))
+        return joined(f"about {minutes(self.seconds)}: {counted}", *phases, self.omissions, between="\n")
 
     @property
     def omissions(self) -> str:

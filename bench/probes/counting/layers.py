@@ -51,6 +51,7 @@ from bench.probes.counting.operators import (
     parts_of,
     work_of,
 )
+from bench.quantity import joined
 from bench.training.step import training_loss
 
 CallKey = tuple[str, int]  # path of a module, and which call of it, from 0
@@ -329,7 +330,7 @@ class Products:
     def note(self) -> str:
         names = ", ".join(f"{name} ({calls} call{'s' * (calls > 1)})" for name, calls in self.unknown.items())
         bound = f"lower bound: no formula for {names}" if names else ""
-        return "; ".join(filter(None, (bound, self.place, self.params_note)))
+        return joined(bound, self.place, self.params_note)
 
 
 @lru_cache(maxsize=1)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from bench.config import RequestError
-from bench.quantity import first_line
+from bench.quantity import first_line, joined
 
 SUITE = Path(__file__).resolve().parents[3]  # the checkout or installation that this process runs
 WORKING_TREE = "."
@@ -162,7 +162,7 @@ def sides(
 def _label(one: Asked, is_revision: bool) -> str:
     """Name a side by whatever distinguishes it: "A (v1.2, --precision bf16)"."""
     name = "working tree" if is_revision and one.name == WORKING_TREE else one.name
-    parts = ", ".join(part for part in (name, str(one.python or ""), one.flags) if part)
+    parts = joined(name or "", str(one.python or ""), one.flags, between=", ")
     return f"{one.letter} ({parts})" if parts else one.letter
 
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench.quantity import quantity
+from bench.quantity import joined, quantity
 from bench.render.diagram.layout import (
     BADGE,
     DETAIL_LINE,
@@ -164,7 +164,7 @@ def _footer(structure: Structure, width: float, y: float) -> tuple[list[str], fl
     nodes = [node for panel in structure.panels for node in panel.nodes]
     strided = any(", /" in phrase for node in nodes for phrase in node.label)
     notes = (_STRIDE if strided else "", _REPEAT if any(node.repeat > 1 for node in nodes) else "")
-    sentences = [_READING, " ".join(note for note in notes if note)]
+    sentences = [_READING, joined(*notes, between=" ")]
     if len(structure.panels) > 1:
         sentences.append(_LETTER)
     if structure.unused:

@@ -17,6 +17,7 @@ import markupsafe
 from markupsafe import Markup
 
 from bench.metrics import METRICS, probe_named
+from bench.quantity import joined
 from bench.render.charts import Chart
 from bench.render.charts.accuracy import IMAGE_KINDS
 from bench.render.charts.frame import FONTS, GRID, INK, MUTED, PAPER
@@ -211,16 +212,12 @@ def conditions_line(results: Results) -> str:
         header.date,
         f"commit {facts['commit'][:12]}" if facts.get("commit") else "",
     )
-    return " · ".join(word for word in words if word)
+    return joined(*words, between=" · ")
 
 
 def warning(results: Results) -> str:
     """What a reader must know before any number; empty where there is nothing."""
-    return " ".join(
-        sentence
-        for sentence in (forced_warning(results), synthetic_warning(results), noise_warning(results))
-        if sentence
-    )
+    return joined(forced_warning(results), synthetic_warning(results), noise_warning(results), between=" ")
 
 
 def forced_warning(results: Results) -> str:

@@ -19,7 +19,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from bench.metrics import METRICS, Metric
-from bench.quantity import has_si_prefix, in_sentence, scale_of, typed_units, unit_beside
+from bench.quantity import has_si_prefix, in_sentence, joined, scale_of, typed_units, unit_beside
 from bench.render.charts.frame import MARKERS, Chart, Marker, chart_name, outline, styles_of
 from bench.render.findings.pick import ACCURACIES
 from bench.render.results import IMAGENET, Results
@@ -223,7 +223,7 @@ def _cell(results: Results, model: Model, metric: Metric) -> list[float | str] |
     cell = text_cell(results, model, metric)
     if cell.order is None or math.isinf(cell.order):
         return None
-    words = " ".join(word for word in (cell.text, unit_beside(metric.unit), cell.symbols) if word)
+    words = joined(cell.text, unit_beside(metric.unit), cell.symbols, between=" ")
     ends = cell.interval if cell.interval and all(map(math.isfinite, cell.interval)) else ()
     return [_rounded(cell.order), words, *map(_rounded, ends)]
 

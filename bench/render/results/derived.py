@@ -21,7 +21,7 @@ from pathlib import Path
 
 from bench.config import PRESETS, Budget, RequestError
 from bench.metrics import DERIVED, METRICS
-from bench.quantity import with_unit
+from bench.quantity import joined, with_unit
 from bench.records.record import Record
 from bench.records.run_folder import Model, Run, RunHeader
 from bench.stats import wilson_interval
@@ -128,7 +128,7 @@ def _share_of_peak(row: Record, metric: str, work: Record, passes: int, limits: 
     above = share.value is not None and share.value > 1
     reason = "above the peak, which was measured while the machine was busier" if peak.measured else "above the peak"
     notes = (f"share of {peak.name}{peak.source}", row.note, f"{reason}: not reliable" if above else "")
-    share = replace(share, note="; ".join(note for note in notes if note))
+    share = replace(share, note=joined(*notes))
     yield _flagged(share, "above_peak") if above else share
 
 
@@ -185,7 +185,7 @@ def published_top1() -> Mapping[str, Published]:
 
 def _published(row: Mapping[str, str]) -> Published:
     epochs = f"{row['epochs']} epochs" if row["epochs"] else ""
-    source = ", ".join(filter(None, (row["source"], row["statistic"], epochs, row["augmentation"])))
+    source = joined(row["source"], row["statistic"], epochs, row["augmentation"], between=", ")
     return Published(float(row["top1"]), row["dataset"], source)
 
 
