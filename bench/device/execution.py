@@ -170,19 +170,19 @@ def memory_format(execution: Execution) -> torch.memory_format:
 
 def for_inference(network: nn.Module, execution: Execution, device: torch.device) -> nn.Module:
     """The network on the device in eval mode, with weights of the type that it computes in; changed in place."""
-    _place(network, execution, device, inference_dtype(execution))
+    _move(network, execution, device, inference_dtype(execution))
     network.eval()
     return _compiled(network, execution)
 
 
 def for_training(network: nn.Module, execution: Execution, device: torch.device) -> nn.Module:
     """The network on the device in training mode, with fp32 weights; each forward pass goes under `autocast`."""
-    _place(network, execution, device, torch.float32)
+    _move(network, execution, device, torch.float32)
     network.train()
     return _compiled(network, execution)
 
 
-def _place(network: nn.Module, execution: Execution, device: torch.device, dtype: torch.dtype) -> None:
+def _move(network: nn.Module, execution: Execution, device: torch.device, dtype: torch.dtype) -> None:
     """Its real weights in one type, whatever their author made them; `Module.to` would make complex ones real.
 
     What the network's own methods of these names return is left alone: many return nothing.

@@ -106,11 +106,11 @@ class LocalMachine:
         own = slot.worker.group if slot.worker else None
         elsewhere = {other.worker.group for other in slots if other is not slot and other.worker is not None}
         groups = [task.group for task in waiting]
-        place = next((n for n, group in enumerate(groups) if group == own), None)
-        if place is None:
-            place = next((n for n, group in enumerate(groups) if group not in elsewhere), 0)
-        task = waiting[place]
-        del waiting[place]
+        index = next((n for n, group in enumerate(groups) if group == own), None)
+        if index is None:
+            index = next((n for n, group in enumerate(groups) if group not in elsewhere), 0)
+        task = waiting[index]
+        del waiting[index]
         return task
 
     def _begin(self, slot: _Slot[Task, Result], task: Task) -> None:

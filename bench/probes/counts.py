@@ -119,9 +119,9 @@ def saved_per_image(spec: ModelSpec) -> tuple[list[BytesByCall], list[str]]:
             raise Unsupported("what the network keeps is drawn from a generator of its own: let it draw from torch's")
         return found, fused
 
-    (found, fused), place = counted(spec, draws)
+    (found, fused), on_cpu = counted(spec, draws)
     attention = "attention as the fused kernel of a CPU keeps it: no scores" if fused else ""
-    return found, [note for note in (attention, place) if note]
+    return found, [note for note in (attention, on_cpu) if note]
 
 
 def _slope(network: nn.Module, state: State, spec: ModelSpec, seed: int) -> tuple[BytesByCall, bool, bool]:
@@ -155,8 +155,8 @@ def _traffic(task: Task) -> Mapping[str, Answer]:
         network = for_inference(network, execution, images.device)
         return bytes_moved(network, images.to(memory_format=memory_format(execution)))
 
-    moved, place = counted(spec, run)
-    per_image = Reading(moved / batch_size, batch_size=batch_size, asked_batch_size=batch_size, note=place)
+    moved, on_cpu = counted(spec, run)
+    per_image = Reading(moved / batch_size, batch_size=batch_size, asked_batch_size=batch_size, note=on_cpu)
     intensity: Answer = Unsupported("the network moves no bytes")
     if moved:
         found = layer_products(spec)

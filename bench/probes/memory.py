@@ -126,12 +126,12 @@ def _predictions(weighed: _Weighed) -> dict[str, Answer]:
     try_step(weighed.make, weighed.task.with_execution(tried))
     footprint = weighed.footprint(weighed.task.batch_size)
     eager = ", without torch.compile" if execution.compile else ""
-    where = "replayed on the CPU" if footprint.place else "replayed on the meta device"
+    where = "replayed on the CPU" if footprint.on_cpu else "replayed on the meta device"
     note = f"{where} as {'a CPU' if host else 'a GPU'} would run it{eager}; scratch space of kernels is not in it"
     if host and execution.precision in HALF:
         half = execution.precision
         note += f"; a CPU without {half} arithmetic computes {half} through copies, which are not in it either"
-    note += f"; {footprint.place}" if footprint.place else ""
+    note += f"; {footprint.on_cpu}" if footprint.on_cpu else ""
     peak = Reading(footprint.peak, batch_size=weighed.task.batch_size, predicted=True, note=note)
     parts = PARTS if weighed.name == "training" else ()
     return {
@@ -226,7 +226,7 @@ def _peak_by_batch(weighed: _Weighed) -> Callable[[int], int]:
     Such a replay takes the memory that it weighs.
     """
     first = weighed.footprint(weighed.task.batch_size)
-    if not first.place:
+    if not first.on_cpu:
         return lambda size: weighed.footprint(size).peak
     slope = (weighed.footprint(2 * weighed.task.batch_size).peak - first.peak) / weighed.task.batch_size
     return lambda size: math.ceil(first.peak + slope * (size - weighed.task.batch_size))

@@ -176,7 +176,7 @@ class TextCell:
     interval: tuple[float, float] | None = None
     best: bool = False
     marks: tuple[Mark, ...] = ()
-    rank: tuple[int, int] | None = None  # its place in the column and of how many, the best first; equals share one
+    rank: tuple[int, int] | None = None  # in the column, and of how many, the best first; equals share one
     aside: str = ""  # what belongs to this number alone, in smaller print: its batch size
     status: str = "ok"
     hint: str = ""  # the exact number and its notes, or the reason why there is none
@@ -190,7 +190,7 @@ class TextCell:
         return CHANCE in self.marks
 
     @property
-    def place(self) -> str:
+    def rank_text(self) -> str:
         """Such as "3rd of 19"; empty where it has no rank, or no other has one."""
         return f"{ordinal(self.rank[0])} of {self.rank[1]}" if self.rank and self.rank[1] > 1 else ""
 
@@ -329,7 +329,7 @@ def _cells(results: Results, models: Sequence[Model], metric: Metric) -> list[Te
 
 
 def text_cell(results: Results, model: Model, metric: Metric) -> TextCell:
-    """One number as text, with all that belongs to it but its place in a column."""
+    """One number as text, with all that belongs to it but its rank in a column."""
     cell = results.cell(model, metric.name)
     notes = dict.fromkeys(record.note for record in (*cell.records, *cell.lost) if record.note)
     if not cell.measured:

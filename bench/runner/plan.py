@@ -465,23 +465,23 @@ def estimate(
     fits stays, and the counts always do. `spent_s` of the limit are gone already; `before` are seconds of phases that
     have no tasks.
     """
-    left_out: dict[int, LeftOut] = {}  # by the task's place
+    left_out: dict[int, LeftOut] = {}  # by the task's index
     longest, whole = config.max_train_time_s, config.time_limit_s
     seconds = pace.seconds(tasks)
-    for place, task in enumerate(tasks):
+    for index, task in enumerate(tasks):
         fixed = task.budget.kind == "s" or task.spec.name not in REGISTRY
         needs = pace.training_s(task) if PROBES[task.probes[0]].trains and not fixed else None
         if longest is not None and needs is not None and needs > longest:
-            left_out[place] = LeftOut(task, needs, "--max-train-time", longest)
+            left_out[index] = LeftOut(task, needs, "--max-train-time", longest)
     if whole is not None:
         room = (1 - CLOSING_SHARE) * whole - spent_s
-        left = [place for place, task in enumerate(tasks) if place not in left_out and not task.static]
-        for place in sorted(left, key=lambda place: _last_to_go(tasks[place], seconds[place])):
-            if seconds[place] <= room:
-                room -= seconds[place]
+        left = [index for index, task in enumerate(tasks) if index not in left_out and not task.static]
+        for index in sorted(left, key=lambda index: _last_to_go(tasks[index], seconds[index])):
+            if seconds[index] <= room:
+                room -= seconds[index]
             else:
-                left_out[place] = LeftOut(tasks[place], seconds[place], "--time-limit", whole)
-    kept = [task for place, task in enumerate(tasks) if place not in left_out]
+                left_out[index] = LeftOut(tasks[index], seconds[index], "--time-limit", whole)
+    kept = [task for index, task in enumerate(tasks) if index not in left_out]
     phases = dict(before)
     for task, needed in zip(kept, pace.seconds(kept), strict=True):
         phases[phase_of(task)] = phases.get(phase_of(task), 0.0) + needed

@@ -53,7 +53,7 @@ def _panels(blocks: Blocks) -> tuple[Panel, ...]:
                 found = calls.setdefault(blocks.signature_of[scope], [])
                 if scope not in found:
                     found.append(scope)
-    place = {blocks.signature_of[blocks.network]: 0}
+    number = {blocks.signature_of[blocks.network]: 0}
     waiting = [blocks.network]
     panels = []
     for scope in waiting:
@@ -62,11 +62,11 @@ def _panels(blocks: Blocks) -> tuple[Panel, ...]:
             if block is None:
                 continue
             signature = blocks.signature_of[block]
-            if signature not in place:
-                place[signature] = len(waiting)
+            if signature not in number:
+                number[signature] = len(waiting)
                 # Dropout may be missing in some: the fullest of a kind is drawn.
                 waiting.append(max(calls[signature], key=lambda call: sum(1 for _ in blocks.operations_in(call))))
-            nodes[n] = replace(nodes[n], panel=place[signature])
+            nodes[n] = replace(nodes[n], panel=number[signature])
         count = len(calls[blocks.signature_of[scope]])
         title = _block_label(scope.title, nodes[0].output_shape, nodes[-1].output_shape)
         panels.append(Panel(title, scope.path, count, tuple(nodes), tuple(edges)))
@@ -368,7 +368,7 @@ class Blocks:
         self._homes: dict[Scope, Scope] = {}
         self._signatures: dict[Hashable, int] = {}
         for operation in flow.operations[1:]:
-            self._place(operation)
+            self._enter(operation)
         for index in sorted(flow.outputs):
             for home, item in self._places(flow.operations[index]):
                 self.inside[home].outputs.add(item)
@@ -415,7 +415,7 @@ class Blocks:
                 return
             item, home = home, self._home(home.parent)
 
-    def _place(self, operation: Operation) -> None:
+    def _enter(self, operation: Operation) -> None:
         """Enter it, and what it reads, in every block around it; and what it reads as a result of other blocks."""
         places = list(self._places(operation))
         for home, item in places:

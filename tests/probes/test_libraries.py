@@ -73,7 +73,7 @@ def test_torchvisions_figures_are_found(name: str, side: int, meta: dict[str, An
     found = layer_products(spec)
     assert found.params - NOT_IN_THE_FIGURE.get(name, 0) == meta["num_params"]
     assert round(found.macs / 1e9, 3) == pytest.approx(meta["_ops"], abs=0.00051)  # rounded by torchvision
-    assert (found.flags, found.place) == ((), "")
+    assert (found.flags, found.on_cpu) == ((), "")
 
 
 def test_a_network_is_built_for_the_images_that_its_weights_take() -> None:
@@ -90,4 +90,4 @@ def test_timms_figures_are_found(name: str, millions: float) -> None:
     found = layer_products(spec)
     assert found.params / 1e6 == pytest.approx(millions, abs=0.00501)  # rounded by timm
     assert found.macs > 1e6
-    assert (found.flags, found.place) == ((), "")
+    assert (found.flags, found.on_cpu) == ((), "")

@@ -182,10 +182,10 @@ def _tensors(values: Any) -> list[Tensor]:
 
 def _distinct(tensors: list[Tensor]) -> list[Tensor]:
     """Without repetitions, as in x * x."""
-    return list({_place(tensor): tensor for tensor in tensors}.values())
+    return list({_storage(tensor): tensor for tensor in tensors}.values())
 
 
-def _place(tensor: Tensor) -> tuple[Any, ...]:
+def _storage(tensor: Tensor) -> tuple[Any, ...]:
     """What two tensors of the same elements share."""
     return tensor.untyped_storage()._cdata, tensor.storage_offset(), tensor.shape, tensor.stride()
 

@@ -289,7 +289,7 @@ class Products:
     unknown: Mapping[str, int] = field(default_factory=dict)  # operators without one, with their calls
     unused: Mapping[str, int] = field(default_factory=dict)  # parts that did not run, with their parameters
     strangers: int = 0  # numbers in parameters that the network does not know, and yet reads
-    place: str = ""  # where it was counted, if not on the meta device
+    on_cpu: str = ""  # why not on the meta device
 
     @property
     def params(self) -> int:
@@ -330,7 +330,7 @@ class Products:
     def note(self) -> str:
         names = ", ".join(f"{name} ({calls} call{'s' * (calls > 1)})" for name, calls in self.unknown.items())
         bound = f"lower bound: no formula for {names}" if names else ""
-        return joined(bound, self.place, self.params_note)
+        return joined(bound, self.on_cpu, self.params_note)
 
 
 @lru_cache(maxsize=1)
@@ -340,8 +340,8 @@ def layer_products(spec: ModelSpec) -> Products:
     Raises:
         Exception: whatever the network raises, where it runs neither without data nor on the CPU.
     """
-    found, place = counted(spec, lambda network: products(network, spec.input_size))
-    return replace(found, place=place)
+    found, on_cpu = counted(spec, lambda network: products(network, spec.input_size))
+    return replace(found, on_cpu=on_cpu)
 
 
 def products(network: nn.Module, input_size: tuple[int, int, int], training: bool = False) -> Products:

@@ -67,7 +67,7 @@ class Footprint:
     optimizer: int = 0
     activation: int = 0
     workspace: int = 0
-    place: str = field(default="", compare=False)  # where it was replayed, if not on the meta device
+    on_cpu: str = field(default="", compare=False)  # why not on the meta device
 
     @property
     def peak(self) -> int:
@@ -173,8 +173,8 @@ def inference_footprint(spec: ModelSpec, execution: Execution, device: KernelKin
 
         return _largest(run, device, images.device)
 
-    footprint, place = counted(spec, replay)
-    return replace(footprint, place=place)
+    footprint, on_cpu = counted(spec, replay)
+    return replace(footprint, on_cpu=on_cpu)
 
 
 def training_footprint(
@@ -185,8 +185,8 @@ def training_footprint(
     Raises:
         Unsupported: the network has nothing to train.
     """
-    footprint, place = counted(spec, lambda network: _training(network, spec, recipe, execution, device, batch_size))
-    return replace(footprint, place=place)
+    footprint, on_cpu = counted(spec, lambda network: _training(network, spec, recipe, execution, device, batch_size))
+    return replace(footprint, on_cpu=on_cpu)
 
 
 class ReplayedStep(NamedTuple):
@@ -331,8 +331,8 @@ def largest_batch(peak: Callable[[int], int], limit: int, start: int) -> int:
     return low
 
 
-def _of(place: Any, names: str) -> set[Callable[..., Any]]:
-    return {getattr(place, name) for name in names.split()}
+def _of(module: Any, names: str) -> set[Callable[..., Any]]:
+    return {getattr(module, name) for name in names.split()}
 
 
 IN_HALF = frozenset(

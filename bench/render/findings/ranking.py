@@ -18,16 +18,16 @@ FAMILY_ERROR = 0.05  # how often, at most, a ranking of equal networks may find 
 
 
 @dataclass(frozen=True)
-class Placed:
-    """A network, its place by accuracy (equal accuracies share one), and how it stands to the next one below."""
+class Ranked:
+    """A network, its rank by accuracy (equal accuracies share one), and how it stands to the next one below."""
 
-    place: int
+    rank: int
     model: Model
     cell: Cell
     p_value: float | None  # corrected for the number of neighbours; None for the last network
 
     @property
-    def told_from_next(self) -> bool:
+    def differs_from_next(self) -> bool:
         return self.p_value is not None and self.p_value < FAMILY_ERROR
 
     @property
@@ -36,7 +36,7 @@ class Placed:
         if self.p_value is None:
             return ""
         chance = "p < 0.001" if self.p_value < 0.001 else f"p = {self.p_value:.2g}"
-        return f"ahead ({chance})" if self.told_from_next else f"not significant ({chance})"
+        return f"ahead ({chance})" if self.differs_from_next else f"not significant ({chance})"
 
 
 @dataclass(frozen=True)
@@ -45,16 +45,16 @@ class Ranking:
 
     group: AccuracyGroup
     conditions: str
-    placed: tuple[Placed, ...]
+    ranked: tuple[Ranked, ...]
     method: str  # which test, and what it does not know
 
     @property
-    def clusters(self) -> tuple[tuple[Placed, ...], ...]:
+    def clusters(self) -> tuple[tuple[Ranked, ...], ...]:
         """Cut wherever two neighbours differ significantly. Within a cluster only neighbours were compared."""
-        clusters: list[list[Placed]] = [[]]
-        for placed in self.placed:
-            clusters[-1].append(placed)
-            if placed.told_from_next:
+        clusters: list[list[Ranked]] = [[]]
+        for ranked in self.ranked:
+            clusters[-1].append(ranked)
+            if ranked.differs_from_next:
                 clusters.append([])
         return tuple(tuple(cluster) for cluster in clusters if cluster)
 
@@ -89,12 +89,12 @@ def _ranking(results: Results, group: AccuracyGroup) -> Ranking:
     ordered = sorted(group.models, key=lambda model: -cells[model].value)
     corrected = neighbour_p_values([cells[model] for model in ordered])
     values = [cells[model].value for model in ordered]
-    placed = tuple(
-        Placed(_place(values, cells[model].value), model, cells[model], p_value)
+    ranked = tuple(
+        Ranked(_rank(values, cells[model].value), model, cells[model], p_value)
         for model, p_value in zip(ordered, [*corrected, None], strict=True)
     )
     method = _method([len(cells[model].records) for model in ordered])
-    return Ranking(group, accuracy_conditions(results, group), placed, method)
+    return Ranking(group, accuracy_conditions(results, group), ranked, method)
 
 
 def _method(seeds: Sequence[int]) -> str:
@@ -214,7 +214,7 @@ def _budget_table(
         text = text_cell(views[budget], model, METRICS["top1"])
         if model not in complete or len(complete) < 2:
             return replace(text, aside="")
-        before, now = (_place(top1[each], top1[each][complete.index(model)]) for each in (first, budget))
+        before, now = (_rank(top1[each], top1[each][complete.index(model)]) for each in (first, budget))
         moved = f", {'up' if now < before else 'down'} {abs(before - now)}" if now != before else ""
         return replace(text, aside=f"{now}{moved}", rank=(now, len(complete)))
 
@@ -229,8 +229,8 @@ def _budget_table(
     return BudgetTable(track, dataset, Table("", columns, tuple(rows)), agreement)
 
 
-def _place(values: Sequence[float], value: float) -> int:
-    """1 for the highest; equal values share a place."""
+def _rank(values: Sequence[float], value: float) -> int:
+    """1 for the highest; equal values share a rank."""
     return 1 + sum(other > value for other in values)
 
 

@@ -99,11 +99,11 @@ def _judgement(models: Sequence[Model], tracks: Sequence[TrackTables]) -> tuple[
     bad: list[str] = []
     for track in tracks:
         ranks = {
-            column.name: {row.model: rank for row in track.overview.rows if (rank := row.cells[place].rank)}
-            for place, column in enumerate(track.overview.columns)
+            column.name: {row.model: rank for row in track.overview.rows if (rank := row.cells[index].rank)}
+            for index, column in enumerate(track.overview.columns)
         }
         for sentences, quarter, from_the_end in ((good, "top", False), (bad, "bottom", True)):
-            inside = {metric: _in_quarter(models, places, from_the_end) for metric, places in ranks.items()}
+            inside = {metric: _in_quarter(models, ranked, from_the_end) for metric, ranked in ranks.items()}
             parts = [f"{in_sentence(METRICS[metric])} ({_listed(found)})" for metric, found in inside.items() if found]
             if parts:
                 sentences.append(f"({quarter} quarter, {track.track} track): {', '.join(parts)}.")
@@ -113,19 +113,19 @@ def _judgement(models: Sequence[Model], tracks: Sequence[TrackTables]) -> tuple[
 def _in_quarter(
     models: Sequence[Model], ranks: Mapping[Model, tuple[int, int]], from_the_end: bool
 ) -> list[tuple[int, Model]]:
-    """(place, network) of those in the first quarter of a column, or in the last, the most extreme first."""
+    """(rank, network) of those in the first quarter of a column, or in the last, the most extreme first."""
     inside = []
     for model in models:
-        place, count = ranks.get(model, (0, 0))
+        rank, count = ranks.get(model, (0, 0))
         # Equal ranks count too: a value that most networks share puts none of them into a quarter.
-        beyond = sum(other >= place if from_the_end else other <= place for other, _ in ranks.values())
+        beyond = sum(other >= rank if from_the_end else other <= rank for other, _ in ranks.values())
         if count >= ENOUGH and beyond <= count // 4:
-            inside.append((place, model))
+            inside.append((rank, model))
     return sorted(inside, key=lambda one: -one[0] if from_the_end else one[0])
 
 
 def _listed(inside: Sequence[tuple[int, Model]]) -> str:
-    return listing([f"{chart_name(model)} {ordinal(place)}" for place, model in inside], _NAMED)
+    return listing([f"{chart_name(model)} {ordinal(rank)}" for rank, model in inside], _NAMED)
 
 
 def _facts(models: Sequence[Model], of: Callable[[Model], Sequence[str]]) -> Facts:

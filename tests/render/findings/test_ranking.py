@@ -73,15 +73,15 @@ def test_three_seeds_by_hand(read: Reader) -> None:
         for row in training(name, top1, seed=seed)
     ]
     (ranking,) = rankings(read(rows))
-    assert [(placed.place, placed.model.name) for placed in ranking.placed] == [
+    assert [(ranked.rank, ranked.model.name) for ranked in ranking.ranked] == [
         (1, "a_cifar"),
         (2, "b_cifar"),
         (2, "c_cifar"),
     ]
-    first, second, last = ranking.placed
+    first, second, last = ranking.ranked
     assert first.p_value == pytest.approx(2 * 1.6477e-5, rel=1e-3)  # Holm: two neighbours
     assert (second.p_value, last.p_value) == (1.0, None)
-    assert [[placed.model.name for placed in cluster] for cluster in ranking.clusters] == [
+    assert [[ranked.model.name for ranked in cluster] for cluster in ranking.clusters] == [
         ["a_cifar"],
         ["b_cifar", "c_cifar"],
     ]
@@ -92,8 +92,8 @@ def test_one_seed_is_tested_over_its_test_images_and_says_so(read: Reader) -> No
     # 620 against 580 of 1000: pooled 0.6, deviation sqrt(0.24 * 2 / 1000) = 0.021909, z = 1.8257, p = 0.0679.
     rows = [*training("a_cifar", 0.62, trials=1000), *training("b_cifar", 0.58, trials=1000)]
     (ranking,) = rankings(read(rows))
-    assert ranking.placed[0].p_value == pytest.approx(0.0679, abs=1e-4)
-    assert ranking.placed[0].verdict == "not significant (p = 0.068)"
+    assert ranking.ranked[0].p_value == pytest.approx(0.0679, abs=1e-4)
+    assert ranking.ranked[0].verdict == "not significant (p = 0.068)"
     assert "does not know how much another seed" in ranking.method
     assert len(ranking.clusters) == 1
 
@@ -101,7 +101,7 @@ def test_one_seed_is_tested_over_its_test_images_and_says_so(read: Reader) -> No
 def test_networks_on_other_data_are_never_neighbours(read: Reader) -> None:
     rows = [*training("a_cifar", 0.9), *training("b_cifar", 0.5), *training("c_cifar", 0.1, dataset="synthetic")]
     (ranking,) = rankings(read(rows))
-    assert [placed.model.name for placed in ranking.placed] == ["a_cifar", "b_cifar"]
+    assert [ranked.model.name for ranked in ranking.ranked] == ["a_cifar", "b_cifar"]
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def two_families(build: RunBuilder) -> Run:
 def test_each_number_has_its_rank_among_all_of_the_track(two_families: Run) -> None:
     ((_, standing),) = sections(two_families)["A"].standings
     place = [column.name for column in standing.columns].index("params")
-    ranks = {row.model.name: row.cells[place].place for row in standing.rows}
+    ranks = {row.model.name: row.cells[place].rank_text for row in standing.rows}
     assert ranks == {"n0": "5th of 8", "n2": "4th of 8", "n4": "3rd of 8", "n6": "2nd of 8"}
 
 
@@ -82,15 +82,15 @@ def test_equals_share_a_rank(two_families: Run) -> None:
     found = sections(two_families)
     ((_, first),), ((_, second),) = found["A"].standings, found["B"].standings
     place = [column.name for column in first.columns].index("macs")
-    assert {row.cells[place].place for row in first.rows} == {"1st of 8"}
-    assert second.rows[-1].cells[place].place == "8th of 8"
+    assert {row.cells[place].rank_text for row in first.rows} == {"1st of 8"}
+    assert second.rows[-1].cells[place].rank_text == "8th of 8"
 
 
 def test_a_smaller_batch_does_not_compete(build: RunBuilder) -> None:
     rows = [ok(f"n{n}", "train_images_per_s", 10.0 + n, batch_size=8, asked_batch_size=8) for n in range(3)]
     rows.append(ok("n3", "train_images_per_s", 99.0, batch_size=4, asked_batch_size=8))
     ((_, standing),) = sections(build(rows, networks({"A": ["n0", "n1", "n2", "n3"]})))["A"].standings
-    assert [row.cells[0].place for row in standing.rows] == ["3rd of 3", "2nd of 3", "1st of 3", ""]
+    assert [row.cells[0].rank_text for row in standing.rows] == ["3rd of 3", "2nd of 3", "1st of 3", ""]
     assert [mark.symbol for mark in standing.legend] == ["§"]
 
 
