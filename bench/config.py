@@ -283,7 +283,7 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class Preset(Config):
-    """What a run does where the user does not say; the time limit is for who asks nothing else of it."""
+    """What a run does where the user does not say; the time limit holds where nothing else is asked of it."""
 
     models: tuple[str, ...]  # names or globs
 

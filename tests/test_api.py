@@ -144,7 +144,7 @@ def test_a_number_of_classes_that_the_network_does_not_have_is_refused() -> None
         assert set(bench.measure(network, num_classes=7)["status"]) == {"ok"}
         found = bench.measure(network, num_classes=100)
         assert set(found["status"]) == {"failed"}
-        assert found["note"].str.contains("tells 7 classes apart where 100 are asked for").all()
+        assert found["note"].str.contains("returns 7 classes where 100 are asked for").all()
 
 
 def test_probes_may_be_named_by_their_metrics_or_one_alone() -> None:

@@ -1,4 +1,4 @@
-"""A folder of one's own, `train/<class>/` and `test/<class>/` with images in them, converted to a track's images."""
+"""A user's own folder, `train/<class>/` and `test/<class>/` with images in them, converted to a track's images."""
 
 from __future__ import annotations
 

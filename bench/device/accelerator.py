@@ -7,7 +7,7 @@ A vendor's device, or one made for tests, comes in by name: `BENCH_ACCELERATOR=p
 `Device` with a `kind` of its own, `count()` of them, and a constructor that takes the number of one. Of a device that
 PyTorch knows as an accelerator, `class Npu(TorchAccelerator): kind = "npu"` is all of it.
 
-This file does without torch, which takes seconds to import, until somebody asks for a device.
+This file does without torch, which takes seconds to import, until a device is asked for.
 """
 
 from __future__ import annotations
@@ -236,7 +236,7 @@ def present() -> list[Device]:
 
 
 def preferred_kind() -> str:
-    """What `--device auto` looks for: what somebody brought, else CUDA; other kinds are taken where they are named."""
+    """What `--device auto` looks for: what BENCH_ACCELERATOR names, else CUDA; another kind has to be named."""
     brought = _brought()
     return brought.kind if brought else "cuda"
 

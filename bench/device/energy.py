@@ -228,7 +228,7 @@ ZONES = Path("/sys/class/powercap")  # also of AMD's processors, under Intel's n
 
 
 class Processors:
-    """All processors of the machine, whoever uses them."""
+    """All processors of the machine, whatever uses them."""
 
     def __init__(self, zones: Path | None = None) -> None:
         """Look for their counters.

@@ -355,7 +355,7 @@ def with_batch_that_fits(attempt: Callable[[int], Result], batch_size: int) -> t
 
 def release_memory() -> None:
     """Give back what nothing refers to any more, so that the next network starts as the first did."""
-    with contextlib.suppress(RuntimeError):  # of a device that is lost: whoever uses it next finds out
+    with contextlib.suppress(RuntimeError):  # of a device that is lost: its next use finds out
         if _has_compiled():  # all that is kept until then, and so are graphs that were recorded of it
             torch.compiler.reset()
         gc.collect()

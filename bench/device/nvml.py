@@ -1,6 +1,6 @@
 """What NVIDIA's management library says of a GPU: energy, power, clocks, temperature, and what slows it down.
 
-The library comes with the driver. `nvidia-ml-py`, which reads it, is imported only when somebody asks.
+The library comes with the driver. `nvidia-ml-py`, which reads it, is imported only when it is needed.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ class Gpu:
         return self._checked("the driver's version", self._library.nvmlSystemGetDriverVersion)
 
     def _require_whole_board(self, what: str) -> None:
-        """Check that what the board spends is spent for who asks: the sensor is the board's, whatever it is asked for.
+        """Check that what the board spends is spent for the caller: the sensor is the board's, whatever it is asked for.
 
         Raises:
             Unavailable: the GPU is shared.

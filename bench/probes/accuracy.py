@@ -139,7 +139,7 @@ def _trainee(task: Task, recipe: Recipe, image_set: ImageSet, batch_size: int, k
 def _is_trained_again(task: Task) -> bool:
     """Whether the process may go on with another seed or budget of a network of which that is the same training.
 
-    One of somebody else's may keep more than weights and buffers, and what is compiled is dropped after each task.
+    A user's own may keep more than weights and buffers, and what is compiled is dropped after each task.
     """
     config = task.config
     last = (config.seeds - 1, (config.budget, *config.other_budgets)[-1])
@@ -165,7 +165,7 @@ def _try_steps(task: Task) -> str:
     if found is None:
         return ""
     width, classes = found.shape[1], task.spec.num_classes
-    notes = [f"the network tells {width} classes apart, its images are of {classes}"] if width > classes else []
+    notes = [f"the network returns {width} classes, its images have {classes}"] if width > classes else []
     found = found.float().cpu()
     if width > 1 and bool((found >= 0).all()) and torch.allclose(found.sum(1), torch.ones(len(found)), atol=1e-2):
         notes.append("the network returns probabilities, and the loss takes their softmax: let it return logits")

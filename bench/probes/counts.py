@@ -258,7 +258,7 @@ class _NothingCaught(TorchFunctionMode):
 
 
 def _uncaught(kind: type[Exception], function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """What the function returns; where it fails in this way, the error gets past whoever would catch it."""
+    """What the function returns; where it fails in this way, the error gets past whatever would catch it."""
     try:
         return function(*args, **kwargs)
     except kind as error:

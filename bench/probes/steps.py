@@ -173,7 +173,7 @@ def _network(task: Task) -> nn.Module:
     """With random weights drawn where they are used: any serve, and a host takes seconds to draw a large network's."""
     spec, device = task.spec, accelerator.named(task.device)
     if not device.is_host:
-        with suppress(Exception), device.place:  # somebody's constructor may need the host
+        with suppress(Exception), device.place:  # a user's constructor may need the host
             return fresh_network(spec, spec.num_classes)
     return fresh_network(spec, spec.num_classes)
 

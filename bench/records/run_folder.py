@@ -50,7 +50,7 @@ class Model:
     input_size: tuple[int, ...] = ()  # (channels, height, width)
     num_classes: int | None = None
     differences: tuple[str, ...] = ()  # "Differs from the paper: ..."
-    own: bool = False  # brought by whoever started the run: not of the registry
+    own: bool = False  # the user's, not of the registry
     published_top1: float | None = None  # of a network from elsewhere whose source says it
     published_source: str = ""
     listed: bool = True  # False where only records name it

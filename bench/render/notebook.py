@@ -1,4 +1,4 @@
-"""Tables and charts for who works in Python: `bench.table` and `bench.chart`."""
+"""Tables and charts for work in Python: `bench.table` and `bench.chart`."""
 
 from __future__ import annotations
 

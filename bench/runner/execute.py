@@ -228,7 +228,7 @@ def _keep_sheets(run: Run, image_sets: Mapping[str, ImageSet]) -> None:
         path = run.sheet_path(track, image_set.name)
         if path.exists():
             continue
-        # They only illustrate: whether the images are sound, who trains on them finds out.
+        # They only illustrate: whether the images are sound, a training finds out.
         with contextlib.suppress(OSError, ValueError):
             write_atomically(path, preview_sheet(image_set))
 
@@ -263,7 +263,7 @@ class Outcome:
 @contextmanager
 def only_new_garbage() -> Iterator[None]:
     """Let the collector look at what is made from here on: a look through PyTorch takes longer than a count."""
-    mine = gc.get_freeze_count() == 0  # else who calls `bench.measure` has frozen what there was before
+    mine = gc.get_freeze_count() == 0  # else the caller of `bench.measure` has frozen what there was before
     if mine:
         gc.freeze()
     try:

@@ -170,7 +170,7 @@ def described(spec: ModelSpec) -> Model:
 
 
 TIME_LIMIT_S = 60.0  # for what takes one to three seconds
-MOST_DESCRIBED = 40  # networks of one's own: those of all of a library would take longer than their counts
+MOST_DESCRIBED = 40  # of a user's own networks: those of all of a library would take longer than their counts
 
 
 @contextmanager
@@ -272,7 +272,7 @@ def keep_descriptions(run: Run, executor: Executor, specs: Sequence[ModelSpec], 
         return
     drawn, others = missing[:MOST_DESCRIBED], missing[MOST_DESCRIBED:]
     tasks = {Call(describe, (spec,), group_without_device("descriptions", spec)): spec.name for spec in drawn}
-    reason = f"a run draws {MOST_DESCRIBED} of one's own; python -m bench show NAME --diagram FILE draws any"
+    reason = f"a run draws {MOST_DESCRIBED} of your own; python -m bench show NAME --diagram FILE draws any"
     found: dict[str, Any] = {spec.name: {"reason": reason} for spec in others}
     with closing(executor.run(called, list(tasks), TIME_LIMIT_S, stop=stop, needs_device=False)) as ended:
         for task, described in ended:

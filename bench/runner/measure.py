@@ -162,7 +162,7 @@ def layers(network: Network, input_size: InputSize | None = None, *, num_classes
         try:
             with _undisturbed("cpu"):
                 rows, notes = layer_rows(spec)
-        except (Exception, SystemExit) as error:  # somebody's own network may do anything
+        except (Exception, SystemExit) as error:  # a user's own network may do anything
             raise RequestError(f"{spec.name} cannot be shown: {type(error).__name__}: {first_line(error)}") from error
         frame = pd.DataFrame(rows)
         frame.attrs["notes"] = notes

@@ -200,7 +200,7 @@ def resolve(
     words = request.budget or (experiment.budget if experiment else str(preset.budget),)
     budget, *other_budgets = dict.fromkeys(map(Budget.parse, words))
     more = (request.models, request.budget, request.seeds, request.rounds, request.max_train_time, experiment, probes)
-    limit = None if any(more) else preset.time_limit_s  # who asks for more than the preset has the time
+    limit = None if any(more) else preset.time_limit_s  # more than the preset is asked for: no limit
     if request.time_limit:
         limit = parse_duration("--time-limit", request.time_limit)
     named, beside = with_model_kwargs(request.models, request.model_kwargs), _classics_beside(request, probes)
@@ -229,7 +229,7 @@ def resolve(
 
 
 def _classics_beside(request: Request, probes: tuple[str, ...]) -> tuple[str, ...]:
-    """Networks that `all` only counts, so that a chart shows somebody's own 32x32 networks among them."""
+    """Networks that `all` only counts, so that a chart shows a user's own 32x32 networks among them."""
     elsewhere = all(name.startswith(("torchvision:", "timm:")) for name in request.models)
     if probes or not request.models or not all(":" in name for name in request.models):
         return ()

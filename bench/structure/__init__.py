@@ -69,7 +69,7 @@ class Structure:
 
     name: str
     family: str
-    year: int | None  # None for a network of one's own
+    year: int | None  # None for a user's own network
     paper: str
     input_size: tuple[int, int, int]
     params: int  # trainable, shared tensors once

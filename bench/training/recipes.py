@@ -75,7 +75,7 @@ class Recipe:
 
     @staticmethod
     def from_json(raw: Any) -> Recipe:
-        """A recipe from what `to_json` made of it, however somebody has edited it since.
+        """A recipe from what `to_json` made of it, however it has been edited since.
 
         Raises:
             ValueError: a field is unknown, missing, or cannot be; the message names it.

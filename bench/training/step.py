@@ -151,7 +151,7 @@ class TrainingStep:
         width = logits(output, self._num_classes).shape[1]
         if width < self._num_classes:
             raise ValueError(
-                f"the network tells {width} classes apart, its images are of {self._num_classes}: "
+                f"the network returns {width} classes, its images have {self._num_classes}: "
                 "let its factory take num_classes, or give it images of fewer classes"
             )
         loss = training_loss(output, labels, self._num_classes, self._recipe.label_smoothing)

@@ -407,7 +407,7 @@ def test_a_pick_is_in_the_address_and_a_wrong_number_is_said(open_page: Opener, 
     opened = open_page(gpu_report)
     form = opened.page.locator("form.pick")
     form.locator("[name=bound]").nth(0).fill("5 apples")
-    assert "is no number" in (form.locator("[role=status]").text_content() or "")
+    assert "is not such a number" in (form.locator("[role=status]").text_content() or "")
     form.locator("[name=bound]").nth(0).fill("100")
     form.locator("[name=bound]").nth(1).fill("20M")
     shown = form.locator("tbody").text_content()

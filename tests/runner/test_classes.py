@@ -64,12 +64,12 @@ def test_counts_are_those_of_the_network_that_is_trained(tmp_path: Path, argumen
     assert rows["lenet5_cifar", "params"].value == 69_656 == 62_006 + 90 * 85
     assert rows["heads:thousand", "params"].value == 3 * 8 * 9 + 8 + 9 * 100
     assert rows["heads:ten", "params"].value == 3 * 8 * 9 + 8 + 9 * 10
-    for trained, note in (("lenet5_cifar", ""), ("heads:thousand", ""), ("heads:many", "tells 200 classes apart")):
+    for trained, note in (("lenet5_cifar", ""), ("heads:thousand", ""), ("heads:many", "returns 200 classes")):
         assert rows[trained, "top1"].status == "ok"
         assert note in rows[trained, "top1"].note
     refused = rows["heads:ten", "top1"]
     assert refused.status == "failed"
-    assert "the network tells 10 classes apart, its images are of 100: let its factory take num_classes" in refused.note
+    assert "the network returns 10 classes, its images have 100: let its factory take num_classes" in refused.note
     assert main([*arguments, "--probes", "macs"]) == 1  # nothing is trained now, but the run's networks were
     macs = {row.model: row.value for row in Run.open(tmp_path / "results", "a").records() if row.metric == "macs"}
     assert macs["heads:thousand"] == 15 * 15 * 8 * 27 + 8 * 100

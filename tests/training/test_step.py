@@ -157,5 +157,5 @@ def test_a_head_too_narrow_for_the_data_is_said() -> None:
     network = nn.Linear(3, 10)
     recipe = recipe_for("own")
     step = TrainingStep(network, make_optimizer(recipe, network.parameters(), 0.1), recipe, Execution(), 100)
-    with pytest.raises(ValueError, match="the network tells 10 classes apart, its images are of 100"):
+    with pytest.raises(ValueError, match="the network returns 10 classes, its images have 100"):
         step(torch.ones(4, 3), torch.tensor([0, 90, 9, 1]))

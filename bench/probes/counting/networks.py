@@ -131,7 +131,7 @@ def with_own_classes(spec: ModelSpec) -> ModelSpec:
 
 def _of_other_classes(found: int, num_classes: int) -> nn.Module:
     raise ValueError(
-        f"the network tells {found} classes apart where {num_classes} are asked for: let its factory take num_classes, "
+        f"the network returns {found} classes where {num_classes} are asked for: let its factory take num_classes, "
         "or ask for no number"
     )
 
@@ -254,7 +254,7 @@ class State:
         ]
 
     def put_back(self) -> None:
-        """In place, so that whoever holds a parameter or a module of the network still holds it."""
+        """In place, so that what holds a parameter or a module of the network still does."""
         for module, kind, attributes in self._attributes:
             if type(module) is not kind:
                 module.__class__ = kind

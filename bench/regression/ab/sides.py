@@ -51,7 +51,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Repository:
-    """A git repository whose revisions can be compared: the suite's own, or that of whoever develops a network."""
+    """A git repository whose revisions can be compared: the suite's own, or that of a network's developers."""
 
     root: Path
     subfolder: str  # the current folder, from the root

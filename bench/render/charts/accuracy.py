@@ -91,7 +91,7 @@ def scatter_chart(accuracy: Accuracies, cost: Metric, *, headline: str = "", bey
     """Accuracy of a group against one metric, with the Pareto front; None with fewer than two networks to compare.
 
     Against MACs, networks are balls whose area is their parameters. With a `headline` for its title, it is a small
-    chart for the first screen. `beyond` says who is left out.
+    chart for the first screen. `beyond` says which are left out.
     """
     results, group = accuracy.results, accuracy.group
     models, missing = comparable(results, group.models, cost.name)

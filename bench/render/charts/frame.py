@@ -248,7 +248,7 @@ def chart_name(model: Model) -> str:
 
 
 def comparable(results: Results, models: Sequence[Model], metric: str) -> tuple[list[Model], str]:
-    """The networks with a value above zero at the common batch size, and who is missing and why (or nothing)."""
+    """The networks with a value above zero at the common batch size, and those missing and why (or nothing)."""
     measured = [model for model in models if results.cell(model, metric).value > 0]
     smaller = [model for model in measured if results.cell(model, metric).asked_batch_size is not None]
     absent = [chart_name(model) for model in models if model not in measured]
@@ -378,7 +378,7 @@ def row_figure(
 
 
 def ranked(results: Results, models: Sequence[Model], metric: Metric) -> tuple[list[Model], list[Model], str]:
-    """The networks with a value, the best first; those whose measurement failed; and who has no row and why."""
+    """The networks with a value, the best first; those whose measurement failed; and those without a row and why."""
     cells = {model: results.cell(model, metric.name) for model in models}
     bad = [model for model, cell in cells.items() if not cell.measured and cell.status in STATUS_WORDS]
     good, missing = comparable(results, [model for model in models if model not in bad], metric.name)

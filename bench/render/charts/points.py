@@ -103,7 +103,7 @@ def point_figure(
     balls: tuple[Metric, Mapping[Model, float]] | None = None,
     layout: Layout = PAGE,
 ) -> tuple[Figure, str]:
-    """The panel with a legend of the families at the right; and who has no room for a name.
+    """The panel with a legend of the families at the right; and the names that have no room.
 
     Args:
         front: the legend names a Pareto front, which the panel has drawn.
@@ -134,7 +134,7 @@ def point_figure(
 
 
 def point_chart(results: Results, panel: Panel, *, caption: str, **facts: str) -> Chart:
-    """The figure of a panel, finished with these `facts`; its caption ends with who has no room for a name."""
+    """The figure of a panel, finished with these `facts`; its caption ends with the names that have no room."""
     figure, unnamed = point_figure(panel, styles_of(results))
     return finished(figure, caption=f"{caption} {unnamed}", **facts)
 

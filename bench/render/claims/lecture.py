@@ -14,7 +14,7 @@ from bench.quantity import ordinal
 from bench.render.claims import LECTURE, RESNETS, VGGS, Part, Setting, Test, amount, lacking, percent, short, unknown
 from bench.render.findings.ranking import DEPTH_NETWORKS, depth_gaps, difference
 
-_NEAR_BEST = 0.85  # of the best accuracy: who is further off buys efficiency with accuracy
+_NEAR_BEST = 0.85  # of the best accuracy: a network further off buys efficiency with accuracy
 _POINT = 0.01  # accuracies that are closer than a percentage point pass for equal where nothing tells their noise
 
 

@@ -1,4 +1,4 @@
-"""What a run found, in a few sentences that somebody can act on, derived from its numbers alone; and what it lacks.
+"""What a run found, in a few sentences that a reader can act on, derived from its numbers alone; and what it lacks.
 
 ranking  significant differences, budgets, Pareto fronts;  pick  who meets limits;  machine  its limits and their use
 """
@@ -30,7 +30,7 @@ from bench.stats import rank_correlation
 
 _ENOUGH = 5  # networks, below which there is no rule to speak of
 _FEW = 3  # networks or pairs, which a sentence names
-_CLOSE = 0.01  # of accuracy: who is that near to the best with the fewest parameters?
+_CLOSE = 0.01  # in accuracy: the network with the fewest parameters that is so near to the best is named
 _LATENCIES_MS = (0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500)
 
 
@@ -57,7 +57,7 @@ def summary_of(results: Results) -> tuple[list[str], list[str]]:
 
 
 def _comparison(results: Results, group: AccuracyGroup, where: str) -> list[str]:
-    """Who is best, who comes close with the fewest parameters, and who is beaten in everything."""
+    """The best, what comes close with the fewest parameters, and what is beaten in everything."""
     telling = [model for model in group.models if not results.at_chance(model)]
     if not telling:
         return []
@@ -134,7 +134,7 @@ def _beaten_by(results: Results, model: Model, others: Sequence[Model]) -> Model
 
 
 def _own(results: Results, group: AccuracyGroup) -> list[str]:
-    """Where the user's own networks stand among the classics: the place, and who beats each at no more cost."""
+    """Where the user's own networks stand among the classics: the rank, and what beats each at no more cost."""
     own = [model for model in group.models if model.own]
     if len(own) == len(group.models) or len(own) > _FEW:
         return []

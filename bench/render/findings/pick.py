@@ -1,4 +1,4 @@
-"""Which networks meet limits, the most accurate first: what somebody who chooses a backbone asks."""
+"""Which networks meet limits, the most accurate first: what a reader who chooses a backbone asks."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ class Axis:
     ticks: str
     log: bool
     better: str | None
-    typed: Mapping[str, float]  # what may stand behind a limit that somebody types, and what it multiplies
+    typed: Mapping[str, float]  # what may stand behind a limit that is typed, and what it multiplies
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Explorer:
     topics: tuple[tuple[str, tuple[Axis, ...]], ...]
     families: tuple[tuple[str, str, str], ...]  # name, colour, outline: an SVG path within -1..1
     start: Mapping[str, str]  # x, y, size, track
-    limits: tuple[str, ...]  # the metrics that somebody who picks a network limits first
+    limits: tuple[str, ...]  # the metrics that are limited first
     library: Plotly
 
     @property

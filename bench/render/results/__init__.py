@@ -3,7 +3,7 @@
 Intervals are 95 %: Student's t over seeds, between the medians of rounds or over the order statistics of the samples
 of a single one, or Wilson's for a single fraction. A metric of one sample and one seed has none.
 
-networks  the networks of a run, their names and who is kept apart;  kept  curves, layers and images of a run
+networks  the networks of a run, their names and which are kept apart;  kept  curves, layers and images of a run
 derived   rows that no run measures: shares of a peak, published accuracies, the shipped reference
 """
 

@@ -1,4 +1,4 @@
-"""The networks of a run: their written names, and who is measured apart."""
+"""The networks of a run: their written names, and which are measured apart."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def with_written_names(text: str) -> str:
 
 
 def name_and_identifier(model: Model) -> str:
-    """As "ResNet-18 (resnet18_cifar)": who reads it also learns what to type."""
+    """As "ResNet-18 (resnet18_cifar)": it also says what to type."""
     name = written_name(model)
     return name if name == model.name else f"{name} ({model.name})"
 

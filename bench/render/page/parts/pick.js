@@ -95,7 +95,7 @@
     const found = select(limited, controls.track.value, controls.by.value);
     const wrong = form.querySelector("[aria-invalid=true]");
     form.querySelector("[role=status]").textContent = wrong
-      ? `"${wrong.value}" is no number of that kind: write one${unitsFor(wrong)}.`
+      ? `"${wrong.value}" is not such a number: write one${unitsFor(wrong)}.`
       : [sentence(found, limited), unjudged(found)].join(" ").trim();
     showTable(found, limited);
     const flags = limited.map(({ name, kind, word }) => ` --${kind} ${name}=${withUnit(name, word)}`).join("");
