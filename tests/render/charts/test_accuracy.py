@@ -99,16 +99,6 @@ def test_older_runs_have_no_figures(run: Run) -> None:
     assert charts(run) == {}
 
 
-@pytest.mark.parametrize("rows", [[(3, 0, 1)], [(-1, 0, 1)], [(0, -1, 1)], [(0, 0, -1)], []])
-def test_counts_of_other_classes_and_torn_files_are_named(run: Run, rows: list[tuple[int, int, int]]) -> None:
-    path = confusions(run, "b_cifar", rows)
-    if not rows:
-        path.write_bytes(b"torn")
-    kept = Kept(run, ())
-    assert image_charts(read_results(run), kept) == []
-    assert kept.unreadable == [path.name]
-
-
 @pytest.mark.parametrize("image_sets", [{}, {"cifar": {}}, {"cifar": {"name": "x", "classes": 3}}])
 def test_images_that_say_nothing_of_their_classes_are_survived(build: RunBuilder, image_sets: object) -> None:
     run = build(training("a_cifar", 0.4, dataset="x"), image_sets=image_sets)

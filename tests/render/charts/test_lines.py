@@ -1,4 +1,4 @@
-"""Lines: training curves and what a folder of them may hold, gradients by depth, and a metric over many runs."""
+"""Lines: training curves, gradients by depth, and a metric over many runs."""
 
 from __future__ import annotations
 
@@ -135,20 +135,6 @@ def test_one_accuracy_is_no_curve(build: RunBuilder) -> None:
     steps["test_top1"] = [math.nan] * 199 + [0.5]
     steps.to_parquet(run.curves / "a_cifar-seed0.parquet")
     assert set(drawn(run)) == {"cifar-curves-loss"}
-
-
-def test_damaged_files_are_named_and_not_fatal(tmp_path: Path) -> None:
-    run = Run(tmp_path, RunHeader())
-    assert (Kept(run, ()).curves(), Kept(run, ()).gradient_flows()) == ([], [])
-    run.curves.mkdir()
-    for name in ("a_cifar-seed0", "a_cifar-gradient_flow"):
-        (run.curves / f"{name}.parquet").write_bytes(b"PAR1 torn")
-    curve(0.5, 100).drop(columns="seconds").to_parquet(run.curves / "b_cifar-seed0.parquet")
-    kept = Kept(run, ())
-    assert (kept.curves(), kept.gradient_flows()) == ([], [])
-    assert kept.unreadable == [
-        f"{name}.parquet" for name in ("a_cifar-seed0", "b_cifar-seed0", "a_cifar-gradient_flow")
-    ]
 
 
 # --- Gradients by depth ---

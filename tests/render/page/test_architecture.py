@@ -223,25 +223,12 @@ def test_what_is_missing_or_damaged_is_said(two_families: Run, damage: Any) -> N
     assert not known.layers
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        pd.DataFrame(),
-        pd.DataFrame({"layer": [1], "operation": [2]}),
-        pd.DataFrame([("a", "b", 3, 1, 1, 1, 1)], columns=list(COLUMNS)),
-        pd.DataFrame([("a", "b", [3], "c", "d", 1, None)], columns=list(COLUMNS)),
-    ],
-)
-def test_damaged_layers_are_named_and_leave_the_structure(two_families: Run, damage: pd.DataFrame) -> None:
+def test_without_layers_the_structure_is_still_drawn(two_families: Run) -> None:
     two_families.keep_networks({"n0": entry("n0")})
-    keep_layers(two_families, "n0")
-    damage.to_parquet(two_families.table_path("layers", "n0"))
     known = sections(two_families)["A"].description
     assert known is not None
     assert known.diagram
     assert not known.layers
-    kept = Kept(two_families, read_results(two_families).models)
-    assert (kept.layers(), kept.unreadable) == ({}, ["n0.parquet"])
     assert "Layers of n0" not in rendered(two_families)[0]
 
 
@@ -254,12 +241,6 @@ def test_on_two_kinds_of_hardware_a_network_keeps_its_structure_and_layers(build
     assert [model.name for model in section.models] == ["n0 on GPU 1", "n0 on GPU 2"]
     assert section.description is not None
     assert [row[0] for row in section.description.layers] == ["conv", "fc0"]
-
-
-def test_a_damaged_file_is_named(two_families: Run) -> None:
-    (two_families.folder / "networks.json").write_text('{"networks": 3}')
-    kept = Kept(two_families, ())
-    assert (kept.networks(), kept.unreadable) == ({}, ["networks.json"])
 
 
 # --- pages ---------------------------------------------------------------------------------------------------

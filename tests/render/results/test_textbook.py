@@ -191,19 +191,6 @@ def test_where_things_sit_is_drawn_in_thirds(read: Reader) -> None:
         assert early_late_chart(results.models, {names[0]: layers[names[0]]}) is None
 
 
-def test_layers_that_a_run_kept_are_read_and_damaged_ones_named(build: RunBuilder) -> None:
-    run = build([], [listed(name, track="cifar") for name in ("a_cifar", "b:c/d_cifar", "e_cifar")])
-    run.table_path("layers", "a_cifar").parent.mkdir()
-    for name in ("a_cifar", "b:c/d_cifar"):
-        layer_rows((1, 2, 3)).to_parquet(run.table_path("layers", name))
-    run.table_path("layers", "e_cifar").write_bytes(b"not Parquet")
-    kept = Kept(run, read_results(run).models)
-    found = kept.layers()
-    assert list(found) == ["a_cifar", "b:c/d_cifar"]
-    assert math.isclose(found["b:c/d_cifar"].rows["saved_activation_bytes"].sum(), 3)
-    assert kept.unreadable == ["e_cifar.parquet"]
-
-
 def test_of_a_few_networks_none_is_left_out_however_far_out_it_is(read: Reader) -> None:
     sizes = {"squeezenet1_1": (1.2e6, 3.5e8), "resnet18": (1.2e7, 1.8e9), "vgg19": (1.4e8, 1.96e10)}
     rows = [row for name, (params, macs) in sizes.items() for row in counts(name, params, macs, 1e6)]
