@@ -25,13 +25,7 @@ from bench.device.execution import (
     release_memory,
     with_batch_that_fits,
 )
-from bench.probes.counting.replay import (
-    PARTS,
-    Footprint,
-    inference_footprint,
-    largest_batch,
-    training_footprint,
-)
+from bench.probes.counting.replay import PARTS, Footprint, inference_footprint, largest_batch, training_footprint
 from bench.probes.reading import Answer, Measurement, Reading, Unsupported
 from bench.probes.steps import MakeStep, Step, inference_step, one_by_one, training_step, try_step
 from bench.training.recipes import recipe_for

@@ -24,15 +24,7 @@ from bench.render.charts.frame import MARKERS, Chart, Marker, chart_name, outlin
 from bench.render.findings.pick import ACCURACIES
 from bench.render.results import IMAGENET, Results
 from bench.render.results.networks import Model
-from bench.render.tables import (
-    ACCURACY_COLUMNS,
-    MARKS,
-    OVERVIEW,
-    by_topic,
-    label_of,
-    restates_a_peak,
-    text_cell,
-)
+from bench.render.tables import ACCURACY_COLUMNS, MARKS, OVERVIEW, by_topic, label_of, restates_a_peak, text_cell
 
 NOT_TRAINED = "not trained"
 _YEAR = Metric("year", "", "year", "Year", None, "")

@@ -8,16 +8,7 @@ import pytest
 
 from bench.models import REGISTRY
 from bench.render.diagram import described, draw
-from bench.render.diagram.layout import (
-    Layout,
-    PlacedBox,
-    Point,
-    clipped,
-    layout_of,
-    letter,
-    text_width,
-    wrapped,
-)
+from bench.render.diagram.layout import Layout, PlacedBox, Point, clipped, layout_of, letter, text_width, wrapped
 from bench.structure import Edge, Node, Panel, Structure
 from bench.structure.panels import structure
 
