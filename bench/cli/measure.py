@@ -77,7 +77,7 @@ def run(request: Request, probes: tuple[str, ...], arguments: Sequence[str], rep
         except OSError as error:
             reason = f"cannot write to {run.folder}: {error.strerror or error}"
             raise RunError(f"{reason}; everything measured so far is kept. To resume: {again}") from error
-    from bench.render.results import beside_published
+    from bench.render.results.views import beside_published
     from bench.render.tables import summary
 
     print(summary(run))

@@ -48,7 +48,9 @@ from bench.render.charts.points import (
     point_figure,
 )
 from bench.render.findings.ranking import accuracy_front
-from bench.render.results import IMAGENET, AccuracyGroup, Cell, Results, as_published, short_training, sources, whose
+from bench.render.results import AccuracyGroup, Cell, Results
+from bench.render.results.networks import IMAGENET
+from bench.render.results.views import as_published, short_training, sources, whose
 from bench.render.results.kept import Confusions, DataSet
 from bench.render.results.networks import Model, written_name
 from bench.render.tables import (

@@ -20,7 +20,9 @@ from typing import Literal
 from bench.config import Budget
 from bench.metrics import METRICS
 from bench.quantity import listing, quantity, with_unit
-from bench.render.results import IMAGENET, AccuracyGroup, Cell, Results, as_published, inert, with_references
+from bench.render.results import AccuracyGroup, Cell, Results, inert
+from bench.render.results.networks import IMAGENET
+from bench.render.results.views import as_published, with_references
 from bench.render.results.kept import Layers
 from bench.render.results.networks import Model, with_written_names
 

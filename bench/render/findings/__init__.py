@@ -14,17 +14,9 @@ from bench.quantity import in_sentence, listing, ordinal, quantity, with_unit
 from bench.records.record import Record
 from bench.render.findings.machine import work_and_time
 from bench.render.findings.pick import ACCURACIES, parse_limits, select
-from bench.render.results import (
-    NOT_RUN,
-    AccuracyGroup,
-    Results,
-    as_published,
-    short_training,
-    to_be_trained,
-    trained_otherwise,
-    whose,
-)
+from bench.render.results import NOT_RUN, AccuracyGroup, Results
 from bench.render.results.networks import Model, written_name
+from bench.render.results.views import as_published, short_training, to_be_trained, trained_otherwise, whose
 from bench.render.tables import budget_words, dataset_words, launch_bound
 from bench.stats import rank_correlation
 

@@ -11,8 +11,8 @@ from typing import Literal
 from bench.config import RequestError
 from bench.metrics import METRICS, PROBES, Metric, probe_named
 from bench.quantity import in_sentence, listing, parse_quantity, quantity, with_unit
-from bench.render.results import IMAGENET, Cell, Results
-from bench.render.results.networks import Model, name_and_identifier
+from bench.render.results import Cell, Results
+from bench.render.results.networks import IMAGENET, Model, name_and_identifier
 
 # Kinds of accuracy, never mixed in one ranking, and what they are; the most telling first.
 ACCURACIES = {

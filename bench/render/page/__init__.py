@@ -35,7 +35,9 @@ from bench.render.findings.machine import (
 from bench.render.findings.ranking import budget_tables, degradation, rankings
 from bench.render.page.architecture import Architecture
 from bench.render.page.explorer import explorer, other_costs, script_digest
-from bench.render.results import IMAGENET, Results, accuracy_note
+from bench.render.results import Results
+from bench.render.results.networks import IMAGENET
+from bench.render.results.views import accuracy_note
 from bench.render.results.networks import Model, written_name
 from bench.render.tables import accuracy_conditions, dataset_words, step_conditions, track_tables
 

@@ -22,8 +22,8 @@ from bench.metrics import METRICS, Metric
 from bench.quantity import has_si_prefix, in_sentence, joined, scale_of, typed_units, unit_beside
 from bench.render.charts.frame import MARKERS, Chart, Marker, chart_name, outline, styles_of
 from bench.render.findings.pick import ACCURACIES
-from bench.render.results import IMAGENET, Results
-from bench.render.results.networks import Model
+from bench.render.results import Results
+from bench.render.results.networks import IMAGENET, Model
 from bench.render.tables import ACCURACY_COLUMNS, MARKS, OVERVIEW, by_topic, label_of, restates_a_peak, text_cell
 
 NOT_TRAINED = "not trained"

@@ -10,6 +10,8 @@ from bench.metrics import probe_named
 from bench.records.record import Record
 from bench.records.run_folder import Model
 
+IMAGENET = "imagenet"  # the track whose networks are not trained here
+
 
 def with_track(model: Model) -> Model:
     """A network of run.json; of an old one, its name says of which track it is, and whether it is a user's own."""
@@ -18,7 +20,7 @@ def with_track(model: Model) -> Model:
 
 def unlisted(name: str) -> Model:
     """A network that has records but no entry in run.json: its track is read off its name."""
-    track = next((track for track in ("cifar", "mnist") if name.endswith(f"_{track}")), "imagenet")
+    track = next((track for track in ("cifar", "mnist") if name.endswith(f"_{track}")), IMAGENET)
     return Model(name, track=track, listed=False)
 
 

@@ -19,7 +19,8 @@ from bench.render.charts import Chart
 from bench.render.charts.accuracy import accuracies, density_chart, scatter_chart, textbook_charts, year_chart
 from bench.render.charts.costs import early_late_chart
 from bench.render.charts.frame import style
-from bench.render.results import Results, as_published, read_results
+from bench.render.results import Results, read_results
+from bench.render.results.views import as_published
 from bench.render.results.derived import published_top1
 from bench.render.results.kept import Kept, Layers
 from tests.render.conftest import (
