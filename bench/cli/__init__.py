@@ -10,7 +10,6 @@ import fnmatch
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 from bench.config import RequestError
 from bench.engines import INTERRUPTED
@@ -22,8 +21,6 @@ PROG = "python -m bench"
 OK, SOME_FAILED, BAD_REQUEST, GATE_WORSE, GATE_UNCLEAR = 0, 1, 2, 3, 4
 
 __all__ = ["BAD_REQUEST", "GATE_UNCLEAR", "GATE_WORSE", "INTERRUPTED", "OK", "PROG", "SOME_FAILED"]
-
-Track = Literal["imagenet", "cifar", "mnist"] | None
 
 
 def say(line: str) -> None:

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
-from bench.cli import OK, Track, refuse_for_registry, say, with_suffix, write
-from bench.config import RequestError
+from bench.cli import OK, refuse_for_registry, say, with_suffix, write
+from bench.config import RequestError, Track
 from bench.engines.isolation import spin_briefly
 from bench.runner.flags import Argument, Count, File, Word
 from bench.runner.request import Arguments, networks, with_model_kwargs
@@ -23,7 +23,7 @@ class List:
 
     family: Word = None
     """Only this family, such as ResNet."""
-    track: Track = None
+    track: Track | None = None
     """Only this track."""
     year: Count = None
     """Only networks of this year."""

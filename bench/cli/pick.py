@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from bench.cli import OK, Track
+from bench.cli import OK
+from bench.config import Track
 from bench.quantity import joined
 from bench.runner.flags import Argument, Word
 
@@ -27,7 +28,7 @@ class Pick:
     """What a network may cost at most, such as latency_ms=5 or params=20M; may be given several times."""
     min: Limits = ()
     """What it must reach at least, such as inference_images_per_s=200."""
-    track: Track = None
+    track: Track | None = None
     """Which networks. Default: the track with most of the numbers that are needed."""
     by: Accuracy = None
     """Which accuracy counts: published, measured in this run, or this suite's reference. Default: the one that most
