@@ -169,11 +169,8 @@ def test_a_network_that_needs_larger_images_says_so() -> None:
 VIT_B_16 = 17_563_828_224  # torchvision's `_ops`; 16.87 G without the two attention products
 
 
-def test_vit_b_16_counts_its_attention_in_both_modes() -> None:
-    spec = REGISTRY["vit_b_16"]
-    assert measured("macs", spec) == VIT_B_16
-    network = build_on_meta(spec)
-    assert products(network, spec.input_size, training=True).macs == VIT_B_16
+def test_vit_b_16_counts_its_attention() -> None:
+    assert measured("macs", REGISTRY["vit_b_16"]) == VIT_B_16
 
 
 @pytest.mark.gpu

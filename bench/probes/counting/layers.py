@@ -344,12 +344,9 @@ def layer_products(spec: ModelSpec) -> Products:
     return replace(found, on_cpu=on_cpu)
 
 
-def products(network: nn.Module, input_size: tuple[int, int, int], training: bool = False) -> Products:
-    """Every call with its MACs, activations and parameters, for one image, wherever the network is.
-
-    In eval mode, which is what the metrics mean; or the forward pass of `training`.
-    """
-    network.train(training)
+def products(network: nn.Module, input_size: tuple[int, int, int]) -> Products:
+    """Every call in eval mode with its MACs, activations and parameters, for one image, wherever the network is."""
+    network.eval()
     recorder = _Recorder(network)
     counter, elsewhere = ProductCounter(recorder, network), ByNumPy()
     with seeded(0), torch.no_grad(), open_attention(), elsewhere, Shortcuts(), counter:
@@ -507,9 +504,7 @@ def _mean(draws: Sequence[BytesByCall]) -> BytesByCall:
     return {key: statistics.fmean(draw.get(key, 0.0) for draw in draws) for key in keys}
 
 
-def _in_order(
-    inference: list[CallKey], training: list[CallKey], training_only: list[CallKey]
-) -> list[CallKey]:
+def _in_order(inference: list[CallKey], training: list[CallKey], training_only: list[CallKey]) -> list[CallKey]:
     """The calls of both passes as one list: those that only training makes come after their predecessor there."""
     order = list(inference)
     for key in training_only:
