@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from bench.cli import OK, refuse_for_registry, say, with_suffix, write
 from bench.config import RequestError, Track
@@ -92,9 +92,8 @@ def run_show(request: Show) -> int:
     from bench.device.environment import hardware
     from bench.probes.counting.networks import with_own_classes
     from bench.probes.speed import trace
-    from bench.quantity import first_line, quantity
+    from bench.quantity import first_line
     from bench.render.diagram import draw
-    from bench.render.tables import aligned
     from bench.runner.measure import layer_rows, step_task
     from bench.structure.panels import structure
 
@@ -144,20 +143,28 @@ def run_show(request: Show) -> int:
         print(f"- {remark}")
     if timed:
         print(f"time of {facts['timed']}; hooks and all, the median of many")
-    rows.append({"layer": "total", "operation": "", "output_shape": [], **totals})
+    print(_layers_as_text(rows, totals))
+    return OK
+
+
+def _layers_as_text(rows: Sequence[dict[str, Any]], totals: Mapping[str, Any]) -> str:
+    """A table of the layers and their totals, with the share of each in the MACs, and in the time where it was taken."""
+    from bench.quantity import quantity
+    from bench.render.tables import aligned
+
+    rows = [*rows, {"layer": "total", "operation": "", "output_shape": [], **totals}]
     for row in rows:
         share = row["macs"] / totals["macs"] if totals["macs"] else 0.0
         row["output_shape"] = "x".join(map(str, row["output_shape"]))
-        for column in columns[:3]:
+        for column in ("params", "macs", "activations"):
             row[column] = f"{row[column]:,}"
         row["share of MACs"] = f"{100 * share:.1f} %"
         saved = row["saved_activation_bytes"]
         row["saved_activation_bytes"] = "-" if saved is None else quantity(saved, "bytes")
-        if timed:
+        if "time_ms" in totals:
             row["share of time"] = f"{100 * row['time_ms'] / totals['time_ms']:.1f} %"
             row["time_ms"] = f"{row['time_ms']:.4f}"
-    print(aligned(_headed(rows)))
-    return OK
+    return aligned(_headed(rows))
 
 
 _HEADINGS = {
