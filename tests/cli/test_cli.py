@@ -49,43 +49,6 @@ def flags(tmp_path: Path) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["run", "--models", "resnet2O_cifar"], "resnet20_cifar"),
-        (["run", "--models", "resnet20_cifar", "--dataset", "cifar01"], "cifar10"),
-        (["run", "--models", "resnet20_cifar", "--probes", "accuracy", "--dataset", "./"], "no readable folder train/"),
-        (["run", "--budget", "10 epochs"], "such as 10ep"),
-        (["run", "--device", "gpu"], "auto, cpu, cuda or cuda:N"),
-        (["run", "--probes", "speed"], "throughput"),
-        (["run", "--preset", "tiny"], "quick"),
-        (["run", "--seeds", "many"], "--seeds"),
-        (["run", "--run", "../elsewhere", "--models", "lenet5_cifar", "--probes", "params"], "run name"),
-        (["run", "--nonsense"], "--nonsense"),
-        (["run", "--threads", "0"], "--threads 0: must be above zero"),
-        (["run", "--threads", "100000"], "--threads 100000: this machine has"),
-        (["run", "--seeds", "5000"], "--seeds 5000: at most 1,000"),
-        (["run", "--rounds", "1001"], "--rounds 1001: at most 1,000"),
-        (["run", "--task-timeout-s", "inf"], "--task-timeout-s inf: must be a number below 1e9"),
-        (["run", "--task-memory-gib", "1e300"], "--task-memory-gib 1e+300: must be a number below 1e9"),
-        (["run", "--checkpoint-every-s", "inf"], "--checkpoint-every-s inf: must be a finite number"),
-        (["run", "--threads", "1", "--engine", "ray"], "only goes with --engine local"),
-        (["dance"], "dance"),
-        (["show", "resnet"], "no network is named 'resnet'"),
-        (["show", "resnet*_cifar"], "more than one"),
-        (["show"], "show"),
-        (["list", "--family", "Perceptron"], "AlexNet"),
-        (["report", "nowhere"], "nowhere"),
-    ],
-)
-def test_a_wrong_request_is_one_line_and_leaves_nothing(
-    arguments: list[str], words: str, tmp_path: Path, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert words in refused(*arguments)
-    assert not list(tmp_path.glob("results/*"))
-
-
 @pytest.mark.skipif("__import__('torch').cuda.is_available()")
 def test_cuda_without_a_gpu_is_said_before_any_work(refused: Callable[..., str]) -> None:
     assert "no CUDA device" in refused("run", "--device", "cuda", "--models", "lenet5_cifar")

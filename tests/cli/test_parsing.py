@@ -1,6 +1,7 @@
 """What people type that no flag takes: one line in plain words that says what to write, with exit status 2."""
 
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -60,13 +61,47 @@ from bench.cli.main import main
         ("compere a b", "there is no command 'compere', nearest: compare"),
         ("", "write a command after python -m bench: all, run,"),
         ("history --metric latency", "nearest: latency_ms"),
+        ("run --models resnet2O_cifar", "resnet20_cifar"),
+        ("run --models resnet20_cifar --dataset cifar01", "cifar10"),
+        ("run --models resnet20_cifar --probes accuracy --dataset ./", "no readable folder train/"),
+        ("run --budget '10 epochs'", "such as 10ep"),
+        ("run --device gpu", "auto, cpu, cuda or cuda:N"),
+        ("run --probes speed", "throughput"),
+        ("run --run ../elsewhere --models lenet5_cifar --probes params", "run name"),
+        ("run --threads 0", "--threads 0: must be above zero"),
+        ("run --threads 100000", "--threads 100000: this machine has"),
+        ("run --seeds 5000", "--seeds 5000: at most 1,000"),
+        ("run --rounds 1001", "--rounds 1001: at most 1,000"),
+        ("run --task-timeout-s inf", "--task-timeout-s inf: must be a number below 1e9"),
+        ("run --task-memory-gib 1e300", "--task-memory-gib 1e+300: must be a number below 1e9"),
+        ("run --checkpoint-every-s inf", "--checkpoint-every-s inf: must be a finite number"),
+        ("run --threads 1 --engine ray", "only goes with --engine local"),
+        ("dance", "dance"),
+        ("show resnet", "no network is named 'resnet'"),
+        ("show resnet*_cifar", "more than one"),
+        ("list --family Perceptron", "AlexNet"),
+        ("report nowhere", "nowhere"),
+        ("run --device cpu --recipe resnet-cifar", "resnet18-cifar"),
+        ("run --device cpu --recipe resnet18-cifar --models lenet5_cifar", "leave out --models"),
+        ("run --device cpu --recipe resnet18-cifar --train-batch-size 32", "leave out --train-batch-size"),
+        ("run --device cpu --recipe mnist-cnn --recipes recipes.json", "leave out --recipes"),
+        ("run --device cpu --recipe mnist-cnn --dataset cifar10", "needs mnist"),
+        ("run --device cpu --recipe resnet18-cifar --weights random", "finetune-224"),
+        ("run --device cpu --weights random --models lenet5_cifar", "finetune-224"),
+        ("run --device cpu --recipe finetune-224 --weights nowhere.pth", "no such file"),
+        ("run --device cpu --recipes nowhere.json --models lenet5_cifar", "no such file"),
+        ("show lenet5_mnist --trace x.svg", "--trace x.svg: writes JSON: choose a name that ends in .json"),
+        ("show lenet5_mnist --trace /nowhere/x.json --batch-size 2", "--trace: cannot write /nowhere/x.json"),
+        ("show lenet5_mnist --device cpu", "--device: only goes with --time or --trace"),
+        ("show lenet5_mnist --time --batch-size 0", "--batch-size 0: must be above zero"),
     ],
 )
-def test_a_wrong_word_is_answered_with_the_right_one(
+def test_a_wrong_word_is_answered_with_the_right_one_and_leaves_nothing(
     typed: str, words: str, refused: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert words in refused(*typed.split())
+    assert words in refused(*shlex.split(typed))
+    assert not list(tmp_path.glob("results/*"))
 
 
 @pytest.mark.parametrize(

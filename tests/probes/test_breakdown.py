@@ -74,19 +74,6 @@ def test_a_trace_holds_the_passes_of_a_training_step(tmp_path: Path, capsys: pyt
     assert any("Optimizer.step" in name for name in names)
 
 
-@pytest.mark.parametrize(
-    ("flags", "words"),
-    [
-        (["--trace", "x.svg"], "--trace x.svg: writes JSON: choose a name that ends in .json"),
-        (["--trace", "/nowhere/x.json", "--batch-size", "2"], "--trace: cannot write /nowhere/x.json"),
-        (["--device", "cpu"], "--device: only goes with --time or --trace"),
-        (["--time", "--batch-size", "0"], "--batch-size 0: must be above zero"),
-    ],
-)
-def test_a_wrong_request_is_said_in_one_line(flags: list[str], words: str, refused: Callable[..., str]) -> None:
-    assert words in refused("show", "lenet5_mnist", *flags)
-
-
 @pytest.mark.gpu
 def test_show_times_layers_and_writes_a_trace_on_a_gpu(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path

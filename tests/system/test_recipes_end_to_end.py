@@ -208,28 +208,6 @@ def test_resuming_a_named_recipe_needs_only_its_name(tmp_path: Path, refused: Ca
     assert "other recipes" in said
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["--recipe", "resnet-cifar"], "resnet18-cifar"),
-        (["--recipe", "resnet18-cifar", "--models", "lenet5_cifar"], "leave out --models"),
-        (["--recipe", "resnet18-cifar", "--train-batch-size", "32"], "leave out --train-batch-size"),
-        (["--recipe", "mnist-cnn", "--recipes", "recipes.json"], "leave out --recipes"),
-        (["--recipe", "mnist-cnn", "--dataset", "cifar10"], "needs mnist"),
-        (["--recipe", "resnet18-cifar", "--weights", "random"], "finetune-224"),
-        (["--weights", "random", "--models", "lenet5_cifar"], "finetune-224"),
-        (["--recipe", "finetune-224", "--weights", "nowhere.pth"], "no such file"),
-        (["--recipes", "nowhere.json", "--models", "lenet5_cifar"], "no such file"),
-    ],
-)
-def test_a_wrong_request_is_one_line_and_leaves_nothing(
-    arguments: list[str], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert words in refused("run", "--device", "cpu", *arguments)
-    assert not list(tmp_path.glob("results/*"))
-
-
 def test_weights_that_cannot_be_downloaded_are_said_in_seconds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str]
 ) -> None:
