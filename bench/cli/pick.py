@@ -13,7 +13,7 @@ from bench.config import Track
 from bench.quantity import joined
 from bench.runner.flags import Argument, Word
 
-Limits = Annotated[tuple[str, ...], Argument("METRIC=NUMBER", repeats=True)]
+LimitWords = Annotated[tuple[str, ...], Argument("METRIC=NUMBER", repeats=True)]
 
 Accuracy = Literal["published_top1", "top1", "reference_top1"] | None
 
@@ -24,9 +24,9 @@ class Pick:
 
     run: Annotated[Word, Argument(positional=True)] = None
     """Name of a run, or a path to its folder. Default: the newest."""
-    max: Limits = ()
+    max: LimitWords = ()
     """What a network may cost at most, such as latency_ms=5 or params=20M; may be given several times."""
-    min: Limits = ()
+    min: LimitWords = ()
     """What it must reach at least, such as inference_images_per_s=200."""
     track: Track | None = None
     """Which networks. Default: the track with most of the numbers that are needed."""

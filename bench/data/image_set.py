@@ -26,7 +26,7 @@ class Labelled(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedSet:
     """What is known of a published data set, in whatever layout a copy of it comes."""
 
     name: str

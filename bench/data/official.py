@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from bench.config import RequestError
 from bench.data.download import download
-from bench.data.image_set import Decoded, Labelled, Published, Source, file_identity
+from bench.data.image_set import Decoded, Labelled, PublishedSet, Source, file_identity
 
-CIFAR10 = Published(
+CIFAR10 = PublishedSet(
     name="cifar10",
     title="CIFAR-10",
     classes=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
@@ -30,7 +30,7 @@ CIFAR10 = Published(
     mirror_ok=True,
     config="plain_text",
 )
-MNIST = Published(
+MNIST = PublishedSet(
     name="mnist",
     title="MNIST",
     classes=tuple("0123456789"),

@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bench.config import RequestError
-from bench.data.image_set import Decoded, Labelled, Published, Source, decode_images, file_identity
+from bench.data.image_set import Decoded, Labelled, PublishedSet, Source, decode_images, file_identity
 
 _JPEG = b"\xff\xd8"
 
 
-def find(data_dir: Path, published: Published) -> Source | None:
+def find(data_dir: Path, published: PublishedSet) -> Source | None:
     """The files in the data set's own folder or the hub's cache, else in `data_dir` if they hold images of its size.
 
     Raises:
@@ -83,13 +83,13 @@ def _first_image_size(path: Path) -> tuple[int, int] | None:
         raise RequestError(f"{path}: its first image cannot be decoded: {error}") from error
 
 
-def _decode(train: list[Path], test: list[Path], published: Published) -> Decoded:
+def _decode(train: list[Path], test: list[Path], published: PublishedSet) -> Decoded:
     encodings: set[str] = set()
     training, testing = (_decode_split(paths, published, encodings) for paths in (train, test))
     return published.decoded(training, testing, jpeg="jpeg" in encodings)
 
 
-def _decode_split(paths: list[Path], published: Published, encodings: set[str]) -> Labelled:
+def _decode_split(paths: list[Path], published: PublishedSet, encodings: set[str]) -> Labelled:
     images, labels = [], []
     for path in paths:
         encoded, label = _read(path)

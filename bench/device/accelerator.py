@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 VARIABLE = "BENCH_ACCELERATOR"
 KernelKind = Literal["cpu", "cuda"]  # whose casts, attention and allocator a replay imitates
 Result = TypeVar("Result")
-Facts = dict[str, str | int | float | bool]
+Fact = str | int | float | bool
+Facts = dict[str, Fact]
 
 
 @dataclass(frozen=True)

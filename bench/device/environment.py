@@ -18,11 +18,10 @@ from pathlib import Path
 import psutil
 
 from bench.device import accelerator, nvml
+from bench.device.accelerator import Fact, Facts
 from bench.device.energy import SETTLES_WITHIN_S, settled_watts
 
-Fact = str | int | float | bool
-Facts = dict[str, Fact]
-State = dict[str, Fact | Facts]
+MachineState = dict[str, Fact | Facts]
 
 _PACKAGES = ("torch", "torchvision", "numpy", "pandas", "fvcore", "matplotlib", "timm", "nvidia-ml-py")
 
@@ -70,14 +69,14 @@ def hardware(device: str) -> str:
     return f"{found.name}, {threads} thread{'' if threads == 1 else 's'}" if found.is_host else found.name
 
 
-def machine_state(devices: Sequence[str], idle: bool = False) -> State:
+def machine_state(devices: Sequence[str], idle: bool = False) -> MachineState:
     """What changes while a run lasts: load and clock of the processors, and one group of facts per accelerator.
 
     Unknown facts are left out; a GPU of which nothing is known has a `reason`. Seconds held back are counted since the
     driver was loaded: what was added between two moments tells whether the clocks were kept down between them. `idle`
     waits until each GPU that does nothing has cooled down, and tells its power.
     """
-    state: State = {}
+    state: MachineState = {}
     with suppress(OSError):
         state["load_average_1min"] = round(psutil.getloadavg()[0], 2)
     with suppress(OSError, NotImplementedError, AttributeError):  # not on this system

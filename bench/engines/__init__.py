@@ -24,7 +24,7 @@ Execute = Callable[[Task, str], Result]  # (task, device); must be importable by
 
 
 @dataclass(frozen=True)
-class Call:
+class FunctionTask:
     """A task that is no more than a function, importable by name, with its arguments but the last: the device."""
 
     function: Callable[..., Any]
@@ -32,7 +32,7 @@ class Call:
     group: str
 
 
-def called(task: Call, device: str) -> Any:
+def call_function(task: FunctionTask, device: str) -> Any:
     """What the function returns, as an executor calls it."""
     return task.function(*task.arguments, device)
 

@@ -36,7 +36,7 @@ class Reading:
 Answer = Reading | Exception
 
 
-Table = tuple[Mapping[str, Any], ...]
+TableRows = tuple[Mapping[str, Any], ...]
 
 
 @dataclass(frozen=True)
@@ -44,5 +44,5 @@ class Measurement:
     """What a probe brings back: a reading or a reason for each metric, and what else it made."""
 
     readings: Mapping[str, Answer]
-    tables: Mapping[str, Table] = field(default_factory=dict)  # by the run's folder: curves, confusions or layers
+    tables: Mapping[str, TableRows] = field(default_factory=dict)  # by the run's folder: curves, confusions or layers
     left: tuple[str, ...] = ()  # metrics for a fresh process, as this one's device is broken

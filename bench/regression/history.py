@@ -24,7 +24,7 @@ DEFAULT_METRICS = (
 
 
 @dataclass(frozen=True)
-class Point:
+class RunPoint:
     """A metric in one run: the geometric mean over rounds or seeds, with an interval where there are several."""
 
     run: str
@@ -41,7 +41,7 @@ class Series:
     model: str
     metric: str
     conditions: tuple[str, ...]  # ("batch 16", "fp32")
-    points: tuple[Point, ...]
+    points: tuple[RunPoint, ...]
     changes: tuple[ChangePoint, ...] = ()
 
     @property
@@ -68,7 +68,7 @@ def runs_in(results: Path, metrics: Sequence[str]) -> tuple[list[Stored], list[s
 
 def history(runs: Sequence[Stored], metrics: Sequence[str], margin: float) -> list[Series]:
     """Series of these metrics over runs of one device, in the order of time; a series needs two runs."""
-    found: dict[tuple[str, str, Conditions], list[Point]] = defaultdict(list)
+    found: dict[tuple[str, str, Conditions], list[RunPoint]] = defaultdict(list)
     for run, records in runs:
         cells: dict[tuple[str, str, Conditions], list[Record]] = defaultdict(list)
         for record in records:
@@ -89,7 +89,7 @@ def history(runs: Sequence[Stored], metrics: Sequence[str], margin: float) -> li
     return [replace(one, changes=tuple(_exact_changes(one) if one.exact else next(changes))) for one in series]
 
 
-def _point(run: Run, rows: Sequence[Record]) -> Point | None:
+def _point(run: Run, rows: Sequence[Record]) -> RunPoint | None:
     """The mean over rounds or seeds; None for values of zero, which have no geometric mean."""
     values = [row.value for row in rows if row.value is not None and row.value > 0]
     if not values:
@@ -97,7 +97,7 @@ def _point(run: Run, rows: Sequence[Record]) -> Point | None:
     environment = run.header.environment
     commit = f"{environment.get('commit', '')}{'+' if environment.get('uncommitted_changes') else ''}"
     interval = rounds_interval([[value] for value in values]) if len(values) > 2 else (math.nan, math.nan)
-    return Point(run.name, run.header.created, commit, statistics.geometric_mean(values), interval)
+    return RunPoint(run.name, run.header.created, commit, statistics.geometric_mean(values), interval)
 
 
 def _exact_changes(series: Series) -> list[ChangePoint]:

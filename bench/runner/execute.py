@@ -34,7 +34,7 @@ from bench.metrics import METRICS, PROBES, Flag, metrics_of
 from bench.models import ModelSpec
 from bench.probes import MEASURE, refusal
 from bench.probes.counting.networks import with_own_classes
-from bench.probes.reading import Answer, Measurement, Table, Unsupported
+from bench.probes.reading import Answer, Measurement, TableRows, Unsupported
 from bench.quantity import first_line, joined
 from bench.records.record import Record, Status
 from bench.records.run_folder import Run, RunError, run_names, write_atomically
@@ -245,7 +245,7 @@ class Outcome:
     """What a task brought back: its rows, and the tables that its probes made beside them."""
 
     records: tuple[Record, ...]
-    tables: Mapping[str, Table] = field(default_factory=dict)  # as in `Measurement`
+    tables: Mapping[str, TableRows] = field(default_factory=dict)  # as in `Measurement`
     limits: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by device: what it can do, if measured
     again: Task | None = None  # what is left to be done in a fresh process, as this one cannot go on
 
@@ -271,7 +271,7 @@ def only_new_garbage() -> Iterator[None]:
 def execute(task: Task, device: str) -> Outcome:
     """Run one task here and now. Never raises: whatever goes wrong is in the rows."""
     records: list[Record] = []
-    tables: dict[str, Table] = {}
+    tables: dict[str, TableRows] = {}
     with settings_kept():
         task = replace(task, device=device, spec=with_own_classes(task.spec))
     for number, probe in enumerate(task.probes):
@@ -366,7 +366,7 @@ def _drop_checkpoint(task: Task, outcome: Outcome) -> None:
         folder.rmdir()
 
 
-def _keep_tables(run: Run, task: Task, tables: Mapping[str, Table]) -> None:
+def _keep_tables(run: Run, task: Task, tables: Mapping[str, TableRows]) -> None:
     """Write each atomically, before the records that belong to it."""
     for folder, rows in tables.items():
         if not rows:

@@ -19,7 +19,7 @@ from bench.config import Precision, RequestError, group_without_device
 from bench.data import ImageSet
 from bench.device import environment, execution
 from bench.device.peaks import measure_limits
-from bench.engines import Call, Crash, Executor, Stop, called
+from bench.engines import Crash, Executor, FunctionTask, Stop, call_function
 from bench.models import REGISTRY, ModelSpec
 from bench.records.run_folder import (
     Forced,
@@ -210,9 +210,9 @@ def keep_limits(
     limits: dict[str, Any] = dict(run.header.limits)
     if all("peak_flops_per_s" in limits.get(device, {}) for device in devices):
         return
-    tasks = [Call(measure_limits, (precision,), f"limits {number}") for number in range(len(devices))]
-    at: dict[Call, str] = {}
-    with closing(executor.run(called, tasks, TIME_LIMIT_S, at.__setitem__, stop)) as ended:
+    tasks = [FunctionTask(measure_limits, (precision,), f"limits {number}") for number in range(len(devices))]
+    at: dict[FunctionTask, str] = {}
+    with closing(executor.run(call_function, tasks, TIME_LIMIT_S, at.__setitem__, stop)) as ended:
         for task, found in ended:
             if isinstance(found, Crash):
                 found = {"precision": precision, "reason": found.reason}
@@ -271,10 +271,10 @@ def keep_descriptions(run: Run, executor: Executor, specs: Sequence[ModelSpec], 
     if not missing:
         return
     drawn, others = missing[:MOST_DESCRIBED], missing[MOST_DESCRIBED:]
-    tasks = {Call(describe, (spec,), group_without_device("descriptions", spec)): spec.name for spec in drawn}
+    tasks = {FunctionTask(describe, (spec,), group_without_device("descriptions", spec)): spec.name for spec in drawn}
     reason = f"a run draws {MOST_DESCRIBED} of your own; python -m bench show NAME --diagram FILE draws any"
     found: dict[str, Any] = {spec.name: {"reason": reason} for spec in others}
-    with closing(executor.run(called, list(tasks), TIME_LIMIT_S, stop=stop, needs_device=False)) as ended:
+    with closing(executor.run(call_function, list(tasks), TIME_LIMIT_S, stop=stop, needs_device=False)) as ended:
         for task, described in ended:
             found[tasks[task]] = {"reason": described.reason} if isinstance(described, Crash) else described
     order = [spec.name for spec in missing if spec.name in found]  # whichever worker was first

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from bench.config import Budget, Config, Inputs, Task, group_without_device
 from bench.device import accelerator
 from bench.device.peaks import VendorPeak, vendor_named
-from bench.engines import Call, Crash, Executor, Stop, called
+from bench.engines import Crash, Executor, FunctionTask, Stop, call_function
 from bench.metrics import PROBES, metrics_of
 from bench.models import REGISTRY, ModelSpec
 from bench.probes import gradient_flow
@@ -199,8 +199,8 @@ def counted_kernels(
     tasks = {}
     for spec in specs:
         arguments = spec, recipe_for(spec.family, inputs.recipes), config.execution, kind
-        tasks[Call(count_kernels, arguments, group_without_device("kernels", spec))] = spec.name
-    with closing(executor.run(called, list(tasks), KERNELS_LIMIT_S, stop=stop, needs_device=False)) as ended:
+        tasks[FunctionTask(count_kernels, arguments, group_without_device("kernels", spec))] = spec.name
+    with closing(executor.run(call_function, list(tasks), KERNELS_LIMIT_S, stop=stop, needs_device=False)) as ended:
         return {tasks[task]: found for task, found in ended if not isinstance(found, Crash)}
 
 
@@ -288,7 +288,7 @@ class ImageCounts(NamedTuple):
 
 
 Tuned = set[tuple[str, int]]  # steps and batch sizes for which libraries have chosen their kernels in a process
-Kind = tuple[tuple[str, ...], Budget]  # tasks that are off by about as much: the same probes under the same budget
+Alike = tuple[tuple[str, ...], Budget]  # tasks that are off by about as much: the same probes under the same budget
 
 
 class Pace:
@@ -310,7 +310,7 @@ class Pace:
         self._host = speed or CPU
         self._sizes = accelerator.OF_ACCELERATOR if config.dedicated else accelerator.OF_HOST
         self._found = {(row.model, row.metric): row for row in records if row.value is not None}
-        self._ended: defaultdict[Kind, list[tuple[float, float]]] = defaultdict(list)  # seconds reckoned, and taken
+        self._ended: defaultdict[Alike, list[tuple[float, float]]] = defaultdict(list)  # seconds reckoned, and taken
 
     def ended(self, task: Task, reckoned_s: float, taken_s: float) -> None:
         """Learn from a task that has ended."""

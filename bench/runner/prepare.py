@@ -230,7 +230,7 @@ def _require_writable(folder: Path) -> None:
 class Node:
     """What a node says of itself."""
 
-    facts: environment.Facts
+    facts: accelerator.Facts
     has: frozenset[Precision]  # in what its devices compute
 
 
@@ -290,7 +290,7 @@ def arithmetics_of(nodes: Mapping[str, Node]) -> execution.Arithmetics:
     return {f"{address} ({node.facts['device']})": node.has for address, node in nodes.items()}
 
 
-def facts_of(nodes: Mapping[str, Node]) -> environment.Facts:
+def facts_of(nodes: Mapping[str, Node]) -> accelerator.Facts:
     """The facts of a node; `device` names the hardware of all."""
     about = next(iter(nodes.values())).facts
     return {**about, "device": " and ".join(sorted({str(node.facts["device"]) for node in nodes.values()}))}

@@ -53,7 +53,7 @@ class Scope:
 
 
 @dataclass
-class Work:
+class Counted:
     """What the dispatcher counts for one call."""
 
     macs: int = 0
@@ -120,7 +120,7 @@ class _Tracer(TorchFunctionMode):
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.operations: list[Operation] = []
-        self.current = Work()  # of the call that runs now, or of calls that no operation stands for yet
+        self.current = Counted()  # of the call that runs now, or of calls that no operation stands for yet
         self._paths = {module: path for path, module in network.named_modules()}
         self._weights = dict(network.named_parameters())
         self._used: set[str] = set()
@@ -189,7 +189,7 @@ class _Tracer(TorchFunctionMode):
             macs=self.current.macs,
             shared=bool(trained) and not new,
         )
-        self.current = Work()
+        self.current = Counted()
         self.operations.append(operation)
         for tensor in results:
             self._provenance.make(tensor, operation.index, written)

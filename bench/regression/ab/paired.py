@@ -25,7 +25,7 @@ SHORTEST_BUILD_LIFE_S = 0.2
 LEAST_PAIRS = 5  # of two builds
 
 
-class Step(Protocol):
+class SideStep(Protocol):
     """One side's step."""
 
     def build(self, where: float) -> tuple[float, float]:
@@ -64,7 +64,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class PairedComparison:
     """How it ended. Logarithms of time B / time A: above zero, B is slower."""
 
     centre: float
@@ -84,14 +84,14 @@ class Comparison:
 
 
 def compare_paired(
-    a: Step,
-    b: Step,
+    a: SideStep,
+    b: SideStep,
     rules: Rules,
     rng: random.Random,
     sample_s: float,
     say: Callable[[str], object] = lambda line: None,
     clock: Callable[[], float] = time.perf_counter,
-) -> Comparison:
+) -> PairedComparison:
     """Measure pair after pair, in random order, build after build, until all is settled or the time is up.
 
     Samples of both sides hold the same number of steps, about as many as fill `sample_s` on the slower side: a sample
@@ -117,13 +117,13 @@ def compare_paired(
         build += 1
         interval, missing = builds.interval(), least_values(rules.error) - build
         if rules.settled(interval) or (clock() >= deadline and missing <= 0):
-            return Comparison(builds.centre(), interval, tuple(pairs), clock() - start, zone(interval, rules.margin))
+            return PairedComparison(builds.centre(), interval, tuple(pairs), clock() - start, zone(interval, rules.margin))
         if clock() >= deadline and not told:
             told = True
             say(f"the time limit of {rules.time_limit_s:g} s ended at build {build}; any verdict needs {missing} more")
 
 
-def _pair(a: Step, b: Step, steps: int, rng: random.Random, build: int) -> Pair:
+def _pair(a: SideStep, b: SideStep, steps: int, rng: random.Random, build: int) -> Pair:
     if rng.random() < 0.5:
         seconds_a = a.seconds_per_image(steps)
         return Pair(seconds_a, b.seconds_per_image(steps), True, build)
@@ -152,7 +152,7 @@ class Result:
     """A comparison with its conditions, or why there is none."""
 
     pairing: Pairing
-    comparison: Comparison | None = None
+    comparison: PairedComparison | None = None
     batch_sizes: tuple[int, ...] = ()
     failure: str = ""
 
@@ -206,7 +206,7 @@ class Result:
 
 @dataclass
 class _Workers:
-    """The workers of a side, which take turns from build to build: one side's `Step`.
+    """The workers of a side, which take turns from build to build: one side's `SideStep`.
 
     What sets one process apart from another of the same code, such as where its memory lies, would be taken for a
     difference of the sides if each had only one.

@@ -227,7 +227,7 @@ class WorkerProcess:
         self.sample_s = self.facts.pop("sample_s")
 
     def build(self, network: str, step: str, where: float | None = None) -> Built:
-        """Make a step ("inference" or "train") anew, on the processor that `where` means (see `paired.Step`).
+        """Make a step ("inference" or "train") anew, on the processor that `where` means (see `paired.SideStep`).
 
         Raises:
             Failed: this side cannot.

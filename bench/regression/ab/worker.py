@@ -34,7 +34,7 @@ class Refused(Exception):
     """This side cannot do what is asked; the message is one line for the user."""
 
 
-class Side:
+class Project:
     """The project as this side has it, configured by this side's flags."""
 
     def __init__(self, suite: Path, folder: Path, tree: Path | None, flags: list[str]) -> None:
@@ -244,7 +244,7 @@ def serve(suite: str, folder: str, tree: str, *flags: str) -> None:
         answers.flush()
 
     try:
-        side = Side(Path(suite), Path(folder), Path(tree) if tree else None, list(flags))
+        side = Project(Path(suite), Path(folder), Path(tree) if tree else None, list(flags))
     except Exception as error:
         answer({"refused": _told(error)})
         return

@@ -17,8 +17,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 
 from bench.metrics import METRICS
 from bench.quantity import axis_label, tick
-from bench.regression.history import Point as RunPoint
-from bench.regression.history import Series
+from bench.regression.history import RunPoint, Series
 from bench.render.charts.accuracy import set_accuracy_axis
 from bench.render.charts.frame import (
     COLOURS,
@@ -53,7 +52,7 @@ _WIDE_AXES = (58.0, 46.0, 645.0, 366.0)
 _MARKED = 40  # curves; the points of more would only fill the page
 _POINTS = 80  # a curve is averaged into this many bins: what the eye can tell apart at this width
 
-Column = Literal["train_loss", "test_top1"]
+CurveColumn = Literal["train_loss", "test_top1"]
 
 _LABELS: dict[Currency, str] = {"images": "Images trained on", "seconds": "Training time", "flops": "Training FLOPs"}
 
@@ -83,7 +82,7 @@ def curve_chart(
     results: Results,
     group: AccuracyGroup,
     curves: Sequence[Curve],
-    column: Column,
+    column: CurveColumn,
     across: Currency,
     stem: str,
 ) -> Chart | None:
@@ -147,7 +146,7 @@ def curve_chart(
     )
 
 
-def _points(curve: Curve, across: Currency, column: Column) -> pd.DataFrame:
+def _points(curve: Curve, across: Currency, column: CurveColumn) -> pd.DataFrame:
     steps = curve.steps.filter([across, column])
     steps = steps[np.isfinite(steps.to_numpy()).all(axis=1)]
     if len(steps) <= _POINTS:

@@ -18,7 +18,7 @@ from bench.stats import rank_correlation
 
 
 @dataclass(frozen=True)
-class Grid:
+class TextTable:
     """A table of text: `headings` over `rows`, whose first cell names the row."""
 
     headings: tuple[str, ...]
@@ -66,7 +66,7 @@ def environment_facts(environment: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def sessions_grid(header: RunHeader) -> Grid | None:
+def sessions_grid(header: RunHeader) -> TextTable | None:
     """The state of the machine, a column before and after each part of the run; None where none was recorded.
 
     Also how long each phase was said to take before, and took.
@@ -83,7 +83,7 @@ def sessions_grid(header: RunHeader) -> Grid | None:
         )
     ]
     facts = dict.fromkeys(fact for state in states for fact in state)
-    return Grid(
+    return TextTable(
         ("", *(heading for session in sessions for heading in _headings(session))),
         tuple((_words(fact), *(state.get(fact, "–") or "none" for state in states)) for fact in facts),
     )
@@ -94,12 +94,12 @@ def _times(seconds: Mapping[str, float], word: str) -> dict[str, str]:
     return {f"time of {what}": f"{s / 60:.1f} min {word}" for what, s in {**whole, **seconds}.items()}
 
 
-def limits_grid(header: RunHeader) -> Grid | None:
+def limits_grid(header: RunHeader) -> TextTable | None:
     """What each device can do at most, a row per device; None where a run has no such measurement."""
     if not header.limits:
         return None
     headings = ("", "Precision", "Matrix products", "Memory traffic", "Ridge", "Vendor's dense peak")
-    return Grid(headings, tuple(_limits_row(limits) for limits in limits_of(header).values()))
+    return TextTable(headings, tuple(_limits_row(limits) for limits in limits_of(header).values()))
 
 
 def _limits_row(limits: Limits) -> tuple[str, ...]:
@@ -218,7 +218,7 @@ FAR = 3.0  # times slower or faster per MAC than the median network: too far for
 
 
 @dataclass(frozen=True)
-class Work:
+class TimePerMac:
     networks: int
     correlation: float  # Spearman's, of MACs and time per image
     ms_per_mac: float  # of the median network
@@ -240,7 +240,7 @@ class Work:
         return f"{heading}: {listing(named)} as long per MAC as the median network." if named else ""
 
 
-def work_and_time(results: Results, models: Sequence[Model]) -> Work | None:
+def work_and_time(results: Results, models: Sequence[Model]) -> TimePerMac | None:
     """How MACs and time of inference at the common batch go together; None for fewer than three that have both."""
     timed = [
         model
@@ -260,7 +260,7 @@ def work_and_time(results: Results, models: Sequence[Model]) -> Work | None:
         key=lambda pair: -pair[1],
     )
     far = tuple((name, ratio) for name, ratio in ratios if not 1 / FAR <= ratio <= FAR)
-    return Work(len(timed), rank_correlation(macs, ms), middle, far)
+    return TimePerMac(len(timed), rank_correlation(macs, ms), middle, far)
 
 
 def ms_per_image(results: Results, model: Model) -> tuple[float, float, float]:

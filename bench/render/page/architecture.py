@@ -23,7 +23,7 @@ _NAMED = 2  # networks of a family that a judgement names for each metric
 _MOST_LAYERS = 600  # rows of a layer table; of more, the first and last halves
 
 
-Facts = tuple[tuple[str, tuple[str, ...]], ...]  # papers or remarks, each with the networks that it belongs to
+ByNetworks = tuple[tuple[str, tuple[str, ...]], ...]  # papers or remarks, each with the networks that it belongs to
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class Architecture:
     title: str
     years: str
     models: Sequence[Model]
-    papers: Facts
-    remarks: Facts  # how they differ from their papers
+    papers: ByNetworks
+    remarks: ByNetworks  # how they differ from their papers
     standings: Sequence[tuple[str, Table]]  # their rows of each track's overview
     strengths: Sequence[str]
     weaknesses: Sequence[str]
@@ -128,7 +128,7 @@ def _listed(inside: Sequence[tuple[int, Model]]) -> str:
     return listing([f"{chart_name(model)} {ordinal(rank)}" for rank, model in inside], _NAMED)
 
 
-def _facts(models: Sequence[Model], of: Callable[[Model], Sequence[str]]) -> Facts:
+def _facts(models: Sequence[Model], of: Callable[[Model], Sequence[str]]) -> ByNetworks:
     found: dict[str, list[str]] = {}
     for model in models:
         for text in of(model):
@@ -139,7 +139,7 @@ def _facts(models: Sequence[Model], of: Callable[[Model], Sequence[str]]) -> Fac
 # --- training ------------------------------------------------------------------------------------------------
 
 
-Line = Sequence[tuple[float, float]]  # what training had spent, and the test accuracy then
+CurvePoints = Sequence[tuple[float, float]]  # what training had spent, and the test accuracy then
 
 
 def _curves(
@@ -162,7 +162,7 @@ def _curves(
     return found
 
 
-def _line(curve: Curve | None, across: Any) -> Line:
+def _line(curve: Curve | None, across: Any) -> CurvePoints:
     if curve is None:
         return []
     steps = curve.steps.filter([across, "test_top1"]).dropna()
@@ -214,7 +214,7 @@ _WIDTH, _HEIGHT = 340.0, 130.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44.0, 12.0, 10.0, 22.0
 
 
-def sparkline(lines: Mapping[str, Line], grey: str, colour: str, across: Currency, dataset: str) -> Markup:
+def sparkline(lines: Mapping[str, CurvePoints], grey: str, colour: str, across: Currency, dataset: str) -> Markup:
     """An SVG element, with alt text, of lines by network; the first may be drawn in `grey` behind the others."""
     most_spent = max(x for line in lines.values() for x, _ in line)
     most_top1 = max(y for line in lines.values() for _, y in line)

@@ -18,7 +18,7 @@ from bench.quantity import listing, quantity
 from bench.records.run_folder import Run
 from bench.regression import MARGIN, Verdict, percent
 from bench.regression.compare import ERROR, Change, Comparison, compare
-from bench.render.findings.machine import Grid, environment_facts, facts_of
+from bench.render.findings.machine import TextTable, environment_facts, facts_of
 from bench.render.page import as_grid, escape, page_environment, read_part
 from bench.render.page.explorer import script_digest
 from bench.render.report import swap_in
@@ -47,7 +47,7 @@ def folder_name(names: Sequence[str]) -> str:
     return name if len(name) <= _LONGEST_NAME else f"{name[:120]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
 
 
-def side_by_side_facts(runs: Sequence[Run]) -> Grid:
+def side_by_side_facts(runs: Sequence[Run]) -> TextTable:
     """The environments, then what was asked, then the images; what differs is first, what no run says is left out."""
     facts = (
         [environment_facts(run.header.environment) for run in runs],
@@ -62,7 +62,7 @@ def side_by_side_facts(runs: Sequence[Run]) -> Grid:
             if any(texts):
                 rows.append((f"{mark}{name}", *(text or "–" for text in texts)))
     rows.sort(key=lambda row: not row[0].startswith("≠"))
-    return Grid(("Fact", *(run.name for run in runs)), tuple(rows))
+    return TextTable(("Fact", *(run.name for run in runs)), tuple(rows))
 
 
 def _settings(run: Run) -> dict[str, str]:
@@ -77,7 +77,7 @@ def _image_sets(run: Run) -> dict[str, str]:
     }
 
 
-def _html(names: Sequence[str], facts: Grid, pairs: Sequence[Comparison]) -> str:
+def _html(names: Sequence[str], facts: TextTable, pairs: Sequence[Comparison]) -> str:
     script = read_part("table.js")
     return (
         page_environment()
@@ -97,7 +97,7 @@ def _html(names: Sequence[str], facts: Grid, pairs: Sequence[Comparison]) -> str
     )
 
 
-def _markdown(names: Sequence[str], facts: Grid, pairs: Sequence[Comparison]) -> str:
+def _markdown(names: Sequence[str], facts: TextTable, pairs: Sequence[Comparison]) -> str:
     parts = [f"# {escape(' and '.join(names))} side by side"]
     parts += [as_markdown(found, MARGIN, show_same=False) for found in pairs]
     parts += ["## Environments and settings", "≠ marks what differs.", as_grid(facts.headings, facts.rows)]

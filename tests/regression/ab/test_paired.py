@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from bench.regression import verdict
-from bench.regression.ab.paired import LEAST_PAIRS, Comparison, Rules, compare_paired
+from bench.regression.ab.paired import LEAST_PAIRS, PairedComparison, Rules, compare_paired
 
 SAMPLE_S = 0.01
 RULES = Rules(margin=0.02, fail_on=None, time_limit_s=60.0, error=0.01)
@@ -56,7 +56,7 @@ class Step:
         return self.machine.run(self.current * steps) / steps
 
 
-def compared(seed: int, ratio: float, rules: Rules = RULES, luck: float = 0.01) -> Comparison:
+def compared(seed: int, ratio: float, rules: Rules = RULES, luck: float = 0.01) -> PairedComparison:
     machine = Machine(seed)
     return compare_paired(
         Step(machine, 0.01, luck),
@@ -68,7 +68,7 @@ def compared(seed: int, ratio: float, rules: Rules = RULES, luck: float = 0.01) 
     )
 
 
-def word_for(found: Comparison) -> str:
+def word_for(found: PairedComparison) -> str:
     return verdict(found.zone, "lower", "s")
 
 

@@ -16,8 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Annotation
 
 from bench.records.run_folder import Model, Run, RunHeader
-from bench.regression.history import Point as RunPoint
-from bench.regression.history import Series
+from bench.regression.history import RunPoint, Series
 from bench.render.charts import Chart, frame
 from bench.render.charts.frame import style
 from bench.render.charts.lines import gradient_flow_charts, history_chart, training_curves
