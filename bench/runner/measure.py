@@ -30,7 +30,7 @@ from bench.device import accelerator
 from bench.device.execution import as_pytorch_starts, settings_kept
 from bench.engines import Crash
 from bench.metrics import measured_by, probe_named
-from bench.models import ModelSpec, UnknownModel
+from bench.models import InputSize, ModelSpec, UnknownModel
 from bench.probes.counting.layers import BytesByCall, layer_products, layer_table
 from bench.probes.counting.networks import State, outermost_scripts, tensors_of, with_own_classes
 from bench.probes.counts import saved_per_image
@@ -47,7 +47,6 @@ from bench.runner.request import Request
 from bench.training import randomness
 
 Network = nn.Module | Callable[..., nn.Module] | str  # an object, a class or function that builds one, or a name
-InputSize = tuple[int, int, int]
 
 HERE = "measured in the calling process"  # in the note of each number that may depend on it, and each of an object
 LOOK_S = 0.1  # at what else the processors do
