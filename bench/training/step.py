@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, assert_never
 
 import torch
 from torch import Tensor, nn
@@ -102,11 +102,13 @@ def make_optimizer(recipe: Recipe, parameters: Iterable[nn.Parameter], rate: flo
         return sgd
     if recipe.optimizer == "adam":
         return torch.optim.Adam(trainable, lr=lr, weight_decay=recipe.weight_decay, fused=fused, capturable=recorded)
-    groups = [
-        {"params": [p for p in trainable if p.dim() > 1], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in trainable if p.dim() <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=lr, fused=fused, capturable=recorded)
+    if recipe.optimizer == "adamw":
+        groups = [
+            {"params": [p for p in trainable if p.dim() > 1], "weight_decay": recipe.weight_decay},
+            {"params": [p for p in trainable if p.dim() <= 1], "weight_decay": 0.0},
+        ]
+        return torch.optim.AdamW(groups, lr=lr, fused=fused, capturable=recorded)
+    assert_never(recipe.optimizer)
 
 
 class TrainingStep:
