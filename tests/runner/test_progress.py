@@ -67,16 +67,6 @@ def test_trainings_that_may_be_left_out_are_not_reckoned_before_that_is_known(cl
     assert lines[2].endswith("done")
 
 
-def test_every_number_of_a_line_has_its_unit(clock: Time) -> None:
-    out = io.StringIO()
-    latency = replace(OK, metric="latency_ms", probe="latency", unit="ms", value=5.92)
-    rate = replace(OK, metric="train_images_per_s", probe="throughput", unit="images/s", value=812.4)
-    macs = replace(OK, metric="macs", probe="macs", value=41e6)
-    with Display(TASKS, Pace(CONFIG), Console(file=out, force_terminal=False, width=200)) as display:
-        follow(display, TASKS[0], clock, 2.0, latency, rate, macs)
-    assert "latency 5.92 ms, training throughput 812 images/s, MACs 41.0 M (2.0 s)" in out.getvalue()
-
-
 @pytest.mark.parametrize(
     ("width", "told"),
     [
@@ -85,7 +75,7 @@ def test_every_number_of_a_line_has_its_unit(clock: Time) -> None:
         (20, "latency 5.92 ms, 2 more"),
     ],
 )
-def test_a_line_has_as_many_scores_as_fit(clock: Time, width: int, told: str) -> None:
+def test_a_line_has_as_many_scores_as_fit_each_with_its_unit(clock: Time, width: int, told: str) -> None:
     out = io.StringIO()
     latency = replace(OK, metric="latency_ms", probe="latency", unit="ms", value=5.92)
     rate = replace(OK, metric="train_images_per_s", probe="throughput", unit="images/s", value=812.4)
