@@ -158,11 +158,7 @@ class LocalMachine:
         return _Worker(process, ours, CapturedOutput(captured), group)
 
     def _ended(
-        self,
-        slots: Sequence[_Slot[Task, Result]],
-        timeout_s: float | None,
-        stop: Stop | None,
-        waiting: deque[Task],
+        self, slots: Sequence[_Slot[Task, Result]], timeout_s: float | None, stop: Stop | None, waiting: deque[Task]
     ) -> Iterator[tuple[Task, Result | Crash]]:
         """Wait until something happens; yield the tasks that have ended by then.
 

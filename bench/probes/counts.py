@@ -308,8 +308,4 @@ def _shape(value: Any) -> list[int]:
     return sizes
 
 
-_FORMULAS = {
-    "scaled_dot_product_attention": _attention_macs,
-    "matmul": _matmul_macs,
-    "einsum": _einsum_macs,
-}
+_FORMULAS = {"scaled_dot_product_attention": _attention_macs, "matmul": _matmul_macs, "einsum": _einsum_macs}

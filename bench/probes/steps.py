@@ -321,11 +321,7 @@ def read_in_a_format_that_runs(task: Task, read: Callable[[Task], Mapping[str, A
     """What `read` finds, with the memory format in which it was found where that is not the run's."""
     readings, used, note = in_a_format_that_runs(task, read)
     return {
-        metric: replace(
-            answer,
-            memory_format=used.config.execution.memory_format,
-            note=joined(answer.note, note),
-        )
+        metric: replace(answer, memory_format=used.config.execution.memory_format, note=joined(answer.note, note))
         if note and isinstance(answer, Reading)
         else answer
         for metric, answer in readings.items()

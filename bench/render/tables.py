@@ -108,12 +108,7 @@ TOPICS: tuple[tuple[str, tuple[str, ...]], ...] = (  # titles, and metrics in th
     ),
     (
         "Memory of inference",
-        (
-            "peak_inference_bytes",
-            "predicted_inference_bytes",
-            "reserved_inference_bytes",
-            "largest_inference_batch",
-        ),
+        ("peak_inference_bytes", "predicted_inference_bytes", "reserved_inference_bytes", "largest_inference_batch"),
     ),
     (
         "Speed",
@@ -139,13 +134,7 @@ TOPICS: tuple[tuple[str, tuple[str, ...]], ...] = (  # titles, and metrics in th
     ),
     (
         "Energy and utilisation",
-        (
-            "energy_joules_per_image",
-            "train_energy_joules_per_image",
-            "achieved_flops_per_s",
-            "inference_mfu",
-            "mfu",
-        ),
+        ("energy_joules_per_image", "train_energy_joules_per_image", "achieved_flops_per_s", "inference_mfu", "mfu"),
     ),
 )
 

@@ -62,11 +62,7 @@ def open_run(prepared: Prepared, command: Sequence[str]) -> Iterator[Run]:
 
 
 def new_header(
-    name: str,
-    now: datetime,
-    command: Sequence[str],
-    prepared: Prepared,
-    facts: Mapping[str, Any],
+    name: str, now: datetime, command: Sequence[str], prepared: Prepared, facts: Mapping[str, Any]
 ) -> RunHeader:
     """The header of a run that starts now; `facts` are those of its environment."""
     request, inputs, experiment = prepared.request, prepared.inputs, prepared.request.experiment
@@ -197,11 +193,7 @@ def session_kept(run: Run, devices: Sequence[str], idle: bool = False) -> Iterat
 
 
 def keep_limits(
-    run: Run,
-    executor: Executor,
-    devices: Sequence[str],
-    precision: Precision,
-    stop: Stop | None = None,
+    run: Run, executor: Executor, devices: Sequence[str], precision: Precision, stop: Stop | None = None
 ) -> None:
     """Measure what each device can do, unless the run knows it, each in a process of its own.
 

@@ -188,11 +188,7 @@ def _kernel_s(kernel: Kernel, batch_size: int, speed: Speed) -> float:
 
 
 def counted_kernels(
-    executor: Executor,
-    specs: Sequence[ModelSpec],
-    config: Config,
-    inputs: Inputs,
-    stop: Stop | None = None,
+    executor: Executor, specs: Sequence[ModelSpec], config: Config, inputs: Inputs, stop: Stop | None = None
 ) -> dict[str, StepKernels]:
     """The kernels of each network's steps; none of a network that fails."""
     kind: accelerator.KernelKind = "cuda" if config.dedicated else "cpu"

@@ -118,11 +118,7 @@ class Checkpoint:
     """The checkpoint of one training. `note` is empty, or says what a reader of its result must know."""
 
     def __init__(
-        self,
-        path: Path,
-        identity: Mapping[str, Any],
-        every_s: float,
-        clock: Callable[[], float] = time.monotonic,
+        self, path: Path, identity: Mapping[str, Any], every_s: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
         """`identity`: everything that the state depends on, as JSON can hold it. `every_s`: how far apart two writings
         are at least."""

@@ -343,10 +343,7 @@ STATUS_WORDS = {"oom": "out of memory", "timeout": "timed out", "failed": "faile
 
 
 def row_figure(
-    models: Sequence[Model],
-    panels: Sequence[str] = ("",),
-    legend: Sequence[Line2D | Patch] = (),
-    right: float = 16.0,
+    models: Sequence[Model], panels: Sequence[str] = ("",), legend: Sequence[Line2D | Patch] = (), right: float = 16.0
 ) -> tuple[Figure, list[Axes]]:
     """A figure with a row for each network, its legend, and empty axes for each panel title.
 

@@ -58,12 +58,7 @@ _LABELS: dict[Currency, str] = {"images": "Images trained on", "seconds": "Train
 
 
 def training_curves(
-    results: Results,
-    group: AccuracyGroup,
-    curves: Sequence[Curve],
-    stem: str,
-    *,
-    everything: bool,
+    results: Results, group: AccuracyGroup, curves: Sequence[Curve], stem: str, *, everything: bool
 ) -> list[Chart | None]:
     """Loss and accuracy against what the run's first budget is counted in.
 
@@ -79,12 +74,7 @@ def training_curves(
 
 
 def curve_chart(
-    results: Results,
-    group: AccuracyGroup,
-    curves: Sequence[Curve],
-    column: CurveColumn,
-    across: Currency,
-    stem: str,
+    results: Results, group: AccuracyGroup, curves: Sequence[Curve], column: CurveColumn, across: Currency, stem: str
 ) -> Chart | None:
     """Loss or accuracy of a group's networks over what training spent; None where no curve has two points of it.
 

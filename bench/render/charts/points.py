@@ -152,11 +152,7 @@ def ball_areas(params: Sequence[float]) -> np.ndarray:
 
 
 def _draw_balls(
-    axes: Axes,
-    points: Sequence[Point],
-    params: Mapping[Model, float],
-    styles: Mapping[str, FamilyStyle],
-    scale: float,
+    axes: Axes, points: Sequence[Point], params: Mapping[Model, float], styles: Mapping[str, FamilyStyle], scale: float
 ) -> None:
     """The largest first, so that none hides a smaller one; their diameters times `scale`."""
     areas = scale**2 * ball_areas([params[point.model] for point in points])
@@ -359,12 +355,7 @@ def _candidates(point: Array, size: Array, bounds: tuple[float, float, float, fl
 
 
 def _price_alone(
-    boxes: Array,
-    own: int,
-    points: Array,
-    markers: Array,
-    bounds: tuple[float, float, float, float],
-    obstacles: Array,
+    boxes: Array, own: int, points: Array, markers: Array, bounds: tuple[float, float, float, float], obstacles: Array
 ) -> Array:
     """What each candidate costs whatever the other labels do."""
     left, bottom, right, top = bounds
