@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves
 
 from bench.config import Execution, Task
 from bench.device.execution import for_inference, inference_dtype, memory_format
@@ -34,6 +33,7 @@ from bench.probes.counting.networks import (
     require_training_mode,
     seeded,
 )
+from bench.probes.counting.operators import tensors_in
 from bench.probes.reading import Answer, Measurement, Reading, Unsupported
 from bench.probes.steps import inference_step, read_in_a_format_that_runs, try_step
 from bench.quantity import first_line, quantity
@@ -275,8 +275,7 @@ class _Tensors(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         output = self.network(images)
-        found = tuple(leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor))
-        return found or (logits(output, self.num_classes),)
+        return tuple(tensors_in(output)) or (logits(output, self.num_classes),)
 
 
 def _attention_macs(inputs: list[Any], outputs: list[Any]) -> Counter[str]:

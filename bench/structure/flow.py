@@ -20,6 +20,7 @@ from torch.overrides import TorchFunctionMode
 
 from bench.probes.counting.layers import ProductCounter
 from bench.probes.counting.networks import hooked, open_attention
+from bench.probes.counting.operators import tensors_in
 from bench.probes.reading import Unsupported
 from bench.structure import Kind
 
@@ -132,11 +133,11 @@ class _Tracer(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        tensors = list(_tensors((args, kwargs)))
+        tensors = tensors_in((args, kwargs))
         versions = [tensor._version for tensor in tensors]
         result = func(*args, **kwargs)
         name = function_name(func)
-        results = [args[0]] if name == "setitem" else list(_tensors(result))
+        results = [args[0]] if name == "setitem" else tensors_in(result)
         if not results or not self._scopes:
             return result
         returned = {id(tensor) for tensor in results}
@@ -204,7 +205,7 @@ class _Tracer(TorchFunctionMode):
         scope = Scope(path, type(module).__name__, parent, self._occurrences[path])
         self._occurrences[path] += 1
         self._scopes.append(scope)
-        tensors = list(_tensors((args, kwargs)))
+        tensors = tensors_in((args, kwargs))
         if parent is None:
             for tensor in tensors:
                 self._add(Phrase("input", "input", "input"), (), (), [tensor], written=False)
@@ -213,7 +214,7 @@ class _Tracer(TorchFunctionMode):
     def leave(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         """Where a module made its result out of sight, such as a compiled one, it is one operation."""
         scope = self._scopes[-1]
-        hidden = [tensor for tensor in _tensors(output) if self._provenance.source(tensor) is None]
+        hidden = [tensor for tensor in tensors_in(output) if self._provenance.source(tensor) is None]
         hidden = [tensor for tensor in hidden if id(tensor) not in self._provenance.constants]
         if hidden and scope.entered:
             weights = tuple(f"{scope.path}.{name}".lstrip(".") for name, _ in module.named_parameters())
@@ -225,7 +226,7 @@ class _Tracer(TorchFunctionMode):
         for name, weight in self._weights.items():
             if weight.requires_grad and name not in self._used:
                 unused[name.partition(".")[0]] += weight.numel()
-        outputs = frozenset(self._sources(list(_tensors(output))))
+        outputs = frozenset(self._sources(tensors_in(output)))
         return Flow(tuple(self.operations), outputs, tuple(unused.items()))
 
 
@@ -248,18 +249,6 @@ def trace(network: nn.Module, input_size: tuple[int, int, int]) -> Flow:
     if not flow.outputs:
         raise Unsupported("the network's result does not depend on its image")
     return flow
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    """Every tensor in nested tuples, lists and dicts."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _tensors(item)
-    elif isinstance(value, tuple | list):
-        for item in value:
-            yield from _tensors(item)
 
 
 def _storage(tensor: Tensor) -> int:

@@ -15,14 +15,13 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
 from bench.config import Execution
 from bench.device import accelerator
 from bench.device.execution import for_inference, inference_dtype, memory_format
 from bench.models import ModelSpec
 from bench.probes.counting.networks import Shortcuts, counted, fused_attention, images_for, open_attention
-from bench.probes.counting.operators import Mode, decomposed, formula_of, is_composite, parts_of, work_of
+from bench.probes.counting.operators import Mode, decomposed, formula_of, is_composite, parts_of, tensors_in, work_of
 from bench.probes.counting.replay import replayed_step
 from bench.training.recipes import Recipe
 
@@ -155,8 +154,8 @@ class KernelCounter(Mode):
 def _moved(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> list[Tensor]:
     """What one operator reads and writes, twice what it does both with."""
     name = func.__name__
-    inputs, outputs = _tensors((args, kwargs)), _tensors(out)
-    changed = _tensors(_written(func, args, kwargs))
+    inputs, outputs = _parts((args, kwargs)), _parts(out)
+    changed = _parts(_written(func, args, kwargs))
     held = {tensor.untyped_storage()._cdata for tensor in inputs}
     made = [tensor for tensor in outputs if tensor.untyped_storage()._cdata not in held]
     if "empty" in name or not (made or changed):  # nothing is written: an allocation, or a view
@@ -176,8 +175,8 @@ def _written(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[A
     return [value for argument, value in bound if argument.alias_info is not None and argument.alias_info.is_write]
 
 
-def _tensors(values: Any) -> list[Tensor]:
-    return [part for leaf in tree_leaves(values) if isinstance(leaf, Tensor) for part in parts_of(leaf)]
+def _parts(values: Any) -> list[Tensor]:
+    return [part for tensor in tensors_in(values) for part in parts_of(tensor)]
 
 
 def _distinct(tensors: list[Tensor]) -> list[Tensor]:

@@ -24,7 +24,6 @@ from torch.autograd.function import BackwardCFunction, Function
 from torch.autograd.graph import saved_tensors_hooks
 from torch.overrides import TorchFunctionMode
 from torch.utils import checkpoint
-from torch.utils._pytree import tree_leaves
 
 from bench.metrics import Flag
 from bench.models import ModelSpec
@@ -49,6 +48,7 @@ from bench.probes.counting.operators import (
     may_compute_products,
     operator_name,
     parts_of,
+    tensors_in,
     work_of,
 )
 from bench.quantity import joined
@@ -430,14 +430,13 @@ def _seen_by_no_hook(keep: Callable[[Tensor], object]) -> Iterator[None]:
     choose = chosen.__init__
 
     def kept(values: Any) -> Any:
-        for leaf in tree_leaves(values):
-            if isinstance(leaf, Tensor):
-                keep(leaf)
+        for tensor in tensors_in(values):
+            keep(tensor)
         return values
 
     def applied(function: type[Function], *args: Any, **kwargs: Any) -> Any:
         out = apply.__get__(None, function)(*args, **kwargs)
-        contexts = {leaf.grad_fn for leaf in tree_leaves(out) if isinstance(leaf, Tensor)}
+        contexts = {tensor.grad_fn for tensor in tensors_in(out)}
         kept([vars(context) for context in contexts if isinstance(context, BackwardCFunction)])
         return out
 

@@ -154,6 +154,11 @@ _COMPRESSED = {
 _SPARSE = (torch.sparse_coo, *_COMPRESSED)
 
 
+def tensors_in(values: Any) -> list[Tensor]:
+    """Every tensor in nested tuples, lists and dicts."""
+    return [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
+
+
 def parts_of(tensor: Tensor) -> tuple[Tensor, ...]:
     """The tensors in whose storage its numbers are: itself; of a sparse one its indices and, last, its values.
 
@@ -178,7 +183,7 @@ def _counted_by(flops: Callable[..., int]) -> Formula:
 
 
 def _elements(out: Any) -> int:
-    return next((leaf.numel() for leaf in tree_leaves(out) if isinstance(leaf, Tensor)), 0)
+    return next((tensor.numel() for tensor in tensors_in(out)), 0)
 
 
 @lru_cache(maxsize=4096)

@@ -26,7 +26,6 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves
 
 from bench.config import Execution
 from bench.device.accelerator import KernelKind
@@ -42,7 +41,7 @@ from bench.probes.counting.networks import (
     seeded,
     tensors_of,
 )
-from bench.probes.counting.operators import Mode, parts_of
+from bench.probes.counting.operators import Mode, parts_of, tensors_in
 from bench.probes.reading import Unsupported
 from bench.training.recipes import Recipe
 from bench.training.step import TrainingStep, logits, make_optimizer
@@ -119,8 +118,8 @@ class Ledger(Mode):
             self.drew = True
             out.fill_(self._draw)
         if not self.in_place:
-            for tensor in tree_leaves(out):
-                for part in parts_of(tensor) if isinstance(tensor, Tensor) else ():
+            for tensor in tensors_in(out):
+                for part in parts_of(tensor):
                     self._book(part)
         if self._cuda and func is torch.ops.aten.bernoulli_.float:
             self._shrink(out, out.numel())
@@ -248,7 +247,7 @@ def _training(
 
     def run(ledger: Ledger) -> None:
         ledger.hold(tensors_of(step.network), "weight")
-        ledger.hold((t for t in tree_leaves(step.optimizer.state_dict()) if isinstance(t, Tensor)), "optimizer")
+        ledger.hold(tensors_in(step.optimizer.state_dict()), "optimizer")
         ledger.hold(step.batch, "activation")
         handles = [
             step.optimizer.register_step_pre_hook(lambda *_: setattr(ledger, "in_place", True)),
