@@ -62,8 +62,8 @@ def measure(task: Task) -> Measurement:
     """
     device = accelerator.named(task.device)
     parts = [
-        ((f"peak_{name}_bytes", f"reserved_{name}_bytes", f"largest_{name}_batch"), partial(_of, _readings, weigh))
-        for name, weigh in _STEPS.items()
+        ((f"peak_{name}_bytes", f"reserved_{name}_bytes", f"largest_{name}_batch"), partial(_of, name, _readings))
+        for name in ("inference", "training")
     ]
     # Kernels that are chosen by their time come and go from run to run, and with them hundreds of MB of workspace.
     with arithmetic(task.config.execution.precision, autotune=False):
@@ -75,37 +75,25 @@ def measure(task: Task) -> Measurement:
 def predict(task: Task) -> Measurement:
     """The same peaks by a replay that needs no device, and their parts in training."""
     parts = [
-        ((f"predicted_{name}_bytes", *(_PARTS if name == "training" else ())), partial(_of, _predictions, weigh))
-        for name, weigh in _STEPS.items()
+        ((f"predicted_{name}_bytes", *(_PARTS if name == "training" else ())), partial(_of, name, _predictions))
+        for name in ("inference", "training")
     ]
     with arithmetic(task.config.execution.precision):
         return one_by_one(replace(task, device="cpu"), parts)
 
 
-def _of(
-    answers: Callable[[_Weighed], dict[str, Answer]], weigh: Callable[[Task], _Weighed], task: Task
-) -> dict[str, Answer]:
-    return answers(weigh(task))
+def _of(name: str, answers: Callable[[_Weighed], dict[str, Answer]], task: Task) -> dict[str, Answer]:
+    """What is said of one of the two steps.
 
-
-def _inference(task: Task) -> _Weighed:
-    task = _without_graphs(task)
-    replayed = partial(inference_footprint, task.spec, task.config.execution, _kernels(task))
-    return _Weighed("inference", inference_step, lru_cache(replayed), task)
-
-
-def _training(task: Task) -> _Weighed:
-    task, recipe = _without_graphs(task), recipe_for(task.spec.family, task.inputs.recipes)
-    replayed = partial(training_footprint, task.spec, recipe, task.config.execution, _kernels(task))
-    return _Weighed("training", training_step, lru_cache(replayed), task)
-
-
-_STEPS = {"inference": _inference, "training": _training}
-
-
-def _without_graphs(task: Task) -> Task:
-    """A recorded graph keeps its memory for good; what a step needs shows where it runs as it is."""
-    return task.with_execution(replace(task.config.execution, cuda_graphs=False))
+    A recorded graph keeps its memory for good; what a step needs shows where it runs as it is.
+    """
+    task = task.with_execution(replace(task.config.execution, cuda_graphs=False))
+    spec, execution, kernels = task.spec, task.config.execution, _kernels(task)
+    if name == "inference":
+        replayed = partial(inference_footprint, spec, execution, kernels)
+        return answers(_Weighed(name, inference_step, lru_cache(replayed), task))
+    replayed = partial(training_footprint, spec, recipe_for(spec.family, task.inputs.recipes), execution, kernels)
+    return answers(_Weighed(name, training_step, lru_cache(replayed), task))
 
 
 def _kernels(task: Task) -> KernelKind:
