@@ -148,7 +148,7 @@ def run_show(request: Show) -> int:
 
 
 def _layers_as_text(rows: Sequence[dict[str, Any]], totals: Mapping[str, Any]) -> str:
-    """A table of the layers and their totals, with the share of each in the MACs, and in the time where it was taken."""
+    """The layers and their totals as a table, with the share of each in the MACs, and in the time if it was taken."""
     from bench.quantity import quantity
     from bench.render.tables import aligned
 

@@ -149,7 +149,7 @@ class Gpu:
         return self._checked("the driver's version", self._library.nvmlSystemGetDriverVersion)
 
     def _require_whole_board(self, what: str) -> None:
-        """Check that what the board spends is spent for the caller: the sensor is the board's, whatever it is asked for.
+        """Check that what the board spends is spent for the caller: the sensor is of the whole board.
 
         Raises:
             Unavailable: the GPU is shared.

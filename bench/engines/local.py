@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Generic
 
 from bench.device import accelerator
-from bench.engines import Crash, Execute, Result, Stop, Task, has_failed, isolation, ignore_start
+from bench.engines import Crash, Execute, Result, Stop, Task, has_failed, ignore_start, isolation
 
 KEPT_BYTES = 1 << 16  # of what each task prints
 _ROOT = Path(__file__).resolve().parents[2]

@@ -38,11 +38,11 @@ from bench.probes.reading import Answer, Measurement, TableRows, Unsupported
 from bench.quantity import first_line, joined
 from bench.records.record import Record, Status
 from bench.records.run_folder import Run, RunError, run_names, write_atomically
-from bench.runner.header import session_kept, keep_descriptions, keep_faster_limits, keep_limits, open_run
+from bench.runner.header import keep_descriptions, keep_faster_limits, keep_limits, open_run, session_kept
 from bench.runner.plan import (
     LIMITS_S,
-    ImageCounts,
     Estimate,
+    ImageCounts,
     LeftOut,
     Pace,
     counted_kernels,

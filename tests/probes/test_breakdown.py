@@ -1,7 +1,6 @@
 """What one network spends its time on, where it is planted."""
 
 import json
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 

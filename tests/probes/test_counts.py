@@ -14,7 +14,6 @@ from bench.metrics import metrics_of
 from bench.models import REGISTRY, ModelSpec
 from bench.probes import MEASURE
 from bench.probes.counting.layers import products, saved_tensors
-from bench.probes.counting.networks import build_on_meta
 from bench.probes.counts import DRAWS, bytes_moved
 from bench.probes.reading import Reading
 from models.lenet import LeNet5

@@ -1,4 +1,4 @@
-"""What a run keeps beside its rows: the state of the machine at every start, limits once, a structure of each family."""
+"""What a run keeps beside its rows: the state of the machine at every start, limits once, structures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bench.engines.local import LocalMachine
 from bench.models import REGISTRY, ModelSpec, select
 from bench.records.run_folder import Run, RunHeader
 from bench.runner import header
-from bench.runner.header import session_kept, keep_descriptions, keep_faster_limits, keep_limits, representatives
+from bench.runner.header import keep_descriptions, keep_faster_limits, keep_limits, representatives, session_kept
 from bench.runner.measure import network_row
 from bench.structure import Structure
 from tests.configs import new_run

@@ -117,7 +117,9 @@ def compare_paired(
         build += 1
         interval, missing = builds.interval(), least_values(rules.error) - build
         if rules.settled(interval) or (clock() >= deadline and missing <= 0):
-            return PairedComparison(builds.centre(), interval, tuple(pairs), clock() - start, zone(interval, rules.margin))
+            return PairedComparison(
+                builds.centre(), interval, tuple(pairs), clock() - start, zone(interval, rules.margin)
+            )
         if clock() >= deadline and not told:
             told = True
             say(f"the time limit of {rules.time_limit_s:g} s ended at build {build}; any verdict needs {missing} more")

@@ -19,8 +19,8 @@ from bench.render.charts.accuracy import (
     confusion_chart,
     density_chart,
     headline_charts,
-    sheet_chart,
     scatter_chart,
+    sheet_chart,
     textbook_charts,
     year_chart,
 )
@@ -28,9 +28,9 @@ from bench.render.charts.costs import bar_chart, early_late_chart, memory_chart,
 from bench.render.charts.frame import Chart, slug, style
 from bench.render.charts.lines import gradient_flow_charts, history_chart, training_curves
 from bench.render.results import AccuracyGroup, Results
-from bench.render.results.views import as_published, with_references
 from bench.render.results.kept import Curve, GradientFlow, Kept, Layers, own_currency
 from bench.render.results.networks import Model
+from bench.render.results.views import as_published, with_references
 
 _COSTS = (
     "macs",

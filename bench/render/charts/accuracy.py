@@ -49,10 +49,9 @@ from bench.render.charts.points import (
 )
 from bench.render.findings.ranking import accuracy_front
 from bench.render.results import AccuracyGroup, Cell, Results
-from bench.render.results.networks import IMAGENET
-from bench.render.results.views import as_published, short_training, sources, whose
 from bench.render.results.kept import Confusions, DataSet
-from bench.render.results.networks import Model, written_name
+from bench.render.results.networks import IMAGENET, Model, written_name
+from bench.render.results.views import as_published, short_training, sources, whose
 from bench.render.tables import (
     budget_words,
     chart_conditions,

@@ -21,10 +21,9 @@ from bench.config import Budget
 from bench.metrics import METRICS
 from bench.quantity import listing, quantity, with_unit
 from bench.render.results import AccuracyGroup, Cell, Results, inert
-from bench.render.results.networks import IMAGENET
-from bench.render.results.views import as_published, with_references
 from bench.render.results.kept import Layers
-from bench.render.results.networks import Model, with_written_names
+from bench.render.results.networks import IMAGENET, Model, with_written_names
+from bench.render.results.views import as_published, with_references
 
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 VGGS = ("vgg11", "vgg13", "vgg16", "vgg19", "vgg11_bn", "vgg13_bn", "vgg16_bn", "vgg19_bn")

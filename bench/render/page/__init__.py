@@ -25,20 +25,19 @@ from bench.render.claims import Ruling, summary, worth_showing
 from bench.render.diagram import style_sheet
 from bench.render.findings import Remark, named, remarks, summary_of
 from bench.render.findings.machine import (
-    sessions_grid,
     environment_facts,
     execution_line,
     facts_of,
     limits_grid,
     lowest_use,
+    sessions_grid,
 )
 from bench.render.findings.ranking import budget_tables, degradation, rankings
 from bench.render.page.architecture import Architecture
 from bench.render.page.explorer import explorer, other_costs, script_digest
 from bench.render.results import Results
-from bench.render.results.networks import IMAGENET
+from bench.render.results.networks import IMAGENET, Model, written_name
 from bench.render.results.views import accuracy_note
-from bench.render.results.networks import Model, written_name
 from bench.render.tables import accuracy_conditions, dataset_words, step_conditions, track_tables
 
 _PARTS = Path(__file__).parent / "parts"  # templates, styles and scripts

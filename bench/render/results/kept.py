@@ -1,4 +1,4 @@
-"""What a run kept beside its records: training curves, gradients by depth, layers, structures, images and confusions."""
+"""What a run kept beside its records: training curves, gradients by depth, layers, structures, confusions."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ import pytest
 from bench.cli.ab import Ab, exit_status
 from bench.cli.main import main
 from bench.config import RequestError
-from bench.regression.ab.paired import PairedComparison, Pair, Pairing, Result
+from bench.regression.ab.paired import Pair, PairedComparison, Pairing, Result
 from bench.regression.ab.sides import SUITE, WORKING_TREE, Asked, Failed, Repository, Side, running, sides
 from bench.runner.flags import parse
 from tests.own_repository import NET, commit
@@ -193,7 +193,9 @@ def result(low: float, high: float) -> Result:
     """A comparison of which only the interval matters: percents of the time of B above that of A."""
     interval = (math.log1p(low / 100), math.log1p(high / 100))
     pairs = (Pair(1.0, 1.0, True, 0),)
-    return Result(Pairing("x", "x", "train"), PairedComparison(sum(interval) / 2, interval, pairs, 1.0, "unclear"), (1, 1))
+    return Result(
+        Pairing("x", "x", "train"), PairedComparison(sum(interval) / 2, interval, pairs, 1.0, "unclear"), (1, 1)
+    )
 
 
 SLOWER, CLEAR, UNCLEAR = result(6, 9), result(1, 4), result(3, 8)  # by more than 5 %?

@@ -10,16 +10,16 @@ import pytest
 
 from bench.records.record import Record
 from bench.render.findings.machine import (
-    sessions_grid,
     execution_line,
     limits_grid,
     lowest_use,
     peaks_of,
+    sessions_grid,
     work_and_time,
 )
 from bench.render.results import Results, read_results
 from bench.render.results.derived import limits_of
-from tests.render.conftest import FIXTURE_SESSIONS, FIXTURE_LIMITS, Reader, RunBuilder, gpu_run, ok
+from tests.render.conftest import FIXTURE_LIMITS, FIXTURE_SESSIONS, Reader, RunBuilder, gpu_run, ok
 
 
 def test_the_states_of_the_machine_stand_side_by_side(build: RunBuilder) -> None:

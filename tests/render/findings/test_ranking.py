@@ -11,8 +11,8 @@ import pytest
 from bench.records.record import Record
 from bench.render.findings import problems
 from bench.render.findings.ranking import (
-    FAMILY_ERROR,
     DEPTH_NETWORKS,
+    FAMILY_ERROR,
     budget_tables,
     degradation,
     neighbour_p_values,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from bench.records.record import Record
 from bench.records.run_folder import Run
 from bench.render.page import write_pages
 from bench.render.page.architecture import Architecture, architectures
-from bench.render.results import Results, read_results
+from bench.render.results import read_results
 from bench.render.results.kept import COLUMNS, Curve, Kept
 from bench.render.tables import track_tables
 from bench.structure import Edge, Node, Panel, Structure

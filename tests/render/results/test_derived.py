@@ -17,9 +17,9 @@ from bench.render.claims import settings
 from bench.render.findings import summary_of
 from bench.render.findings.pick import select as pick
 from bench.render.results import Results, derived, to_table
-from bench.render.results.views import accuracy_note, short_training, with_references
 from bench.render.results.derived import PUBLISHED_FILE, published_of, published_top1
 from bench.render.results.networks import Model
+from bench.render.results.views import accuracy_note, short_training, with_references
 from bench.render.tables import track_tables
 from tests.render.conftest import Reader, RunBuilder, bad, counts, listed, ok, speeds
 

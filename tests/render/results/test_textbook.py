@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -20,13 +19,12 @@ from bench.render.charts.accuracy import accuracies, density_chart, scatter_char
 from bench.render.charts.costs import early_late_chart
 from bench.render.charts.frame import style
 from bench.render.results import Results, read_results
-from bench.render.results.views import as_published
 from bench.render.results.derived import published_top1
-from bench.render.results.kept import Kept, Layers
+from bench.render.results.kept import Layers
+from bench.render.results.views import as_published
 from tests.render.conftest import (
     FIXTURE_IMAGENET,
     Reader,
-    RunBuilder,
     counts,
     kept_figures,
     kept_run,
