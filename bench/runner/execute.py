@@ -38,7 +38,8 @@ from bench.probes.reading import Answer, Measurement, TableRows, Unsupported
 from bench.quantity import first_line, joined
 from bench.records.record import Record, Status
 from bench.records.run_folder import Run, RunError, run_names, write_atomically
-from bench.runner.header import keep_descriptions, keep_faster_limits, keep_limits, open_run, session_kept
+from bench.runner.header import open_run
+from bench.runner.kept import keep_descriptions, keep_faster_limits, keep_limits, session_kept
 from bench.runner.plan import (
     LIMITS_S,
     Estimate,

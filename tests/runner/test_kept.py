@@ -16,8 +16,7 @@ from bench.engines import Crash
 from bench.engines.local import LocalMachine
 from bench.models import REGISTRY, ModelSpec, select
 from bench.records.run_folder import Run, RunHeader
-from bench.runner import header
-from bench.runner.header import keep_descriptions, keep_faster_limits, keep_limits, representatives, session_kept
+from bench.runner.kept import keep_descriptions, keep_faster_limits, keep_limits, representatives, session_kept
 from bench.runner.measure import network_row
 from bench.structure import Structure
 from tests.configs import new_run
@@ -78,20 +77,20 @@ def test_limits_are_measured_elsewhere_again_if_that_failed_and_never_more_than_
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with run.writer():
-        monkeypatch.setattr(header, "measure_limits", dies)
+        monkeypatch.setattr("bench.runner.kept.measure_limits", dies)
         keep_limits(run, place(run), ["cpu"], "bf16")
         failed = stored(run).limits["cpu"]
         assert failed["precision"] == "bf16"
         assert "SIGABRT" in failed["reason"]
 
-        monkeypatch.setattr(header, "measure_limits", answers)
+        monkeypatch.setattr("bench.runner.kept.measure_limits", answers)
         keep_limits(run, place(run), ["cpu"], "bf16")
         measured = stored(run).limits["cpu"]
         assert measured["peak_flops_per_s"] == 1e12
         assert measured["process"] != os.getpid()
         assert "reason" not in measured
 
-        monkeypatch.setattr(header, "measure_limits", dies)
+        monkeypatch.setattr("bench.runner.kept.measure_limits", dies)
         keep_limits(run, place(run), ["cpu"], "bf16")
         assert stored(run).limits["cpu"] == measured
 
@@ -170,7 +169,7 @@ def test_a_network_that_fails_has_its_reason_and_is_not_tried_again(run: Run, mo
     def fail(spec: ModelSpec, device: str) -> dict[str, Any]:
         raise RuntimeError("no such layer")
 
-    monkeypatch.setattr(header, "describe", fail)
+    monkeypatch.setattr("bench.runner.kept.describe", fail)
     place = Here()
     for _ in range(2):
         keep_descriptions(run, place, [REGISTRY["lenet5_mnist"]])
@@ -179,7 +178,7 @@ def test_a_network_that_fails_has_its_reason_and_is_not_tried_again(run: Run, mo
 
 
 def test_of_a_whole_library_a_few_are_drawn_and_the_others_say_how(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(header, "MOST_DESCRIBED", 1)
+    monkeypatch.setattr("bench.runner.kept.MOST_DESCRIBED", 1)
     place = Here()
     keep_descriptions(run, place, [REGISTRY[name] for name in ("lenet5_mnist", "cnn_mnist", "alexnet_cifar")])
     assert place.asked == ["lenet5_mnist"]
