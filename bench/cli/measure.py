@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from bench.cli import INTERRUPTED, OK, PROG, SOME_FAILED, refuse_for_registry, say
 from bench.config import PRESETS, RequestError
 from bench.metrics import measured_by, probe_named
-from bench.records.run_folder import RunError, checked_name
+from bench.records.run_folder import RunError, checked_name, require_writable
 from bench.runner.flags import Names, flag_of
 from bench.runner.request import Request
 
@@ -61,14 +61,14 @@ def run(request: Request, probes: tuple[str, ...], arguments: Sequence[str], rep
         found = preview(prepared, [PROG, *arguments])
         print(json.dumps(found.to_json(), indent=2) if request.json else found.table())
         return OK
+    if report:
+        require_writable("--reports-dir", prepared.request.reports_dir)
     with open_run(prepared, [PROG, *arguments]) as run:
         flags = arguments if request.run else [*arguments, "--run", run.name]
         again = f"{PROG} {shlex.join(flags)}"
         say(f"run {run.name} on {run.header.device}; records in {run.folder}")
         for track, images in run.header.image_sets.items():
             say(f"{track} images: {images['name']} ({images['source']})")
-            if images["name"].startswith("synthetic") and request.dataset == "auto":
-                say("these are drawn images: --dataset cifar10 stops where there are no real ones")
         try:
             failed = work(prepared, run)
         except KeyboardInterrupt:

@@ -25,13 +25,14 @@ class Report:
 
 
 def run(request: Report) -> int:
-    from bench.records.run_folder import find_run
+    from bench.records.run_folder import find_run, require_writable
     from bench.render.page.side_by_side import write_side_by_side
     from bench.render.report import write_report
 
     runs = [find_run(name, request.results_dir) for name in request.runs or (None,)]
     if len({run.folder.resolve() for run in runs}) < len(runs):
         raise RequestError(f"{', '.join(request.runs)}: name every run once")
+    require_writable("--reports-dir", request.reports_dir)
     say(f"writing the report of {' and '.join(run.name for run in runs)} ...")
     if len(runs) == 1:
         folder = write_report(runs[0], request.reports_dir)

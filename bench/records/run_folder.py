@@ -19,6 +19,7 @@ import io
 import json
 import os
 import re
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -329,10 +330,12 @@ def find_run(name: str | None, results: Path, made_by: str = "all") -> Run:
     if name is None:
         raise RunError(f"there is no run in {results}; `python -m bench {made_by}` makes one")
     path = Path(name)
-    if (path / "run.json").is_file():
+    if path.name in ("run.json", "records.jsonl"):
+        path = path.parent
+    if name and (path / "run.json").is_file():
         path = path.resolve()
         return Run.open(path.parent, path.name)
-    if not (results / name / "run.json").exists() and (path.is_dir() or len(path.parts) > 1):
+    if name and not (results / name / "run.json").exists() and (path.is_dir() or len(path.parts) > 1):
         raise RunError(f"{name} is not the folder of a run: it has no run.json")
     return Run.open(results, name)
 
@@ -407,6 +410,20 @@ def file_stem(model: str) -> str:
     if len(name) > 150:  # file systems end at 255
         name = f"{name[:100]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
     return name
+
+
+def require_writable(flag: str, folder: Path) -> None:
+    """Make the folder that a flag names, if it is not there.
+
+    Raises:
+        RequestError: nothing can be written to it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise RequestError(f"cannot write to {folder}: {error.strerror}; choose another {flag}") from None
 
 
 def write_atomically(path: Path, *parts: str | bytes | memoryview) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -22,7 +21,7 @@ from bench.device.peaks import vendor_named
 from bench.metrics import PROBES
 from bench.models import ModelSpec
 from bench.quantity import first_line
-from bench.records.run_folder import Run, RunError, run_names
+from bench.records.run_folder import Run, RunError, require_writable, run_names
 from bench.runner.request import Request, networks, resolve
 from bench.training import recipes
 from bench.training.experiments import Experiment
@@ -85,7 +84,7 @@ def prepare(
         specs = networks(patterns, request.input_size, request.num_classes)
     trainable = data.tracks_of(config.dataset)
     if not request.dry_run:
-        _require_writable(request.results_dir)
+        require_writable("--results-dir", request.results_dir)
     if request.tensorboard:
         require_tensorboard()
     inputs = Inputs(recipes=recipes.read_recipes(request.recipes) if request.recipes else {})
@@ -217,15 +216,6 @@ def _with_classes_of_images(spec: ModelSpec, classes: int | None, request: Reque
     return replace(unpublished, num_classes=classes, guessed_classes=False)
 
 
-def _require_writable(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise RequestError(f"cannot write to {folder}: {error.strerror}; choose another --results-dir") from None
-
-
 @dataclass(frozen=True)
 class Node:
     """What a node says of itself."""
@@ -251,9 +241,9 @@ def join_cluster(request: Request) -> tuple[str, ...]:
     try:
         ray.connect(request.ray_address)
     except ray.NoCluster as reason:
-        raise RequestError(
-            f"--ray-address {request.ray_address}: there is no cluster ({reason}); `ray start --head` starts one"
-        ) from None
+        asked = "--engine ray" if request.ray_address == "auto" else f"--ray-address {request.ray_address}"
+        said = "" if request.ray_address == "auto" else f" ({reason})"  # Ray's own words name flags of its own
+        raise RequestError(f"{asked}: there is no cluster{said}; `ray start --head` starts one") from None
     found = ray.kind_of_cluster()
     wanted = found if request.device == "auto" else request.device
     if wanted not in ("cpu", "cuda"):

@@ -49,6 +49,20 @@ def flags(tmp_path: Path) -> list[str]:
     ]
 
 
+@pytest.mark.parametrize(
+    "verb", ["report", "report results/before/run.json", "all --preset backbones --models lenet5_cifar"]
+)
+def test_a_report_that_cannot_be_written_is_refused_before_any_work(
+    verb: str, tmp_path: Path, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    new_run(tmp_path / "results", "before", RunHeader(name="before"))
+    (tmp_path / "file").touch()
+    said = "bench: cannot write to file: File exists; choose another --reports-dir"
+    assert refused(*verb.split(), "--reports-dir", "file") == said
+    assert [path.name for path in tmp_path.glob("results/*")] == ["before"]
+
+
 @pytest.mark.skipif("__import__('torch').cuda.is_available()")
 def test_cuda_without_a_gpu_is_said_before_any_work(refused: Callable[..., str]) -> None:
     assert "no CUDA device" in refused("run", "--device", "cuda", "--models", "lenet5_cifar")
