@@ -23,7 +23,7 @@ from . import (
     wide_resnet,
     zfnet,
 )
-from .elsewhere import from_elsewhere, from_factory, in_a_package_called_bench, nearest, own_spec
+from .elsewhere import from_elsewhere, from_factory, in_a_package_called_bench, nearest, of_a_project, own_spec
 from .spec import InputSize, ModelSpec, Track, UnknownModel
 
 __all__ = [
@@ -105,7 +105,7 @@ def select(
             continue
         matches = [name for name in REGISTRY if fnmatchcase(name, pattern)]
         if not matches:
-            hint = f": write {pattern}:factory" if pattern.endswith(".py") else nearest(pattern, REGISTRY)
+            hint = of_a_project(pattern) or nearest(pattern, REGISTRY)
             raise UnknownModel(f"no network is named {pattern!r}{hint}; `python -m bench list` shows all")
         chosen.update(matches)
     return [*(spec for name, spec in REGISTRY.items() if name in chosen), *own.values()]

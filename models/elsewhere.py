@@ -372,6 +372,19 @@ def in_a_package_called_bench(module: str, factory: str) -> str:
     return f"bench is the suite's own package: of yours, write {file}" if is_ours else ""
 
 
+def of_a_project(name: str) -> str:
+    """What to write where somebody named a file or a package of their own without a colon; empty for any other word."""
+    module, factory = name, "factory"
+    if not name.endswith(".py"):
+        package = name.partition(".")[0]
+        with _importable_from(os.getcwd()):
+            if not package.isidentifier() or importlib.util.find_spec(package) is None:
+                return ""
+        if "." in name:
+            module, _, factory = name.rpartition(".")
+    return f": write {module}:{factory}"
+
+
 def nearest(name: str, known: Collection[str]) -> str:
     """Such as "; nearest: resnet18, resnet34"; empty where nothing is near."""
     begun = [other for other in known if other.startswith(name)]  # lenet5: lenet5_mnist, lenet5_cifar

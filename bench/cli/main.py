@@ -88,6 +88,8 @@ def _in_plain_characters(error: UnicodeError) -> tuple[str, int]:
 
 def _run(arguments: list[str]) -> int:
     verb, words = (arguments[0], arguments[1:]) if arguments else ("", [])
+    if verb == "help" and words:
+        verb, words = words[0], ["--help"]
     if verb in ("-h", "--help", "help"):
         print(_overview())
         return OK

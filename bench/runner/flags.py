@@ -120,9 +120,11 @@ class _Flag:
         if word in self.choices:
             return self.choices[word]
         if self.choices:
-            near = difflib.get_close_matches(word, self.choices, 1)
+            near = difflib.get_close_matches(word.lower(), self.choices, 1)
             wanted = f"{f'nearest: {near[0]}; there are ' if near else 'write '}{', '.join(self.choices)}"
             raise RequestError(f"{self.name} {word}: {wanted}")
+        if self.several and re.fullmatch(r"[^(=/]*,[^(=/]*", word):
+            raise RequestError(f"{self.name} {word}: write the values apart: {' '.join(filter(None, word.split(',')))}")
         try:
             return word if self.several else self.kind(word)
         except ValueError:

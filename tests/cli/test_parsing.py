@@ -19,6 +19,9 @@ from bench.cli.main import main
         ("all --cpu", "write --device cpu"),
         ("all --batch-size 16,32", "--batch-size 16,32: write one whole number"),
         ("all --batch-size=16,32", "--batch-size 16,32: write one whole number"),
+        ("run --probes params,macs", "--probes params,macs: write the values apart: params macs"),
+        ("run --models lenet5_cifar, vgg16", "--models lenet5_cifar,: write the values apart: lenet5_cifar"),
+        ("run --precision FP32", "--precision FP32: nearest: fp32"),
         ("run --seeds 3.5", "--seeds 3.5: write one whole number"),
         ("all --task-memory-gib 1GiB", "--task-memory-gib 1GiB: write a number of GiB, without the unit"),
         ("ab a b --time-limit soon", "--time-limit soon: write a number"),
@@ -155,7 +158,8 @@ def test_help_is_an_answer(capsys: pytest.CaptureFixture[str]) -> None:
     for verb in ("all", "run", "list", "show", "report", "compare", "history", "ab", "doctor"):
         assert f"\n  {verb} " in said
     with pytest.raises(SystemExit, match="0"):
-        main(["compare", "--help"])
+        main(["help", "compare"])
+    assert capsys.readouterr().out.startswith("usage: python -m bench compare")
 
 
 @pytest.mark.parametrize("verb", ["all", "run", "list", "show", "pick", "report", "compare", "history", "ab", "doctor"])

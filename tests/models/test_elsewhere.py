@@ -116,6 +116,8 @@ def test_the_track_is_that_of_the_images(own: str, size: tuple[int, int, int], t
         ("{own}:scaled(width=true)", "values are numbers, True, False, None, or texts"),
         ("{own}:Tiny(num_classes=3)", "--num-classes says how many classes"),
         ("{own}:scaled(width=3,width=4)", "an argument is given twice"),
+        ("{own}", r"'(\w+)': write \1:factory"),
+        ("{own}.Tiny", r"'(\w+)\.Tiny': write \1:Tiny"),
         ("./mine.py", r"'./mine\.py': write \./mine\.py:factory"),
         ("bench.nets:Tiny", "ModuleNotFoundError.*; bench is the suite's own .*, write ./bench/nets.py:Tiny"),
         ("./nothing.py:Tiny", "FileNotFoundError.*; write package.module:factory, .* or ./file.py:factory"),
