@@ -42,7 +42,7 @@ class Pick:
 def run(request: Pick) -> int:
     from bench.metrics import METRICS
     from bench.records.run_folder import find_run
-    from bench.render.findings.pick import parse_limits, select
+    from bench.render.findings.pick import not_timed, parse_limits, select
     from bench.render.results import read_results
     from bench.render.tables import as_text, table_of
 
@@ -79,4 +79,6 @@ def run(request: Pick) -> int:
         print(f"{who} not measured, or not reliably, and could not be judged.")
     print(selection.basis)
     print(joined(selection.sentence, selection.nearest, between=" "))
+    if timed and request.track is None and (hint := not_timed(results)):
+        print(hint)
     return OK

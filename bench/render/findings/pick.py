@@ -159,6 +159,14 @@ def select(results: Results, limits: Sequence[Limit], track: str | None = None, 
     return Selection(chosen, kind, tuple(limits), tuple(choices), len(judged), unmeasured, nearest)
 
 
+def not_timed(results: Results) -> str:
+    """What times the networks at 224x224, where a run has some and timed smaller ones only."""
+    timed = {model.track for model in results.models if results.cell(model, "latency_ms").measured}
+    if IMAGENET in timed or not timed or IMAGENET not in results.tracks():
+        return ""
+    return "No network was timed at 224×224 in this run: `python -m bench all --preset backbones` does that."
+
+
 def _nearest(results: Results, models: Sequence[Model], limits: Sequence[Limit]) -> str:
     said = []
     for limit in limits:

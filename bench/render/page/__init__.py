@@ -32,6 +32,7 @@ from bench.render.findings.machine import (
     lowest_use,
     sessions_grid,
 )
+from bench.render.findings.pick import not_timed
 from bench.render.findings.ranking import budget_tables, degradation, rankings
 from bench.render.page.architecture import Architecture
 from bench.render.page.explorer import explorer, other_costs, script_digest
@@ -112,6 +113,7 @@ def _html(results: Results, charts: Sequence[Chart], found: Sequence[Remark], sa
             limits_grid=limits_grid(results.header),
             style=Markup("\n".join((read_part("style.css"), style_sheet()))),
             explorer=interactive,
+            not_timed=not_timed(results),
             scripts=[Markup(script) for script in scripts],
             digests=[*map(script_digest, scripts), *([interactive.library.digest] if interactive else [])],
         )

@@ -9,7 +9,7 @@ import pytest
 from bench.cli.main import main
 from bench.config import RequestError
 from bench.records.run_folder import Run
-from bench.render.findings.pick import parse_limits, select
+from bench.render.findings.pick import not_timed, parse_limits, select
 from bench.render.results import read_results
 from tests.render.conftest import Reader, RunBuilder, listed, ok
 
@@ -53,6 +53,14 @@ def test_the_most_accurate_within_the_limits_comes_first_and_doubt_is_said(run: 
 def test_who_only_guesses_is_never_picked(run: Run) -> None:
     names = [choice.model.name for choice in select(read_results(run), ()).choices]
     assert names == ["slow_cifar", "large_cifar", "noisy_cifar", "fast_cifar"]
+
+
+def test_latencies_of_small_images_are_not_taken_for_those_of_backbones(run: Run, read: Reader) -> None:
+    assert not_timed(read_results(run)).startswith("No network was timed at 224×224 in this run: `python -m bench all")
+    large = [ok("alexnet", "latency_ms", 9.0), ok("fast_cifar", "latency_ms", 1.0)]
+    networks = [listed("alexnet", "AlexNet", 2012, "imagenet"), listed("fast_cifar", "Family", 2015, "cifar")]
+    assert not not_timed(read(large, networks))
+    assert not not_timed(read(large[1:], networks[1:]))
 
 
 def test_least_values_are_limits_too(run: Run) -> None:

@@ -140,7 +140,7 @@
     }
     for (const box of familyBoxes()) box.checked = !choices.getAll("without").includes(box.value);
     for (const side of ["x", "y"]) if (!choices.has(`${side}_log`)) setScale(side);
-    form.scrollIntoView();
+    form.closest("section").scrollIntoView(); // whose heading the sticky navigation leaves free
     return true;
   }
 

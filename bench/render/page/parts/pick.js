@@ -174,13 +174,12 @@
       name.title = network.name;
       const numbers = columns.map((column) => {
         const unsure = doubts.some((limit) => limit.name === column);
-        const made = cell("td", `${network.cells[column]?.[1] ?? "–"}${unsure ? " ?" : ""}`, "number");
-        if (unsure) made.title = "its 95 % interval reaches beyond the limit";
-        return made;
+        return cell("td", `${network.cells[column]?.[1] ?? "–"}${unsure ? " ?" : ""}`, "number");
       });
       body.insertRow().append(name, ...numbers);
     }
-    const shown = Object.entries(data.marks).filter(([symbol]) => symbol !== "?" && body.textContent.includes(symbol));
+    const marks = { ...data.marks, "?": "its 95 % interval reaches beyond the limit" }; // what no device can do is not judged
+    const shown = Object.entries(marks).filter(([symbol]) => body.textContent.includes(symbol));
     const legend = cell("p", shown.map(([symbol, meaning]) => `${symbol} ${meaning}`).join("; "), "aside");
     holder.replaceChildren(table, ...(shown.length ? [legend] : []));
   }
@@ -215,6 +214,6 @@
       }
     });
     answer();
-    form.scrollIntoView();
+    form.closest("section").scrollIntoView(); // whose heading the sticky navigation leaves free
   }
 }
