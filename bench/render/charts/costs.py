@@ -150,8 +150,9 @@ def roofline_chart(results: Results, models: Sequence[Model]) -> Chart | None:
         return _draw_roof(axes, peaks)
 
     below = [point for point in points if point.x[1] < peaks.ridge]
+    verb = "is" if len(below) == 1 else "are"
     said = (
-        f"{len(below)} of {len(shown)} networks are left of the ridge at {peaks.ridge:.3g} FLOP/byte, where memory "
+        f"{len(below)} of {len(shown)} networks {verb} left of the ridge at {peaks.ridge:.3g} FLOP/byte, where memory "
         "and not arithmetic is the limit"
     )
     panel = Panel(points, axis_label(intensity), axis_label(achieved), prepare)

@@ -160,10 +160,7 @@ def _otherwise(results: Results, group: AccuracyGroup) -> list[str]:
         + (", no better than chance)" if results.at_chance(model) else ")")
         for model in models
     ]
-    return [
-        f"Not in the comparison, because this run trained them with another {listing(differing)}: "
-        f"{listing(reached, _FEW)}."
-    ]
+    return [f"Trained here with another {listing(differing)}, and so not in the comparison: {listing(reached, _FEW)}."]
 
 
 def _trust(results: Results, trained: Results, group: AccuracyGroup) -> list[str]:

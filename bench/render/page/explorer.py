@@ -162,7 +162,7 @@ def _grouped(metrics: Sequence[Metric]) -> list[tuple[str, list[str]]]:
     topics = [(title, [metric.name for metric in members]) for title, members in by_topic(metrics)]
     shown = {name for _, names in topics for name in names}
     left = [metric.name for metric in metrics if metric.name not in shown]
-    return [*topics, ("Statements and restated numbers", left)] if left else topics
+    return [*topics, ("Everything else", left)] if left else topics
 
 
 def _axis(results: Results, metric: Metric) -> Axis:

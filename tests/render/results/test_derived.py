@@ -306,7 +306,7 @@ def test_the_first_screen_says_how_many_accuracies_are_the_reference_and_what_wa
     said = summary_of(results)[0]
     assert "is the most accurate of 3 networks (1 trained here, 2 from the shipped reference): 60.0" in said[0]
     assert (
-        "Not in the comparison, because this run trained them with another recipe and batch size: AlexNet "
+        "Trained here with another recipe and batch size, and so not in the comparison: AlexNet "
         "(10.00 ± 0.60 %, no better than chance)."
     ) in said
 
