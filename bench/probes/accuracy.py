@@ -25,7 +25,7 @@ from bench.probes.steps import in_a_format_that_runs, inference_step, training_s
 from bench.quantity import first_line, joined
 from bench.training import randomness
 from bench.training.evaluation import Images
-from bench.training.loop import Trainee
+from bench.training.loop import Trained, Trainee
 from bench.training.recipes import Recipe, recipe_for
 from bench.training.schedule import CURRENCIES, budget_images, spent_to_reach
 from bench.training.weights import Checkpoint, checkpoint_path, load_weights
@@ -59,49 +59,30 @@ def measure(task: Task) -> Measurement:
     if recipe.mean and recipe.std:
         image_set = replace(image_set, mean=recipe.mean, std=recipe.std)
     batch_size = config.train_batch_size or recipe.batch_size
-    flops, flops_note, flops_flags = _forward_flops(task)
+    counted = _forward_flops(task)
     alike = (spec.name, recipe, image_set, batch_size, config.execution, config.test_images, task.device)
     kept = _kept.pop(alike, None)
     _kept.clear()
     with arithmetic(config.execution.precision), clocks(task.device) as clock:
         trainee = _trainee(task, recipe, image_set, batch_size, kept)
         checkpoint = _checkpoint(task, recipe, image_set, batch_size, trainee.network)
-        outcome = trainee.train(task.budget, flops, task.seed, checkpoint, clock)
+        trained = trainee.train(task.budget, counted[0], task.seed, checkpoint, clock)
     if _is_trained_again(task):
         _kept[alike] = trainee
 
-    spent, warm_up = outcome.spent, outcome.warm_up
-    resumed = "" if outcome.resumed_at is None else f"interrupted, and resumed after {outcome.resumed_at:,} images"
+    resumed = "" if trained.resumed_at is None else f"interrupted, and resumed after {trained.resumed_at:,} images"
     note = joined(head_note, format_note, checkpoint.note if checkpoint else "", resumed)
     common = Reading(
         0.0,
         batch_size=batch_size,
-        cuda_graphs=warm_up.cuda_graphs,
+        cuda_graphs=trained.warm_up.cuda_graphs,
         memory_format=config.execution.memory_format,
         clock_mhz=clock.mhz,
         device=task.device,
     )
-    readings: dict[str, Answer] = {
-        "top1": replace(common, value=outcome.top1, trials=outcome.tested, note=note),
-        "train_seconds": replace(common, value=spent.seconds, note=joined(note, warm_up.note)),
-        "train_images": replace(common, value=spent.images),
-        "train_epochs": replace(common, value=spent.epochs),
-        "train_flops": replace(common, value=spent.flops, note=flops_note, flags=flops_flags),
-        "train_loss": replace(common, value=outcome.final_loss),
-        "compile_seconds": replace(common, value=warm_up.seconds)
-        if config.execution.compile
-        else Unsupported("networks were not compiled (--compile)"),
-    }
-    for level in LEVELS:
-        reached = spent_to_reach(outcome.curve, level / 100)
-        for currency in CURRENCIES:
-            readings[f"{currency}_to_{level}"] = (
-                replace(common, value=reached[currency], flags=flops_flags if currency == "flops" else ())
-                if reached
-                else Unsupported(f"never reached {level} %")
-            )
-    if math.isnan(flops):
-        readings |= {metric: Unsupported(flops_note) for metric in readings if "flops" in metric}
+    readings = _readings(trained, common, note, counted)
+    if not config.execution.compile:
+        readings["compile_seconds"] = Unsupported("networks were not compiled (--compile)")
     if clock.throttled:  # what is told in seconds, and all that a budget in seconds buys, is of a slower device
         for metric, answer in readings.items():
             if isinstance(answer, Reading) and "s" in (METRICS[metric].unit, task.budget.kind):
@@ -110,10 +91,38 @@ def measure(task: Task) -> Measurement:
     return Measurement(
         readings,
         tables={
-            "curves": tuple(asdict(point) for point in outcome.curve),
-            "confusions": tuple(asdict(confusion) for confusion in outcome.confusions),
+            "curves": tuple(asdict(point) for point in trained.curve),
+            "confusions": tuple(asdict(confusion) for confusion in trained.confusions),
         },
     )
+
+
+def _readings(
+    trained: Trained, common: Reading, note: str, counted: tuple[float, str, tuple[Flag, ...]]
+) -> dict[str, Answer]:
+    """Accuracy, what was spent, and what was spent when each level was reached; `counted` as by `_forward_flops`."""
+    spent, warm_up = trained.spent, trained.warm_up
+    flops, flops_note, flops_flags = counted
+    readings: dict[str, Answer] = {
+        "top1": replace(common, value=trained.top1, trials=trained.tested, note=note),
+        "train_seconds": replace(common, value=spent.seconds, note=joined(note, warm_up.note)),
+        "train_images": replace(common, value=spent.images),
+        "train_epochs": replace(common, value=spent.epochs),
+        "train_flops": replace(common, value=spent.flops, note=flops_note, flags=flops_flags),
+        "train_loss": replace(common, value=trained.final_loss),
+        "compile_seconds": replace(common, value=warm_up.seconds),
+    }
+    for level in LEVELS:
+        reached = spent_to_reach(trained.curve, level / 100)
+        for currency in CURRENCIES:
+            readings[f"{currency}_to_{level}"] = (
+                replace(common, value=reached[currency], flags=flops_flags if currency == "flops" else ())
+                if reached
+                else Unsupported(f"never reached {level} %")
+            )
+    if math.isnan(flops):
+        readings |= {metric: Unsupported(flops_note) for metric in readings if "flops" in metric}
+    return readings
 
 
 def _trainee(task: Task, recipe: Recipe, image_set: ImageSet, batch_size: int, kept: Trainee | None) -> Trainee:
