@@ -167,21 +167,7 @@ def resolve(
     Raises:
         RequestError: a number is out of range, a probe or recipe does not exist, or two flags contradict each other.
     """
-    for field in (
-        *("seeds", "num_classes", "batch_size", "train_batch_size", "test_images"),
-        *("task_timeout_s", "task_memory_gib", "rounds", "threads"),
-    ):
-        flag, value = flag_of(field), getattr(request, field)
-        if value is not None and not 0 < value < 1e9:
-            raise RequestError(f"{flag} {value}: must be {'above zero' if value <= 0 else 'a number below 1e9'}")
-        if field in ("seeds", "rounds") and value is not None and value > MOST_REPEATS:
-            raise RequestError(f"{flag} {value}: at most {MOST_REPEATS:,}")
-    if request.threads and request.threads > (cores := os.cpu_count() or 1):
-        raise RequestError(f"--threads {request.threads}: this machine has {cores}")
-    if not 0 <= request.checkpoint_every_s < math.inf:
-        raise RequestError(
-            f"--checkpoint-every-s {request.checkpoint_every_s:g}: must be a finite number, not below zero"
-        )
+    _refuse_numbers(request)
     for probe in probes:
         if probe not in PROBES:
             raise RequestError(f"no probe is named {probe!r}; there are: {', '.join(PROBES)}")
@@ -278,6 +264,25 @@ def _with_forecasts(probes: tuple[str, ...], needed: bool) -> tuple[str, ...]:
     return tuple(
         dict.fromkeys((*forecasts, *(probe for probe in probes if PROBES[probe].when != "forecast" or needed)))
     )
+
+
+def _refuse_numbers(request: Request) -> None:
+    """Check that each is within its range."""
+    for field in (
+        *("seeds", "num_classes", "batch_size", "train_batch_size", "test_images"),
+        *("task_timeout_s", "task_memory_gib", "rounds", "threads"),
+    ):
+        flag, value = flag_of(field), getattr(request, field)
+        if value is not None and not 0 < value < 1e9:
+            raise RequestError(f"{flag} {value}: must be {'above zero' if value <= 0 else 'a number below 1e9'}")
+        if field in ("seeds", "rounds") and value is not None and value > MOST_REPEATS:
+            raise RequestError(f"{flag} {value}: at most {MOST_REPEATS:,}")
+    if request.threads and request.threads > (cores := os.cpu_count() or 1):
+        raise RequestError(f"--threads {request.threads}: this machine has {cores}")
+    if not 0 <= request.checkpoint_every_s < math.inf:
+        raise RequestError(
+            f"--checkpoint-every-s {request.checkpoint_every_s:g}: must be a finite number, not below zero"
+        )
 
 
 def _refuse_conflicts(request: Request, experiment: Experiment | None) -> None:
