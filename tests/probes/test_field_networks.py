@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch._higher_order_ops import while_loop
 from torch.autograd.graph import saved_tensors_hooks
+from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 from torch.utils.flop_counter import flop_registry, register_flop_formula
 
@@ -106,6 +107,56 @@ def saved_on_the_cpu(spec: ModelSpec) -> float:
         return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
 
     return (bytes_of(4) - bytes_of(2)) / 2
+
+
+def last(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+# Functions of (B, 4, 6, 6), whose outcome is kept, and its rows: a copy where it is laid out in another order.
+LAID_OUT: dict[str, Callable[[Tensor], Any]] = {
+    "convolution, channels last": lambda x: F.conv2d(last(x), x.new_ones(3, 4, 1, 1)).movedim(1, -1),
+    "convolution, weights last": lambda x: F.conv2d(x, last(x.new_ones(3, 4, 2, 2))).movedim(1, -1),
+    "transposed convolution": lambda x: F.conv_transpose2d(last(x), x.new_ones(4, 3, 2, 2)).movedim(1, -1),
+    "convolution of a row": lambda x: F.conv1d(x.flatten(2), x.new_ones(3, 2, 4).mT),
+    "group norm, channels last": lambda x: F.group_norm(last(x).sin(), 2).movedim(1, -1),
+    "batch norm of tokens": lambda x: F.batch_norm(x.flatten(2).mT.sin(), None, None, training=True),
+    "log softmax of tokens": lambda x: x.flatten(2).mT.log_softmax(1),
+    "log sigmoid": lambda x: F.logsigmoid(x.mT),
+    "noisy": lambda x: F.rrelu(x.mT, training=True),
+    "power of two": lambda x: 2**x.mT,
+    "sign of another": lambda x: torch.copysign(x.mT, x.new_ones(())),
+    "factors": lambda x: torch.linalg.svd(x + torch.eye(6, device=x.device), full_matrices=False)[2],
+    "mirrored": lambda x: F.pad(last(x), (1, 1, 1, 1), mode="reflect").movedim(1, -1),
+    "quantile": lambda x: x.flatten(1).quantile(0.3, dim=1, keepdim=True),
+    "recurrent": lambda x: torch.rnn_tanh(
+        x.flatten(2), x.new_zeros(1, len(x), 5), [x.new_ones(5, 36), x.new_ones(5, 5)], False, 1, 0.0, True, False, True
+    )[0],
+    "bag": lambda x: F.embedding_bag((x > 0).long().flatten(1), torch.ones(2, 3, device=x.device) * x.mean()),
+    "error": lambda x: F.mse_loss(x, x.flip(1)),
+    "probability": lambda x: F.binary_cross_entropy(x.sigmoid(), x.detach().sigmoid()),
+}
+
+
+@pytest.mark.parametrize("name", LAID_OUT)
+def test_what_is_kept_is_right_wherever_an_operator_lays_it_out(name: str) -> None:
+    class LaidOut(nn.Module):
+        def __init__(self, num_classes: int) -> None:
+            super().__init__()
+            self.stem, self.head = nn.Conv2d(3, 4, 3), nn.Linear(1, num_classes)
+
+        def forward(self, images: Tensor) -> Tensor:
+            out = LAID_OUT[name](self.stem(images))
+            made = out.exp()  # which is kept as it is made
+            kept = out.sin().mean() + (made.flatten(1) if made.dim() else made).sin().mean()
+            return self.head(kept.expand(len(images), 1))
+
+    spec = own_spec(LaidOut)
+    found = rows(spec, "saved_activation_bytes")["saved_activation_bytes"]
+    assert found.status == "ok", found.note
+    assert found.value == saved_on_the_cpu(spec)
+    without_data = name not in ("convolution of a row", "sign of another", "quantile", "recurrent", "bag")
+    assert ("does not run without data" in found.note) != without_data
 
 
 @pytest.mark.parametrize("name", ["tapped", "lazy", "made at the first call", "rows", "half", "frequencies"])

@@ -20,7 +20,7 @@ from bench.config import Execution
 from bench.device import accelerator
 from bench.device.execution import for_inference, inference_dtype, memory_format
 from bench.models import ModelSpec
-from bench.probes.counting.networks import Shortcuts, counted, fused_attention, images_for, open_attention
+from bench.probes.counting.networks import Shortcuts, counted, images_for, imitated, open_attention
 from bench.probes.counting.operators import Mode, decomposed, formula_of, is_composite, parts_of, tensors_in, work_of
 from bench.probes.counting.replay import replayed_step
 from bench.training.recipes import Recipe
@@ -79,7 +79,7 @@ def count_kernels(
         images = images_for(network, BATCH, spec.input_size).to(inference_dtype(execution))
         network = for_inference(network, execution, images.device)
         counter = KernelCounter()
-        with torch.inference_mode(), open_attention(), fused_attention(kind), Shortcuts(), counter:
+        with torch.inference_mode(), open_attention(), imitated(kind), Shortcuts(), counter:
             network(images.to(memory_format=memory_format(execution)))
         return counter.kernels()
 
@@ -87,7 +87,7 @@ def count_kernels(
         step, counter = replayed_step(network, spec, recipe, execution, kind, BATCH), KernelCounter()
         step.optimizer.register_step_pre_hook(lambda *_: counter.pause())
         step.optimizer.register_step_post_hook(lambda *_: counter.pause(False))
-        with fused_attention(kind), Shortcuts(), counter:
+        with imitated(kind), Shortcuts(), counter:
             step.take()
         counter.add_update(step.trainable)
         return counter.kernels(), sum(weight.numel() for weight in step.trainable)

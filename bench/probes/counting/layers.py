@@ -30,9 +30,9 @@ from bench.models import ModelSpec
 from bench.probes.counting.networks import (
     Shortcuts,
     counted,
-    fused_attention,
     hooked,
     images_for,
+    imitated,
     open_attention,
     outermost_scripts,
     seeded,
@@ -412,7 +412,7 @@ def saved_tensors(
     hooks, others = saved_tensors_hooks(pack, lambda tensor: tensor), _seen_by_no_hook(pack)
     with seeded(seed) as drew, hooks, others, ExitStack() as without_data:
         if images.is_meta:
-            fused = without_data.enter_context(fused_attention("cpu"))
+            fused = without_data.enter_context(imitated("cpu"))
             without_data.enter_context(Shortcuts())
         training_loss(recorder.run(network, images), labels, num_classes)
         return SavedPass(recorder.calls, drew(), images.is_meta and fused())

@@ -7,6 +7,7 @@ nothing moves, cannot run there; it is counted as it runs on the CPU.
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,6 +26,7 @@ from torch.nn.attention import SDPBackend
 from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import _disable_current_modes
+from torch.utils._pytree import tree_map
 
 from bench.device.accelerator import KernelKind
 from bench.device.execution import as_written, settings_kept
@@ -36,6 +38,7 @@ from bench.training import randomness
 from bench.training.step import logits
 
 META, CPU = torch.device("meta"), torch.device("cpu")
+_ATEN = torch.ops.aten
 
 Result = TypeVar("Result")
 
@@ -54,7 +57,7 @@ def counted(spec: ModelSpec, work: Callable[[nn.Module], Result]) -> tuple[Resul
     if not reason:
         try:
             network = build_on_meta(spec)
-            with as_written(), in_one_thread():
+            with as_written(), in_one_thread(), _OnTheCPUAlone():
                 return work(network), ""
         except Unsupported:
             raise
@@ -69,6 +72,23 @@ def counted(spec: ModelSpec, work: Callable[[nn.Module], Result]) -> tuple[Resul
     return result, f"{note} ({reason})"
 
 
+class _OnTheCPUAlone(TorchFunctionMode):
+    """Ends a pass without data at what a CPU does in a way of its own."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in _OF_A_CPU and any(isinstance(arg, Tensor) and arg.is_meta for arg in (*args, *kwargs.values())):
+            raise TypeError("recurrent layers, bags and quantiles have kernels of their own on a CPU")
+        return func(*args, **kwargs)
+
+
+_OF_A_CPU = {
+    *(torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu),
+    *(F.embedding_bag, torch.embedding_bag),
+    *(torch.quantile, Tensor.quantile, torch.nanquantile, Tensor.nanquantile),
+}
+
+
 def build(spec: ModelSpec) -> nn.Module:
     """The network on the CPU in fp32, always with the same weights; complex and integer ones as they are."""
     with seeded(0):
@@ -81,15 +101,12 @@ def build_on_meta(spec: ModelSpec) -> nn.Module:
     """The network with shapes and no data.
 
     Raises:
-        TypeError: without data it would be another network than with them.
         Exception: whatever it raises itself.
     """
     with seeded(0):
         _grows(spec)  # which builds it with data first, and for a reason
         network = _with_every_layer(_without_data(spec), spec)
         network.float()
-    if any(isinstance(module, nn.RNNBase | nn.EmbeddingBag) for module in network.modules()):
-        raise TypeError("recurrent layers and bags have kernels of their own on a CPU, which keep more")
     return network
 
 
@@ -300,12 +317,32 @@ class Shortcuts(Mode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         answer = _ANSWERS.get(func)
-        if answer is not None and args[0].is_meta and not kwargs and (known := answer(*args)) is not None:
-            return known
+        if answer is not None and not kwargs and any(getattr(arg, "is_meta", False) for arg in args[:2]):
+            known = answer(*args)
+            if known is not None:
+                return known
         return func(*args, **(kwargs or {}))
 
 
 # What an operator returns of tensors without data, laid out as a kernel does it; None where that takes more than this.
+
+
+def _layout(tensor: Tensor) -> torch.memory_format:
+    """That of what a kernel makes of a tensor: channels last where it has them last, else contiguous."""
+    if not tensor.is_contiguous():
+        dense = torch.empty_like(tensor)  # without the gaps of a slice
+        for dims, layout in ((4, torch.channels_last), (5, torch.channels_last_3d)):
+            if tensor.dim() == dims and dense.is_contiguous(memory_format=layout):
+                return layout
+    return torch.contiguous_format
+
+
+def _convolved(images: Tensor, weight: Tensor, *rest: Any) -> Tensor:
+    out: Tensor = _ATEN.convolution.default(images, weight, *rest)
+    if images.dim() == 3:
+        _only_contiguous(weight)
+    last = {_layout(images), _layout(weight)} - {torch.contiguous_format}
+    return torch.empty_like(out, memory_format=last.pop()) if last and images.dtype != torch.float64 else out
 
 
 def _normalised(
@@ -313,7 +350,14 @@ def _normalised(
 ) -> Any:
     # The mean and deviation per channel, which training keeps for the backward pass.
     statistics = (images if weight is None else weight).new_empty(images.shape[1] if training else 0)
-    return torch.empty_like(images), statistics, torch.empty_like(statistics)
+    return torch.empty_like(images, memory_format=_layout(images)), statistics, torch.empty_like(statistics)
+
+
+def _normalised_by_groups(images: Tensor, weight: Tensor | None, _bias: object, *sizes: Any) -> Any:
+    if (last := _layout(images)) == torch.contiguous_format:
+        return None
+    statistics = (images if weight is None else weight).new_empty(sizes[0], sizes[3])
+    return torch.empty_like(images, memory_format=last), statistics, torch.empty_like(statistics)
 
 
 def _gradients(gradient: Tensor, images: Tensor, weight: Tensor, *rest: Any) -> Any:
@@ -333,7 +377,7 @@ def _of_two_alike(one: Tensor, other: Any) -> Tensor | None:
 
 
 def _mean(values: Tensor, dims: list[int] | None, keepdim: bool = False) -> Tensor | None:
-    if not dims or not values.is_contiguous():
+    if not (dims and values.dim() and values.is_contiguous()):
         return None
     averaged = {dim % values.dim() for dim in dims}
     sizes = ((dim, 1 if dim in averaged else size) for dim, size in enumerate(values.shape))
@@ -353,21 +397,49 @@ def _loss(values: Tensor, labels: Tensor, weight: Tensor | None, reduction: int,
 def _resized(operator: Any, values: Tensor, *rest: Any) -> Tensor:
     """In the memory of a copy of the input, where that is larger."""
     out: Tensor = operator(values, *rest)
-    return values.new_empty(max(values.numel(), out.numel()))[: out.numel()].view(out.shape)
+    size = out.numel()
+    return out if size >= values.numel() else values.new_empty(values.numel())[:size].view(out.shape)
+
+
+def _contiguous(operator: Any, *args: Any) -> Any:
+    """Whatever the layout of the input."""
+    return tree_map(partial(torch.empty_like, memory_format=torch.contiguous_format), operator(*args))
+
+
+def _only_contiguous(*args: Any) -> None:
+    """What they make of others, a CPU lays out in a way of its own."""
+    if any(isinstance(arg, Tensor) and not arg.is_contiguous() for arg in args):
+        raise TypeError("how a CPU lays out what an operator makes of a transposed tensor shows on a CPU only")
 
 
 _ANSWERS: dict[Any, Callable[..., Any]] = {
-    torch.ops.aten.native_batch_norm.default: _normalised,
-    torch.ops.aten.convolution_backward.default: _gradients,
-    torch.ops.aten.add.Tensor: _of_two_alike,
-    torch.ops.aten.mul.Tensor: _of_two_alike,
-    torch.ops.aten.mean.dim: _mean,
-    torch.ops.aten.addmm.default: _added_product,
-    torch.ops.aten._log_softmax.default: lambda values, dim, to_float: None if to_float else torch.empty_like(values),
-    torch.ops.aten.nll_loss_forward.default: _loss,
-    torch.ops.aten.im2col.default: partial(_resized, torch.ops.aten.im2col.default),
-    torch.ops.aten.col2im.default: partial(_resized, torch.ops.aten.col2im.default),
-    **dict.fromkeys((torch.ops.aten.normal_.default, torch.ops.aten.uniform_.default), lambda values, *_: values),
+    **dict.fromkeys((_ATEN.native_batch_norm.default, _ATEN._native_batch_norm_legit.default), _normalised),
+    _ATEN.native_group_norm.default: _normalised_by_groups,
+    _ATEN.convolution.default: _convolved,
+    _ATEN.convolution_backward.default: _gradients,
+    _ATEN.add.Tensor: _of_two_alike,
+    _ATEN.mul.Tensor: _of_two_alike,
+    _ATEN.mean.dim: _mean,
+    _ATEN.addmm.default: _added_product,
+    _ATEN._log_softmax.default: lambda values, dim, to_float: None if to_float else values.new_empty(values.shape),
+    _ATEN.nll_loss_forward.default: _loss,
+    **dict.fromkeys((_ATEN.normal_.default, _ATEN.uniform_.default), lambda values, *_: values),
+    **{
+        operator.default: partial(_resized, operator.default)
+        for operator in (
+            *(_ATEN.im2col, _ATEN.col2im),
+            *(_ATEN.mse_loss, _ATEN.smooth_l1_loss, _ATEN.soft_margin_loss, _ATEN.binary_cross_entropy),
+        )
+    },
+    **{
+        operator: partial(_contiguous, operator)
+        for operator in (_ATEN.pow.Scalar, _ATEN.log_sigmoid_forward.default, _ATEN.rrelu_with_noise.default)
+    },
+    **{
+        operator.default: _only_contiguous
+        for operator in (_ATEN.angle, _ATEN.logaddexp, _ATEN.max_unpool2d, _ATEN.nll_loss2d_forward)
+    },
+    _ATEN.copysign.Tensor: _only_contiguous,
 }
 
 
@@ -431,14 +503,15 @@ def seeded(seed: int) -> Iterator[Callable[[], bool]]:
 
 
 _PLAIN = F.scaled_dot_product_attention
+_GROUPS = F.group_norm
 
 
 @contextmanager
-def fused_attention(device: KernelKind) -> Iterator[Callable[[], bool]]:
-    """While entered, attention on the meta device is the kernel that `device` would take; others are left alone.
+def imitated(device: KernelKind) -> Iterator[Callable[[], bool]]:
+    """While entered, the meta device takes the kernels of `device` for attention, and lays out what it makes as that.
 
-    PyTorch's own Python functions, in which no mode sees a call, find it under its name; all others meet the mode.
-    Yields whether the kernel was taken since.
+    PyTorch's own Python functions, in which no mode sees a call, find what takes their place under their names; all
+    others meet the mode. Yields whether attention was fused since.
     """
     taken = False
 
@@ -448,25 +521,45 @@ def fused_attention(device: KernelKind) -> Iterator[Callable[[], bool]]:
         taken = taken or fused is not None
         return _PLAIN(*args, **kwargs) if fused is None else fused
 
-    before = F.scaled_dot_product_attention
-    if before is _PLAIN:
-        F.scaled_dot_product_attention = attention
+    group_norm: Any = partial(_group_norm, device)
+    own: dict[Any, Any] = {_PLAIN: attention, _GROUPS: group_norm, torch.group_norm: group_norm}
+    formulas: Any = torch._meta_registrations
+    before = F.scaled_dot_product_attention, F.group_norm, formulas.device_hint
+    F.scaled_dot_product_attention, F.group_norm = (own.get(function, function) for function in before[:2])
+    formulas.device_hint = lambda tensor: device if tensor.is_meta else before[2](tensor)
     try:
-        with _Fused(attention):
+        with _InPlaceOf(own):
             yield lambda: taken
     finally:
-        F.scaled_dot_product_attention = before
+        F.scaled_dot_product_attention, F.group_norm, formulas.device_hint = before
 
 
-class _Fused(TorchFunctionMode):
-    def __init__(self, attention: Any) -> None:
+class _InPlaceOf(TorchFunctionMode):
+    def __init__(self, own: dict[Any, Any]) -> None:
         super().__init__()
-        self._attention = attention
+        self._own = own
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if torch.is_autocast_enabled("cpu") and any(isinstance(arg, Tensor) and arg.is_meta for arg in args):
             raise TypeError("the network's own autocast casts nothing that has no data")
-        return (self._attention if func is _PLAIN else func)(*args, **(kwargs or {}))
+        return self._own.get(func, func)(*args, **(kwargs or {}))
+
+
+def _group_norm(
+    device: KernelKind,
+    input: Tensor,
+    num_groups: int,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+    cudnn_enabled: bool = True,
+) -> Tensor:
+    """A CPU leaves channels last where they are, and copies nothing then."""
+    if device == "cuda" or not input.is_meta or (last := _layout(input)) == torch.contiguous_format:
+        return torch.group_norm(input, num_groups, weight, bias, eps)
+    images, size = input.contiguous(memory_format=last), math.prod(input.shape[2:])
+    out: Tensor = _ATEN.native_group_norm(images, weight, bias, *images.shape[:2], size, num_groups, eps)[0]
+    return out
 
 
 def _attention(

@@ -35,8 +35,8 @@ from bench.probes.counting.networks import (
     CPU,
     Shortcuts,
     counted,
-    fused_attention,
     images_for,
+    imitated,
     open_attention,
     seeded,
     tensors_of,
@@ -167,7 +167,7 @@ def inference_footprint(spec: ModelSpec, execution: Execution, device: KernelKin
         def run(ledger: Ledger) -> None:
             ledger.hold(tensors_of(network), "weight")
             ledger.hold([images], "activation")
-            with torch.no_grad(), open_attention(), fused_attention(device), Shortcuts(), ledger:
+            with torch.no_grad(), open_attention(), imitated(device), Shortcuts(), ledger:
                 logits(network(images), spec.num_classes)
 
         return _largest(run, device, images.device)
@@ -254,7 +254,7 @@ def _training(
             step.optimizer.register_step_post_hook(lambda *_: setattr(ledger, "in_place", False)),
         ]
         saved = saved_tensors_hooks(partial(keep, ledger), lambda tensor: tensor)
-        with fused_attention(device), saved, Shortcuts(), ledger:
+        with imitated(device), saved, Shortcuts(), ledger:
             step.take()
         ledger.hold((parameter.grad for parameter in step.trainable if parameter.grad is not None), "gradient")
         step.optimizer.zero_grad()
