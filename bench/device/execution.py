@@ -260,14 +260,18 @@ class _Replay:
         return self.output
 
 
-def captured(device: Device, step: Callable[..., Tensor], *inputs: Tensor) -> Callable[..., Tensor]:
+def captured(
+    device: Device, step: Callable[..., Tensor], *inputs: Tensor, why_not: Callable[[], str] = str
+) -> Callable[..., Tensor]:
     """`step(*inputs)` as a graph: the same function of tensors of the same shapes.
 
-    It runs a few times for real before it is recorded, the last time to see whether it can be. What the replay returns
-    is overwritten by the next replay.
+    It runs a few times for real before it is recorded, the last time to see whether it can be. Before that, `why_not`
+    may take steps to see why it should not be. All of them are taken where it is recorded: what a network keeps of one,
+    such as an output with its history, brings along where it was computed. What the replay returns is overwritten by
+    the next replay.
 
     Raises:
-        CannotCapture: the step makes the host wait for the device, as when it looks at numbers.
+        CannotCapture: `why_not` says so, or the step makes the host wait for the device, as when it looks at numbers.
         CaptureFailed: it does something else that a graph cannot hold.
     """
     own = [tensor.clone() for tensor in inputs]
@@ -275,6 +279,8 @@ def captured(device: Device, step: Callable[..., Tensor], *inputs: Tensor) -> Ca
 
     def warm_up() -> None:
         nonlocal is_warm
+        if reason := why_not():
+            raise CannotCapture(reason)
         for _ in range(GRAPH_WARM_UP_STEPS - 1):
             step(*own)
         try:

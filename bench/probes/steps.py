@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import chain
 from typing import TypeVar
 
@@ -189,10 +189,9 @@ def replayed(task: Task, step: Step) -> Step:
     if task.config.execution.cuda_graphs is False:
         failed = f"its capture failed ({task.without_graphs})" if task.without_graphs else "this run rules them out"
         raise Unsupported(f"no CUDA graph: {failed}")
-    if reason := randomness.why_not_repeated(step, step, task.config.execution.compile):
-        raise Unsupported(f"no CUDA graph: {reason}")
+    why_not = partial(randomness.why_not_repeated, step, step, task.config.execution.compile)
     try:
-        return Step(captured(accelerator.named(task.device), step), step.batch)
+        return Step(captured(accelerator.named(task.device), step, why_not=why_not), step.batch)
     except CannotCapture as reason:
         raise Unsupported(f"no CUDA graph: {reason}") from None
 

@@ -9,6 +9,7 @@ import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -173,11 +174,10 @@ def warmed_up(step: TrainingStep, images: Images, batch_size: int, execution: Ex
 
         if not wanted:
             steps()
-        elif reason := randomness.why_not_repeated(steps, lambda: step(x, labels), execution.compile):
-            note = f"no CUDA graph: {reason}"
         else:
+            why_not = partial(randomness.why_not_repeated, steps, lambda: step(x, labels), execution.compile)
             try:
-                replay = captured(device, step, x, labels)
+                replay = captured(device, step, x, labels, why_not=why_not)
             except CannotCapture as error:
                 note = f"no CUDA graph: {first_line(error)}"
             else:

@@ -2,6 +2,7 @@
 
 import random
 import weakref
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -118,6 +119,22 @@ def test_a_step_that_cannot_be_watched_is_never_recorded_and_trains_on() -> None
 def not_to_be_called(work: object, warm_up: object) -> None:
     warm_up()  # type: ignore[operator]
     raise AssertionError("it was recorded")
+
+
+def test_no_step_is_taken_but_where_it_is_recorded() -> None:
+    """What a network keeps of its first one, such as an output with its history, would bring along another stream."""
+    taken, net = list[bool](), network()
+    net.register_forward_hook(lambda *_: taken.append(True))
+    with at_work() as device:
+        capture = device.capture
+
+        def watched(work: Callable[[], Tensor], warm_up: Callable[[], object]) -> tuple[Tensor, Callable[[], None]]:
+            assert not taken
+            return capture(work, warm_up)
+
+        device.capture = watched  # type: ignore[method-assign,assignment]
+        assert warmed_up(step_of(net, SGD), images(), 16, GRAPHS).cuda_graphs
+    assert taken
 
 
 def test_what_can_be_recorded_is_replayed_with_the_same_result() -> None:

@@ -290,6 +290,24 @@ def test_steps_never_wait_for_the_device(recipe: Recipe) -> None:
             step(x, labels)
 
 
+class Keeps(nn.Sequential):
+    """Its last output, with its history."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.last: Tensor = super().forward(x)
+        return self.last
+
+
+@pytest.mark.gpu
+def test_a_network_that_keeps_its_last_output_is_recorded_too() -> None:
+    device = torch.device("cuda:0")
+    net = Keeps(*network()).to(device)  # type: ignore[misc]
+    warm = warmed_up(step_of(net, SGD), images(device), 16, Execution(cuda_graphs=None))
+    assert warm.cuda_graphs, warm.note
+    x, labels = (tensor.to(device) for tensor in batch())
+    assert torch.isfinite(warm.step(x, labels))
+
+
 AS_IT_IS = Recipe("sgd", 0.1, 0.0, 16, "a test", crop_padding=0, flip=False)
 
 

@@ -3,6 +3,7 @@
 What networks return besides a tensor: the logits are found, or the network is refused; none are guessed.
 """
 
+import gc
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models.googlenet import GoogLeNetOutputs
 
-from bench.config import Execution
+from bench.config import Execution, Precision
 from bench.device.torch_devices import Host, Mps
 from bench.training.recipes import DEFAULT_RECIPE, Recipe, recipe_for
 from bench.training.step import TrainingStep, logits, make_optimizer, training_loss
@@ -49,6 +50,30 @@ def test_adamw_leaves_norms_and_biases_alone() -> None:
     assert {p.dim() for p in decayed["params"]} == {2}
     assert {p.dim() for p in spared["params"]} == {1}
     assert (decayed["weight_decay"], spared["weight_decay"]) == (0.05, 0.0)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_nothing_of_a_step_stays_that_knows_on_which_stream_it_was(precision: Precision) -> None:
+    """The nodes that add up gradients know it: one that were left of an eager step would break a recorded one."""
+    execution, net = Execution(precision), network()
+    step = TrainingStep(net, make_optimizer(RECIPE, net.parameters(), 0.01), RECIPE, execution, 2)
+
+    def nodes() -> list[dict[str, Any]]:
+        views: list[Any] = [parameter.view_as(parameter).grad_fn for parameter in net.parameters()]
+        return [view.next_functions[0][0].metadata for view in views]
+
+    def mark(*_: object) -> None:
+        for node in nodes():
+            node["seen"] = True
+        assert all(nodes())  # they live as long as what was computed
+
+    gc.disable()
+    try:
+        with net.register_forward_hook(mark):
+            step(torch.randn(4, 1, 8, 8), torch.tensor([0, 1, 0, 1]))
+        assert not any(nodes())
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("recipe", [RECIPE, DEFAULT_RECIPE], ids=["sgd", "adamw"])
