@@ -256,6 +256,12 @@ def test_fields_of_a_newer_version_are_ignored() -> None:
         ({"start": True}, "$.start"),
         ({"config": {**json.loads(HEADER.to_json())["config"], "seeds": "two"}}, "$.config.seeds"),
         ({"environment": []}, "$.environment"),
+        ({"created": 7}, "$.created"),
+        ({"limits": []}, "$.limits"),
+        ({"limits": None}, "$.limits"),
+        ({"sessions": {}}, "$.sessions"),
+        ({"sessions": [{"before": 3}]}, "$.sessions[0].before"),
+        ({"sessions": [{}, None]}, "$.sessions[1]"),
     ],
 )
 def test_damage_is_named_with_its_file_and_place(tmp_path: Path, change: dict[str, object], words: str) -> None:

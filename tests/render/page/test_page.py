@@ -27,18 +27,6 @@ def test_every_entry_of_the_navigation_leads_somewhere_in_the_order_of_the_page(
     assert len(places) >= 5
 
 
-def test_the_textbook_chart_has_an_entry_of_its_own(build: RunBuilder, tmp_path: Path) -> None:
-    sizes = {"alexnet": (61e6, 7e8), "resnet50": (25e6, 4e9), "vgg16": (138e6, 15e9)}
-    rows = [
-        ok(name, metric, value)
-        for name, pair in sizes.items()
-        for metric, value in zip(("params", "macs"), pair, strict=True)
-    ]
-    page = page_of(build, tmp_path, *rows)
-    (place,) = re.findall(r'<a href="#([^"]+)">Textbook chart</a>', page)
-    assert f'<figure id="{place}">' in page
-
-
 def test_every_figure_links_to_its_files(build: RunBuilder, tmp_path: Path) -> None:
     rows = [
         ok(name, metric, 10.0 + place)
