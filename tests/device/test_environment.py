@@ -159,3 +159,16 @@ print(*(now - was for now, was in zip(used(), before)))
     processes, taken = map(int, done.stdout.split())
     assert processes == 0  # so it is none of those that `busy_gpus` tells of
     assert taken < 100 * 2**20
+
+
+@pytest.mark.gpu
+def test_who_uses_a_gpu_is_none_of_the_others_there() -> None:
+    program = """
+import torch
+from bench.device.environment import company
+
+before = list(company(["cuda:0"]))
+kept = torch.ones(1 << 26, device="cuda:0")
+assert list(company(["cuda:0"])) == before
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
