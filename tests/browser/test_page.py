@@ -424,6 +424,9 @@ def test_nothing_is_cut_off_on_paper(open_page: Opener, gpu_report: Path) -> Non
     right = page.locator("table:visible").evaluate_all("tables => tables.map((t) => t.getBoundingClientRect().right)")
     assert max(right) <= 1032
     assert page.locator("section.first svg:visible").count() == page.locator("section.first figure").count()
+    page.set_viewport_size({"width": 580, "height": 800})  # printed from a phone
+    beyond = "svgs => svgs.filter((svg) => svg.clientWidth > svg.closest('.drawing').clientWidth).length"
+    assert page.locator("#figures svg:visible").evaluate_all(beyond) == 0
 
 
 # --- special runs --------------------------------------------------------------------------------------------------
