@@ -61,6 +61,12 @@ class Change:
         low, high = self.log_ratio
         return (-high, -low) if self.better == "higher" else (low, high)
 
+    @property
+    def loss(self) -> float:
+        """The middle of that; 0 where there is no ratio."""
+        log_ratio = math.log(self.ratio) if self.ratio > 0 else 0.0
+        return -log_ratio if self.better == "higher" else log_ratio
+
     def worse_by_more_than(self, share: float, beyond: float = 0.0) -> bool | None:
         """Whether it is significantly worse by more than `share` (0.05: 5 % more time, bytes, error); None: unclear.
 
@@ -141,7 +147,7 @@ class Comparison:
     def unclear(self, share: float) -> list[Change]:
         """What may be worse by more than `share`, or not; what looks worst first."""
         found = [change for change in self.changes if change.worse_by_more_than(share) is None]
-        return sorted(found, key=lambda c: math.log(c.ratio or 1) * (-1 if c.better == "higher" else 1), reverse=True)
+        return sorted(found, key=lambda change: change.loss, reverse=True)
 
     def as_json(self) -> dict[str, Any]:
         return {

@@ -71,6 +71,14 @@ def test_markdown_is_a_table(results: Path, capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().out == file.read_text(encoding="utf-8")
 
 
+def test_of_one_verdict_what_lost_most_comes_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store(tmp_path, "before", whole_run(7))
+    store(tmp_path, "after", whole_run(8, **{name: 80.0 - 10 * place for place, name in enumerate(MODELS[:3])}))
+    assert main(["compare", "before", "after", "--results-dir", str(tmp_path)]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [row[1] for row in rows if row[:1] == ["slower"]] == list(MODELS[2::-1])
+
+
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [

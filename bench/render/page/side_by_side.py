@@ -179,8 +179,8 @@ def _named(names: Iterable[str], what: str) -> str:
 
 
 def worst_first(found: Comparison) -> list[Change]:
-    """The changes by their verdicts."""
-    return sorted(found.changes, key=lambda change: WORST_FIRST.index(change.verdict))
+    """The changes by their verdicts, and of each verdict what lost most."""
+    return sorted(found.changes, key=lambda change: (WORST_FIRST.index(change.verdict), -change.loss))
 
 
 def rows_of(found: Comparison, show_same: bool) -> list[dict[str, str]]:
