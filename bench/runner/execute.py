@@ -103,7 +103,6 @@ def work(prepared: Prepared, run: Run) -> int:
     again as it goes on.
     """
     start = time.monotonic()
-    config = prepared.config
     todo, refused = _todo(prepared, run)
     with run.writer() as writer:
         writer.append(refused)
@@ -111,68 +110,92 @@ def work(prepared: Prepared, run: Run) -> int:
     idle = any("energy" in task.probes for task in todo)
     measured = [task for task in todo if not PROBES[task.probes[0]].trains]
     # On a shared CPU nobody knows before the first round of timings which trainings there is time for.
-    undecided = "trainings" if measured and measured != todo and not config.dedicated else ""
+    undecided = "trainings" if measured and measured != todo and not prepared.config.dedicated else ""
     here = prepared.request.engine == "local"  # the state of this machine says nothing about a cluster's
     with (
         Interrupts() as interrupts,
-        Display(measured if undecided else todo, Pace(config), more_to_come=undecided) as display,
+        Display(measured if undecided else todo, Pace(prepared.config), more_to_come=undecided) as display,
         session_kept(run, prepared.devices, idle)
         if todo and here
         else nullcontext(dict[str, Mapping[str, float]]()) as said,
     ):
-
-        def measure(tasks: Sequence[Task]) -> None:
-            run_tasks(run, tasks, executor, config.task_timeout_s, display.started, display.ended, interrupts)
-
-        def measure_what_fits(tasks: Sequence[Task], pace: Pace, later: Sequence[Task] = (), then: str = "") -> None:
-            rest, known = list(tasks), set[int]()
-            # What has taken longer than was reckoned leaves less of --time-limit to the rest; what has taken less lets
-            # something in that had been left out.
-            while True:
-                reckoned = estimate(rest, pace, config, time.monotonic() - start)
-                display.expect([*reckoned.tasks, *later], pace, then)
-                if new := tuple(each for each in reckoned.left_out if id(each.task) not in known):
-                    _keep_left_out(run, new)
-                    if len(rest) < len(tasks):  # what is left out from the beginning is said with the whole estimate
-                        display.say(replace(reckoned, left_out=new).omissions)
-                    known |= {id(each.task) for each in new}
-                if not reckoned.tasks:
-                    break
-                most = tasks_until_next_estimate(reckoned.tasks, config, len(prepared.devices))
-                measure(reckoned.tasks[:most])
-                done = set(map(id, reckoned.tasks[:most]))
-                rest = [task for task in rest if id(task) not in done]
-
+        for why in dict.fromkeys(row.note for row in refused) if not todo else ():  # nothing else will say so
+            display.say(f"skipped: {why}")
         try:
-            for why in dict.fromkeys(row.note for row in refused) if not todo else ():  # nothing else will say so
-                display.say(f"skipped: {why}")
-            measure([task for task in todo if PROBES[task.probes[0]].when in ("static", "forecast")])
-            _keep_sheets(run, prepared.inputs.image_sets)
-            suite = [spec for spec in prepared.specs if spec.name in models.REGISTRY]
-            keep_descriptions(run, executor, suite, interrupts)
-            if any("throughput" in task.probes for task in todo):  # what is compared with the limits
-                keep_limits(run, executor, prepared.devices, config.execution.precision, interrupts)
-            pace = _pace(prepared, run, todo, interrupts)
-            if not config.dedicated:  # what trainings are held against is timed, not guessed in a busy moment
-                todo, _ = _todo(prepared, run, pace)
-                first = [task for task in todo if PROBES[task.probes[0]].when == "rounds" and not task.round]
-                known = {task.label for task in first}
-                later = [task for task in todo if task.label not in known and not PROBES[task.probes[0]].trains]
-                measure_what_fits(first, pace, later, undecided)
-                pace = _pace(prepared, run, todo, interrupts)
-            todo, _ = _todo(prepared, run, pace)
-            if todo:
-                reckoned = estimate(todo, pace, config, time.monotonic() - start)
-                display.say(str(reckoned))
-                said |= {"predicted": reckoned.phases, "taken": pace.taken}
-            measure_what_fits(todo, pace)
-            # Of a user's own networks those of which something could be measured: no other is worth the wait.
-            able = {record.model for record in run.records() if record.status == "ok"}
-            own = [spec for spec in prepared.specs if spec.name not in models.REGISTRY and spec.name in able]
-            keep_descriptions(run, executor, own, interrupts)
+            _Work(prepared, run, executor, display, interrupts, start).do(todo, undecided, said)
         except EngineLost as reason:
             raise RunError(f"{reason}; what was measured is kept, and --run {run.name} goes on") from reason
     return sum(record.failed for record in run.records())
+
+
+@dataclass(frozen=True)
+class _Work:
+    """One start of a run at work."""
+
+    prepared: Prepared
+    run: Run
+    executor: Executor
+    display: Display
+    interrupts: Interrupts
+    start: float  # by `time.monotonic`
+
+    def do(self, todo: Sequence[Task], undecided: str, said: dict[str, Mapping[str, float]]) -> None:
+        """All phases in their order.
+
+        `undecided` is what the first round of timings decides on. `said` gets the seconds by phase, "predicted" and, as
+        it goes on, "taken".
+        """
+        prepared, run, config = self.prepared, self.run, self.prepared.config
+        self.measure([task for task in todo if PROBES[task.probes[0]].when in ("static", "forecast")])
+        _keep_sheets(run, prepared.inputs.image_sets)
+        suite = [spec for spec in prepared.specs if spec.name in models.REGISTRY]
+        keep_descriptions(run, self.executor, suite, self.interrupts)
+        if any("throughput" in task.probes for task in todo):  # what is compared with the limits
+            keep_limits(run, self.executor, prepared.devices, config.execution.precision, self.interrupts)
+        pace = _pace(prepared, run, todo, self.interrupts)
+        if not config.dedicated:  # what trainings are held against is timed, not guessed in a busy moment
+            todo, _ = _todo(prepared, run, pace)
+            first = [task for task in todo if PROBES[task.probes[0]].when == "rounds" and not task.round]
+            known = {task.label for task in first}
+            later = [task for task in todo if task.label not in known and not PROBES[task.probes[0]].trains]
+            self.measure_what_fits(first, pace, later, undecided)
+            pace = _pace(prepared, run, todo, self.interrupts)
+        todo, _ = _todo(prepared, run, pace)
+        if todo:
+            reckoned = estimate(todo, pace, config, time.monotonic() - self.start)
+            self.display.say(str(reckoned))
+            said |= {"predicted": reckoned.phases, "taken": pace.taken}
+        self.measure_what_fits(todo, pace)
+        # Of a user's own networks those of which something could be measured: no other is worth the wait.
+        able = {record.model for record in run.records() if record.status == "ok"}
+        own = [spec for spec in prepared.specs if spec.name not in models.REGISTRY and spec.name in able]
+        keep_descriptions(run, self.executor, own, self.interrupts)
+
+    def measure(self, tasks: Sequence[Task]) -> None:
+        timeout_s, display = self.prepared.config.task_timeout_s, self.display
+        run_tasks(self.run, tasks, self.executor, timeout_s, display.started, display.ended, self.interrupts)
+
+    def measure_what_fits(self, tasks: Sequence[Task], pace: Pace, later: Sequence[Task] = (), then: str = "") -> None:
+        """Measure what there is time for, reckoned again after each task that is over.
+
+        What has taken longer than was reckoned leaves less of --time-limit to the rest; what has taken less lets
+        something in that had been left out.
+        """
+        config, rest, known = self.prepared.config, list(tasks), set[int]()
+        while True:
+            reckoned = estimate(rest, pace, config, time.monotonic() - self.start)
+            self.display.expect([*reckoned.tasks, *later], pace, then)
+            if new := tuple(each for each in reckoned.left_out if id(each.task) not in known):
+                _keep_left_out(self.run, new)
+                if len(rest) < len(tasks):  # what is left out from the beginning is said with the whole estimate
+                    self.display.say(replace(reckoned, left_out=new).omissions)
+                known |= {id(each.task) for each in new}
+            if not reckoned.tasks:
+                break
+            most = tasks_until_next_estimate(reckoned.tasks, config, len(self.prepared.devices))
+            self.measure(reckoned.tasks[:most])
+            done = set(map(id, reckoned.tasks[:most]))
+            rest = [task for task in rest if id(task) not in done]
 
 
 def _todo(prepared: Prepared, run: Run, pace: Pace | None = None) -> tuple[list[Task], list[Record]]:
