@@ -7,7 +7,6 @@ nothing moves, cannot run there; it is counted as it runs on the CPU.
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -77,15 +76,18 @@ class _OnTheCPUAlone(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func in _OF_A_CPU and any(isinstance(arg, Tensor) and arg.is_meta for arg in (*args, *kwargs.values())):
-            raise TypeError("recurrent layers, bags and quantiles have kernels of their own on a CPU")
+        if func in _NOT_WITHOUT_DATA and any(
+            isinstance(arg, Tensor) and arg.is_meta for arg in (*args, *kwargs.values())
+        ):
+            raise TypeError(f"a CPU computes {func.__name__} with a kernel of its own, which keeps other tensors")
         return func(*args, **kwargs)
 
 
-_OF_A_CPU = {
+_NOT_WITHOUT_DATA = {
     *(torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu),
     *(F.embedding_bag, torch.embedding_bag),
     *(torch.quantile, Tensor.quantile, torch.nanquantile, Tensor.nanquantile),
+    getattr(F, "linear_cross_entropy", None),  # of later versions of PyTorch
 }
 
 
@@ -332,9 +334,13 @@ def _layout(tensor: Tensor) -> torch.memory_format:
     if not tensor.is_contiguous():
         dense = torch.empty_like(tensor)  # without the gaps of a slice
         for dims, layout in ((4, torch.channels_last), (5, torch.channels_last_3d)):
-            if tensor.dim() == dims and dense.is_contiguous(memory_format=layout):
+            if tensor.dim() == dims and dense.is_contiguous(memory_format=layout) and not dense.is_contiguous():
                 return layout
     return torch.contiguous_format
+
+
+def _as_it_is(images: Tensor, *_: Any) -> Tensor:
+    return torch.empty_like(images, memory_format=_layout(images))
 
 
 def _convolved(images: Tensor, weight: Tensor, *rest: Any) -> Tensor:
@@ -350,14 +356,19 @@ def _normalised(
 ) -> Any:
     # The mean and deviation per channel, which training keeps for the backward pass.
     statistics = (images if weight is None else weight).new_empty(images.shape[1] if training else 0)
-    return torch.empty_like(images, memory_format=_layout(images)), statistics, torch.empty_like(statistics)
+    return _as_it_is(images), statistics, torch.empty_like(statistics)
 
 
 def _normalised_by_groups(images: Tensor, weight: Tensor | None, _bias: object, *sizes: Any) -> Any:
-    if (last := _layout(images)) == torch.contiguous_format:
-        return None
     statistics = (images if weight is None else weight).new_empty(sizes[0], sizes[3])
-    return torch.empty_like(images, memory_format=last), statistics, torch.empty_like(statistics)
+    return _as_it_is(images), statistics, torch.empty_like(statistics)
+
+
+def _normalised_by_rows(images: Tensor, shape: list[int], weight: Tensor | None, *rest: Any) -> Any:
+    if images.dtype not in (torch.float16, torch.bfloat16):
+        return None
+    out, *statistics = _ATEN.native_layer_norm.default(images, shape, weight, *rest)
+    return out, *(each.to((images if weight is None else weight).dtype) for each in statistics)
 
 
 def _gradients(gradient: Tensor, images: Tensor, weight: Tensor, *rest: Any) -> Any:
@@ -401,6 +412,12 @@ def _resized(operator: Any, values: Tensor, *rest: Any) -> Tensor:
     return out if size >= values.numel() else values.new_empty(values.numel())[:size].view(out.shape)
 
 
+def _scattered(values: Tensor, *_: Any) -> Tensor:
+    """A copy of all of the memory in which the values lie."""
+    copy = values.new_empty(values.untyped_storage().nbytes() // values.element_size())
+    return copy.as_strided(values.shape, values.stride(), values.storage_offset())
+
+
 def _contiguous(operator: Any, *args: Any) -> Any:
     """Whatever the layout of the input."""
     return tree_map(partial(torch.empty_like, memory_format=torch.contiguous_format), operator(*args))
@@ -414,7 +431,6 @@ def _only_contiguous(*args: Any) -> None:
 
 _ANSWERS: dict[Any, Callable[..., Any]] = {
     **dict.fromkeys((_ATEN.native_batch_norm.default, _ATEN._native_batch_norm_legit.default), _normalised),
-    _ATEN.native_group_norm.default: _normalised_by_groups,
     _ATEN.convolution.default: _convolved,
     _ATEN.convolution_backward.default: _gradients,
     _ATEN.add.Tensor: _of_two_alike,
@@ -423,6 +439,7 @@ _ANSWERS: dict[Any, Callable[..., Any]] = {
     _ATEN.addmm.default: _added_product,
     _ATEN._log_softmax.default: lambda values, dim, to_float: None if to_float else values.new_empty(values.shape),
     _ATEN.nll_loss_forward.default: _loss,
+    _ATEN.pow.Scalar: partial(_contiguous, _ATEN.pow.Scalar),
     **dict.fromkeys((_ATEN.normal_.default, _ATEN.uniform_.default), lambda values, *_: values),
     **{
         operator.default: partial(_resized, operator.default)
@@ -432,15 +449,30 @@ _ANSWERS: dict[Any, Callable[..., Any]] = {
         )
     },
     **{
-        operator: partial(_contiguous, operator)
-        for operator in (_ATEN.pow.Scalar, _ATEN.log_sigmoid_forward.default, _ATEN.rrelu_with_noise.default)
+        operator.default: _scattered for operator in (_ATEN.diagonal_scatter, _ATEN.select_scatter, _ATEN.slice_scatter)
     },
+}
+
+_OF_A_CPU: dict[Any, Callable[..., Any]] = {
+    _ATEN.native_group_norm.default: _normalised_by_groups,
+    _ATEN.native_layer_norm.default: _normalised_by_rows,
+    **dict.fromkeys((_ATEN.channel_shuffle.default, _ATEN.native_channel_shuffle.default), _as_it_is),
+    _ATEN.roll.default: lambda values, shifts, dims=(): _as_it_is(values) if dims else None,
+    _ATEN.log_sigmoid_forward.default: partial(_contiguous, _ATEN.log_sigmoid_forward.default),
+    _ATEN.rrelu_with_noise.default: partial(_contiguous, _ATEN.rrelu_with_noise.default),
+    _ATEN.copysign.Tensor: _only_contiguous,
     **{
         operator.default: _only_contiguous
         for operator in (_ATEN.angle, _ATEN.logaddexp, _ATEN.max_unpool2d, _ATEN.nll_loss2d_forward)
     },
-    _ATEN.copysign.Tensor: _only_contiguous,
 }
+
+
+def _on_a_cpu(answer: Callable[..., Any], values: Tensor, *rest: Any) -> Any:
+    return answer(values, *rest) if torch._meta_registrations.device_hint(values) == "cpu" else None
+
+
+_ANSWERS |= {operator: partial(_on_a_cpu, answer) for operator, answer in _OF_A_CPU.items()}
 
 
 @contextmanager
@@ -503,15 +535,14 @@ def seeded(seed: int) -> Iterator[Callable[[], bool]]:
 
 
 _PLAIN = F.scaled_dot_product_attention
-_GROUPS = F.group_norm
 
 
 @contextmanager
 def imitated(device: KernelKind) -> Iterator[Callable[[], bool]]:
     """While entered, the meta device takes the kernels of `device` for attention, and lays out what it makes as that.
 
-    PyTorch's own Python functions, in which no mode sees a call, find what takes their place under their names; all
-    others meet the mode. Yields whether attention was fused since.
+    PyTorch's own Python functions, in which no mode sees a call, find attention under its name; all others meet the
+    mode. Yields whether it was fused since.
     """
     taken = False
 
@@ -521,45 +552,27 @@ def imitated(device: KernelKind) -> Iterator[Callable[[], bool]]:
         taken = taken or fused is not None
         return _PLAIN(*args, **kwargs) if fused is None else fused
 
-    group_norm: Any = partial(_group_norm, device)
-    own: dict[Any, Any] = {_PLAIN: attention, _GROUPS: group_norm, torch.group_norm: group_norm}
     formulas: Any = torch._meta_registrations
-    before = F.scaled_dot_product_attention, F.group_norm, formulas.device_hint
-    F.scaled_dot_product_attention, F.group_norm = (own.get(function, function) for function in before[:2])
-    formulas.device_hint = lambda tensor: device if tensor.is_meta else before[2](tensor)
+    before, hint = F.scaled_dot_product_attention, formulas.device_hint
+    if before is _PLAIN:
+        F.scaled_dot_product_attention = attention
+    formulas.device_hint = lambda tensor: device if tensor.is_meta else hint(tensor)
     try:
-        with _InPlaceOf(own):
+        with _Fused(attention):
             yield lambda: taken
     finally:
-        F.scaled_dot_product_attention, F.group_norm, formulas.device_hint = before
+        F.scaled_dot_product_attention, formulas.device_hint = before, hint
 
 
-class _InPlaceOf(TorchFunctionMode):
-    def __init__(self, own: dict[Any, Any]) -> None:
+class _Fused(TorchFunctionMode):
+    def __init__(self, attention: Any) -> None:
         super().__init__()
-        self._own = own
+        self._attention = attention
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if torch.is_autocast_enabled("cpu") and any(isinstance(arg, Tensor) and arg.is_meta for arg in args):
             raise TypeError("the network's own autocast casts nothing that has no data")
-        return self._own.get(func, func)(*args, **(kwargs or {}))
-
-
-def _group_norm(
-    device: KernelKind,
-    input: Tensor,
-    num_groups: int,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    eps: float = 1e-5,
-    cudnn_enabled: bool = True,
-) -> Tensor:
-    """A CPU leaves channels last where they are, and copies nothing then."""
-    if device == "cuda" or not input.is_meta or (last := _layout(input)) == torch.contiguous_format:
-        return torch.group_norm(input, num_groups, weight, bias, eps)
-    images, size = input.contiguous(memory_format=last), math.prod(input.shape[2:])
-    out: Tensor = _ATEN.native_group_norm(images, weight, bias, *images.shape[:2], size, num_groups, eps)[0]
-    return out
+        return (self._attention if func is _PLAIN else func)(*args, **(kwargs or {}))
 
 
 def _attention(
