@@ -116,7 +116,7 @@ class Trainee:
                     clocks.look()
                 device.synchronise()
                 meter.pause()
-                recorder.add_point(evaluate(network, on_the_way, execution)[0] if recorder.test_due() else None)
+                recorder.add_point(evaluate(network, on_the_way, execution) if recorder.test_due() else None)
                 if checkpoint and checkpoint.due():
                     checkpoint.write(progress.state())
                 network.train()
