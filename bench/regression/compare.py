@@ -100,7 +100,7 @@ class Incomparable:
 
 
 @dataclass(frozen=True)
-class Difference:
+class ChangedFact:
     """A fact of the two environments or requests."""
 
     fact: str
@@ -123,7 +123,7 @@ class Comparison:
 
     base: str
     new: str
-    differences: tuple[Difference, ...]
+    differences: tuple[ChangedFact, ...]
     only_in_base: tuple[str, ...]  # "network resnet20_cifar", "metric latency_ms"
     only_in_new: tuple[str, ...]
     unfinished: tuple[str, ...]
@@ -341,7 +341,7 @@ def _unfinished(run: Run, rows: Rows) -> list[str]:
     return found
 
 
-def _differences(base: Run, new: Run) -> list[Difference]:
+def _differences(base: Run, new: Run) -> list[ChangedFact]:
     """Differences of environments first, then of what was asked."""
     found = []
     ours, theirs = base.header.environment, new.header.environment
@@ -350,7 +350,7 @@ def _differences(base: Run, new: Run) -> list[Difference]:
     facts += [(name, was_asked.get(name), is_asked.get(name)) for name in dict.fromkeys([*was_asked, *is_asked])]
     for name, was, now in facts:
         if was != now and name not in _FLEETING:
-            found.append(Difference(name, _words([was]), _words([now])))
+            found.append(ChangedFact(name, _words([was]), _words([now])))
     return found
 
 
