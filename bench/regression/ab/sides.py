@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -199,18 +199,24 @@ class Built:
 
 
 class WorkerProcess:
-    """A running worker of one side."""
+    """A worker of one side: a process, and after whatever ends it or may have broken its GPU for it, another one."""
 
-    def __init__(self, side: Side, process: subprocess.Popen[str], log: IO[str], answer_limit_s: float) -> None:
+    def __init__(
+        self, side: Side, start: Callable[[], tuple[subprocess.Popen[str], IO[str]]], answer_limit_s: float
+    ) -> None:
         self.side = side
-        self._process = process
-        self._log = log
+        self._start = start
         self._answer_limit_s = answer_limit_s
-        # A thread reads, as not every system can wait for a pipe and a clock at once.
-        self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
-        threading.Thread(target=self._read, daemon=True).start()
         self.facts: dict[str, Any] = {}  # what a reader must know of this side, once it is ready
         self.sample_s = 0.0  # how long a sample of its steps lasts
+        self._begin()
+
+    def _begin(self) -> None:
+        self._process, self._log = self._start()
+        self._usable = True
+        # A thread reads, as not every system can wait for a pipe and a clock at once.
+        self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        threading.Thread(target=_read, args=(self._process, self._lines), daemon=True).start()
 
     def wait_until_ready(self) -> None:
         """Wait before the first question.
@@ -219,12 +225,13 @@ class WorkerProcess:
             RequestError: this side cannot serve at all.
         """
         try:
-            self.facts = self._answer(START_LIMIT_S)
+            facts = self._answer(START_LIMIT_S)
         except Failed as death:
             raise RequestError(str(death)) from None
-        if "refused" in self.facts:
-            raise RequestError(f"{self.side.label}: {first_line(self.facts['refused'])}")
-        self.sample_s = self.facts.pop("sample_s")
+        if "refused" in facts:
+            raise RequestError(f"{self.side.label}: {first_line(facts['refused'])}")
+        self.sample_s = facts.pop("sample_s")
+        self.facts = facts
 
     def build(self, network: str, step: str, where: float | None = None) -> Built:
         """Make a step ("inference" or "train") anew, on the processor that `where` means (see `paired.SideStep`).
@@ -232,6 +239,14 @@ class WorkerProcess:
         Raises:
             Failed: this side cannot.
         """
+        if not self._usable:
+            _end(self._process)
+            try:
+                self._begin()
+                self.wait_until_ready()
+            except RequestError as error:
+                self._usable = False
+                raise Failed(str(error)) from None
         return Built(**self._ask(do="build", network=network, what=step, where=where))
 
     def sample(self, steps: int) -> float:
@@ -251,6 +266,7 @@ class WorkerProcess:
             raise Failed(self._death()) from None
         reply = self._answer(self._answer_limit_s)
         if "failed" in reply:
+            self._usable = self.facts.get("device") == "cpu"  # after an error of a GPU's, all that follows fail alike
             raise Failed(f"{self.side.label}: {first_line(reply['failed'])}")
         return reply
 
@@ -259,25 +275,28 @@ class WorkerProcess:
             line = self._lines.get(timeout=limit_s)
         except queue.Empty:
             self._process.kill()
+            self._usable = False
             raise Failed(f"{self.side.label}: no answer for {limit_s:.0f} s") from None
         if not line:
             raise Failed(self._death())
         answer: dict[str, Any] = json.loads(line)
         return answer
 
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        with suppress(ValueError):  # it was closed
-            for line in self._process.stdout:
-                self._lines.put(line)
-        self._lines.put("")
-
     def _death(self) -> str:
+        self._usable = False
         code = self._process.wait()
         self._log.seek(0)
         lines = self._log.read().strip().splitlines()
         last = f"; last output: {lines[-1].strip()[:200]}" if lines else ""
         return f"{self.side.label}: its process ended with status {code}{last}"
+
+
+def _read(process: subprocess.Popen[str], lines: queue.SimpleQueue[str]) -> None:
+    assert process.stdout is not None
+    with suppress(ValueError):  # it was closed
+        for line in process.stdout:
+            lines.put(line)
+    lines.put("")
 
 
 @contextmanager
@@ -287,6 +306,13 @@ def running(side: Side, answer_limit_s: float) -> Iterator[WorkerProcess]:
     Raises:
         RequestError: there is no such interpreter.
     """
+    with ExitStack() as stack:
+        yield WorkerProcess(side, lambda: stack.enter_context(_process(side)), answer_limit_s)
+
+
+@contextmanager
+def _process(side: Side) -> Iterator[tuple[subprocess.Popen[str], IO[str]]]:
+    """One process of a worker with its log."""
     # A waiting worker must sleep, not spin.
     environment = {"GOMP_SPINCOUNT": "2000", "KMP_BLOCKTIME": "0", **os.environ}
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
@@ -304,7 +330,7 @@ def running(side: Side, answer_limit_s: float) -> Iterator[WorkerProcess]:
             raise RequestError(f"{side.label}: cannot run {side.python}: {error.strerror}") from None
         with process:
             try:
-                yield WorkerProcess(side, process, log, answer_limit_s)
+                yield process, log
             finally:
                 _end(process)
 
@@ -324,3 +350,4 @@ def _end(process: subprocess.Popen[str]) -> None:
         process.wait(2)
     except subprocess.TimeoutExpired:
         process.kill()
+        process.wait()

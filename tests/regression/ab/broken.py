@@ -1,4 +1,7 @@
-"""A network that builds and cannot run, for tests of what goes wrong in a worker."""
+"""Networks that build and cannot run, for tests of what goes wrong in a worker."""
+
+import os
+import sys
 
 from torch import Tensor, nn
 
@@ -10,3 +13,9 @@ class Broken(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         raise RuntimeError("this network cannot run")
+
+
+class Fatal(Broken):
+    def forward(self, x: Tensor) -> Tensor:
+        print("gone", file=sys.stderr, flush=True)
+        os._exit(3)

@@ -99,6 +99,30 @@ def test_a_worker_refuses_flags_answers_questions_sleeps_and_ends() -> None:
     assert process.poll() is not None
 
 
+def test_a_worker_whose_process_ends_is_another_one_for_the_next_network() -> None:
+    with running(Side("A", sys.executable, SUITE, SUITE, ("--device", "cpu", "--input-size", "32")), 60.0) as worker:
+        worker.wait_until_ready()
+        with pytest.raises(Failed, match="A: its process ended with status 3; last output: gone"):
+            worker.build("tests.regression.ab.broken:Fatal", "inference")
+        worker.build("lenet5_mnist", "inference")
+        assert worker.sample(1) > 0
+        process = worker._process
+        worker._answer_limit_s = 0.0
+        with pytest.raises(Failed, match="A: no answer for 0 s"):
+            worker.build("lenet5_mnist", "inference")
+        worker._answer_limit_s = 60.0
+        with pytest.raises(Failed, match="cannot run"):
+            worker.build("tests.regression.ab.broken:Broken", "inference")
+        assert worker._process is not process
+        process = worker._process
+        worker.facts["device"] = "NVIDIA H100"  # after a failure on a GPU nothing may work there but for a new process
+        with pytest.raises(Failed, match="cannot run"):
+            worker.build("tests.regression.ab.broken:Broken", "inference")
+        assert worker._process is process
+        worker.build("lenet5_mnist", "train")
+        assert worker._process is not process
+
+
 def _processor_seconds(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / 100
