@@ -359,6 +359,19 @@ def test_a_result_without_the_image_is_declined() -> None:
         of(Frozen)
 
 
+class Logits(dict):
+    """What a library of a user's own returns."""
+
+
+class Wrapped(nn.Module):
+    def forward(self, x: Tensor) -> Logits:
+        return Logits(logits=[torch.relu(x)])
+
+
+def test_results_in_a_subclass_of_dict_are_followed() -> None:
+    assert labels(of(Wrapped).panels[0])[1:-1] == ["ReLU"]
+
+
 def test_what_no_torch_function_shows_is_one_box() -> None:
     (panel,) = of(HasOpaque).panels
     assert labels(panel)[1:-1] == ["Opaque · × 3"]

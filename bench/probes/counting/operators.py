@@ -155,8 +155,14 @@ _SPARSE = (torch.sparse_coo, *_COMPRESSED)
 
 
 def tensors_in(values: Any) -> list[Tensor]:
-    """Every tensor in nested tuples, lists and dicts."""
-    return [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
+    """Every tensor in nested tuples, lists and dicts, and in subclasses of these, which PyTorch takes for leaves."""
+    found: list[Tensor] = []
+    for leaf in tree_leaves(values):
+        if isinstance(leaf, Tensor):
+            found.append(leaf)
+        elif isinstance(leaf, dict | tuple | list):
+            found += tensors_in([*(leaf.values() if isinstance(leaf, dict) else leaf)])
+    return found
 
 
 def parts_of(tensor: Tensor) -> tuple[Tensor, ...]:
