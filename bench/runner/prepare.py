@@ -157,9 +157,9 @@ def devices_for(word: str, say: Callable[[str], None]) -> tuple[str, ...]:
         return ("cpu",)
     if index:
         if int(index) >= count:
-            raise RequestError(
-                f"--device {word}: there are {count} {kind.upper()} devices, {kind}:0 to {kind}:{count - 1}"
-            )
+            only = f"{kind}:0 is the only {kind.upper()} device"
+            several = f"there are {count} {kind.upper()} devices, {kind}:0 to {kind}:{count - 1}"
+            raise RequestError(f"--device {word}: {only if count == 1 else several}")
         if reason := unusable[f"{kind}:{int(index)}"]:
             raise RequestError(f"--device {word}: {reason}")
         return (f"{kind}:{int(index)}",)

@@ -47,6 +47,18 @@ def test_kernels_run_on_their_own_generation_and_ptx_on_later_ones(
     assert runs or f"card 0 has compute capability {capability[0]}.{capability[1]}" in reason
 
 
+@pytest.mark.parametrize(
+    ("capabilities", "said"),
+    [([(9, 0)], "cuda:0 is the only CUDA device"), ([(9, 0)] * 2, "there are 2 CUDA devices, cuda:0 to cuda:1")],
+)
+def test_a_number_that_no_gpu_has_is_told_which_there_are(
+    monkeypatch: pytest.MonkeyPatch, capabilities: Sequence[tuple[int, int]], said: str
+) -> None:
+    cards(monkeypatch, *capabilities)
+    with pytest.raises(RequestError, match=f"--device cuda:2: {said}"):
+        devices_for("cuda:2", print)
+
+
 def test_a_gpu_without_kernels_is_left_out_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
     cards(monkeypatch, (9, 0), (7, 0))
     said: list[str] = []
