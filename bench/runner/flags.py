@@ -172,6 +172,8 @@ def _values(every: Sequence[_Flag], arguments: Sequence[str], prog: str) -> dict
         meant = next((name for name, flag in flags.items() if word in flag.choices), "")
         meant = meant or ("--models" if "--models" in flags else "")
         advice = f"{typed} takes one value" if typed else f"write {meant} {word}" if meant else usage
+        if flag_of(word.partition("=")[0]) in flags:  # precision=bf16
+            advice = f"write --{word}"
         raise RequestError(f"{word!r} is one word too many: {advice}")
     return found | {flag.field: word for flag, (word, _) in zip(words, loose, strict=False)}
 

@@ -21,6 +21,7 @@ from bench.cli.main import main
         ("all --batch-size=16,32", "--batch-size 16,32: write one whole number"),
         ("run --probes params,macs", "--probes params,macs: write the values apart: params macs"),
         ("run --models lenet5_cifar, vgg16", "--models lenet5_cifar,: write the values apart: lenet5_cifar"),
+        ("run precision=bf16", "'precision=bf16' is one word too many: write --precision=bf16"),
         ("run --precision FP32", "--precision FP32: nearest: fp32"),
         ("run --seeds 3.5", "--seeds 3.5: write one whole number"),
         ("all --task-memory-gib 1GiB", "--task-memory-gib 1GiB: write a number of GiB, without the unit"),
