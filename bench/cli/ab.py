@@ -86,8 +86,11 @@ def run(request: Ab) -> int:
     with _workers(request, revisions_of) as (a, b):
         if revisions_of is not None:
             say(f"revisions of {revisions_of.root}")
-        for worker in (a[0], b[0]):
-            say(f"{worker.side.label}: {', '.join(f'{key} {value}' for key, value in worker.facts.items())}")
+        told = [
+            f"{worker.side.label}: {', '.join(f'{key} {value}' for key, value in worker.facts.items())}"
+            for worker in (a[0], b[0])
+        ]
+        say("\n".join(told))
         try:
             for result in run_all(pairings, a, b, rules, seed, say):
                 results.append(result)
@@ -101,7 +104,7 @@ def run(request: Ab) -> int:
         print(json.dumps({**content, "comparisons": [result.as_json() for result in results]}, indent=2))
     elif results and request.markdown != "-":
         print(_table(results, margin))
-    request.write_markdown(_as_markdown(f"{a[0].side.label} → {b[0].side.label}", results, margin))
+    request.write_markdown(_as_markdown(f"{a[0].side.label} → {b[0].side.label}", told, results, margin))
     return INTERRUPTED if interrupted else exit_status(request, results, fail_on)
 
 
@@ -253,7 +256,7 @@ def _check_flags(asked: Asked, common: Mapping[str, Any], say: Callable[[str], N
 def _line(result: Result) -> str:
     row = result.row()
     return f"{row['network']} {row['step']}: {row['verdict']}, " + (
-        f"B takes {row['time of B']} ({row['interval']}), {row['builds']} builds, {row['seconds']} s"
+        f"time of B {row['time of B']} ({row['interval']}), {row['builds']} builds, {row['seconds']} s"
         if result.comparison
         else result.failure
     )
@@ -278,9 +281,10 @@ def _table(results: Sequence[Result], margin: float) -> str:
     return f"{aligned(_rows(results))}\n{_legend(margin)}"
 
 
-def _as_markdown(labels: str, results: Sequence[Result], margin: float) -> str:
+def _as_markdown(labels: str, sides: Sequence[str], results: Sequence[Result], margin: float) -> str:
     from bench.render.page import as_grid, escape
 
     rows = _rows(results)
     table = as_grid(list(rows[0]), [list(row.values()) for row in rows]) if rows else "nothing was compared"
-    return f"## {escape(labels)}\n\n{table}\n\n{escape(_legend(margin))}"
+    listed = "\n".join(f"- {escape(side)}" for side in sides)
+    return f"## {escape(labels)}\n\n{table}\n\n{escape(_legend(margin))}\n\n{listed}"

@@ -173,8 +173,7 @@ class Result:
             "verdict": str(self.verdict),
             "time of B": percent(self.comparison.centre),
             "interval": percent_range(self.comparison.interval),
-            "A images/s": f"{self._rate('a'):,.0f}",
-            "B images/s": f"{self._rate('b'):,.0f}",
+            **{f"{side} images/s": f"{rate:,.0f}" for side, rate in zip("AB", self.rates, strict=True)},
             "batch": "/".join(str(size) for size in dict.fromkeys(self.batch_sizes)),
             "builds": str(self.comparison.builds),
             "pairs": str(len(self.comparison.pairs)),
@@ -193,17 +192,19 @@ class Result:
             "log_ratio": self.comparison.centre,
             "log_ratio_low": low,
             "log_ratio_high": high,
-            "a_images_per_s": self._rate("a"),
-            "b_images_per_s": self._rate("b"),
+            **{f"{side}_images_per_s": rate for side, rate in zip("ab", self.rates, strict=True)},
             "batch_sizes": list(self.batch_sizes),
             "seconds": self.comparison.seconds,
             "builds": self.comparison.builds,
             "pairs": [[pair.a, pair.b, pair.a_first, pair.build] for pair in self.comparison.pairs],
         }
 
-    def _rate(self, side: str) -> float:
+    @property
+    def rates(self) -> tuple[float, float]:
+        """Images per second: A's median, and what B has by the ratio of pairs, so that they never contradict it."""
         assert self.comparison is not None
-        return 1 / statistics.median(getattr(pair, side) for pair in self.comparison.pairs)
+        rate = 1 / statistics.median(pair.a for pair in self.comparison.pairs)
+        return rate, rate / math.exp(self.comparison.centre)
 
 
 @dataclass

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 import time
@@ -244,6 +245,10 @@ def test_the_exit_status_is_that_of_the_gate_then_of_failures_then_of_doubt(
     assert exit_status(Ab(**gate), results, 0.05 if gate else None) == status
 
 
+def test_the_speeds_of_both_sides_agree_with_the_ratio() -> None:
+    assert result(100, 100).rates == pytest.approx((1.0, 0.5))  # whatever the median of B's own samples is
+
+
 def test_a_difference_that_is_not_clear_is_not_passed_in_silence(capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_status(Ab(fail_on="5%"), [CLEAR, result(-20, 3000)], 0.05) == 0
     assert capsys.readouterr().err == "not clear whether worse by more than 5%: x train (+398 %)\n"
@@ -280,8 +285,10 @@ def test_revisions_of_a_repository_of_ones_own_are_compared_and_the_gate_sees_a_
     printed = capsys.readouterr()
     assert f"revisions of {own_repository}" in printed.err
     assert "worse by more than 5: mine:Net inference (+" in printed.err
-    (line,) = [line for line in Path("change.md").read_text(encoding="utf-8").splitlines() if "mine" in line]
+    lines = Path("change.md").read_text(encoding="utf-8").splitlines()
+    (line,) = [line for line in lines if "mine" in line]
     assert line.startswith("| mine:Net | inference | slower | +")
+    assert all(re.match(rf"- {side} \(HEAD.*, torch \d", told) for side, told in zip("AB", lines[-2:], strict=True))
 
 
 @pytest.mark.parametrize(
