@@ -58,26 +58,11 @@ def register(specs: Iterable[ModelSpec]) -> dict[str, ModelSpec]:
     return registry
 
 
-REGISTRY: dict[str, ModelSpec] = register(
-    (
-        *lenet.SPECS,
-        *alexnet.SPECS,
-        *zfnet.SPECS,
-        *nin.SPECS,
-        *vgg.SPECS,
-        *googlenet.SPECS,
-        *resnet.SPECS,
-        *preact_resnet.SPECS,
-        *wide_resnet.SPECS,
-        *resnext.SPECS,
-        *stochastic_depth.SPECS,
-        *fractalnet.SPECS,
-        *densenet.SPECS,
-        *squeezenet.SPECS,
-        *vit.SPECS,
-        *mnist_cnn.SPECS,
-    )
+_PAPERS = (
+    *(lenet, alexnet, zfnet, nin, vgg, googlenet, resnet, preact_resnet, wide_resnet, resnext, stochastic_depth),
+    *(fractalnet, densenet, squeezenet, vit, mnist_cnn),
 )
+REGISTRY: dict[str, ModelSpec] = register(spec for paper in _PAPERS for spec in paper.SPECS)
 
 
 def is_known(name: str) -> bool:

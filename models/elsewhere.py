@@ -374,15 +374,12 @@ def in_a_package_called_bench(module: str, factory: str) -> str:
 
 def of_a_project(name: str) -> str:
     """What to write where somebody named a file or a package of their own without a colon; empty for any other word."""
-    module, factory = name, "factory"
-    if not name.endswith(".py"):
-        package = name.partition(".")[0]
-        with _importable_from(os.getcwd()):
-            if not package.isidentifier() or importlib.util.find_spec(package) is None:
-                return ""
-        if "." in name:
-            module, _, factory = name.rpartition(".")
-    return f": write {module}:{factory}"
+    if name.endswith(".py"):
+        return f": write {name}:factory"
+    package, module, factory = name.partition(".")[0], *name.rpartition(".")[::2]
+    with _importable_from(os.getcwd()):
+        found = package.isidentifier() and importlib.util.find_spec(package)
+    return f": write {module or name}:{factory if module else 'factory'}" if found else ""
 
 
 def nearest(name: str, known: Collection[str]) -> str:
