@@ -268,6 +268,7 @@ def _brought() -> type[Device] | None:
     module, _, name = place.partition(":")
     try:
         found: type[Device] = getattr(import_module(module), name)
+        _ = found.kind  # which any class of devices has
     except (ImportError, AttributeError, ValueError) as error:
         raise RequestError(f"{VARIABLE}={place}: {error}; write package.module:Class") from error
     return found

@@ -108,6 +108,16 @@ def test_a_wrong_word_is_answered_with_the_right_one_and_leaves_nothing(
     assert not list(tmp_path.glob("results/*"))
 
 
+@pytest.mark.parametrize("place", ["nowhere", "nowhere:Npu", "os:Npu", "os:path"])
+def test_an_accelerator_that_is_none_is_said_in_one_line(
+    place: str, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BENCH_ACCELERATOR", place)
+    said = refused("doctor")
+    assert said.startswith(f"bench: BENCH_ACCELERATOR={place}: ")
+    assert said.endswith("; write package.module:Class")
+
+
 @pytest.mark.parametrize(
     "typed",
     [
