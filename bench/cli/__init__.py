@@ -39,6 +39,17 @@ def with_suffix(flag: str, path: Path, suffix: str) -> Path:
     return path
 
 
+def in_a_folder(flag: str, path: Path) -> Path:
+    """The path, if there is a folder for it: what takes long to make must not be found to have no place.
+
+    Raises:
+        RequestError: there is none.
+    """
+    if not (folder := path.absolute().parent).is_dir():
+        raise RequestError(f"{flag}: cannot write {path}: there is no folder {folder}")
+    return path
+
+
 def write(flag: str, path: Path, text: str) -> None:
     """Write what a flag asks for into the file that it names.
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from bench.cli import GATE_UNCLEAR, GATE_WORSE, OK, say, write
+from bench.cli import GATE_UNCLEAR, GATE_WORSE, OK, in_a_folder, say, write
 from bench.config import RequestError
 from bench.quantity import listing
 from bench.records.run_folder import find_run
@@ -46,8 +46,8 @@ class Gate:
             raise RequestError("--json prints, and so does --markdown -: name a file for the Markdown")
         if self.markdown is not None and self.markdown != "-" and Path(self.markdown).name == "":
             raise RequestError(f"--markdown {self.markdown!r}: name a file, such as change.md, or - to print it")
-        if self.markdown not in (None, "-") and not (folder := Path(self.markdown).absolute().parent).is_dir():
-            raise RequestError(f"--markdown: cannot write {self.markdown}: there is no folder {folder}")
+        if self.markdown not in (None, "-"):
+            in_a_folder("--markdown", Path(self.markdown))
         if self.fail_on_unclear and self.fail_on is None:
             raise RequestError("--fail-on-unclear: only goes with --fail-on, such as --fail-on 5%")
         margin = parse_share("--margin", self.margin)

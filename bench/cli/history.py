@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.cli import OK, PROG, say, with_suffix, write
+from bench.cli import OK, PROG, in_a_folder, say, with_suffix, write
 from bench.config import RequestError
 from bench.regression import MARGIN, parse_share, percent
 from bench.runner.flags import File, Names, Word
@@ -49,7 +49,7 @@ def run(request: History) -> int:
         if name not in METRICS:
             near = difflib.get_close_matches(name, METRICS, 3, cutoff=0.5) or list(METRICS)
             raise RequestError(f"--metric {name}: there is no such metric; nearest: {', '.join(near)}")
-    svg = request.svg and with_suffix("--svg", request.svg, ".svg")
+    svg = request.svg and in_a_folder("--svg", with_suffix("--svg", request.svg, ".svg"))
     metrics = request.metric or DEFAULT_METRICS
     runs, unreadable = runs_in(request.results_dir, metrics)
     for name in unreadable:

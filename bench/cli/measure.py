@@ -55,7 +55,7 @@ def run(request: Request, probes: tuple[str, ...], arguments: Sequence[str], rep
         networks = request.models or PRESETS.get(request.preset, PRESETS["quick"]).models
         refuse_for_registry(networks, request.input_size, request.num_classes)
     probes = tuple(dict.fromkeys(map(measured_by, probes)))
-    _refuse_idle(request, probes)
+    _refuse_idle(request, probes or (PRESETS[request.preset].probes if request.preset in PRESETS else ()))
     prepared = prepare(request, probes, say)
     if request.dry_run:
         found = preview(prepared, [PROG, *arguments])

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from bench.cli import OK, refuse_for_registry, say, with_suffix, write
+from bench.cli import OK, in_a_folder, refuse_for_registry, say, with_suffix, write
 from bench.config import RequestError, Track
 from bench.engines.isolation import spin_briefly
 from bench.runner.flags import Argument, Count, File, Word
@@ -97,8 +97,8 @@ def run_show(request: Show) -> int:
     from bench.runner.measure import layer_rows, step_task
     from bench.structure.panels import structure
 
-    diagram_file = request.diagram and with_suffix("--diagram", request.diagram, ".svg")
-    trace_file = request.trace and with_suffix("--trace", request.trace, ".json")
+    diagram_file = request.diagram and in_a_folder("--diagram", with_suffix("--diagram", request.diagram, ".svg"))
+    trace_file = request.trace and in_a_folder("--trace", with_suffix("--trace", request.trace, ".json"))
     for flag, value in (("--device", request.device != "auto"), ("--batch-size", request.batch_size is not None)):
         if value and not (request.time or trace_file):
             raise RequestError(f"{flag}: only goes with --time or --trace")

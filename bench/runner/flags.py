@@ -187,6 +187,8 @@ def _by_flag(flags: Mapping[str, _Flag], arguments: Sequence[str]) -> Iterator[t
             yield flag, values
             flag, tied, value = word.partition("=")
             flag, values = flag.replace("_", "-"), [value] if tied else []
+            if tied and flag in flags and not flags[flag].takes:
+                raise RequestError(f"{word}: {flag} takes no value")
         else:
             values.append(word)
     yield flag, values

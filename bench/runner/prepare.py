@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
@@ -90,7 +90,7 @@ def prepare(
     inputs = Inputs(recipes=recipes.read_recipes(request.recipes) if request.recipes else {})
     if experiment:
         inputs = _documented(config, request, experiment, specs[0], say)
-    _check_channels(inputs, specs)
+    _check_recipes(None if before else request.recipes, inputs, specs)
     tracks = {spec.track for spec in specs} & set(trainable)
     if any(PROBES[probe].trains for probe in config.probes):
         data_dir, cache_dir = data_dir_of(request.data_dir), cache_dir_of(request.cache_dir)
@@ -98,6 +98,7 @@ def prepare(
             track: data.prepare(config.dataset, track, data_dir, cache_dir, say) for track in sorted(tracks)
         }
         inputs = replace(inputs, image_sets=image_sets)
+        _check_test_images(config, image_sets.values())
     sets: Mapping[str, Mapping[str, Any]] = before.header.image_sets if before else {}
     sets = {**sets, **{track: vars(images) for track, images in inputs.image_sets.items()}}
     classes = {
@@ -191,8 +192,21 @@ def _documented(
     return Inputs(recipes={spec.family: recipe}, initial_weights=weights)
 
 
-def _check_channels(inputs: Inputs, specs: Sequence[ModelSpec]) -> None:
-    """Check that recipes and networks have as many channels."""
+def _check_test_images(config: Config, image_sets: Iterable[ImageSet]) -> None:
+    """Check that every class has a test image."""
+    for images in image_sets:
+        if config.test_images is not None and config.test_images < (count := len(images.classes)):
+            raise RequestError(
+                f"--test-images {config.test_images}: {images.name} has {count} classes: at least as many"
+            )
+
+
+def _check_recipes(file: Path | None, inputs: Inputs, specs: Sequence[ModelSpec]) -> None:
+    """Check that a file that was named now has a recipe for one of the networks, and as many channels as they."""
+    families = dict.fromkeys(spec.family for spec in specs)
+    if file and not families.keys() & inputs.recipes.keys():
+        known = ", ".join(inputs.recipes) or "none"
+        raise RequestError(f"--recipes {file}: has no recipe for {', '.join(families)}; it has {known}")
     for spec in specs:
         recipe = inputs.recipes.get(spec.family)
         channels = spec.input_size[0]

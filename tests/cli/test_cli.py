@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pandas as pd
 import pytest
 import torch
@@ -22,6 +23,7 @@ from bench.config import PRESETS
 from bench.records.run_folder import Run, RunHeader
 from bench.render.page import warning
 from bench.render.results import read_results
+from bench.training.recipes import RECIPES
 from tests.configs import new_run
 from tests.data.fakes import write_image_folder
 
@@ -47,6 +49,17 @@ def flags(tmp_path: Path) -> list[str]:
         *("--reports-dir", str(tmp_path / "reports")),
         *("--cache-dir", str(tmp_path / "cache")),
     ]
+
+
+def test_a_flag_that_no_training_can_obey_is_refused_before_any_work(
+    images: Path, tmp_path: Path, refused: Callable[..., str]
+) -> None:
+    what = ["run", "--models", "lenet5_cifar", "--probes", "accuracy", "--dataset", str(images), *flags(tmp_path)]
+    assert "--test-images 1: " in refused(*what, "--test-images", "1")
+    (tmp_path / "vgg.json").write_bytes(msgspec.json.encode({"recipes": {"VGG": {"recipe": RECIPES["VGG"]}}}))
+    recipes = str(tmp_path / "vgg.json")
+    assert f"--recipes {recipes}: has no recipe for LeNet; it has VGG" in refused(*what, "--recipes", recipes)
+    assert not list(tmp_path.glob("results/*"))
 
 
 @pytest.mark.parametrize(
