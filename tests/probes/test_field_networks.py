@@ -122,7 +122,7 @@ LAID_OUT: dict[str, Callable[[Tensor], Any]] = {
     "group norm, channels last": lambda x: F.group_norm(last(x).sin(), 2).movedim(1, -1),
     "layer norm in half precision": lambda x: F.layer_norm(x.bfloat16(), (6,)).float(),
     "rolled": lambda x: last(x).roll(1, -1).movedim(1, -1),
-    "written into a copy": lambda x: torch.stack([image.select_scatter(image[0], 0, 1) for image in x[:, 0]]),
+    "written into a copy": lambda x: torch.stack([image.select_scatter(image[0], 0, 1).sin() for image in x[:, 0]]),
     "batch norm of tokens": lambda x: F.batch_norm(x.flatten(2).mT.sin(), None, None, training=True),
     "log softmax of tokens": lambda x: x.flatten(2).mT.log_softmax(1),
     "log sigmoid": lambda x: F.logsigmoid(x.mT),

@@ -460,10 +460,13 @@ _OF_A_CPU: dict[Any, Callable[..., Any]] = {
     _ATEN.roll.default: lambda values, shifts, dims=(): _as_it_is(values) if dims else None,
     _ATEN.log_sigmoid_forward.default: partial(_contiguous, _ATEN.log_sigmoid_forward.default),
     _ATEN.rrelu_with_noise.default: partial(_contiguous, _ATEN.rrelu_with_noise.default),
-    _ATEN.copysign.Tensor: _only_contiguous,
+    **dict.fromkeys((_ATEN.copysign.Tensor, _ATEN.ldexp.Tensor), _only_contiguous),
     **{
         operator.default: _only_contiguous
-        for operator in (_ATEN.angle, _ATEN.logaddexp, _ATEN.max_unpool2d, _ATEN.nll_loss2d_forward)
+        for operator in (
+            *(_ATEN.angle, _ATEN.logaddexp, _ATEN.max_unpool2d, _ATEN.nll_loss2d_forward),
+            *(_ATEN.floor_divide, _ATEN.heaviside, _ATEN.logical_and, _ATEN.logical_or, _ATEN.logical_xor),
+        )
     },
 }
 
