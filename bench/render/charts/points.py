@@ -20,7 +20,7 @@ from matplotlib.markers import MarkerStyle
 from numpy.typing import NDArray
 
 from bench.metrics import Metric
-from bench.quantity import in_sentence, tick
+from bench.quantity import in_sentence, quantity, tick
 from bench.render.charts.frame import (
     HEIGHT,
     MUTED,
@@ -128,7 +128,9 @@ def point_figure(
             _draw_ball_legend(figure, balls[0], [balls[1][point.model] for point in points])
     elif balls is not None:
         ball = {"markersize": 10, "alpha": 0.33}
-        entries.append((f"balls: {in_sentence(balls[0])}", _legend_marker(FamilyStyle(MUTED, "o"), **ball)))
+        known = [value for point in points if (value := balls[1][point.model]) > 0]
+        scale = f", up to {quantity(max(known), balls[0].unit)}" if known and layout is not PHONE else ""
+        entries.append((f"balls: {in_sentence(balls[0])}{scale}", _legend_marker(FamilyStyle(MUTED, "o"), **ball)))
     _draw_legend(figure, layout, entries)
     return figure, without_room(unnamed)
 

@@ -110,7 +110,7 @@ def _dominated(results: Results, models: Sequence[Model]) -> str:
         return ""
     pairs.sort(key=lambda pair: -results.cell(pair[0], "macs").value)
     named = [f"{written_name(model)} (by {written_name(by)})" for model, by in pairs]
-    return f"Of these, beaten in accuracy by one with no more MACs and parameters: {listing(named, _FEW)}."
+    return f"Dominated (another is more accurate with no more MACs and parameters): {listing(named, _FEW)}."
 
 
 def _beaten_by(results: Results, model: Model, others: Sequence[Model]) -> Model | None:

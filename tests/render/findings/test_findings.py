@@ -30,7 +30,7 @@ def test_three_networks(read: Reader) -> None:
     )
     assert small == ("The smallest within one percentage point of the best: c with 5.00 k parameters, 69.50 ± 0.91 %.")
     # c has more MACs than b and fewer parameters: it is not beaten; d is, by b and by c, of which b is better
-    assert beaten == "Of these, beaten in accuracy by one with no more MACs and parameters: d (by b)."
+    assert beaten == "Dominated (another is more accurate with no more MACs and parameters): d (by b)."
 
 
 def test_a_tie_has_no_single_winner(read: Reader) -> None:
@@ -44,7 +44,7 @@ def test_a_tie_has_no_single_winner(read: Reader) -> None:
 def test_a_network_is_beaten_only_beyond_the_intervals(read: Reader) -> None:
     rows = [*numbers("a_cifar", 0.70, 10, 10), *numbers("b_cifar", 0.69, 10, 20), *numbers("c_cifar", 0.6, 10, 30)]
     *_, beaten = findings(read(rows))
-    assert beaten.endswith("parameters: c (by a).")
+    assert beaten.endswith("parameters): c (by a).")
 
 
 def test_a_cheap_network_at_chance_beats_nobody_and_is_named(read: Reader) -> None:
