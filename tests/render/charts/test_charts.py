@@ -188,6 +188,17 @@ def test_names_are_text_and_not_mathematics(read: Reader) -> None:
     assert not [chart.name for chart in figures if "<script" in chart.svg]
 
 
+def test_a_headline_says_how_large_its_largest_ball_is(read: Reader) -> None:
+    results = pair(read, (0.3, 0.6))
+    with style():
+        found = accuracies(results, results.accuracy_groups()[0], "cifar")
+        headline = scatter_chart(found, METRICS["macs"], headline="After 1 epoch")
+    assert headline is not None
+    assert headline.narrow is not None
+    assert ">balls: parameters, up to 1.00 M<" in headline.svg
+    assert ">balls: parameters<" in headline.narrow.svg  # which has no room for more
+
+
 def test_printable_replaces_what_the_font_lacks() -> None:
     assert printable("a\n b\t🔥") == "a b □"
     assert printable("x" * 50, 10) == "x" * 9 + "…"
