@@ -399,6 +399,7 @@ def test_the_page_picks_what_the_command_picks(
     sentence = form.locator("[role=status]").text_content() or ""
     assert f" {expected['track']} networks" in sentence
     assert (f"({expected['networks'][0]['model']})" in sentence) if rows else sentence.startswith("None of the ")
+    assert "5ms" not in sentence  # but "5 ms"
     if not rows:
         assert re.search(r"Lowest parameters here: .+\(.+_cifar\)\.$", sentence)
 

@@ -104,9 +104,9 @@
   }
 
   // As the terminal reads it, which knows nothing of the page's units.
-  function withUnit(name, word) {
+  function withUnit(name, word, between = "") {
     const unit = data.axes[name].title.match(/\((%|[KMGT]iB|[mµ]J|ms)[^()]*\)$/)?.[1] ?? "";
-    return word.replaceAll(" ", "") + (/[\d.]$/.test(word) ? unit : "");
+    return word.replaceAll(" ", "") + (unit && /[\d.]$/.test(word) ? between + unit : "");
   }
 
   function unitsFor(input) {
@@ -137,7 +137,7 @@
 
   function sentence({ track, kind, judged, picked }, limited) {
     if (!judged.length) return "No network of this run has an accuracy and all of these numbers.";
-    const kept = limited.map(({ name, kind: how, word }) => `${inSentence(name)} ${place[how]} ${withUnit(name, word)}`);
+    const kept = limited.map(({ name, kind: how, word }) => `${inSentence(name)} ${place[how]} ${withUnit(name, word, " ")}`);
     const within = kept.length ? `with ${kept.join(" and ")}` : "without any limit";
     const only = `The only ${track} network that could be judged`;
     if (!picked.length && judged.length === 1) return `${only} does not qualify ${within}.`;
