@@ -91,10 +91,16 @@ def _draw(path: Path, found: list[Series], device: str) -> None:
 
 
 def _table(found: list[Series], device: str, runs: int, margin: float) -> str:
-    from bench.quantity import quantity
+    from bench.quantity import listing, quantity
     from bench.render.tables import aligned
 
-    shared = [word for word in found[0].conditions if all(word in series.conditions for series in found)]
+    shared: dict[str, tuple[str, ...]] = {}  # by metric: the conditions of all its series, which one line says
+    for one in found:
+        so_far = shared.get(one.metric, one.conditions)
+        shared[one.metric] = tuple(word for word in so_far if word in one.conditions)
+    alike: dict[str, list[str]] = {}
+    for metric, words in shared.items():
+        alike.setdefault(", ".join(words), []).append(metric)
     rows = []
     for series in sorted(found, key=lambda one: not one.changes):
         first, last = series.points[0], series.points[-1]
@@ -102,7 +108,7 @@ def _table(found: list[Series], device: str, runs: int, margin: float) -> str:
             {
                 "network": series.model,
                 "metric": series.metric,
-                "conditions": ", ".join(word for word in series.conditions if word not in shared),
+                "conditions": ", ".join(word for word in series.conditions if word not in shared[series.metric]),
                 "runs": str(len(series.points)),
                 "first": quantity(first.value, series.unit),
                 "last": quantity(last.value, series.unit),
@@ -112,11 +118,14 @@ def _table(found: list[Series], device: str, runs: int, margin: float) -> str:
         )
     if not any(row["conditions"] for row in rows):
         rows = [{name: text for name, text in row.items() if name != "conditions"} for row in rows]
-    legend = (f"All: {', '.join(shared)}.\n" if shared else "") + (
+    conditions = [
+        f"{'All' if len(alike) == 1 else listing(names)}: {words}." for words, names in alike.items() if words
+    ]
+    legend = (
         f"{runs} runs on {device}. Changed: a new level from that run on, by more than {100 * margin:g} %; at most 5 % "
         "of these marks are expected to be false. Fewer than eight runs can hardly show a change."
     )
-    return f"{aligned(rows)}\n{legend}"
+    return "\n".join((aligned(rows), *conditions, legend))
 
 
 def _change_words(series: Series) -> list[str]:
