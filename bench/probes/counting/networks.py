@@ -330,13 +330,15 @@ class Shortcuts(Mode):
 
 
 def _layout(tensor: Tensor) -> torch.memory_format:
-    """That of what a kernel makes of a tensor: channels last where it has them last, else contiguous."""
-    if not tensor.is_contiguous():
-        dense = torch.empty_like(tensor)  # without the gaps of a slice
-        for dims, layout in ((4, torch.channels_last), (5, torch.channels_last_3d)):
-            if tensor.dim() == dims and dense.is_contiguous(memory_format=layout) and not dense.is_contiguous():
-                return layout
-    return torch.contiguous_format
+    """That of what a kernel makes of a tensor: channels last where its strides are, as PyTorch's C++ looks at them."""
+    sizes, strides, least = tensor.shape, tensor.stride(), 0
+    if len(sizes) not in (4, 5) or not strides[1]:
+        return torch.contiguous_format
+    for dim in (1, *range(len(sizes) - 1, 1, -1), 0):
+        if not sizes[dim] or strides[dim] < least or (dim == 0 and least == strides[1]):
+            return torch.contiguous_format
+        least = strides[dim] * sizes[dim]
+    return torch.channels_last if len(sizes) == 4 else torch.channels_last_3d
 
 
 def _as_it_is(images: Tensor, *_: Any) -> Tensor:
@@ -345,10 +347,12 @@ def _as_it_is(images: Tensor, *_: Any) -> Tensor:
 
 def _convolved(images: Tensor, weight: Tensor, *rest: Any) -> Tensor:
     out: Tensor = _ATEN.convolution.default(images, weight, *rest)
-    if images.dim() == 3:
-        _only_contiguous(weight)
-    last = {_layout(images), _layout(weight)} - {torch.contiguous_format}
-    return torch.empty_like(out, memory_format=last.pop()) if last and images.dtype != torch.float64 else out
+    row = images.dim() == 3  # computed as an image of one
+    made, *read = (each.unsqueeze(2) if row else each for each in (out, images.contiguous() if row else images, weight))
+    last = {*map(_layout, read)} - {torch.contiguous_format}
+    if last and images.dtype != torch.float64:
+        made = torch.empty_like(made, memory_format=last.pop())
+    return made.squeeze(2) if row else made
 
 
 def _normalised(
@@ -356,7 +360,10 @@ def _normalised(
 ) -> Any:
     # The mean and deviation per channel, which training keeps for the backward pass.
     statistics = (images if weight is None else weight).new_empty(images.shape[1] if training else 0)
-    return _as_it_is(images), statistics, torch.empty_like(statistics)
+    layouts = (torch.contiguous_format, torch.channels_last, torch.channels_last_3d)[: max(1, images.dim() - 2)]
+    known = (each for each in layouts if images.is_contiguous(memory_format=each))
+    out = torch.empty_like(images, memory_format=next(known, None) or _layout(images))
+    return out, statistics, torch.empty_like(statistics)
 
 
 def _normalised_by_groups(images: Tensor, weight: Tensor | None, _bias: object, *sizes: Any) -> Any:
