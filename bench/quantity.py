@@ -31,6 +31,7 @@ _TYPED_BYTES = {"B": 1.0, "kB": 1e3, "KiB": 2.0**10, **MEMORY_UNITS}
 _TYPED: dict[str, Mapping[str, float]] = {
     "fraction": {"%": 0.01},
     "ms": {"ms": 1.0, "s": 1e3},
+    "images/s": {"images/s": 1.0, "k": 1e3},
     "s": SECONDS,
     "J": {"J": 1.0, "mJ": 1e-3, "µJ": 1e-6},
 }

@@ -106,6 +106,7 @@ def test_ordinals(number: int, word: str) -> None:
         ("3mJ", "J", 0.003),
         ("200 images/s", "images/s", 200),
         (".5", "ratio", 0.5),
+        ("1.5k", "images/s", 1500.0),
     ],
 )
 def test_a_number_is_read_as_people_write_it(word: str, unit: str, value: float) -> None:

@@ -79,6 +79,14 @@ def test_of_one_verdict_what_lost_most_comes_first(tmp_path: Path, capsys: pytes
     assert [row[1] for row in rows if row[:1] == ["slower"]] == list(MODELS[2::-1])
 
 
+def test_zero_that_stays_zero_has_not_changed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("before", "after"):
+        store(tmp_path, name, [ok("lenet5_cifar", "uncounted_share", 0.0)])
+    assert main(["compare", "before", "after", "--all", "--results-dir", str(tmp_path)]) == 0
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("same")]
+    assert row.split()[1:] == ["lenet5_cifar", "uncounted_share", "0", "0", "+0.0", "%", "exact", "1/1"]
+
+
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [

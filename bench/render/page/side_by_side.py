@@ -199,11 +199,16 @@ def row_of(change: Change) -> dict[str, str]:
         "metric": change.metric + (f" ({change.budget})" if change.budget else ""),
         "base": f"{change.base:,.0f}" if exact else quantity(change.base, change.unit),
         "new": f"{change.new:,.0f}" if exact else quantity(change.new, change.unit),
-        "change": "?" if math.isnan(change.ratio) else percent(math.log(change.ratio)) if change.ratio else "to zero",
+        "change": percent(math.log(change.ratio)) if change.ratio > 0 else _without_ratio(change),
         "interval": f"{percent(low)} to {percent(high)}" if known else "exact" if change.exact else "",
         "n": "/".join(map(str, change.units)),
         "note": change.note,
     }
+
+
+def _without_ratio(change: Change) -> str:
+    """Of zero to zero, to zero, and from zero."""
+    return percent(0.0) if change.base == change.new else "to zero" if change.base else "?"
 
 
 def summary_of(found: Comparison, margin: float, show_same: bool) -> list[str]:
