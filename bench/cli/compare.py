@@ -55,10 +55,11 @@ class Gate:
 
     def status(self, worse: Sequence[str], unclear: Sequence[str]) -> int:
         """The exit status if these are significantly worse, the worst first, and these may be; says so in any case."""
+        share = f"{(self.fail_on or '').rstrip(' %')} %"
         if worse:
-            say(f"worse by more than {self.fail_on}: {listing(worse, MOST_NAMED)}")
+            say(f"worse by more than {share}: {listing(worse, MOST_NAMED)}")
         if unclear:
-            say(f"not clear whether worse by more than {self.fail_on}: {listing(unclear, MOST_NAMED)}")
+            say(f"not clear whether worse by more than {share}: {listing(unclear, MOST_NAMED)}")
         return GATE_WORSE if worse else GATE_UNCLEAR if unclear and self.fail_on_unclear else OK
 
     def write_markdown(self, text: str) -> None:

@@ -124,5 +124,5 @@ def test_a_gate_names_the_worst_ten_of_many(tmp_path: Path, capsys: pytest.Captu
     store(tmp_path, "after", [ok(name, "params", 110 + number) for number, name in enumerate(names)])
     assert main(["compare", "before", "after", "--results-dir", str(tmp_path), "--fail-on", "5%"]) == 3
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("worse by more than 5%: net13 params (+23.0 %), net12 params (+22.0 %), net11")
+    assert line.startswith("worse by more than 5 %: net13 params (+23.0 %), net12 params (+22.0 %), net11")
     assert line.endswith("net04 params (+14.0 %) and 4 more")

@@ -251,7 +251,7 @@ def test_the_speeds_of_both_sides_agree_with_the_ratio() -> None:
 
 def test_a_difference_that_is_not_clear_is_not_passed_in_silence(capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_status(Ab(fail_on="5%"), [CLEAR, result(-20, 3000)], 0.05) == 0
-    assert capsys.readouterr().err == "not clear whether worse by more than 5%: x train (+398 %)\n"
+    assert capsys.readouterr().err == "not clear whether worse by more than 5 %: x train (+398 %)\n"
 
 
 @pytest.fixture
@@ -284,7 +284,7 @@ def test_revisions_of_a_repository_of_ones_own_are_compared_and_the_gate_sees_a_
     assert main(["ab", "HEAD~1", "HEAD", *OWN, *gate]) == 3
     printed = capsys.readouterr()
     assert f"revisions of {own_repository}" in printed.err
-    assert "worse by more than 5: mine:Net inference (+" in printed.err
+    assert "worse by more than 5 %: mine:Net inference (+" in printed.err
     lines = Path("change.md").read_text(encoding="utf-8").splitlines()
     (line,) = [line for line in lines if "mine" in line]
     assert line.startswith("| mine:Net | inference | slower | +")
