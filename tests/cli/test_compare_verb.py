@@ -46,7 +46,7 @@ def test_a_gate_that_cannot_tell_says_so_and_fails_only_where_that_is_asked_for(
     """Three rounds around 70 images/s in place of 100: about 43 % more time."""
     gate = ["--fail-on", "43%", *flags]
     assert main(["compare", "before", "after", "--results-dir", str(results), *gate]) == status
-    said = "not clear whether worse by more than 43%: resnet20_cifar train_images_per_s (−"
+    said = "not clear whether worse by more than 43 %: resnet20_cifar train_images_per_s (−"
     assert said in capsys.readouterr().err
 
 
