@@ -28,6 +28,7 @@ from bench.probes.counting.networks import (
     State,
     build,
     counted,
+    grows,
     images_for,
     open_attention,
     require_training_mode,
@@ -51,7 +52,7 @@ def params(task: Task) -> Measurement:
     except (Exception, SystemExit):
         spec = task.spec
         parameters = list(spec.build(num_classes=spec.num_classes).parameters())
-        if any(map(is_lazy, parameters)):
+        if any(map(is_lazy, parameters)) or grows(spec):
             raise
         count = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
         return Measurement({"params": Reading(count, note="the network was built and not run")})

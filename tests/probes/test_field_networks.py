@@ -33,7 +33,7 @@ from bench.runner.execute import execute
 from bench.training.step import training_loss
 from tests.configs import config
 from tests.own_network import own_spec
-from tests.probes.field_networks import FIELD, SIZE, LazyNever, LazySpare, between, plain, typed
+from tests.probes.field_networks import FIELD, SIZE, LazyNever, LazySpare, MadeAtFirstCall, between, plain, typed
 from tests.probes.random_networks import applied
 from tests.probes.test_accuracy import image_set
 
@@ -403,6 +403,21 @@ def test_lazy_layers_that_nothing_runs_are_refused_by_name() -> None:
     for row in found.values():
         assert row.status == "skipped"
         assert row.note == "lazy layers that do not run, so that no pass finds out their sizes: spare"
+
+
+def test_parameters_are_not_those_of_the_constructor_where_a_pass_makes_more() -> None:
+    class SpareNorm(MadeAtFirstCall):
+        def __init__(self, num_classes: int) -> None:
+            super().__init__(num_classes)
+            self.spare = nn.LazyBatchNorm2d(affine=False)  # has buffers to be sized, and no parameters
+
+    class Failing(MadeAtFirstCall):
+        def forward(self, x: Tensor) -> Tensor:
+            raise RuntimeError(f"cannot go on from {tuple(super().forward(x).shape)}")
+
+    for network, status, why in ((SpareNorm, "skipped", "lazy layers"), (Failing, "failed", "cannot go on")):
+        for row in rows(replace(spec_of("spare"), build=network), *COUNTS).values():
+            assert (row.status, why in row.note) == (status, True)
 
 
 def test_finding_out_sizes_leaves_the_statistics_of_norms_as_they_were() -> None:

@@ -106,7 +106,7 @@ def build_on_meta(spec: ModelSpec) -> nn.Module:
         Exception: whatever it raises itself.
     """
     with seeded(0):
-        _grows(spec)  # which builds it with data first, and for a reason
+        grows(spec)  # which builds it with data first, and for a reason
         network = _with_every_layer(_without_data(spec), spec)
         network.float()
     return network
@@ -186,7 +186,7 @@ def _dropped(network: nn.Module) -> nn.Module:
 
 def _with_every_layer(network: nn.Module, spec: ModelSpec) -> nn.Module:
     """Itself, after a pass if that is where its layers are made or find out their sizes."""
-    if _unsized(network) or _grows(spec):
+    if _unsized(network) or grows(spec):
         _pass(network, spec)
     if _unsized(network):  # an auxiliary head, perhaps
         kept = {buffer: buffer.clone() for buffer in network.buffers() if not is_lazy(buffer)}
@@ -207,7 +207,7 @@ def _unsized(network: nn.Module) -> list[str]:
 
 
 @lru_cache(maxsize=64)
-def _grows(spec: ModelSpec) -> bool:
+def grows(spec: ModelSpec) -> bool:
     """Whether the network makes layers in its first pass; none of the registry, torchvision or timm does."""
     if is_known(spec.name) or spec.as_it_is:
         return False
@@ -217,8 +217,13 @@ def _grows(spec: ModelSpec) -> bool:
         with suppress(Exception), seeded(0):  # a network that fails says so where it is measured
             network = make(spec)
             before = set(network.parameters())
-            _pass(network, spec)
-            return set(network.parameters()) != before
+            failed = False
+            try:
+                _pass(network, spec)
+            except (Exception, SystemExit):
+                failed = True
+            if (grown := set(network.parameters()) != before) or not failed:
+                return grown
     return False
 
 
