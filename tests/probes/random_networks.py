@@ -479,7 +479,8 @@ def norm(draw: Draw, shape: Shape) -> Part:
 
 
 def activation(draw: Draw, shape: Shape) -> Part:
-    kind = one_of(draw, nn.ReLU, nn.GELU, nn.SiLU, nn.Hardswish, nn.PReLU, nn.Dropout, nn.Identity, nn.Softplus)
+    kinds = (nn.ReLU, nn.GELU, nn.SiLU, nn.Hardswish, nn.PReLU, nn.Dropout, nn.Identity, nn.Softplus, nn.LogSigmoid)
+    kind = one_of(draw, *kinds, nn.RReLU, partial(nn.LogSoftmax, 1))
     return Part(kind, shape, 1 if kind is nn.PReLU else 0)
 
 
@@ -513,7 +514,7 @@ def reshaped(draw: Draw, shape: Shape) -> Part:
     rest = len(shape) - 1
     kinds = ["roll", "contiguous", "upsampled" if len(shape) == 3 else "roll"]
     kinds += ["tokens", "transposed"] if rest >= 2 else []
-    kinds += ["shuffled"] if rest == 2 else []
+    kinds += ["shuffled", "channels last", "channels last"] if rest == 2 else []
     kinds += ["turned", "image"] if rest == 1 else []
     kind = one_of(draw, *kinds)
     channels, *sides = shape
@@ -525,6 +526,8 @@ def reshaped(draw: Draw, shape: Shape) -> Part:
         run = lambda self, x: x.contiguous().view_as(x)  # noqa: E731
     elif kind == "upsampled":
         run, after = lambda self, x: F.interpolate(x, scale_factor=2.0), (channels, *(2 * side for side in sides))
+    elif kind == "channels last":
+        run = lambda self, x: x.contiguous(memory_format=torch.channels_last)  # noqa: E731
     elif kind == "tokens":
         run, after = lambda self, x: x.flatten(2).transpose(1, 2), (math.prod(sides), channels)
     elif kind == "transposed":
