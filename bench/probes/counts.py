@@ -21,19 +21,10 @@ from torch.overrides import TorchFunctionMode
 from bench.config import Execution, Task
 from bench.device.execution import for_inference, inference_dtype, memory_format
 from bench.models import ModelSpec
+from bench.probes.counting.imitation import Shortcuts, open_attention
 from bench.probes.counting.kernels import KernelCounter
 from bench.probes.counting.layers import BytesByCall, layer_products, layer_table, saved_tensors
-from bench.probes.counting.networks import (
-    Shortcuts,
-    State,
-    build,
-    counted,
-    grows,
-    images_for,
-    open_attention,
-    require_training_mode,
-    seeded,
-)
+from bench.probes.counting.networks import State, build, counted, grows, images_for, require_training_mode, seeded
 from bench.probes.counting.operators import tensors_in
 from bench.probes.reading import Answer, Measurement, Reading, Unsupported
 from bench.probes.steps import inference_step, read_in_a_format_that_runs, try_step

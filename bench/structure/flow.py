@@ -18,8 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from bench.probes.counting.imitation import open_attention
 from bench.probes.counting.layers import ProductCounter
-from bench.probes.counting.networks import hooked, open_attention
+from bench.probes.counting.networks import hooked
 from bench.probes.counting.operators import tensors_in
 from bench.probes.reading import Unsupported
 from bench.structure import Kind

@@ -118,7 +118,7 @@ def test_a_replay_leaves_nothing_behind() -> None:
     spec = REGISTRY["resnet20_cifar"]
     first, second = (training_footprint(spec, recipe_for(spec.family, {}), FP32, "cpu", 2) for _ in range(2))
     assert first == second
-    assert F.scaled_dot_product_attention.__module__ != "bench.probes.counting.networks"
+    assert F.scaled_dot_product_attention.__module__ != "bench.probes.counting.imitation"
 
 
 def allocated_on_cpu(make: MakeStep, task: Task, folder: Path) -> int:

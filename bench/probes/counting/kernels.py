@@ -20,7 +20,8 @@ from bench.config import Execution
 from bench.device import accelerator
 from bench.device.execution import for_inference, inference_dtype, memory_format
 from bench.models import ModelSpec
-from bench.probes.counting.networks import Shortcuts, counted, images_for, imitated, open_attention
+from bench.probes.counting.imitation import Shortcuts, imitated, open_attention
+from bench.probes.counting.networks import counted, images_for
 from bench.probes.counting.operators import Mode, decomposed, formula_of, is_composite, parts_of, tensors_in, work_of
 from bench.probes.counting.replay import replayed_step
 from bench.training.recipes import Recipe

@@ -27,17 +27,8 @@ from torch.utils import checkpoint
 
 from bench.metrics import Flag
 from bench.models import ModelSpec
-from bench.probes.counting.networks import (
-    Shortcuts,
-    counted,
-    hooked,
-    images_for,
-    imitated,
-    open_attention,
-    outermost_scripts,
-    seeded,
-    tensors_of,
-)
+from bench.probes.counting.imitation import Shortcuts, imitated, open_attention
+from bench.probes.counting.networks import counted, hooked, images_for, outermost_scripts, seeded, tensors_of
 from bench.probes.counting.operators import (
     Formula,
     Mode,

@@ -31,16 +31,8 @@ from bench.config import Execution
 from bench.device.accelerator import KernelKind
 from bench.device.execution import HALF, for_inference, for_training, inference_dtype, memory_format
 from bench.models import ModelSpec
-from bench.probes.counting.networks import (
-    CPU,
-    Shortcuts,
-    counted,
-    images_for,
-    imitated,
-    open_attention,
-    seeded,
-    tensors_of,
-)
+from bench.probes.counting.imitation import Shortcuts, imitated, open_attention
+from bench.probes.counting.networks import CPU, counted, images_for, seeded, tensors_of
 from bench.probes.counting.operators import Mode, parts_of, tensors_in
 from bench.probes.reading import Unsupported
 from bench.training.recipes import Recipe
