@@ -377,7 +377,8 @@ def of_a_project(name: str) -> str:
     if name.endswith(".py"):
         return f": write {name}:factory"
     package, module, factory = name.partition(".")[0], *name.rpartition(".")[::2]
-    with _importable_from(os.getcwd()):
+    found = None
+    with _importable_from(os.getcwd()), suppress(ValueError):  # of a module that nothing has found, such as __main__
         found = package.isidentifier() and importlib.util.find_spec(package)
     return f": write {module or name}:{factory if module else 'factory'}" if found else ""
 

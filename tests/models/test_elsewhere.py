@@ -132,6 +132,12 @@ def test_what_cannot_be_found_is_said(own: str, word: str, words: str) -> None:
         select([word.format(own=own)], input_size=(3, 32, 48) if "vit" in word else None)
 
 
+def test_the_program_itself_is_no_package_of_a_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)  # as where the console script was started
+    with pytest.raises(UnknownModel, match="no network is named '__main__'"):
+        select(["__main__"])
+
+
 def test_torchvision_takes_colour_images() -> None:
     with pytest.raises(UnknownModel, match="takes colour images: write --input-size 3x28x28"):
         select(["torchvision:resnet18"], input_size=(1, 28, 28))
