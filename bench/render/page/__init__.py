@@ -133,6 +133,7 @@ def page_environment(**options: Any) -> jinja2.Environment:
     environment.filters["paper_link"] = paper_link
     environment.filters["name_cell"] = name_cell
     environment.filters["breakable"] = breakable
+    environment.filters["with_code"] = with_code
     environment.filters["written_name"] = written_name
     return environment
 
@@ -182,6 +183,11 @@ def paper_link(paper: str) -> Markup:
 def breakable(text: str) -> Markup:
     """`text`, in which a narrow column may break an identifier after each _."""
     return Markup(str(markupsafe.escape(text)).replace("_", "_<wbr>"))
+
+
+def with_code(text: str) -> Markup:
+    """`text`, in which a command between backticks is code."""
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(markupsafe.escape(text))))
 
 
 def name_cell(model: Model) -> Markup:
