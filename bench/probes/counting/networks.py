@@ -189,12 +189,11 @@ def grows(spec: ModelSpec) -> bool:
         with suppress(Exception), seeded(0):  # a network that fails says so where it is measured
             network = make(spec)
             before = set(network.parameters())
-            failed = False
-            try:
+            ended = False
+            with suppress(Exception, SystemExit):
                 _pass(network, spec)
-            except (Exception, SystemExit):
-                failed = True
-            if (grown := set(network.parameters()) != before) or not failed:
+                ended = True
+            if (grown := set(network.parameters()) != before) or ended:
                 return grown
     return False
 
