@@ -305,7 +305,9 @@ PRESETS: dict[str, Preset] = {
         probes=_WITHOUT_SWEEP,
         train_batch_size=32,
         batch_size={"cifar": 16, "mnist": 16, "imagenet": 2},
-        rounds=4,
+        # Many short rounds: a shared machine is faster or slower for tens of seconds, and steady in each of them.
+        rounds=8,
+        measure_seconds=0.125,
         # The textbook's comparison is one of 224x224 networks; running them takes a CPU too long, counting does not.
         counted=(
             *("alexnet", "zfnet", "nin", "vgg16", "vgg19", "googlenet", "resnet18", "resnet34", "resnet50"),

@@ -20,11 +20,11 @@ Step = Callable[[], object]
 Clock = Callable[[], float]
 
 AGREEMENT = 0.05  # two stretches of steps whose medians differ by less are the same to us
-WARM_UP_LIMIT = 5  # times the measuring time, then warm-up is given up
+WARM_UP_LIMIT = 5  # times the measuring time, then warm-up is given up; slow steps have a few in any case
+LEAST_STRETCHES = 6
 DEVICE_SAMPLES = 5
 LONGEST_WAIT_S = 0.25  # a kernel of 2 s is killed where the GPU has a display to serve
 MARKS_S = 1e-4  # more than the host takes for two marks in the queue
-LEAST_LAPS = 5
 
 
 @dataclass(frozen=True)
@@ -96,13 +96,14 @@ def _warm_up(sample: Callable[[int], float], clock: Clock, measure_seconds: floa
     start = clock()
     before: list[float] = []
     stretch: list[float] = []
-    while clock() - start < WARM_UP_LIMIT * measure_seconds:
+    stretches = 0
+    while clock() - start < WARM_UP_LIMIT * measure_seconds or stretches < LEAST_STRETCHES:
         stretch.append(sample(1))
         # Long enough to outlast single hiccups and short enough to end: a quarter of the time.
-        if len(stretch) >= 2 and sum(stretch) >= measure_seconds / 4:
+        if sum(stretch) >= measure_seconds / 4:
             if before and _agree(before, stretch):
                 return True, statistics.median(stretch)
-            before, stretch = stretch, []
+            before, stretch, stretches = stretch, [], stretches + 1
     return False, statistics.median(stretch or before)
 
 
@@ -147,6 +148,8 @@ def device_seconds(step: Step, device: Device, clock: Clock = time.perf_counter)
         NoClock: the device has no clock or cannot be kept busy.
         HostTooSlow: it had begun too early in most of the samples.
     """
+    if device.is_host:
+        raise NoClock("only an accelerator works apart from the host, with a clock of its own")
     device.synchronise()
     start = clock()
     step()
@@ -156,9 +159,7 @@ def device_seconds(step: Step, device: Device, clock: Clock = time.perf_counter)
         device.synchronise()
         busy = device.sleep(min(1.5 * to_queue + MARKS_S, LONGEST_WAIT_S))
         begin = device.event()
-        if begin is None:
-            raise NoClock("only an accelerator works apart from the host, with a clock of its own")
-        if not busy:
+        if begin is None or not busy:
             raise NoClock("this device cannot be kept busy while a step is queued")
         step()
         end, too_early = device.event(), begin.query()
@@ -202,11 +203,11 @@ class Laps:
         if self._marks is not None:
             self._marks.append((part, self._now()))
 
-    def of(self, step: Step, measure_seconds: float) -> dict[Hashable, tuple[float, ...]]:
+    def of(self, step: Step, measure_seconds: float, least: int = 5) -> dict[Hashable, tuple[float, ...]]:
         """Seconds of each part, summed over its laps: a sample for each of so many steps as fill a time."""
         samples: dict[Hashable, list[float]] = {}
         taken, start = 0, self._clock()
-        while taken < LEAST_LAPS or self._clock() - start < measure_seconds:
+        while taken < least or self._clock() - start < measure_seconds:
             self._device.synchronise()
             self._marks = [("", self._now())]
             step()

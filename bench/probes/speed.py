@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import statistics
 import tempfile
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.profiler import profile, supported_activities
 
 from bench.config import Task
@@ -55,6 +55,7 @@ PARTS = {part: f"train_{part}_ms" for part in ("forward", "backward", "optimizer
 STEPS: dict[str, MakeStep] = {"inference": inference_step, "train": training_step}
 BEST = {f"best_{kind}_images_per_s": make for kind, make in STEPS.items()}
 LEAST_SAMPLES, LEAST_LATENCIES = 5, 100  # below the second, a 99th percentile is the slowest sample
+LEAST_IN_A_ROUND = 3  # where there are others: it is they that tell how steady the machine is
 SWEEP_S = 0.1  # of sampling at each batch size
 WORTH_IT = 1.02  # a doubled batch must gain 2 % to be tried further
 LARGEST_BATCH = 1 << 16
@@ -106,7 +107,8 @@ def _timed(kind: str, task: Task, batch_size: int) -> tuple[Timing, OwnTime | Ex
     step = training_step(task, batch_size, laps) if kind == "train" else inference_step(task, batch_size)
     steps = _steps(step, task)
     own = _besides(lambda: _own_time(step, task))
-    return steps, own, _besides(lambda: laps.of(step, task.measure_seconds / 4) if kind == "train" else {})
+    least = _least_samples(task)
+    return steps, own, _besides(lambda: laps.of(step, task.measure_seconds / 4, least) if kind == "train" else {})
 
 
 def _own_time(step: Step, task: Task) -> OwnTime:
@@ -150,18 +152,23 @@ def _besides(measured: Callable[[], Result]) -> Result | Exception:
 def _steps(step: Step, task: Task, alone: bool = False) -> Timing:
     """Steady samples: of as many steps each as suit the device, or of each step `alone`."""
     device = accelerator.named(task.device)
-    least, shortest = (LEAST_LATENCIES, 0.0) if alone else (LEAST_SAMPLES, device.sizes.shortest_sample_s)
+    least, shortest = (LEAST_LATENCIES, 0.0) if alone else (_least_samples(task), device.sizes.shortest_sample_s)
+    outputs = deque[Tensor](maxlen=1)
     with clocks(task.device) as clock:
         timing = steady_samples(
-            step,
+            lambda: outputs.append(step()),
             device.synchronise,
             task.measure_seconds,
             least_samples=least,
             shortest_sample_s=shortest,
             clocks=clock,
         )
-    check_finite(step(), task.config.execution)
+    check_finite(outputs[0], task.config.execution)
     return replace(timing, of_the_step=step.batch.note)
+
+
+def _least_samples(task: Task) -> int:
+    return LEAST_SAMPLES if task.config.rounds == 1 else LEAST_IN_A_ROUND
 
 
 def latency(task: Task) -> Measurement:

@@ -92,7 +92,7 @@ def measure(
         batch_size: images in a step that is timed or weighed. Default: that of the preset, by the size of the image.
         num_classes: default: what the network says, or returns.
         name: of the network in the rows. Default: that of its class or function.
-        rounds: how often timings are taken. Default: that of the preset (4 on a CPU).
+        rounds: how often timings are taken. Default: that of the preset (8 on a CPU).
         fit: a memory, such as "16GiB", into which the largest batch is to fit.
         budget, seeds, dataset, data_dir, train_batch_size, test_images: of training, as the flags of `run`; a
             training is begun however long it takes.

@@ -370,7 +370,7 @@ class Pace:
             case "train_time":
                 return max(0.5, 3 * (self._step_s(task, "train", self._train_batch(task)) or 0.0))
             case "throughput":  # with the device's own clock, where it has one, and the parts of a training step
-                steps = 15 if dedicated else 10
+                steps = 15 if dedicated else 9
                 return sum(sampled(kind, common, steps=steps) for kind in kinds) + measure_s / 4
             case "latency":  # and once more, replayed; where all of it is, the same steps serve for both
                 both = dedicated and self._config.execution.cuda_graphs is None
