@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import codecs
 import difflib
+import errno
 import io
+import os
 import sys
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
@@ -65,7 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="plain")
     try:
-        return _run(arguments)
+        status = _run(arguments)
+        print(end="", flush=True)  # fails here, if it does
+        return status
     except (RequestError, RunError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return BAD_REQUEST
@@ -73,8 +77,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("interrupted before anything was measured", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:  # `bench list | head`
-        sys.stderr.close()
+        _write_no_more()
         return OK
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _write_no_more()
+        where = error.filename or "standard output"
+        print(f"bench: no space left for {where}: make some, then repeat the command", file=sys.stderr)
+        return BAD_REQUEST
+
+
+def _write_no_more() -> None:
+    """Standard output cannot take what is left, and Python would try again at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def _in_plain_characters(error: UnicodeError) -> tuple[str, int]:

@@ -79,3 +79,19 @@ def test_a_character_that_an_output_lacks_is_replaced_by_what_reads_alike(
     output.seek(0)
     print(said, end="", flush=True)
     assert output.buffer.getvalue().decode(encoding) == (shown or said)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="has no device that is always full")
+def test_an_output_that_is_full_is_said_in_one_line() -> None:
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "bench", "--version"]
+        done = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    line = "bench: no space left for standard output: make some, then repeat the command\n"
+    assert (done.returncode, done.stderr) == (2, line)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="has no bash")
+def test_a_reader_who_has_seen_enough_is_no_error() -> None:
+    script = 'set -o pipefail; "$0" -m bench --help | true'
+    done = subprocess.run(["bash", "-c", script, sys.executable], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
