@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import statistics
 import tempfile
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -107,7 +107,7 @@ def _timed(kind: str, task: Task, batch_size: int) -> tuple[Timing, OwnTime | Ex
     step = training_step(task, batch_size, laps) if kind == "train" else inference_step(task, batch_size)
     steps = _steps(step, task)
     own = _besides(lambda: _own_time(step, task))
-    least = _least_samples(task)
+    least = LEAST_SAMPLES if task.config.rounds == 1 else 1
     return steps, own, _besides(lambda: laps.of(step, task.measure_seconds / 4, least) if kind == "train" else {})
 
 
@@ -152,23 +152,25 @@ def _besides(measured: Callable[[], Result]) -> Result | Exception:
 def _steps(step: Step, task: Task, alone: bool = False) -> Timing:
     """Steady samples: of as many steps each as suit the device, or of each step `alone`."""
     device = accelerator.named(task.device)
-    least, shortest = (LEAST_LATENCIES, 0.0) if alone else (_least_samples(task), device.sizes.shortest_sample_s)
-    outputs = deque[Tensor](maxlen=1)
+    few = LEAST_SAMPLES if task.config.rounds == 1 else LEAST_IN_A_ROUND
+    least, shortest = (LEAST_LATENCIES, 0.0) if alone else (few, device.sizes.shortest_sample_s)
+    last: list[Tensor] = []
+
+    def watched() -> None:
+        last.clear()  # it may be a part of something large
+        last.append(step())
+
     with clocks(task.device) as clock:
         timing = steady_samples(
-            lambda: outputs.append(step()),
+            watched,
             device.synchronise,
             task.measure_seconds,
             least_samples=least,
             shortest_sample_s=shortest,
             clocks=clock,
         )
-    check_finite(outputs[0], task.config.execution)
+    check_finite(last[0], task.config.execution)
     return replace(timing, of_the_step=step.batch.note)
-
-
-def _least_samples(task: Task) -> int:
-    return LEAST_SAMPLES if task.config.rounds == 1 else LEAST_IN_A_ROUND
 
 
 def latency(task: Task) -> Measurement:

@@ -119,7 +119,7 @@ COUNT_S = 0.3  # of the static probes of a network
 # length is not left out.
 KERNELS_LIMIT_S = 600.0
 LIMITS_S = 6.0  # of the peak and the bandwidth of a device
-REPLAY_S = 1.0  # of both steps on the meta device
+REPLAY_S = 0.2  # of both steps on the meta device
 UNKNOWN_TRAINING_S = 60.0
 CLOSING_SHARE = 0.06  # of a time limit: for the last task, which may take longer than was reckoned, and the report
 BELIEVED_S = 30.0  # of work as reckoned that what has ended is weighed against: one slow task is no trend
@@ -153,7 +153,7 @@ _H100_VENDOR = vendor_named("H100")
 # Of a CPU: shares of the peak and of the bandwidth that it was measured at, and what an operator takes at least, with
 # which both steps of the networks of `quick` come out best on two cores (within 25 % for two in three of them).
 CPU_SHARES = (0.8, 0.5)
-CPU = Speed(math.nan, math.nan, 3e-5, 0.0, 1.0, 0.0, 0.5, width=8)
+CPU = Speed(math.nan, math.nan, 3e-5, 0.0, 0.3, 0.0, 0.5, width=8)
 
 
 def speed_of(config: Config, limits: Iterable[Mapping[str, Any]], named: VendorPeak | None = None) -> Speed | None:
@@ -412,6 +412,9 @@ class Pace:
 
         A replayed step is one for which the device does not wait for the host.
         """
+        latency = self._found.get((task.spec.name, "latency_ms")) if kind == "inference" and batch_size == 1 else None
+        if latency is not None and latency.value:
+            return latency.value / 1e3
         modelled = self._modelled(task, kind, batch_size, replayed)
         rate = self._found.get((task.spec.name, f"{kind}_images_per_s"))
         if rate is None or not rate.value:

@@ -263,6 +263,15 @@ def test_a_drifting_step_in_one_of_three_rounds(read: Reader) -> None:
     assert marks(results, "train_images_per_s") == (UNSTEADY,)
 
 
+@pytest.mark.parametrize(("unsteady", "expected"), [(1, ()), (2, (UNSTEADY,))])
+def test_one_unsteady_round_of_many_is_none_of_their_median(
+    read: Reader, unsteady: int, expected: tuple[Mark, ...]
+) -> None:
+    flags = [("unsteady",)] * unsteady + [()] * (8 - unsteady)
+    rows = [ok("a_cifar", "latency_ms", 10, round=n, flags=these) for n, these in enumerate(flags)]
+    assert marks(read(rows), "latency_ms") == expected
+
+
 def test_a_clock_that_was_held_back(read: Reader) -> None:
     rows = [ok("a_cifar", "train_images_per_s", 10, round=n, flags=("throttled",) if n == 1 else ()) for n in range(3)]
     assert marks(read(rows), "train_images_per_s") == (THROTTLED,)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -37,6 +38,7 @@ from bench.stats import Interval, mean_interval, median_interval, rounds_interva
 
 NO_INTERVAL: Interval = (math.nan, math.nan)
 NOT_RUN = "not run"  # the status of a network that the run names but has not measured yet
+_STEADY_ENOUGH = 4  # a median over rounds hardly depends on fewer than one in so many
 _WORST_FIRST = ("failed", "timeout", "oom", "ok", "skipped")
 
 
@@ -81,8 +83,10 @@ class Cell:
 
     @property
     def flags(self) -> frozenset[str]:
-        """What a reader must be warned of in any of its seeds and rounds."""
-        return frozenset(flag for row in self.records for flag in row.flags) if self.measured else frozenset()
+        """What a reader must be warned of: what any of its seeds or rounds says, `unsteady` only where enough do."""
+        said = Counter(flag for row in self.records for flag in row.flags) if self.measured else {}
+        enough = len(self.records) / _STEADY_ENOUGH
+        return frozenset(flag for flag, times in said.items() if flag != "unsteady" or times >= enough)
 
     @property
     def reliable(self) -> bool:
