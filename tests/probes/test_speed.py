@@ -117,6 +117,19 @@ def test_a_step_of_known_length_is_reported_within_one_percent(clock: Clock) -> 
     assert lag.value < p95.value < p99.value < 20 * 1.08
 
 
+@pytest.mark.parametrize(("rounds", "samples", "laps"), [(1, 5, 5), (2, 3, 1)])
+def test_of_a_slow_step_a_round_among_others_takes_fewer_samples(
+    clock: Clock, rounds: int, samples: int, laps: int
+) -> None:
+    slow = planted(seconds=1.0)
+    config = replace(CONFIG, rounds=rounds)
+    assert len(reading("throughput", "inference_images_per_s", slow, config).samples) == samples
+    rate = reading("throughput", "train_images_per_s", slow, config)
+    assert len(rate.samples) == samples
+    assert rate.flags == ()
+    assert len(reading("throughput", "train_forward_ms", slow, config).samples) == laps
+
+
 def test_the_parts_of_a_training_step_are_told_apart_and_add_up_to_it(
     clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -44,11 +44,11 @@ def test_plain_lines_say_what_was_done_and_what_is_left(clock: Time) -> None:
         follow(display, TASKS[2], clock, 50.0)
         follow(display, TASKS[3], clock, 50.0)
     lines = out.getvalue().splitlines()
-    # A training is reckoned at 1.05 times its budget and 1.5 s: 33 s each. Then by what the first of them took,
-    # beside 30 s as reckoned: 80 for 63 s.
-    assert lines[0] == "[1/4] lenet5_cifar params: parameters 62.0 k (2.0 s), about 66 s left"
-    assert lines[1] == "[2/4] resnet20_cifar params: failed: RuntimeError: no (2.0 s), about 66 s left"
-    assert lines[2].endswith("(50.0 s), about 42 s left")
+    # A training is reckoned at 1.05 times its budget and 0.8 s: 32 s each. Then by what the first of them took,
+    # beside 30 s as reckoned: 80 for 62 s.
+    assert lines[0] == "[1/4] lenet5_cifar params: parameters 62.0 k (2.0 s), about 65 s left"
+    assert lines[1] == "[2/4] resnet20_cifar params: failed: RuntimeError: no (2.0 s), about 65 s left"
+    assert lines[2].endswith("(50.0 s), about 41 s left")
     assert lines[3].endswith("done")
 
 
@@ -83,7 +83,7 @@ def test_a_line_has_as_many_scores_as_fit_each_with_its_unit(clock: Time, width:
     with Display(TASKS, Pace(CONFIG), Console(file=out, force_terminal=False, width=width)) as display:
         follow(display, TASKS[0], clock, 2.0, latency, rate, macs)
     (line,) = out.getvalue().splitlines()
-    assert line == f"[1/4] lenet5_cifar params: {told} (2.0 s), about 66 s left"
+    assert line == f"[1/4] lenet5_cifar params: {told} (2.0 s), about 65 s left"
 
 
 def test_what_is_skipped_for_every_network_alike_is_said_once(clock: Time) -> None:
@@ -113,7 +113,7 @@ def test_a_terminal_gets_one_live_line_and_every_failure(clock: Time) -> None:
     out = io.StringIO()
     with Display(TASKS, Pace(CONFIG), Console(file=out, force_terminal=True, width=120)) as display:
         display.started(TASKS[0], "cpu")
-        assert display.time_left() == "about 67 s left"
+        assert display.time_left() == "about 65 s left"
         clock.now += 1
         display.ended(TASKS[0], Outcome((OK,)))
         follow(display, TASKS[1], clock, 1.0, replace(OK, value=None, status="oom", note="too big [red]"))
