@@ -9,9 +9,10 @@ import io
 import os
 import sys
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from importlib.metadata import version
-from typing import Any
+from typing import Any, TextIO, cast
 
 from bench.cli import (
     BAD_REQUEST,
@@ -66,33 +67,53 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="plain")
-    try:
-        status = _run(arguments)
-        print(end="", flush=True)  # fails here, if it does
-        return status
-    except (RequestError, RunError) as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return BAD_REQUEST
-    except KeyboardInterrupt:  # before any task: `measure` catches the others
-        print("interrupted before anything was measured", file=sys.stderr)
-        return INTERRUPTED
-    except BrokenPipeError:  # `bench list | head`
-        _write_no_more()
-        return OK
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        _write_no_more()
-        where = error.filename or "standard output"
-        print(f"bench: no space left for {where}: make some, then repeat the command", file=sys.stderr)
-        return BAD_REQUEST
+    out, err = sys.stdout and _WhileRead(sys.stdout, True), sys.stderr and _WhileRead(sys.stderr, False)
+    with redirect_stdout(cast(TextIO, out)), redirect_stderr(cast(TextIO, err)):
+        try:
+            try:
+                return _run(arguments)
+            finally:
+                print(end="", flush=True)  # fails here, if it does
+        except (RequestError, RunError) as error:
+            print(f"bench: {error}", file=sys.stderr)
+            return BAD_REQUEST
+        except KeyboardInterrupt:  # before any task: `measure` catches the others
+            print("interrupted before anything was measured", file=sys.stderr)
+            return INTERRUPTED
 
 
-def _write_no_more() -> None:
-    """Standard output cannot take what is left, and Python would try again at its end."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
+class _WhileRead:
+    """An output whose reader may leave before the end (`| head`): the rest goes nowhere, and the verb does its work.
+
+    Only so is the exit status of a gate what it has found, and a report written.
+    """
+
+    def __init__(self, stream: TextIO, is_result: bool) -> None:
+        self._stream, self._is_result = stream, is_result
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with self._given_up():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with self._given_up():
+            self._stream.flush()
+
+    @contextmanager
+    def _given_up(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in (errno.EPIPE, errno.EINVAL, errno.ENOSPC):  # EINVAL is what Windows says of a pipe
+                raise
+            with open(os.devnull, "wb") as nowhere:  # what could not be written is still in the buffer
+                os.dup2(nowhere.fileno(), self._stream.fileno())
+            if error.errno == errno.ENOSPC and self._is_result:
+                raise RequestError("no space left for standard output: make some, then repeat the command") from None
 
 
 def _in_plain_characters(error: UnicodeError) -> tuple[str, int]:

@@ -1,6 +1,8 @@
 """The verb: what it prints, in three forms, and how it exits."""
 
 import json
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -37,6 +39,20 @@ def test_the_gate_decides_the_exit_status(
     assert main(["compare", "before", "after", "--results-dir", str(results), "--fail-on", gate]) == status
     err = capsys.readouterr().err
     assert ("resnet20_cifar train_images_per_s" in err) == (status == 3)
+
+
+@pytest.mark.parametrize("output", ["stdout", "stderr"])
+def test_a_gate_holds_where_nobody_reads_on(results: Path, output: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with `| head`, where a pipe ends early."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    markdown = results / "change.md"
+    gate = ["compare", "before", "after", "--results-dir", str(results), "--fail-on", "5%", "--markdown", str(markdown)]
+    with os.fdopen(writer, "w", buffering=1) as nobody:
+        monkeypatch.setattr(sys, output, nobody)
+        assert main(gate) == 3
+        assert markdown.exists()
+        assert getattr(sys, output) is nobody
 
 
 @pytest.mark.parametrize(("flags", "status"), [([], 0), (["--fail-on-unclear"], 4)])
