@@ -459,10 +459,10 @@ def estimate(
 ) -> Estimate:
     """Leave out trainings above `config.max_train_time_s`, then what does not fit into `config.time_limit_s`.
 
-    A user's own network has no reference that could stand for its training, so it is not among the trainings. Those are
-    the first that a run can do without, then come the last rounds of timings; of each, what takes longest. What still
-    fits stays, and the counts always do. `spent_s` of the limit are gone already; `before` are seconds of phases that
-    have no tasks.
+    A user's own network has no reference that could stand for its training, so it is not among the trainings. Those and
+    rounds of timings beyond the third are what a run can do without, first what takes longest, a round as a whole; then
+    come the last of the other rounds. What still fits stays, and the counts always do. `spent_s` of the limit are gone
+    already; `before` are seconds of phases that have no tasks.
     """
     left_out: dict[int, LeftOut] = {}  # by the task's index
     longest, whole = config.max_train_time_s, config.time_limit_s
@@ -475,7 +475,11 @@ def estimate(
     if whole is not None:
         room = (1 - CLOSING_SHARE) * whole - spent_s
         left = [index for index, task in enumerate(tasks) if index not in left_out and not task.static]
-        for index in sorted(left, key=lambda index: _last_to_go(tasks[index], seconds[index])):
+        rounds: defaultdict[int, float] = defaultdict(float)
+        for index in left:
+            rounds[tasks[index].round] += seconds[index]
+        longest_round_s = max((rounds[number] for number in rounds if number), default=0.0)
+        for index in sorted(left, key=lambda index: _last_to_go(tasks[index], seconds[index], longest_round_s)):
             if seconds[index] <= room:
                 room -= seconds[index]
             else:
@@ -496,9 +500,11 @@ def phase_of(task: Task) -> str:
     return named.get(PROBES[name].when) or " and ".join(task.probes).replace("_", " ")
 
 
-def _last_to_go(task: Task, seconds: float) -> tuple[bool, int, float]:
-    """For sorting: what a run can do without first comes last."""
-    return PROBES[task.probes[0]].trains and task.spec.name in REGISTRY, task.round, seconds
+def _last_to_go(task: Task, seconds: float, round_s: float) -> tuple[float, int, float]:
+    """For sorting: what a run can do without first comes last. Of three rounds or more there is an interval."""
+    if PROBES[task.probes[0]].trains and task.spec.name in REGISTRY:
+        return seconds, 0, 0.0
+    return round_s if task.round > 2 else 0.0, task.round, seconds
 
 
 def _omitted(what: str, several: Sequence[LeftOut]) -> str:

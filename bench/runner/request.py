@@ -129,8 +129,9 @@ class Request(Setup):
     """Do not begin a training that is predicted to take longer here, such as 90s, 15min or 2h; its row says so, and the
     report shows the shipped reference. Default: 60s with the budget of quick or standard, no limit with a --budget."""
     time_limit: Word = None
-    """Leave out what does not fit into this time, such as 15min: the longest trainings first. Default: 11min for quick
-    as it is, without flags for its networks, budget, seeds or rounds; no limit otherwise."""
+    """Leave out what does not fit into this time, such as 15min: first what takes longest of trainings and of rounds
+    beyond the third. Default: 11min for quick as it is, without flags for its networks, budget, seeds or rounds; no
+    limit otherwise."""
     dry_run: bool = False
     """Say what would be done and about how long each phase takes, reckoned from what networks compute and what the
     device can do; nothing is kept."""

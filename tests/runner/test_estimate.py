@@ -233,6 +233,21 @@ def test_a_time_limit_gives_up_the_longest_training_first_then_later_rounds() ->
     assert short.seconds <= 5.0
 
 
+def test_of_a_training_and_a_round_beyond_the_third_what_takes_longer_goes_first() -> None:
+    """On a slow machine, more rounds of all networks would leave no time to train any."""
+    config = replace(CONFIG, rounds=8, measure_seconds=5.0, max_train_time_s=None)  # a round takes 35 s
+    for time_limit_s, rounds, trained in [
+        (100.0, 3, []),
+        (135.0, 3, ["lenet5_cifar"]),
+        (155.0, 4, ["lenet5_cifar"]),
+        (305.0, 8, ["lenet5_cifar"]),
+        (900.0, 8, ["lenet5_cifar", "googlenet_cifar"]),
+    ]:
+        found = reckoned(replace(config, time_limit_s=time_limit_s)).tasks
+        assert {task.round for task in found} == set(range(rounds))
+        assert names(found, "accuracy") == trained
+
+
 def test_time_that_is_gone_counts_against_the_limit() -> None:
     config = replace(CONFIG, time_limit_s=reckoned(CONFIG).seconds + 1)
     assert len(reckoned(config).left_out) == 1
