@@ -79,7 +79,7 @@ def steady_samples(
 
     sample(1)  # allocation, autotuning and lazy initialisation: never representative
     steady, recent = _warm_up(sample, clock, measure_seconds)
-    steps = max(1, math.ceil(shortest_sample_s / max(recent, 1e-9))) if shortest_sample_s else 1
+    steps = max(1, math.ceil(shortest_sample_s / max(recent[-1], 1e-9))) if shortest_sample_s else 1
 
     seconds: list[float] = []
     while sum(seconds) * steps < measure_seconds or len(seconds) < least_samples:
@@ -88,11 +88,12 @@ def steady_samples(
             clocks.look()
     note = "" if steady else f"not steady: step times still moved by over {AGREEMENT:.0%} when sampling began"
     seen = (clocks.throttled, clocks.mhz) if clocks is not None else ("", None)
-    return Timing(tuple(seconds), drift_note(seconds) or note, *seen)
+    alike = recent if steady and steps == 1 else []  # steps that are not waited for take less
+    return Timing(tuple(seconds), drift_note([*alike, *seconds]) or note, *seen)
 
 
-def _warm_up(sample: Callable[[int], float], clock: Clock, measure_seconds: float) -> tuple[bool, float]:
-    """Until two successive stretches of steps agree: whether they did, and the seconds of a step by then."""
+def _warm_up(sample: Callable[[int], float], clock: Clock, measure_seconds: float) -> tuple[bool, list[float]]:
+    """Until two successive stretches of steps agree: whether they did, and the seconds of a step in the last."""
     start = clock()
     before: list[float] = []
     stretch: list[float] = []
@@ -102,9 +103,9 @@ def _warm_up(sample: Callable[[int], float], clock: Clock, measure_seconds: floa
         # Long enough to outlast single hiccups and short enough to end: a quarter of the time.
         if sum(stretch) >= measure_seconds / 4:
             if before and _agree(before, stretch):
-                return True, statistics.median(stretch)
+                return True, [statistics.median(before), statistics.median(stretch)]
             before, stretch, stretches = stretch, [], stretches + 1
-    return False, statistics.median(stretch or before)
+    return False, [statistics.median(stretch or before)]
 
 
 def _agree(before: Sequence[float], after: Sequence[float]) -> bool:
@@ -116,15 +117,19 @@ def _agree(before: Sequence[float], after: Sequence[float]) -> bool:
 
 
 def drift_note(seconds: Sequence[float]) -> str:
-    """Says so if the last third of the samples is slower or faster than the first by more than chance and 5 %."""
-    third = len(seconds) // 3
-    if third < 4:
-        return ""
-    from scipy.stats import mannwhitneyu  # only here: it takes a second to import, and `show` times nothing
+    """Says so if the last third of the samples is slower or faster than the first by more than chance and 5 %.
 
-    first, last = seconds[:third], seconds[-third:]
-    change = statistics.median(last) / statistics.median(first) - 1
-    if abs(change) <= AGREEMENT or mannwhitneyu(first, last).pvalue > 0.001:
+    By Kendall's rank correlation with their order, of 0.001; of five or six samples that is all of them in order.
+    """
+    count = len(seconds)
+    if count < 5:
+        return ""
+    change = statistics.median(seconds[-(count // 3) :]) / statistics.median(seconds[: count // 3]) - 1
+    if abs(change) <= AGREEMENT:
+        return ""
+    from scipy.stats import kendalltau  # only here: it takes a second to import
+
+    if kendalltau(range(count), seconds).pvalue > max(0.001, 2.01 / math.factorial(min(count, 7))):
         return ""
     return f"not steady: steps got {abs(change):.0%} {'slower' if change > 0 else 'faster'} while they were sampled"
 

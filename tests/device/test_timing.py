@@ -160,6 +160,16 @@ def test_a_step_that_gets_slower_as_it_runs_is_reported_as_that() -> None:
     assert drift_note([1.0 + 0.001 * n for n in range(30)]) == ""  # 2 %: within what is called the same
 
 
+@pytest.mark.parametrize(("seconds", "fall"), [(0.4, 0.03), (0.04, 0.03), (0.009, 0.01)])
+def test_slow_steps_that_still_fall_are_marked_however_few_are_sampled(seconds: float, fall: float) -> None:
+    """By so little that any two stretches that follow one another agree."""
+    clock = FakeClock(lambda step: seconds * (1 - fall) ** step)
+    timing = steady_samples(clock.step, clock.synchronise, 0.125, clock, least_samples=3, shortest_sample_s=0.0)
+    assert "faster while they were sampled" in timing.note
+    assert "faster" in drift_note([1.0, 0.98, 0.96, 0.94, 0.92])
+    assert drift_note([1.0, 0.96, 0.98, 0.94, 0.92]) == drift_note([1.0, 0.96, 0.92, 0.88]) == ""  # may be chance
+
+
 def test_a_slow_step_still_gets_five_samples_and_the_time_to_show_that_it_is_steady() -> None:
     clock = FakeClock(lambda _: 10.0)
     timing = steady_samples(clock.step, clock.synchronise, measure_seconds=1.0, clock=clock)
@@ -169,13 +179,13 @@ def test_a_slow_step_still_gets_five_samples_and_the_time_to_show_that_it_is_ste
 
 
 def test_noise_of_slow_steps_is_not_called_unsteady() -> None:
-    """Steps of which one alone fills a stretch, on a hundred machines."""
+    """Steps of which one alone fills a stretch, on a hundred machines; two marked rounds of eight mark a median."""
     marked = 0
     for seed in range(100):
         noise = random.Random(seed)
         clock = FakeClock(lambda _, noise=noise: 0.4 * noise.lognormvariate(0, 0.03))  # type: ignore[misc]
         marked += bool(steady_samples(clock.step, clock.synchronise, 0.125, clock, least_samples=3).note)
-    assert marked <= 2
+    assert marked <= 4  # five in order by chance: 1 in 60
 
 
 def test_a_planted_change_of_five_percent_is_seen_by_the_intervals() -> None:
