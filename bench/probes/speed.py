@@ -266,6 +266,7 @@ def sweep(attempt: Callable[[int], Timing], start: int) -> Sweep:
 
 def _best(metric: str, make: MakeStep, task: Task) -> Mapping[str, Answer]:
     """Each size is tried briefly, with kernels as libraries would take them unasked; the best one is timed in full."""
+    task = replace(task, config=replace(task.config, rounds=1))  # whatever the run has, this is measured once
     brief = replace(task, config=replace(task.config, measure_seconds=SWEEP_S))
     with arithmetic(task.config.execution.precision, autotune=False):
         found = sweep(lambda batch_size: _steps(make(brief, batch_size), brief), task.batch_size)

@@ -128,6 +128,8 @@ def test_of_a_slow_step_a_round_among_others_takes_fewer_samples(
     assert len(rate.samples) == samples
     assert rate.flags == ()
     assert len(reading("throughput", "train_forward_ms", slow, config).samples) == laps
+    best = reading("best_batch", "best_inference_images_per_s", planted(seconds=1.0, limit=8), config)
+    assert len(best.samples) == 5  # which is measured once
 
 
 def test_the_parts_of_a_training_step_are_told_apart_and_add_up_to_it(
