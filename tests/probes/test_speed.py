@@ -132,6 +132,16 @@ def test_of_a_slow_step_a_round_among_others_takes_fewer_samples(
     assert len(best.samples) == 5  # which is measured once
 
 
+def test_no_step_is_taken_but_to_warm_up_and_for_samples(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether the output is finite, the last sample says."""
+    monkeypatch.setattr(Clock, "spend", Time.spend)  # without noise
+    task = Task(planted(seconds=1.0), CONFIG)
+    step, start = inference_step(task, 8), clock()
+    samples = speed._steps(step, task).seconds
+    assert clock() - start == pytest.approx(1 + 2 + 5)
+    assert len(samples) == 5
+
+
 def test_the_parts_of_a_training_step_are_told_apart_and_add_up_to_it(
     clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -81,11 +81,15 @@ def test_a_character_that_an_output_lacks_is_replaced_by_what_reads_alike(
     assert output.buffer.getvalue().decode(encoding) == (shown or said)
 
 
+BUFFERED = {**os.environ, "PYTHONUNBUFFERED": ""}  # what is printed is written at the end
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="has no device that is always full")
 def test_an_output_that_is_full_is_said_in_one_line() -> None:
     with open("/dev/full", "w") as full:
         command = [sys.executable, "-m", "bench", "--version"]
-        done = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        pipe = subprocess.PIPE
+        done = subprocess.run(command, cwd=ROOT, env=BUFFERED, stdout=full, stderr=pipe, text=True, check=False)
     line = "bench: no space left for standard output: make some, then repeat the command\n"
     assert (done.returncode, done.stderr) == (2, line)
 
@@ -93,5 +97,6 @@ def test_an_output_that_is_full_is_said_in_one_line() -> None:
 @pytest.mark.skipif(os.name == "nt", reason="has no bash")
 def test_a_reader_who_has_seen_enough_is_no_error() -> None:
     script = 'set -o pipefail; "$0" -m bench --help | true'
-    done = subprocess.run(["bash", "-c", script, sys.executable], cwd=ROOT, capture_output=True, text=True, check=False)
+    command = ["bash", "-c", script, sys.executable]
+    done = subprocess.run(command, cwd=ROOT, env=BUFFERED, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
