@@ -51,6 +51,7 @@ CLOCK = Clock()
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    monkeypatch.setattr(Clock, "noise", random.Random(0))  # the same whatever tests come before
     monkeypatch.setattr(speed, "steady_samples", partial(steady_samples, clock=CLOCK))
     monkeypatch.setattr(speed, "Laps", partial(Laps, clock=CLOCK))
     return CLOCK
