@@ -25,6 +25,7 @@ LEAST_STRETCHES = 6
 DEVICE_SAMPLES = 5
 LONGEST_WAIT_S = 0.25  # a kernel of 2 s is killed where the GPU has a display to serve
 MARKS_S = 1e-4  # more than the host takes for two marks in the queue
+LEAST_LAPS = 5
 
 
 @dataclass(frozen=True)
@@ -93,19 +94,19 @@ def steady_samples(
 
 
 def _warm_up(sample: Callable[[int], float], clock: Clock, measure_seconds: float) -> tuple[bool, list[float]]:
-    """Until two successive stretches of steps agree: whether they did, and the seconds of a step in the last."""
+    """Until two successive stretches of steps agree: whether they did, and the median seconds of a step in the last."""
     start = clock()
-    before: list[float] = []
+    stretches: list[list[float]] = []
     stretch: list[float] = []
-    stretches = 0
-    while clock() - start < WARM_UP_LIMIT * measure_seconds or stretches < LEAST_STRETCHES:
+    while clock() - start < WARM_UP_LIMIT * measure_seconds or len(stretches) < LEAST_STRETCHES:
         stretch.append(sample(1))
         # Long enough to outlast single hiccups and short enough to end: a quarter of the time.
         if sum(stretch) >= measure_seconds / 4:
-            if before and _agree(before, stretch):
-                return True, [statistics.median(before), statistics.median(stretch)]
-            before, stretch, stretches = stretch, [], stretches + 1
-    return False, [statistics.median(stretch or before)]
+            stretches.append(stretch)
+            if len(stretches) > 1 and _agree(*stretches[-2:]):
+                return True, [statistics.median(each) for each in stretches[-2:]]
+            stretch = []
+    return False, [statistics.median(stretch or stretches[-1])]
 
 
 def _agree(before: Sequence[float], after: Sequence[float]) -> bool:
@@ -129,6 +130,7 @@ def drift_note(seconds: Sequence[float]) -> str:
         return ""
     from scipy.stats import kendalltau  # only here: it takes a second to import
 
+    # Two of all orders are as regular as can be; of seven samples and more they are rarer than the limit asks.
     if kendalltau(range(count), seconds).pvalue > max(0.001, 2.01 / math.factorial(min(count, 7))):
         return ""
     return f"not steady: steps got {abs(change):.0%} {'slower' if change > 0 else 'faster'} while they were sampled"
@@ -208,7 +210,7 @@ class Laps:
         if self._marks is not None:
             self._marks.append((part, self._now()))
 
-    def of(self, step: Step, measure_seconds: float, least: int = 5) -> dict[Hashable, tuple[float, ...]]:
+    def of(self, step: Step, measure_seconds: float, least: int = LEAST_LAPS) -> dict[Hashable, tuple[float, ...]]:
         """Seconds of each part, summed over its laps: a sample for each of so many steps as fill a time."""
         samples: dict[Hashable, list[float]] = {}
         taken, start = 0, self._clock()

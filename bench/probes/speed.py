@@ -29,7 +29,7 @@ from bench.device.execution import (
     with_batch_that_fits,
 )
 from bench.device.nvml import clocks
-from bench.device.timing import HostTooSlow, Laps, NoClock, Timing, device_seconds, steady_samples
+from bench.device.timing import LEAST_LAPS, HostTooSlow, Laps, NoClock, Timing, device_seconds, steady_samples
 from bench.metrics import metrics_of
 from bench.probes.counting.layers import CallKey
 from bench.probes.counting.networks import fresh_network, hooked
@@ -55,7 +55,7 @@ PARTS = {part: f"train_{part}_ms" for part in ("forward", "backward", "optimizer
 STEPS: dict[str, MakeStep] = {"inference": inference_step, "train": training_step}
 BEST = {f"best_{kind}_images_per_s": make for kind, make in STEPS.items()}
 LEAST_SAMPLES, LEAST_LATENCIES = 5, 100  # below the second, a 99th percentile is the slowest sample
-LEAST_IN_A_ROUND = 3  # where there are others: it is they that tell how steady the machine is
+LEAST_IN_A_ROUND = 3, 1  # samples and laps, where there are others: they tell how steady the machine is
 SWEEP_S = 0.1  # of sampling at each batch size
 WORTH_IT = 1.02  # a doubled batch must gain 2 % to be tried further
 LARGEST_BATCH = 1 << 16
@@ -105,9 +105,9 @@ def _timed(kind: str, task: Task, batch_size: int) -> tuple[Timing, OwnTime | Ex
     device = accelerator.named(task.device)
     laps = Laps(device)
     step = training_step(task, batch_size, laps) if kind == "train" else inference_step(task, batch_size)
-    steps = _steps(step, task)
+    samples, least = (LEAST_SAMPLES, LEAST_LAPS) if task.config.rounds == 1 else LEAST_IN_A_ROUND
+    steps = _steps(step, task, samples)
     own = _besides(lambda: _own_time(step, task))
-    least = LEAST_SAMPLES if task.config.rounds == 1 else 1
     return steps, own, _besides(lambda: laps.of(step, task.measure_seconds / 4, least) if kind == "train" else {})
 
 
@@ -149,11 +149,9 @@ def _besides(measured: Callable[[], Result]) -> Result | Exception:
         return by_its_name(error)
 
 
-def _steps(step: Step, task: Task, alone: bool = False) -> Timing:
-    """Steady samples: of as many steps each as suit the device, or of each step `alone`."""
+def _steps(step: Step, task: Task, least: int = LEAST_SAMPLES, alone: bool = False) -> Timing:
+    """Steady samples, so many at `least`: of as many steps each as suit the device, or of each step `alone`."""
     device = accelerator.named(task.device)
-    few = LEAST_SAMPLES if task.config.rounds == 1 else LEAST_IN_A_ROUND
-    least, shortest = (LEAST_LATENCIES, 0.0) if alone else (few, device.sizes.shortest_sample_s)
     last: list[Tensor] = []
 
     def watched() -> None:
@@ -166,7 +164,7 @@ def _steps(step: Step, task: Task, alone: bool = False) -> Timing:
             device.synchronise,
             task.measure_seconds,
             least_samples=least,
-            shortest_sample_s=shortest,
+            shortest_sample_s=0.0 if alone else device.sizes.shortest_sample_s,
             clocks=clock,
         )
     check_finite(last[0], task.config.execution)
@@ -184,9 +182,9 @@ def latency(task: Task) -> Measurement:
 def _latency(task: Task) -> Mapping[str, Answer]:
     with arithmetic(task.config.execution.precision):
         step = inference_step(task, batch_size=1)
-        timing = _steps(step, task, alone=True)
+        timing = _steps(step, task, LEAST_LATENCIES, alone=True)
         graphs = task.config.execution.cuda_graphs
-        again = timing if graphs else _besides(lambda: _steps(replayed(task, step), task, alone=True))
+        again = timing if graphs else _besides(lambda: _steps(replayed(task, step), task, LEAST_LATENCIES, alone=True))
     median = _median_ms(task, timing)
     return {  # the samples once: the other two are statistics of the same
         "latency_ms": median,
@@ -266,7 +264,6 @@ def sweep(attempt: Callable[[int], Timing], start: int) -> Sweep:
 
 def _best(metric: str, make: MakeStep, task: Task) -> Mapping[str, Answer]:
     """Each size is tried briefly, with kernels as libraries would take them unasked; the best one is timed in full."""
-    task = replace(task, config=replace(task.config, rounds=1))  # whatever the run has, this is measured once
     brief = replace(task, config=replace(task.config, measure_seconds=SWEEP_S))
     with arithmetic(task.config.execution.precision, autotune=False):
         found = sweep(lambda batch_size: _steps(make(brief, batch_size), brief), task.batch_size)
